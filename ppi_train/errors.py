@@ -1,0 +1,63 @@
+"""The exceptions that a user can meet.
+
+Each carries what happened, where, what was got, what was expected and what to do about it, and
+prints as one message. Anything else that is raised is a fault of this project.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; the command ends with exit code 2 and this message.
+
+    Args:
+        what: One sentence: what is wrong.
+        where: File and line, parameter, run ID or URL.
+        got: The offending value.
+        expected: What would have been accepted.
+        remedy: The next thing to do.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        expected: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        parts = {"where": where, "got": got, "expected": expected, "to do": remedy}
+        lines = [f"  {name}: {value}" for name, value in parts.items() if value is not None]
+        super().__init__("\n".join([what, *lines]))
+
+
+class ConfigError(UserError):
+    """A parameter or a config file is wrong; lists every problem found."""
+
+
+class DataError(UserError):
+    """A FASTA, a pair table or a data set is wrong or absent."""
+
+
+class DownloadError(DataError):
+    """A benchmark file could not be fetched, or is not the file that the catalogue names."""
+
+
+class CacheError(UserError):
+    """An embedding cache is corrupt, of another kind than asked for, or lacks proteins."""
+
+
+class DeviceError(UserError):
+    """The device or the precision that was asked for is not to be had."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is absent, incomplete, altered, or does not fit the data at hand."""
+
+
+class TrackingError(UserError):
+    """The tracking server cannot be reached, or does not have the run that was named."""
