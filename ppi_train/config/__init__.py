@@ -1,0 +1,1 @@
+"""The typed configuration of every run mode: schema, strict coercion, loading and overrides."""

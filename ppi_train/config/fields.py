@@ -1,0 +1,126 @@
+"""How a config field is declared and described: type, default, bounds, choices, help.
+
+A field is declared once, in `schema.py`, by `option(default, help, ...)`. The commands' options,
+the parameters of MLproject and the parameters that a run logs are all made from what
+`describe_fields` reads there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ppi_train.config.coercion import as_bool, as_float, as_int, as_str, as_str_list
+
+T = TypeVar("T")
+
+_COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
+    str: (as_str, "text"),
+    int: (as_int, "integer"),
+    float: (as_float, "number"),
+    bool: (as_bool, "true/false"),
+    tuple[str, ...]: (as_str_list, "list"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a field accepts beyond its type; bounds in the field's own unit."""
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+
+    def broken_by(self, value: object) -> str | None:
+        """Says what is wrong with a coerced value, or nothing."""
+        if self.choices:
+            values = value if isinstance(value, tuple) else (value,)
+            wrong = [one for one in values if one not in self.choices]
+            if wrong:
+                return f"expected one of {', '.join(self.choices)}; got {wrong[0]!r}"
+        if not isinstance(value, int | float):
+            return None
+        bounds = (
+            (self.low is None or value >= self.low, f"at least {self.low}"),
+            (self.above is None or value > self.above, f"above {self.above}"),
+            (self.high is None or value <= self.high, f"at most {self.high}"),
+            (self.below is None or value < self.below, f"below {self.below}"),
+        )
+        broken = [text for holds, text in bounds if not holds]
+        return f"expected a value {' and '.join(broken)}; got {value!r}" if broken else None
+
+
+def option(default: T, help: str, **rule: Any) -> T:  # noqa: A002 - the word that click uses too
+    """Declares a dataclass field; typed as its default, so that a type checker sees the value's type."""
+    return dataclasses.field(default=default, metadata={"rule": Rule(help=help, **rule)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldSpec:
+    """One parameter, as the commands, MLproject and the tracking need it."""
+
+    name: str
+    section: str
+    default: object
+    optional: bool
+    kind: str
+    coerce: Callable[[object], object]
+    rule: Rule
+
+    @property
+    def parameter(self) -> str:
+        """The name under which a run logs it; `mlflow run` itself takes the bare name for the raw text."""
+        return f"{self.section}.{self.name}"
+
+    def parse(self, value: object) -> object:
+        """The typed value.
+
+        Raises:
+            ValueError: what was expected and what was got.
+        """
+        parsed = self.coerce(value)
+        problem = self.rule.broken_by(parsed)
+        if problem:
+            raise ValueError(problem)
+        return parsed
+
+
+def _unwrap_optional(annotation: object) -> tuple[object, bool]:
+    if isinstance(annotation, types.UnionType):
+        (inner,) = [one for one in typing.get_args(annotation) if one is not type(None)]
+        return inner, True
+    return annotation, False
+
+
+def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
+    """The fields of a config class in the order of its sections."""
+    hints = typing.get_type_hints(schema)
+    owners: list[Any] = list(reversed(schema.__mro__[:-1]))
+    sections = {name: owner.SECTION for owner in owners for name in _declared(owner)}
+    specs = []
+    for item in dataclasses.fields(schema):
+        inner, optional = _unwrap_optional(hints[item.name])
+        coerce, kind = _COERCIONS[inner]
+        specs.append(
+            FieldSpec(
+                name=item.name,
+                section=sections[item.name],
+                default=item.default,
+                optional=optional,
+                kind=kind,
+                coerce=coerce,
+                rule=item.metadata["rule"],
+            )
+        )
+    return tuple(specs)
+
+
+def _declared(owner: type[Any]) -> list[str]:
+    return [name for name in vars(owner).get("__annotations__", {}) if name.islower()]

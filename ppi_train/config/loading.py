@@ -1,0 +1,144 @@
+"""From a YAML file and command-line overrides to a typed config, every problem reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.schema import Section
+from ppi_train.errors import ConfigError
+
+C = TypeVar("C", bound=Section)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error; PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(repr(key) if not isinstance(key, str) else key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(
+    schema: type[C], overrides: Mapping[str, object], *, config_file: str | None = None
+) -> tuple[C, list[str]]:
+    """Builds the config of a mode: defaults, then the file, then the overrides.
+
+    Args:
+        schema: The config class of the mode.
+        overrides: Values by parameter name; an empty text or None means "not given".
+        config_file: A YAML file of the same names.
+
+    Returns:
+        The config, and warnings about given parameters that have no effect.
+
+    Raises:
+        ConfigError: all problems at once: unknown names with the nearest known ones, values of the
+            wrong type or out of bounds, and combinations that make no sense.
+    """
+    from_file = read_config_file(config_file) if config_file else {}
+    specs = {spec.name: spec for spec in describe_fields(schema)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for origin, given in ((f"{config_file}: ", from_file), ("", overrides)):
+        for name, value in given.items():
+            if value is None or value == "":
+                continue
+            problem = _take(specs, name, value, values)
+            if problem:
+                problems.append(origin + problem)
+    if problems:
+        # Relations between fields are judged as well, on what could be read, so that one run of the
+        # command shows everything.
+        problems += schema(**values).problems()
+        raise _as_error(problems)
+    config = schema(**values)
+    problems = config.problems()
+    if problems:
+        raise _as_error(problems)
+    return config, config.without_effect(frozenset(values))
+
+
+def _take(specs: Mapping[str, FieldSpec], name: str, value: object, values: dict[str, Any]) -> str | None:
+    spec = specs.get(name)
+    if spec is None:
+        return unknown_name(name, specs)
+    try:
+        values[name] = spec.parse(value)
+    except ValueError as error:
+        return f"{name}: {error}"
+    return None
+
+
+def unknown_name(name: object, known: Mapping[str, object]) -> str:
+    """The message for a name that no parameter has, with the nearest ones."""
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(sorted(known))}"
+    return f"{name}: no such parameter{hint}"
+
+
+def _as_error(problems: list[str]) -> ConfigError:
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ConfigError(f"the configuration has {count}:\n" + "\n".join(f"  - {one}" for one in problems))
+
+
+def read_config_file(path: str) -> dict[str, object]:
+    """The parameters of a YAML file: one mapping of names to scalars or lists.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not one mapping of names.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the config file cannot be read", where=Path(path).absolute(), got=error, expected="a YAML file"
+        ) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError("the config file is not valid YAML", where=path, got=error) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ConfigError(
+            "the config file is not a mapping of parameters",
+            where=path,
+            got=type(content).__name__,
+            expected="lines such as `learning_rate: 1e-3`",
+        )
+    return content
+
+
+def config_values(config: Section) -> dict[str, object]:
+    """The plain values of a config by name, as a config file holds them; unset ones are left out."""
+    values = dataclasses.asdict(config)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def logged_parameters(config: Section) -> dict[str, str]:
+    """The flattened config as text, by `<section>.<name>`: what a run logs, so that runs compare."""
+    shown: dict[str, str] = {}
+    for spec in describe_fields(type(config)):
+        value = getattr(config, spec.name)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        shown[spec.parameter] = "" if value is None else str(value)
+    return shown
