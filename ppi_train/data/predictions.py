@@ -1,0 +1,26 @@
+"""Scored pairs as a Parquet table: what an evaluation leaves behind for others to count again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppi_train.data.pairs import PairTable
+
+
+def write_predictions(path: Path, table: PairTable, logits: np.ndarray, probabilities: np.ndarray) -> None:
+    """Writes `protein_a`, `protein_b`, `label` (if known), `logit`, `probability`, a row a pair."""
+    vocabulary = pa.array(table.proteins, pa.string())
+    columns = {
+        "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
+        "protein_b": vocabulary.take(pa.array(table.index[:, 1])),
+        "logit": pa.array(logits, pa.float32()),
+        "probability": pa.array(probabilities, pa.float32()),
+    }
+    if table.labels is not None:
+        columns["label"] = pa.array(table.labels, pa.int8())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, compression="zstd")
