@@ -1,0 +1,141 @@
+"""Checkpoints as plain data: nothing that is loaded can run code.
+
+A checkpoint is a folder:
+
+    weights.safetensors   the model's parameters and buffers
+    checkpoint.json       how to build the model, what it was trained on, counters, metrics
+    training_state.pt     optimiser, schedule, scaler and RNG state (only in `last`);
+                          loads with weights_only=True
+    COMPLETE.json         sha256 of each file above, written last
+
+A folder without COMPLETE.json, or whose files do not match it, is not a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ppi_train.errors import CheckpointError
+
+MARKER = "COMPLETE.json"
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "checkpoint.json"
+TRAINING_STATE = "training_state.pt"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A verified checkpoint in memory.
+
+    `description` holds plain JSON: `model` (name, input_dim, hyperparameters), `config`,
+    `embedding`, `counters`, `metrics`.
+    """
+
+    weights: dict[str, torch.Tensor]
+    description: dict[str, Any]
+    training_state: dict[str, Any] | None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_checkpoint(
+    folder: Path,
+    *,
+    weights: Mapping[str, torch.Tensor],
+    description: Mapping[str, object],
+    training_state: Mapping[str, object] | None = None,
+) -> None:
+    """Writes a checkpoint beside `folder`, marks it complete, and only then takes the old one's place."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({name: one.detach().contiguous().cpu() for name, one in weights.items()}, partial / WEIGHTS)
+    content = {"format_version": FORMAT_VERSION, **description}
+    (partial / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    if training_state is not None:
+        torch.save(dict(training_state), partial / TRAINING_STATE)
+    digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
+    (partial / MARKER).write_text(json.dumps(digests, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def verify_checkpoint(folder: Path) -> dict[str, str]:
+    """Compares every file with the marker's digests and returns them.
+
+    Raises:
+        CheckpointError: no marker, a file that is absent, altered, or not named in the marker.
+    """
+    try:
+        digests = json.loads((folder / MARKER).read_text())
+        names = set(digests)
+    except (OSError, ValueError, TypeError):
+        raise CheckpointError(
+            "there is no finished checkpoint",
+            where=folder,
+            expected=f"a folder with {MARKER}, which is written last",
+        ) from None
+    # The marker is data from outside: only the names of a checkpoint's own files are ever opened.
+    known = {WEIGHTS, DESCRIPTION, TRAINING_STATE}
+    present = {path.name for path in folder.iterdir()} - {MARKER}
+    if not {WEIGHTS, DESCRIPTION} <= names <= known or present != names:
+        raise CheckpointError(
+            "the checkpoint is not one of ours: it holds other files than its marker names",
+            where=folder,
+            got=", ".join(sorted(present)),
+            expected=", ".join(sorted(names & known | {WEIGHTS, DESCRIPTION})),
+        )
+    for name in sorted(names):
+        found = file_digest(folder / name)
+        if found != digests[name]:
+            raise CheckpointError(
+                "a file of the checkpoint was altered after it was written",
+                where=folder / name,
+                got=f"sha256 {found}",
+                expected=f"sha256 {digests[name]}",
+                remedy="take another checkpoint, or train again",
+            )
+    return dict(digests)
+
+
+def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Checkpoint:
+    """Verifies a checkpoint and loads it to the CPU, never unpickling objects.
+
+    Raises:
+        CheckpointError: see `verify_checkpoint`; also of a newer format, or unreadable.
+    """
+    digests = verify_checkpoint(folder)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        weights = load_file(folder / WEIGHTS)
+        state = None
+        if with_training_state and TRAINING_STATE in digests:
+            state = torch.load(folder / TRAINING_STATE, weights_only=True)
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError("the checkpoint cannot be read", where=folder, got=error) from None
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            "the checkpoint has another format than this version reads",
+            where=folder,
+            got=f"format_version {version}",
+            expected=FORMAT_VERSION,
+        )
+    return Checkpoint(weights=weights, description=description, training_state=state)

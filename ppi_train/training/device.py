@@ -1,0 +1,67 @@
+"""The device and the precision that were asked for, or an error: never silently another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import torch
+
+from ppi_train.errors import DeviceError
+
+logger = logging.getLogger(__name__)
+
+_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` takes the first CUDA device, else the CPU, and says which; a named one must be there.
+
+    Raises:
+        DeviceError: a CUDA device is named that this machine does not have.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        device = torch.device("cuda", 0) if count else torch.device("cpu")
+        logger.info("device=auto took %s", describe_device(device))
+        return device
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DeviceError(
+            "the device that was asked for is not here",
+            got=f"device={name}",
+            expected=f"one of: cpu{''.join(f', cuda:{index}' for index in range(count))}",
+            remedy="give device=cpu, or device=auto to take what there is",
+        )
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """`cpu (2 threads)`, or the name of the GPU."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager[object]:
+    """The mixed-precision context for the forward pass; nothing for `off`.
+
+    Raises:
+        DeviceError: bf16 on a GPU that has none.
+    """
+    if amp == "off":
+        return contextlib.nullcontext()
+    if amp == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(
+            "this GPU has no bf16",
+            got="amp=bf16",
+            expected="a GPU of compute capability 8.0 or more",
+            remedy="give amp=fp16 or amp=off",
+        )
+    return torch.autocast(device.type, dtype=_AMP_DTYPES[amp])
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seeds torch (initial weights, dropout) and asks for deterministic kernels if wanted."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,241 @@
+"""The training loop: epochs over shuffled pairs, validation, best and last checkpoints, early stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ppi_train.config.schema import TrainConfig
+from ppi_train.errors import UserError
+from ppi_train.training.batches import PairData, batches, epoch_order
+from ppi_train.training.checkpoint import write_checkpoint
+from ppi_train.training.device import autocast
+from ppi_train.training.progress import Progress
+from ppi_train.training.schedule import Schedule, build_optimizer
+from ppi_train.training.scoring import Scorer, score_pairs
+
+MetricSink = Callable[[Mapping[str, float], int], None]
+RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+
+
+@dataclass(kw_only=True)
+class TrainResult:
+    """What a training run leaves in memory; the weights are in the checkpoints.
+
+    `history` has one entry an epoch, metrics by name and `epoch`; `best` is the entry of the epoch
+    that the best checkpoint holds; `first_step_at` is in seconds since the Unix epoch.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] = field(default_factory=dict)
+    stopped_early: bool = False
+    first_step_at: float = 0.0
+    training_seconds: float = 0.0
+    pairs_seen: int = 0
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Training pairs per second of training, validation not counted."""
+        return self.pairs_seen / max(self.training_seconds, 1e-9)
+
+
+class Trainer:
+    """Trains a pair model; every piece of state that a checkpoint must hold lives here.
+
+    Args:
+        model: A model with `encode` and `score`, on the device of the data.
+        config: Hyper-parameters.
+        train, validation: The pairs, on the same device.
+        ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        log: Takes metrics by name and the epoch.
+        checkpoints: Folder for `best` and `last`.
+        description: What a checkpoint says of its model and data, as plain JSON.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        *,
+        train: PairData,
+        validation: PairData,
+        ranking_metrics: RankingMetrics,
+        log: MetricSink,
+        checkpoints: Path,
+        description: Mapping[str, object],
+    ) -> None:
+        self.model, self.config = model, config
+        self.train_data, self.validation_data = train, validation
+        self._ranking_metrics, self._log = ranking_metrics, log
+        self._checkpoints, self._description = checkpoints, description
+        self.device = train.pairs.device
+        self.optimizer = build_optimizer(model, config)
+        n_batches = -(-len(train) // config.batch_size)
+        self._steps_per_epoch = -(-n_batches // config.accumulation_steps)
+        self.schedule = Schedule(
+            self.optimizer,
+            config,
+            peak=config.learning_rate,
+            total_steps=self._steps_per_epoch * config.epochs,
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
+        self._weights = class_weights(train.labels, config.class_weight)
+        self.epoch = self.step = self._epochs_without_gain = 0
+        self.result = TrainResult()
+
+    def run(self) -> TrainResult:
+        """Trains to the last epoch or until early stopping.
+
+        Raises:
+            UserError: the loss is no longer a finite number.
+        """
+        total = self.config.epochs * len(self.train_data)
+        with Progress(total, done=self.epoch * len(self.train_data)) as progress:
+            while self.epoch < self.config.epochs and not self.result.stopped_early:
+                self._one_epoch(progress)
+        return self.result
+
+    def _one_epoch(self, progress: Progress) -> None:
+        train_loss, seconds = self._train_epoch(progress)
+        self.epoch += 1
+        metrics = {
+            "train/loss": train_loss,
+            "train/learning_rate": self.optimizer.param_groups[0]["lr"],
+            "throughput/pairs_per_second": len(self.train_data) / seconds,
+            **self.validate(),
+        }
+        self.result.history.append({"epoch": float(self.epoch), **metrics})
+        monitored = metrics[self.config.early_stopping_metric]
+        # The schedule and the comparison both want "lower is better".
+        loss_like = monitored if self.config.early_stopping_metric == "val/loss" else -monitored
+        self.schedule.after_epoch(loss_like)
+        improved = self._note_best(loss_like)
+        self._write("last", with_state=True)
+        if improved:
+            self._write("best", with_state=False)
+        self._log(metrics, self.epoch)
+        progress.say(_epoch_line(self.epoch, self.config.epochs, metrics, best=improved))
+
+    def _note_best(self, loss_like: float) -> bool:
+        entry = self.result.history[-1]
+        name = self.config.early_stopping_metric
+        sign = 1.0 if name == "val/loss" else -1.0
+        improved = not self.result.best or loss_like < sign * self.result.best[name]
+        if improved:
+            self.result.best = entry
+        self._epochs_without_gain = 0 if improved else self._epochs_without_gain + 1
+        patience = self.config.early_stopping_patience
+        self.result.stopped_early = bool(patience) and self._epochs_without_gain >= patience
+        return improved
+
+    def _train_epoch(self, progress: Progress) -> tuple[float, float]:
+        self.model.train()
+        started = time.perf_counter()
+        self.result.first_step_at = self.result.first_step_at or time.time()
+        order = epoch_order(len(self.train_data), seed=self.config.seed, epoch=self.epoch, device=self.device)
+        loss_sum = torch.zeros((), device=self.device)
+        for group in order.split(self.config.batch_size * self.config.accumulation_steps):
+            self.schedule.before_step(self.step)
+            loss_sum += self._optimiser_step(group)
+            self.step += 1
+            progress.advance(len(group))
+        mean_loss = loss_sum.item() / len(order)
+        seconds = time.perf_counter() - started
+        self.result.training_seconds += seconds
+        self.result.pairs_seen += len(order)
+        if not np.isfinite(mean_loss):
+            raise UserError(
+                "training diverged: the loss is not a finite number",
+                where=f"epoch {self.epoch + 1}",
+                got=f"train/loss={mean_loss} with learning_rate={self.config.learning_rate}",
+                remedy="lower learning_rate, raise warmup_fraction, or set gradient_clip",
+            )
+        return mean_loss, seconds
+
+    def _optimiser_step(self, group: Tensor) -> Tensor:
+        """One step on the pairs of a group; returns the sum of their losses."""
+        loss_sum = torch.zeros((), device=self.device)
+        for features, pairs, labels in batches(self.train_data, group, self.config.batch_size):
+            with autocast(self.device, self.config.amp):
+                logits = self.model(features, pairs)
+            loss = self._loss(logits.float(), labels)
+            self.scaler.scale(loss / len(group)).backward()
+            loss_sum += loss.detach()
+        if self.config.gradient_clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss_sum
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        targets = labels * (1 - smoothing) + smoothing / 2
+        weights = None if self._weights is None else self._weights[labels.long()]
+        return binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum")
+
+    def validate(self) -> dict[str, float]:
+        """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc` of the present weights."""
+        self.model.eval()
+        logits = score_pairs(cast(Scorer, self.model), self.validation_data)
+        labels = self.validation_data.labels
+        loss = binary_cross_entropy_with_logits(logits, labels).item()
+        if not np.isfinite(loss):
+            raise UserError(
+                "training diverged: the validation scores are not finite numbers",
+                where=f"epoch {self.epoch}",
+                remedy="lower learning_rate, or give amp=off",
+            )
+        ranking = self._ranking_metrics(logits.cpu().numpy(), labels.cpu().numpy().astype(np.int8))
+        return {"val/loss": loss, **{f"val/{name}": value for name, value in ranking.items()}}
+
+    def _write(self, name: str, *, with_state: bool) -> None:
+        counters = {"epoch": self.epoch, "step": self.step}
+        metrics = {key: value for key, value in self.result.history[-1].items() if key != "epoch"}
+        write_checkpoint(
+            self._checkpoints / name,
+            weights=self.model.state_dict(),
+            description={**self._description, "counters": counters, "metrics": metrics},
+            training_state=self.state_dict() if with_state else None,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a continued run needs beside the weights; tensors, numbers and text only."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "epochs_without_gain": self._epochs_without_gain,
+            "history": self.result.history,
+            "best": self.result.best,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+
+def class_weights(labels: Tensor, mode: str) -> Tensor | None:
+    """Weights (2,) of the negatives and positives: n / (2 * count), so that both classes weigh alike."""
+    if mode == "none":
+        return None
+    counts = torch.bincount(labels.long(), minlength=2).clamp(min=1)
+    return len(labels) / (2 * counts.float())
+
+
+def _epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], *, best: bool) -> str:
+    return (
+        f"epoch {epoch}/{epochs}  "
+        f"train loss {metrics['train/loss']:.4f}  val loss {metrics['val/loss']:.4f}  "
+        f"val AUROC {metrics['val/auroc']:.4f}  val AUPRC {metrics['val/auprc']:.4f}  "
+        f"{metrics['throughput/pairs_per_second']:,.0f} pairs/s{'  (best so far)' if best else ''}"
+    )

@@ -1,0 +1,66 @@
+"""Progress with rate and time left: a bar on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts pairs towards a total; a context manager.
+
+    Args:
+        total: Pairs of the whole run.
+        done: Pairs that an earlier part of the run has done.
+    """
+
+    def __init__(self, total: int, *, done: int = 0) -> None:
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit="pair",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._total, self._done = total, done
+        self._started_at, self._start = time.monotonic(), done
+        self._last_line = self._started_at
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, pairs: int) -> None:
+        self._done += pairs
+        self._bar.update(pairs)
+        if self._bar.disable and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            logger.info("%s", self.line())
+
+    def line(self) -> str:
+        """`40% of 1.6M pairs, 52,000 pairs/s, 00:18 left`."""
+        elapsed = max(time.monotonic() - self._started_at, 1e-9)
+        rate = (self._done - self._start) / elapsed
+        left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+        share = 100 * self._done / max(self._total, 1)
+        return f"{share:.0f}% of {tqdm.format_sizeof(self._total)} pairs, {rate:,.0f} pairs/s, {left} left"
+
+    def say(self, message: str) -> None:
+        """A line that does not tear the bar apart."""
+        if self._bar.disable:
+            logger.info("%s", message)
+        else:
+            self._bar.write(message, file=sys.stderr)
