@@ -1,0 +1,236 @@
+"""The figures that a run logs: learning curves, ROC, precision-recall, scores and reliability.
+
+Each function returns a `Figure` with an Agg canvas of its own. pyplot is not used: its global list of
+figures leaks memory over a long run, and picks a window system where there is one. Importing
+this module imports matplotlib; callers import it when they draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from ppi_train.evaluation.pair_metrics import (
+    THRESHOLD,
+    checked_probabilities,
+    expected_calibration_error,
+    ranking_metrics,
+    reliability_bins,
+)
+
+# Okabe & Ito 2008, "Color universal design": told apart with every common form of colour blindness
+BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#333333"
+DPI = 150
+_LOWER_IS_BETTER = ("loss", "brier", "ece")
+
+Place = Literal["best", "lower left", "lower right", "upper left", "upper right", "upper center"]
+
+
+def curves_figure(history: Sequence[Mapping[str, float]], *, best_metric: str = "val/auroc") -> Figure:
+    """Loss, and AUROC with AUPRC, over the epochs.
+
+    Args:
+        history: One entry per epoch: `epoch` and any of `train/loss`, `val/loss`, `val/auroc` and
+            `val/auprc`; a value that is absent or not finite leaves a gap.
+        best_metric: The metric whose best epoch is marked; losses, Brier and ECE are best when lowest.
+    """
+    assert history, "no epoch to draw"
+    figure = _figure(10.0, 4.2)
+    loss, quality = figure.subplots(1, 2)
+    lines = {"train/loss": ("train", BLUE, "o"), "val/loss": ("validation", VERMILLION, "s")}
+    _draw_curves(loss, history, lines, "Loss", "loss", best_metric)
+    lines = {"val/auroc": ("AUROC", BLUE, "o"), "val/auprc": ("AUPRC", VERMILLION, "s")}
+    _draw_curves(quality, history, lines, "Validation", "AUROC, AUPRC", best_metric)
+    return figure
+
+
+def roc_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
+    """True against false positive rate over all thresholds; probabilities and labels (n,)."""
+    from sklearn.metrics import roc_curve  # over one second to import
+
+    values, truth = checked_probabilities(probabilities, labels)
+    auroc = ranking_metrics(values, truth)["auroc"]
+    false_rate, true_rate, _ = roc_curve(truth, values)
+    figure = _figure(5.2, 5.2)
+    axes = figure.subplots()
+    axes.fill_between(false_rate, true_rate, color=BLUE, alpha=0.10, linewidth=0)
+    axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUROC = {auroc:.3f}")
+    axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1.2, label="chance = 0.500")
+    _unit_square(axes)
+    _dress(axes, title, "false positive rate", "true positive rate", legend="lower right")
+    return figure
+
+
+def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
+    """Precision against recall as steps, whose area is AUPRC, and the share of positives; arrays (n,)."""
+    from sklearn.metrics import precision_recall_curve  # over one second to import
+
+    values, truth = checked_probabilities(probabilities, labels)
+    auprc, prevalence = ranking_metrics(values, truth)["auprc"], float(truth.mean())
+    precision, recall, _ = precision_recall_curve(truth, values, drop_intermediate=True)
+    figure = _figure(5.2, 5.2)
+    axes = figure.subplots()
+    axes.fill_between(recall, precision, step="post", color=BLUE, alpha=0.10, linewidth=0)
+    axes.plot(
+        recall, precision, drawstyle="steps-post", color=BLUE, linewidth=2, label=f"AUPRC = {auprc:.3f}"
+    )
+    label = f"prevalence = {prevalence:.3f}"
+    axes.axhline(prevalence, color=GREY, linestyle="--", linewidth=1.2, label=label)
+    _unit_square(axes)
+    place: Place = "lower left" if prevalence > 0.3 else "upper right"
+    _dress(axes, title, "recall", "precision", legend=place)
+    return figure
+
+
+def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
+    """How the probabilities of either class are spread, each class summing to 100%; arrays (n,)."""
+    values, truth = checked_probabilities(probabilities, labels)
+    figure = _figure(6.4, 4.2)
+    axes = figure.subplots()
+    edges = np.linspace(0.0, 1.0, 51)
+    for label, name, colour in ((0, "non-interacting", BLUE), (1, "interacting", VERMILLION)):
+        chosen = values[truth == label]
+        share = np.histogram(chosen, bins=edges)[0] / chosen.size
+        text = f"{name}: {chosen.size:,} pairs, mean {chosen.mean():.3f}"
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.22)
+        axes.stairs(share, edges, color=colour, linewidth=1.8, label=text)
+    axes.axvline(THRESHOLD, color=GREY, linestyle="--", linewidth=1.2, label=f"threshold {THRESHOLD}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # headroom, so that the legend covers no bar
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    _dress(axes, title, "predicted probability", "share of the class", legend="upper center")
+    return figure
+
+
+def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
+    """Observed frequency against predicted probability per bin, the bins' counts below; arrays (n,)."""
+    values, truth = checked_probabilities(probabilities, labels)
+    bins = reliability_bins(values, truth)
+    figure = _figure(5.2, 6.6)
+    axes, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1.2, label="perfect calibration")
+    ece = expected_calibration_error(values, truth)
+    axes.vlines(bins.confidence, bins.confidence, bins.frequency, color=VERMILLION, linewidth=1.5, alpha=0.7)
+    label = f"observed, ECE = {ece:.3f}"
+    axes.plot(bins.confidence, bins.frequency, color=BLUE, marker="o", linewidth=1.8, label=label)
+    _unit_square(axes)
+    _dress(axes, title, "", "observed share interacting", legend="upper left")
+    below.bar(bins.lower, bins.pairs, bins.upper - bins.lower, align="edge", color=BLUE, alpha=0.6)
+    below.set_ylim(0, None)
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    _dress(below, "", "predicted probability", "pairs", legend=None)
+    return figure
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Writes each figure as `<name>.png` into folder, and returns the paths in the mapping's order.
+
+    The same figure gives the same bytes: neither the time nor matplotlib's version is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        _freeze_layout(figure)
+        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+        paths.append(path)
+    return paths
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that pyplot does not know of."""
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _freeze_layout(figure: Figure) -> None:
+    """Places the axes once: the engine moves them a little each time, and a second file would differ."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def _dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place | None = "best") -> None:
+    """Gives every panel the same grid, fonts and frame, whatever the user's matplotlibrc says."""
+    axes.set_title(title, fontsize=13, color=INK)
+    axes.set_xlabel(x_label, fontsize=12, color=INK)
+    axes.set_ylabel(y_label, fontsize=12, color=INK)
+    axes.tick_params(labelsize=10.5, colors=INK)
+    axes.grid(True, color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    if legend is not None and axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=legend, fontsize=10.5, frameon=True, framealpha=0.9, edgecolor="#DDDDDD")
+
+
+def _unit_square(axes: Axes) -> None:
+    margin = 0.01  # a curve along the frame stays visible
+    axes.set_xlim(-margin, 1 + margin)
+    axes.set_ylim(-margin, 1 + margin)
+    axes.set_aspect("equal")
+
+
+def _draw_curves(
+    axes: Axes,
+    history: Sequence[Mapping[str, float]],
+    lines: Mapping[str, tuple[str, str, str]],
+    title: str,
+    y_label: str,
+    best_metric: str,
+) -> None:
+    """Draws the metrics (name to label, colour, marker) over the epochs, with the best epoch marked."""
+    best = _best_epoch(history, best_metric)
+    epochs = np.array([entry["epoch"] for entry in history], dtype=np.float64)
+    for name, (label, colour, marker) in lines.items():
+        values = _series(history, name)
+        if not np.isfinite(values).any():
+            continue
+        shown = marker if len(history) <= 20 else None  # markers of many epochs run into one another
+        chosen = values[-1] if best is None else values[best]
+        text = f"{label} = {chosen:.3f}"
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker=shown, markersize=5, label=text)
+        if best is not None:
+            axes.plot(epochs[best], chosen, color=colour, marker=marker, markersize=9, markeredgecolor=INK)
+    if best is not None:
+        axes.axvline(epochs[best], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    if len(history) == 1:  # one point has no range of its own
+        axes.set_xticks(epochs)
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    _dress(axes, title, "epoch", y_label)
+    legend = axes.get_legend()
+    if legend is not None:
+        last = f"last epoch, {epochs[-1]:.0f}"
+        which = last if best is None else f"best {best_metric}, epoch {epochs[best]:.0f}"
+        legend.set_title(f"at the {which}")
+        legend.get_title().set_fontsize(10.5)
+        legend.set_alignment("left")
+
+
+def _best_epoch(history: Sequence[Mapping[str, float]], metric: str) -> int | None:
+    """The place in history of the metric's best value, the first of equals; None where it has none."""
+    values = _series(history, metric)
+    if not np.isfinite(values).any():
+        return None
+    lower = metric.rsplit("/", 1)[-1] in _LOWER_IS_BETTER
+    return int(np.nanargmin(values) if lower else np.nanargmax(values))
+
+
+def _series(history: Sequence[Mapping[str, float]], name: str) -> npt.NDArray[np.float64]:
+    """One metric over the epochs, with NaN for what is absent or not finite."""
+    values = np.array([entry.get(name, np.nan) for entry in history], dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
