@@ -34,6 +34,8 @@ def connect() -> str:
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    # MLflow draws its own bars over our progress, also where the output is no terminal.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     chosen = {name: os.environ.get(name) for name in _WORK}
     os.environ.update(_PROBE)
     try:

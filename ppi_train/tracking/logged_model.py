@@ -6,12 +6,10 @@ import warnings
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import LoggedModel
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import ppi_train
-from ppi_train.tracking.connection import translated_errors
 
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")
@@ -29,8 +27,8 @@ def log_model(
     requirements: list[str],
     parameters: dict[str, str],
     tags: dict[str, str],
-) -> LoggedModel:
-    """Logs a checkpoint folder as a model of the active run.
+) -> str:
+    """Logs a checkpoint folder as a model of the active run; returns the model's ID.
 
     Args:
         checkpoint: A finished checkpoint.
@@ -38,10 +36,8 @@ def log_model(
         requirements: What `pip` must install for the model to be served.
         parameters, tags: Shown with the model.
 
-    Raises:
-        TrackingError: the server did not take it.
     """
-    with translated_errors("log the model"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
         info = mlflow.pyfunc.log_model(
             name="model",
@@ -54,4 +50,4 @@ def log_model(
             params=parameters,
             tags=tags,
         )
-        return mlflow.get_logged_model(info.model_id)
+    return str(info.model_id)

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 
 import mlflow
-from mlflow.data.dataset import Dataset
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
@@ -115,7 +114,8 @@ class TrackedRun:
             source: URL or path.
             size: Pairs.
         """
-        dataset: Dataset = MetaDataset(HTTPDatasetSource(url=source), name=name, digest=digest[:36])
+        # Abstract to a type checker only: MLflow leaves `profile` to its base class here.
+        dataset = MetaDataset(HTTPDatasetSource(url=source), name=name, digest=digest[:36])  # type: ignore[abstract]
         with self._call("log a data set"):
             mlflow.log_input(dataset, context=context, tags={"pairs": str(size)})
 
@@ -126,6 +126,23 @@ class TrackedRun:
     def log_file(self, path: Path, artifact_path: str | None = None) -> None:
         with self._call(f"upload {path.name}"):
             self._client.log_artifact(self.run_id, str(path), artifact_path)
+
+    def log_model(
+        self,
+        checkpoint: Path,
+        *,
+        scorer: str,
+        requirements: list[str],
+        parameters: dict[str, str],
+        tags: dict[str, str],
+    ) -> str:
+        """Logs a checkpoint as the run's model; see `logged_model.log_model`. Returns the model's ID."""
+        from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
+
+        with self._call("log the model"):
+            return log_model(
+                checkpoint, scorer=scorer, requirements=requirements, parameters=parameters, tags=tags
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-class ServedModel(PythonModel):  # type: ignore[misc]
+class ServedModel(PythonModel):
     """Scores a table of `sequence_a`, `sequence_b`."""
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -1,0 +1,137 @@
+"""What the commands share: options from the schema, one message for a user's mistake, the exit code.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.loading import load_config
+from ppi_train.config.schema import MODES, Section
+from ppi_train.errors import UserError
+
+CONFIG_HELP = "YAML file of parameters; those given here win over it."
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised like Ctrl-C so that the run ends KILLED and not RUNNING."""
+
+
+def _help_text(spec: FieldSpec) -> str:
+    if spec.default is None or spec.default == "":
+        return spec.rule.help
+    default = ",".join(spec.default) if isinstance(spec.default, tuple) else spec.default
+    return f"{spec.rule.help} [default: {default}]"
+
+
+def mode_command(mode: str) -> click.Command:
+    """The click command of a run mode; its options are the fields of the mode's schema, all text.
+
+    Values are coerced by the schema and not by click, so that a mistake in the command line and one
+    in the config file are told in one way, together.
+    """
+    schema = MODES[mode]
+    parameters: list[click.Parameter] = [click.Option(["--config"], default="", help=CONFIG_HELP)]
+    for spec in describe_fields(schema):
+        metavar = "|".join(spec.rule.choices) or spec.kind.upper()
+        parameters.append(
+            click.Option([f"--{spec.name}"], default="", help=_help_text(spec), metavar=metavar)
+        )
+
+    @click.pass_context
+    def callback(context: click.Context, /, **values: str) -> None:
+        sys.exit(_run(mode, values | _unknown_options(context.args)))
+
+    return click.Command(
+        mode,
+        params=parameters,
+        callback=callback,
+        help=schema.__doc__,
+        context_settings={
+            "ignore_unknown_options": True,  # they are reported with all other problems
+            "allow_extra_args": True,
+            "token_normalize_func": lambda token: token.replace("-", "_"),
+            "max_content_width": 110,
+        },
+    )
+
+
+def _unknown_options(arguments: list[str]) -> dict[str, str]:
+    return {one.lstrip("-").partition("=")[0]: "?" for one in arguments if one.startswith("--")} | {
+        one: "?" for position, one in enumerate(arguments) if _stands_alone(arguments, position)
+    }
+
+
+def _stands_alone(arguments: list[str], position: int) -> bool:
+    """Whether a word is no option and no option's value."""
+    before = arguments[position - 1] if position else ""
+    takes_value = before.startswith("--") and "=" not in before
+    return not arguments[position].startswith("--") and not takes_value
+
+
+def _run(mode: str, values: dict[str, str]) -> int:
+    """Builds the config and runs the mode; returns the exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"
+    )
+    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        config = _config(mode, values)
+        from ppi_train.pipelines.execute import execute_pipeline
+
+        execute_pipeline(mode, config)
+    except UserError as error:
+        return _refuse(error)
+    except KeyboardInterrupt as error:
+        click.echo(f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}", err=True)
+        return 143 if isinstance(error, Terminated) else 130
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _config(mode: str, values: dict[str, str]) -> Section:
+    config_file = values.pop("config", "")
+    try:
+        config, warnings = load_config(MODES[mode], values, config_file=config_file or None)
+    except UserError as error:
+        _mark_failed(str(error))
+        raise
+    for warning in warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+    return config
+
+
+def _mark_failed(message: str) -> None:
+    """The run that `mlflow run` made must not stay RUNNING, though no pipeline has taken it up."""
+    if not os.environ.get("MLFLOW_RUN_ID"):
+        return
+    from ppi_train.tracking.run import mark_failed
+
+    try:
+        mark_failed(message)
+    except UserError as error:
+        click.echo(f"warning: {error}", err=True)
+
+
+def _refuse(error: UserError) -> int:
+    click.echo(f"error: {error}", err=True)
+    return error.exit_code
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise Terminated

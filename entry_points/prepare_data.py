@@ -1,0 +1,8 @@
+"""`mlflow run . -e prepare_data`."""
+
+from entry_points.command import mode_command
+
+main = mode_command("prepare_data")
+
+if __name__ == "__main__":
+    main()

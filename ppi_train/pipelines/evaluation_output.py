@@ -1,0 +1,46 @@
+"""What an evaluation leaves in a run: figures and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.data.pairs import PairTable
+from ppi_train.data.predictions import write_predictions
+from ppi_train.errors import DataError
+from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.tracking.run import TrackedRun
+
+
+def log_evaluation(
+    table: PairTable,
+    logits: np.ndarray,
+    tracked: TrackedRun,
+    output: Path,
+    *,
+    title: str,
+    split: str,
+    history: Sequence[Mapping[str, float]] = (),
+    best_metric: str = "val/auroc",
+) -> None:
+    """Draws the figures of scored pairs, writes the pairs with their scores, and uploads both."""
+    # Half a second of matplotlib, not wanted before the first training step.
+    from ppi_train.evaluation import figures
+
+    if table.labels is None:
+        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
+    probabilities = sigmoid(logits)
+    drawn = {
+        "roc": figures.roc_figure(probabilities, table.labels, title),
+        "precision_recall": figures.precision_recall_figure(probabilities, table.labels, title),
+        "score_histogram": figures.score_histogram_figure(probabilities, table.labels, title),
+        "reliability": figures.reliability_figure(probabilities, table.labels, title),
+    }
+    if history:
+        drawn["curves"] = figures.curves_figure(history, best_metric=best_metric)
+    figures.save_figures(drawn, output / "figures")
+    tracked.log_folder(output / "figures", "figures")
+    write_predictions(output / "predictions" / f"{split}.parquet", table, logits, probabilities)
+    tracked.log_folder(output / "predictions", "predictions")

@@ -1,0 +1,180 @@
+"""From a config to the pairs and features of each split; what is missing is refused or counted here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppi_train.data.cache_format import check_recipe
+from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.fasta import read_fasta
+from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.errors import CacheError, DataError
+from ppi_train.pipelines.embed import EmbeddingSettings, cached_embeddings
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.batches import PairData
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """Where a split comes from; `fasta` may be absent where an embedding cache is given."""
+
+    pairs: Path
+    fasta: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Pairs by split, and the cache that holds an embedding for every protein in them.
+
+    `dropped` holds the pairs of each split that were left out, because `missing=drop` was asked for.
+    """
+
+    name: str
+    tables: Mapping[str, PairTable]
+    cache: EmbeddingCache
+    dropped: Mapping[str, PairTable]
+
+    def pair_data(self, split: str) -> PairData:
+        """Tensors of a split: one row of features for each protein that it has."""
+        table = self.tables[split]
+        if table.labels is None:
+            raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
+        return PairData(
+            features=torch.from_numpy(self.cache.protein_matrix(table.proteins)),
+            pairs=torch.from_numpy(table.index.astype(np.int64)),
+            labels=torch.from_numpy(table.labels.astype(np.float32)),
+        )
+
+    def log(self, tracked: TrackedRun) -> None:
+        """Records every split with its digest and size, the cache's digest, and what was dropped."""
+        tracked.set_tags({"ppi.embedding_cache_digest": self.cache.digest})
+        for split, table in self.tables.items():
+            tracked.log_dataset(
+                f"{self.name}/{split}",
+                context=split,
+                digest=table.digest,
+                source=table.source,
+                size=len(table),
+            )
+        if self.dropped:
+            tracked.log_metrics({f"data/{split}_dropped": len(one) for split, one in self.dropped.items()})
+
+    def write_dropped(self, folder: Path) -> None:
+        """Writes the dropped pairs of each split as a table."""
+        for split, table in self.dropped.items():
+            if len(table):
+                write_pairs(folder / f"{split}.tsv", table)
+
+
+def open_cache(
+    embeddings: str | None,
+    fastas: Sequence[Path],
+    settings: EmbeddingSettings,
+    *,
+    data_dir: Path,
+    wanted: Mapping[str, object],
+) -> EmbeddingCache:
+    """The cache that was named, checked against FASTA and config, or the one made from the FASTAs.
+
+    Args:
+        embeddings: A cache that the user names; None to embed.
+        fastas: The sequences; with a named cache they are only compared with it.
+        settings: For a cache that is made.
+        data_dir: Where made caches lie.
+        wanted: Part of the recipe that the cache must have.
+
+    Raises:
+        CacheError: the cache is broken, or was made in another way or from other sequences.
+    """
+    if embeddings is None:
+        made = dict.fromkeys(cached_embeddings(one, settings, data_dir) for one in dict.fromkeys(fastas))
+        cache = EmbeddingCache(*made)
+    else:
+        cache = EmbeddingCache(embeddings)
+        for fasta in dict.fromkeys(fastas):
+            cache.check_sequences(read_fasta(fasta).sequences)
+    _check_embedder_name(cache, wanted)
+    check_recipe(
+        cache.spec,
+        {name: value for name, value in wanted.items() if name != "embedder_name"},
+        where=embeddings,
+    )
+    return cache
+
+
+def _check_embedder_name(cache: EmbeddingCache, wanted: Mapping[str, object]) -> None:
+    name = wanted.get("embedder_name")
+    found = cache.spec.embedder.get("name")
+    if name is not None and found != name:
+        raise CacheError(
+            "the embedding cache was made by another embedder",
+            got=f"embedder={found}",
+            expected=f"embedder={name}",
+            remedy="leave embedder unset to take the cache as it is, or name a cache of that embedder",
+        )
+
+
+def load_inputs(name: str, files: Mapping[str, SplitFiles], cache: EmbeddingCache, *, missing: str) -> Inputs:
+    """Reads the pairs of each split and settles the proteins that have no embedding.
+
+    Raises:
+        CacheError: proteins are missing and `missing=error`; their count and the first ten.
+        DataError: nothing is left of a split.
+    """
+    tables = {split: read_pairs(one.pairs) for split, one in files.items()}
+    for table in tables.values():
+        if table.duplicates:
+            logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
+    if missing == "error":
+        _refuse_missing(tables, files, cache)
+        return Inputs(name=name, tables=tables, cache=cache, dropped={})
+    kept: dict[str, PairTable] = {}
+    dropped: dict[str, PairTable] = {}
+    for split, table in tables.items():
+        there = np.array([protein in cache for protein in table.proteins], dtype=bool)
+        keep = there[table.index].all(axis=1)
+        kept[split], dropped[split] = table.select(keep), table.select(~keep)
+        if not len(kept[split]):
+            raise DataError("no pair is left: none has both embeddings", where=table.source)
+        logger.warning(
+            "%s: %s of %s pairs dropped, for want of an embedding",
+            split, f"{len(dropped[split]):,}", f"{len(table):,}",
+        )  # fmt: skip
+    return Inputs(name=name, tables=kept, cache=cache, dropped=dropped)
+
+
+def _refuse_missing(
+    tables: Mapping[str, PairTable], files: Mapping[str, SplitFiles], cache: EmbeddingCache
+) -> None:
+    missing = sorted({one for table in tables.values() for one in cache.missing(table.proteins)})
+    if not missing:
+        return
+    fasta = next((one.fasta for one in files.values() if one.fasta), None) or "sequences.fasta"
+    raise CacheError(
+        f"{len(missing)} proteins of the pairs have no embedding",
+        where=", ".join(table.source for table in tables.values()),
+        got=", ".join(missing[:10]) + (", ..." if len(missing) > 10 else ""),
+        expected="an embedding for every protein",
+        remedy=f"add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta={fasta}; "
+        "or give missing=drop to leave those pairs out",
+    )
+
+
+def settings_of_recipe(settings: EmbeddingSettings, recipe: Mapping[str, object]) -> EmbeddingSettings:
+    """The settings with which an earlier run's cache was made, so that new sequences get the same."""
+    embedder = recipe["embedder"]
+    limit = recipe["max_length"]
+    return replace(
+        settings,
+        embedder=str(embedder["name"]) if isinstance(embedder, dict) else settings.embedder,
+        max_length=limit if isinstance(limit, int) else None,
+        truncation=str(recipe["truncation"]),
+    )

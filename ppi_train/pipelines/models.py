@@ -1,0 +1,32 @@
+"""From a checkpoint to a model ready to score, and back to what the checkpoint must say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ppi_train.errors import CheckpointError
+from ppi_train.models.base import PairModel
+from ppi_train.models.registry import build_model
+from ppi_train.training.checkpoint import Checkpoint
+
+
+def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairModel:
+    """The model in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights do not fit the model that the checkpoint describes.
+    """
+    described: Mapping[str, Any] = checkpoint.description["model"]
+    model = build_model(described["name"], input_dim=described["input_dim"], **described["hyperparameters"])
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            "the weights do not fit the model that the checkpoint describes",
+            got=str(error).splitlines()[-1].strip(),
+            expected=f"{described['name']} {described['hyperparameters']}",
+        ) from None
+    return model.to(device).eval()

@@ -1,0 +1,60 @@
+"""`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import DatasetOptions, PrepareDataConfig
+from ppi_train.data.benchmarks import Dataset, prepare_dataset
+from ppi_train.data.pairs import read_pairs
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DATASET = "example"
+
+
+def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
+    """The files of a data set's splits, fetched or made if they are not there."""
+    mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
+    return prepare_dataset(
+        config.dataset or DEFAULT_DATASET,
+        data_dir=Path(config.data_dir),
+        mirror=mirror,
+        splits=splits,
+        data_seed=config.data_seed,
+    )
+
+
+def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
+    """Prepares the splits and records each with its digest."""
+    name = config.dataset or DEFAULT_DATASET
+    config = replace(config, dataset=name)
+    tracked.identify(dataset=name)
+    tracked.log_parameters(logged_parameters(config))
+    dataset = prepare(config, config.splits)
+    metrics: dict[str, float] = {}
+    outputs: dict[str, str] = {}
+    for name, split in dataset.splits.items():
+        table = read_pairs(split.pairs)
+        tracked.log_dataset(
+            f"{dataset.name}/{name}",
+            context=name,
+            digest=table.digest,
+            source=str(split.pairs),
+            size=len(table),
+        )
+        metrics |= {f"data/{name}_pairs": len(table), f"data/{name}_proteins": len(table.proteins)}
+        outputs[name] = str(split.pairs)
+        logger.info(
+            "%s: %s pairs, %s positive, %s proteins: %s",
+            name, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", split.pairs,
+        )  # fmt: skip
+    tracked.log_metrics(metrics)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
