@@ -1,0 +1,258 @@
+"""From the name of a data set to normalised files: a pair table and a FASTA for each split.
+
+Prepared files lie in `data_dir/<name>` (`<name>-seed<k>` for another seed than 0) next to
+`dataset.json`, which is written last and holds their digests: a split that it does not list, or whose
+files are other ones, is made again. Two processes that prepare the same splits write the same bytes;
+should one overwrite the other's marker, a later call makes the missing split once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppi_train.data import example
+from ppi_train.data.catalogue import CATALOGUE, benchmark, unknown_name
+from ppi_train.data.download import fetch, local_path
+from ppi_train.data.fasta import read_fasta, read_file, write_fasta, write_file
+from ppi_train.data.negatives import degree_matched_negatives
+from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
+from ppi_train.errors import ConfigError, DataError
+
+DATASETS = ("example", *CATALOGUE)
+SPLITS = ("train", "validation", "test")
+
+# Raised whenever the same sources and seed give other files, so that prepared copies are made anew.
+VERSION = 1
+# As in PRING's own human sets.
+VALIDATION_SHARE = 0.2
+
+_MARKER = "dataset.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The prepared files of a split: a TSV of labelled pairs and a FASTA with (at least) their proteins."""
+
+    name: str
+    pairs: Path
+    fasta: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The splits that were asked for, among `train`, `validation` and `test`."""
+
+    name: str
+    splits: Mapping[str, Split]
+
+
+def prepare_dataset(
+    name: str, *, data_dir: Path, mirror: str | None, splits: Sequence[str], data_seed: int = 0
+) -> Dataset:
+    """The prepared files of a data set, made or fetched where they are not there yet.
+
+    Args:
+        name: One of `DATASETS`.
+        data_dir: Where data sets and downloads are kept.
+        mirror: A folder or http server to fetch from in place of the internet; None for none.
+        splits: Which splits; only the files that these need are fetched.
+        data_seed: Seed of the built-in example, and of the negatives and splits that are drawn.
+
+    Raises:
+        ConfigError: no such data set or split.
+        DownloadError: a file could not be fetched (`NotInMirrorError`: the mirror lacks it).
+        DataError: a file is not what it should be, or `data_dir` cannot be written.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    unknown = [one for one in splits if one not in SPLITS]
+    if unknown:
+        raise ConfigError(f"there is no split {unknown[0]!r}", got=unknown[0], expected=", ".join(SPLITS))
+    job = _Job(
+        name=name,
+        folder=data_dir / (name if data_seed == 0 else f"{name}-seed{data_seed}"),
+        data_dir=data_dir,
+        mirror=mirror,
+        seed=data_seed,
+    )
+    try:
+        files = {one: job.split(one) for one in dict.fromkeys(splits)}
+    except OSError as error:
+        raise DataError(
+            "the data set cannot be written",
+            where=error.filename or job.folder,
+            got=error.strerror,
+            remedy="give a data_dir that can be written",
+        ) from error
+    return Dataset(name=name, splits=files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One data set at one seed, and where its files go."""
+
+    name: str
+    folder: Path
+    data_dir: Path
+    mirror: str | None
+    seed: int
+
+    def split(self, name: str) -> Split:
+        split = Split(
+            name=name, pairs=self.folder / f"{name}.tsv", fasta=self.folder / self._fasta_name(name)
+        )
+        if not self._is_prepared(split):
+            self._record(self._maker()(self, name))
+        return split
+
+    def file(self, role: str) -> Path:
+        """The local copy of one of the catalogue's files."""
+        return fetch(benchmark(self.name).files[role], data_dir=self.data_dir, mirror=self.mirror)
+
+    def _maker(self) -> Callable[[_Job, str], Sequence[str]]:
+        return next(maker for prefix, maker in _MAKERS.items() if self.name.startswith(prefix))
+
+    def _fasta_name(self, split: str) -> str:
+        # Where all splits share one FASTA, its embeddings are made once and serve them all.
+        return f"{split}.fasta" if self.name == "bernett" else "sequences.fasta"
+
+    def _recipe(self) -> dict[str, object]:
+        """What the prepared files follow from."""
+        if self.name == "example":
+            sources: dict[str, str | None] = {"built in": str(example.VERSION)}
+        else:
+            sources = {role: file.sha256 for role, file in benchmark(self.name).files.items()}
+        return {"version": VERSION, "data_seed": self.seed, "sources": sources}
+
+    def _marked(self) -> dict[str, Any]:
+        """The marker's digests by split; none where it is absent, broken or of another recipe."""
+        try:
+            marker = json.loads((self.folder / _MARKER).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        if not isinstance(marker, dict) or marker.get("recipe") != self._recipe():
+            return {}
+        found = marker.get("splits")
+        return found if isinstance(found, dict) else {}
+
+    def _unchecked(self) -> dict[str, str | None]:
+        """Digests of the sources for which the catalogue has none: something to compare with later."""
+        if self.name == "example":
+            return {}
+        files = benchmark(self.name).files.items()
+        paths = {role: local_path(file, self.data_dir) for role, file in files if file.sha256 is None}
+        return {role: _digests((path,))[path.name] for role, path in paths.items()}
+
+    def _is_prepared(self, split: Split) -> bool:
+        return self._marked().get(split.name) == _digests((split.pairs, split.fasta))
+
+    def _record(self, splits: Sequence[str]) -> None:
+        made = {
+            one: _digests((self.folder / f"{one}.tsv", self.folder / self._fasta_name(one))) for one in splits
+        }
+        marker = {
+            "dataset": self.name,
+            "recipe": self._recipe(),
+            "unchecked": self._unchecked(),
+            "splits": self._marked() | made,
+        }
+        write_file(self.folder / _MARKER, (json.dumps(marker, indent=2) + "\n").encode())
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str | None]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths
+    }
+
+
+# A maker writes the files of a split, and perhaps of others with it, and returns those that it made.
+
+
+def _make_example(job: _Job, _split: str) -> Sequence[str]:
+    example.write_example(job.folder, seed=job.seed)
+    return SPLITS
+
+
+def _make_bernett(job: _Job, split: str) -> Sequence[str]:
+    pairs, dictionary = job.file(f"{split}_pairs"), job.file(f"{split}_sequences")
+    write_pairs(job.folder / f"{split}.tsv", read_pairs(pairs))
+    write_fasta(job.folder / f"{split}.fasta", _read_dictionary(dictionary))
+    return (split,)
+
+
+def _read_dictionary(path: Path) -> dict[str, str]:
+    """Accession to sequence, of a table of the two."""
+    rows = [line.split("\t") for line in read_file(path, "sequence table").decode().splitlines() if line]
+    bad = next((number for number, row in enumerate(rows, start=1) if len(row) != 2), None)
+    if bad is not None:
+        raise DataError(
+            "a row of the sequence table is wrong",
+            where=f"{path}, line {bad}",
+            expected="accession and sequence",
+        )
+    return dict(rows)
+
+
+def _make_pring(job: _Job, split: str) -> Sequence[str]:
+    sequences = job.file("sequences")
+    if f"{split}_pairs" in benchmark(job.name).files:
+        made = {split: read_pairs(job.file(f"{split}_pairs"))}
+    else:
+        made = _draw_training(
+            read_pairs(job.file("edges"), require_labels=False), _proteins_of(job), job.seed
+        )
+    for name, table in made.items():
+        write_pairs(job.folder / f"{name}.tsv", table)
+    write_fasta(job.folder / "sequences.fasta", read_fasta(sequences).sequences)
+    return tuple(made)
+
+
+def _proteins_of(job: _Job) -> frozenset[str]:
+    return frozenset(read_pairs(job.file("test_pairs")).proteins)
+
+
+def _draw_training(edges: PairTable, held_out: frozenset[str], seed: int) -> dict[str, PairTable]:
+    """Train and validation sets: the edges that touch no test protein, and as many drawn negatives.
+
+    PRING publishes them for human only. Validation gets a random fifth of the edges, and so shares
+    proteins with train, as PRING's human sets do; the two share no pair.
+    """
+    rng = np.random.default_rng(seed)
+    tested = np.array([one in held_out for one in edges.proteins], dtype=bool)
+    pool = rng.permutation(edges.index[~tested[edges.index].any(axis=1)])
+    size = round(VALIDATION_SHARE * len(pool))
+    known = edges.index
+    made: dict[str, PairTable] = {}
+    for name, positives in (("validation", pool[:size]), ("train", pool[size:])):
+        negatives = degree_matched_negatives(positives, forbidden=known, count=len(positives), rng=rng)
+        known = np.concatenate([known, negatives])
+        made[name] = _labelled(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
+    return made
+
+
+def _labelled(
+    proteins: Sequence[str],
+    positives: np.ndarray,
+    negatives: np.ndarray,
+    rng: np.random.Generator,
+    source: str,
+) -> PairTable:
+    labels = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
+    order = rng.permutation(len(labels))
+    pairs = np.concatenate([positives, negatives])[order]
+    names = np.array(proteins, dtype=object)
+    return pairs_from_ids(list(names[pairs[:, 0]]), list(names[pairs[:, 1]]), labels[order], source)
+
+
+_MAKERS: Mapping[str, Callable[[_Job, str], Sequence[str]]] = {
+    "example": _make_example,
+    "bernett": _make_bernett,
+    "pring_": _make_pring,
+}

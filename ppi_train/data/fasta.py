@@ -1,0 +1,248 @@
+"""Protein sequences from FASTA files, and the whole-file reading and writing that tables share.
+
+A FASTA is read once per run and before anything else, so it is parsed record by record on bytes; line
+and column numbers are worked out only when there is something to complain about.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+from ppi_train.errors import DataError
+
+NONSTANDARD = "UOBZJX*"
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+
+_LETTERS = (AMINO_ACIDS + NONSTANDARD).encode()
+_SPACE = b" \t\n\v\f"
+_BOM = b"\xef\xbb\xbf"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def sequence_digest(sequence: str) -> str:
+    """sha256, in hex, of a sequence's ASCII letters.
+
+    >>> sequence_digest("MKV")[:8]
+    '06101e17'
+    """
+    return hashlib.sha256(sequence.encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceTable:
+    """The sequences of a FASTA.
+
+    `sequences` maps accession to upper-case sequence, in the order of the file; `source` is the path as
+    it was given, for messages; `nonstandard` counts those of the letters U O B Z J X and * that occur,
+    a stop that was stripped included; `duplicates` counts records that repeat an earlier one exactly.
+    """
+
+    sequences: Mapping[str, str]
+    source: str
+    nonstandard: Mapping[str, int]
+    duplicates: int
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the sorted lines `accession<TAB>sequence`.
+
+        It depends neither on the order of the records nor on wrapping, case or compression, so that an
+        embedding cache is found again for a FASTA that was merely rewritten.
+        """
+        found = hashlib.sha256()
+        for accession, sequence in sorted(self.sequences.items()):
+            found.update(f"{accession}\t{sequence}\n".encode())
+        return found.hexdigest()
+
+
+def read_fasta(path: str | Path) -> SequenceTable:
+    """Reads a FASTA, plain or gzip (told by its first bytes), wrapped or not, in either case.
+
+    The key is the header up to the first white space; of `sp|P12345|NAME` and `tr|P12345|NAME` it is
+    the accession in the middle. U O B Z J and X stay in the sequence; a stop `*` at the end is stripped
+    and one inside becomes X, so that no residue moves. All are counted.
+
+    Raises:
+        DataError: the file is absent, empty or no FASTA; with the line: an empty header or sequence, a
+            letter that is no amino acid (and its column), one key with two sequences (both lines).
+    """
+    data = _fasta_bytes(path)
+    start = len(data) - len(data.lstrip())
+    if data[start : start + 1] != b">":
+        _refuse_start(path, data, start)
+    sequences: dict[str, str] = {}
+    first_of: dict[str, int] = {}
+    bodies: list[bytes] = []
+    duplicates = 0
+    parser = _Records(source=str(path), data=data, start=start)
+    for number, (key, body) in enumerate(parser):
+        bodies.append(body)
+        sequence = body.rstrip(b"*").replace(b"*", b"X").decode("ascii")
+        if not sequence:
+            parser.refuse(number, "a sequence is empty", got=f"only stops for {key}")
+        if key not in sequences:
+            sequences[key], first_of[key] = sequence, number
+        elif sequences[key] == sequence:
+            duplicates += 1
+            bodies.pop()
+        else:
+            parser.refuse(
+                number,
+                f"the key {key} has two sequences",
+                got=f"lines {parser.line(first_of[key])} and {parser.line(number)} differ",
+                expected="one sequence a key",
+            )
+    joined = b"\n".join(bodies)
+    counts = {letter: joined.count(letter.encode()) for letter in NONSTANDARD}
+    return SequenceTable(
+        sequences=sequences,
+        source=str(path),
+        nonstandard={letter: count for letter, count in counts.items() if count},
+        duplicates=duplicates,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Records:
+    """Iterates over (key, upper-case sequence) of a FASTA's bytes; knows the line of each record."""
+
+    source: str
+    data: bytes
+    start: int
+
+    @cached_property
+    def _parts(self) -> list[bytes]:
+        return self.data[self.start + 1 :].split(b"\n>")
+
+    def line(self, number: int) -> int:
+        """The line of record `number`'s header, from 1."""
+        before = sum(part.count(b"\n") + 1 for part in self._parts[:number])
+        return 1 + self.data.count(b"\n", 0, self.start) + before
+
+    def refuse(self, number: int, what: str, *, got: object, expected: object = None) -> NoReturn:
+        raise DataError(what, where=f"{self.source}, line {self.line(number)}", got=got, expected=expected)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for number, part in enumerate(self._parts):
+            header, _, text = part.partition(b"\n")
+            key = self._key(number, header)
+            body = text.translate(None, _SPACE).upper()
+            if not body:
+                self.refuse(number, "a sequence is empty", got=f"no residue for {key}")
+            if body.translate(None, _LETTERS):
+                self._refuse_letter(number, key, text)
+            yield key, body
+
+    def _key(self, number: int, header: bytes) -> str:
+        words = header.split(None, 1)
+        fields = words[0].split(b"|") if words else [b""]
+        raw = fields[1] if fields[0] in (b"sp", b"tr") and len(fields) > 1 else b"|".join(fields)
+        if not raw:
+            self.refuse(
+                number,
+                "a header has no accession",
+                got=">" + header.decode("utf-8", "replace"),
+                expected="`>` and an accession",
+            )
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            self.refuse(number, "an accession is not UTF-8", got=raw, expected="text in UTF-8")
+
+    def _refuse_letter(self, number: int, key: str, text: bytes) -> NoReturn:
+        for offset, line in enumerate(text.split(b"\n"), start=1):
+            # latin-1 keeps one character a byte, so that the column is right for any input.
+            for column, letter in enumerate(line.decode("latin-1"), start=1):
+                if letter not in " \t\v\f" and letter.upper().encode("latin-1", "replace") not in _LETTERS:
+                    raise DataError(
+                        f"the sequence of {key} has a letter that is no amino acid",
+                        where=f"{self.source}, line {self.line(number) + offset}, column {column}",
+                        got=repr(letter),
+                        expected=f"one of {AMINO_ACIDS} {NONSTANDARD}, in either case",
+                    )
+        raise AssertionError("no bad letter found")
+
+
+def _fasta_bytes(path: str | Path) -> bytes:
+    data = read_file(path, "FASTA")
+    if data.startswith(_GZIP_MAGIC):
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(
+                "the gzip file is cut short or damaged",
+                where=path,
+                got=str(error),
+                remedy="copy or download it again",
+            ) from error
+    data = data.removeprefix(_BOM)
+    if b"\0" in data:
+        raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.strip():
+        raise DataError("the FASTA is empty", where=path, expected="at least one sequence")
+    return data
+
+
+def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
+    line = data[start:].split(b"\n", 1)[0][:40].decode("utf-8", "replace")
+    number = 1 + data.count(b"\n", 0, start)
+    raise DataError(
+        "there is text before the first `>`: this is no FASTA",
+        where=f"{path}, line {number}",
+        got=repr(line),
+        expected="`>` and an accession",
+    )
+
+
+def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
+    """Writes one line a sequence; the file appears whole or not at all."""
+    write_file(path, "".join(f">{key}\n{sequence}\n" for key, sequence in sequences.items()).encode())
+
+
+def read_file(path: str | Path, kind: str) -> bytes:
+    """The bytes of a user's file; `kind` names it in messages.
+
+    Raises:
+        DataError: the file is absent, a directory, not readable, or has no bytes.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the {kind} is not there",
+            where=path,
+            remedy="check the path; it is taken from the current folder",
+        ) from error
+    except IsADirectoryError as error:
+        raise DataError(
+            f"the {kind} is a directory", where=path, expected="a file", remedy="name a file inside it"
+        ) from error
+    except OSError as error:
+        raise DataError(f"the {kind} cannot be read", where=path, got=error.strerror) from error
+    if not data:
+        raise DataError(f"the {kind} is empty", where=path, got="0 bytes")
+    return data
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file whole: under a name of its own in the same folder, then moved.
+
+    Two processes that write the same file at once do not meet: the last one to finish stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
