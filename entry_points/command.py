@@ -50,7 +50,7 @@ def mode_command(mode: str) -> click.Command:
 
     @click.pass_context
     def callback(context: click.Context, /, **values: str) -> None:
-        sys.exit(_run(mode, values | _unknown_options(context.args)))
+        sys.exit(run_mode(mode, values | _unknown_options(context.args)))
 
     return click.Command(
         mode,
@@ -79,7 +79,7 @@ def _stands_alone(arguments: list[str], position: int) -> bool:
     return not arguments[position].startswith("--") and not takes_value
 
 
-def _run(mode: str, values: dict[str, str]) -> int:
+def run_mode(mode: str, values: dict[str, str]) -> int:
     """Builds the config and runs the mode; returns the exit code."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"

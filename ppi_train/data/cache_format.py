@@ -76,7 +76,7 @@ def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) 
         CacheError: every difference, with both values.
     """
     recipe = found.recipe()
-    differences = [name for name, value in wanted.items() if recipe[name] != value]
+    differences = sorted(name for name, value in wanted.items() if recipe[name] != value)
     if differences:
         raise CacheError(
             f"the embedding cache has another {' and '.join(differences)} than asked for",

@@ -19,7 +19,14 @@ from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
 from ppi_train.pipelines.embed import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.inputs import Inputs, SplitFiles, load_inputs, open_cache, settings_of_recipe
+from ppi_train.pipelines.inputs import (
+    Inputs,
+    SplitFiles,
+    open_cache,
+    read_tables,
+    settings_of_recipe,
+    settle_missing,
+)
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.tracking.lookup import download_checkpoint, find_run, logged_model_of
@@ -99,6 +106,7 @@ def _evaluation_inputs(
 ) -> tuple[str, Inputs]:
     """The pairs to score, and embeddings made just as those that the model was trained on."""
     split, name, files = _evaluation_files(config, trained)
+    tables = read_tables({split: files})
     recipe: dict[str, Any] = checkpoint.description["embedding"]["recipe"]
     cache = open_cache(
         config.embeddings or (trained.embeddings if files.fasta is None else None),
@@ -107,7 +115,7 @@ def _evaluation_inputs(
         data_dir=Path(config.data_dir),
         wanted=recipe,
     )
-    return split, load_inputs(name, {split: files}, cache, missing=config.missing)
+    return split, settle_missing(name, tables, cache, missing=config.missing, fasta=files.fasta)
 
 
 def _evaluation_files(config: EvalConfig, trained: TrainConfig) -> tuple[str, str, SplitFiles]:

@@ -122,19 +122,31 @@ def _check_embedder_name(cache: EmbeddingCache, wanted: Mapping[str, object]) ->
         )
 
 
-def load_inputs(name: str, files: Mapping[str, SplitFiles], cache: EmbeddingCache, *, missing: str) -> Inputs:
-    """Reads the pairs of each split and settles the proteins that have no embedding.
+def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
+    """The pairs of each split; read before anything is embedded, so that a mistake in them shows at once."""
+    tables = {split: read_pairs(one.pairs) for split, one in files.items()}
+    for table in tables.values():
+        if table.duplicates:
+            logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
+    return tables
+
+
+def settle_missing(
+    name: str,
+    tables: Mapping[str, PairTable],
+    cache: EmbeddingCache,
+    *,
+    missing: str,
+    fasta: Path | None,
+) -> Inputs:
+    """The inputs of a run, with no pair left whose protein has no embedding.
 
     Raises:
         CacheError: proteins are missing and `missing=error`; their count and the first ten.
         DataError: nothing is left of a split.
     """
-    tables = {split: read_pairs(one.pairs) for split, one in files.items()}
-    for table in tables.values():
-        if table.duplicates:
-            logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
     if missing == "error":
-        _refuse_missing(tables, files, cache)
+        _refuse_missing(tables, cache, fasta)
         return Inputs(name=name, tables=tables, cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
@@ -151,19 +163,17 @@ def load_inputs(name: str, files: Mapping[str, SplitFiles], cache: EmbeddingCach
     return Inputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
-def _refuse_missing(
-    tables: Mapping[str, PairTable], files: Mapping[str, SplitFiles], cache: EmbeddingCache
-) -> None:
+def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fasta: Path | None) -> None:
     missing = sorted({one for table in tables.values() for one in cache.missing(table.proteins)})
     if not missing:
         return
-    fasta = next((one.fasta for one in files.values() if one.fasta), None) or "sequences.fasta"
     raise CacheError(
         f"{len(missing)} proteins of the pairs have no embedding",
         where=", ".join(table.source for table in tables.values()),
         got=", ".join(missing[:10]) + (", ..." if len(missing) > 10 else ""),
         expected="an embedding for every protein",
-        remedy=f"add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta={fasta}; "
+        remedy="add their sequences to the FASTA and embed it: "
+        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
         "or give missing=drop to leave those pairs out",
     )
 

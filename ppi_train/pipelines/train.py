@@ -22,7 +22,7 @@ from ppi_train.models.registry import build_model
 from ppi_train.pipelines.embed import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.inputs import Inputs, SplitFiles, load_inputs, open_cache
+from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.tracking.run import TrackedRun
@@ -76,6 +76,8 @@ def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
 def load_training_inputs(config: TrainConfig) -> tuple[TrainConfig, Inputs]:
     """The pairs and embeddings of a training run, and the config with its defaults filled in."""
     files, name = _training_files(config)
+    tables = read_tables(files)
+    fastas = [one.fasta for one in files.values() if one.fasta]
     wanted: dict[str, object] = {"embedder_name": config.embedder}
     if config.embeddings:
         # Only what the user asked for is held against a cache that the user names.
@@ -89,17 +91,19 @@ def load_training_inputs(config: TrainConfig) -> tuple[TrainConfig, Inputs]:
     )
     cache = open_cache(
         config.embeddings,
-        [one.fasta for one in files.values() if one.fasta],
+        fastas,
         settings,
         data_dir=Path(config.data_dir),
         wanted=wanted,
     )
-    inputs = load_inputs(name, files, cache, missing=config.missing)
+    fasta = fastas[0] if fastas else None
+    inputs = settle_missing(name, tables, cache, missing=config.missing, fasta=fasta)
     recipe = cache.spec
     resolved = replace(
         config,
         dataset=None if config.train_pairs else name,
-        embedder=str(recipe.embedder["name"]),
+        # A cache that the user names may come from an embedder that only they have.
+        embedder=config.embedder if config.embeddings else str(recipe.embedder["name"]),
         max_length=recipe.max_length,
         truncation=recipe.truncation,
         embedding_dtype=recipe.dtype,

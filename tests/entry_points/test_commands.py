@@ -1,0 +1,112 @@
+"""The commands as processes: unknown options, signals, and `mlflow run` itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(mode: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"entry_points.{mode}", *arguments]
+
+
+def mlflow_run(*arguments: str, manager: str = "local") -> subprocess.CompletedProcess[str]:
+    # The environment's own `python` must be found first, as after `activate`.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", manager, *arguments],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_unknown_options_are_told_with_all_other_problems() -> None:
+    done = subprocess.run(
+        command("train_only", "--lerning_rate", "1", "--epochs", "0", "stray"),
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "lerning_rate: no such parameter; did you mean learning_rate" in done.stderr
+    assert "epochs: expected a value at least 1; got 0" in done.stderr
+    assert "stray: no such parameter" in done.stderr
+
+
+def wait_for_epoch(store: mlflow.MlflowClient, process: subprocess.Popen[str]) -> str:
+    """The ID of the run that the process trains, once it has finished an epoch."""
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()
+        runs = store.search_runs(["1"], filter_string="metrics.`val/auroc` > 0")
+        if runs:
+            return str(runs[0].info.run_id)
+        time.sleep(0.1)
+    raise AssertionError("no epoch was finished")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_the_run_killed_and_its_checkpoint_uploaded(
+    number: signal.Signals, code: int, store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    folders = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path / "runs")]
+    endless = ["--epochs", "100000", "--early_stopping_patience", "0"]
+    with subprocess.Popen(
+        command("train_only", *folders, *endless), stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        run_id = wait_for_epoch(store, process)
+        process.send_signal(number)
+        _, shown = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "stopped by" in shown
+    assert "Traceback" not in shown
+    assert store.get_run(run_id).info.status == "KILLED"
+    assert "checkpoints/last/COMPLETE.json" in {
+        item.path for item in store.list_artifacts(run_id, "checkpoints/last")
+    }
+
+
+def test_mlflow_run_trains_evaluates_and_keeps_a_given_name(
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    folders = ["-P", f"data_dir={data_dir}", "-P", f"output_dir={tmp_path / 'runs'}"]
+    done = mlflow_run("-e", "train_only", *folders, "-P", "epochs=1", "-P", "learning_rate=1e-3")
+    assert done.returncode == 0, done.stderr
+    (run,) = store.search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "train_only-pooled_mlp-example"
+    assert run.data.params["training.learning_rate"] == "0.001"
+    done = mlflow_run("-e", "eval_only", "--run-name", "mine", *folders, "-P", f"run_id={run.info.run_id}")
+    assert done.returncode == 0, done.stderr
+    (evaluated,) = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'eval_only'")
+    assert evaluated.info.run_name == "mine"
+    assert evaluated.data.metrics["test/auroc"] > 0.5
+
+
+def test_mlflow_run_with_a_mistake_is_a_failed_run(store: mlflow.MlflowClient) -> None:
+    done = mlflow_run("-e", "train_only", "-P", "epochs=many", "-P", "modle=v3")
+    assert done.returncode != 0
+    assert "epochs: expected a whole number, got 'many'" in done.stderr
+    (run,) = store.search_runs(["1"])
+    assert run.info.status == "FAILED"
+    assert "modle: no such parameter; did you mean model?" in run.data.tags["ppi.error"]
+
+
+@pytest.mark.slow
+def test_mlflow_run_makes_its_own_environment(
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("virtualenv", reason="mlflow's virtualenv mode needs the package virtualenv")
+    folders = ["-P", f"data_dir={data_dir}", "-P", f"output_dir={tmp_path / 'runs'}"]
+    done = mlflow_run("-e", "train_only", *folders, "-P", "epochs=1", manager="virtualenv")
+    assert done.returncode == 0, done.stderr
+    (run,) = store.search_runs(["1"])
+    assert run.info.status == "FINISHED"

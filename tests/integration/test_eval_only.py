@@ -1,0 +1,195 @@
+"""`eval_only`: a run ID is enough, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.cache_format import CacheSpec
+from ppi_train.data.cache_writer import CacheWriter
+from ppi_train.data.fasta import read_fasta, sequence_digest
+from ppi_train.errors import CacheError, CheckpointError, TrackingError
+from ppi_train.evaluation.pair_metrics import pair_metrics
+from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+
+
+@pytest.fixture
+def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+
+
+@pytest.fixture
+def trained(store: mlflow.MlflowClient, folders: dict[str, Any]) -> PipelineResult:
+    del store
+    return execute_pipeline("train_only", folders | {"epochs": 2})
+
+
+def test_the_test_set_is_scored_with_intervals_around_each_metric(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+    run = store.get_run(result.run_id)
+    metrics = run.data.metrics
+    for name in ("auroc", "auprc", "accuracy", "f1", "mcc", "brier"):
+        low, high = metrics[f"test/{name}_ci_low"], metrics[f"test/{name}_ci_high"]
+        assert low < metrics[f"test/{name}"] < high
+    assert "test/ece" in metrics
+    assert run.info.run_name == "eval_only-pooled_mlp-example"
+    assert run.data.tags["ppi.evaluated_run_id"] == trained.run_id
+    predictions = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
+    again = pair_metrics(
+        predictions["logit"].to_numpy(), predictions["label"].to_numpy(dtype=np.int8), are_logits=True
+    )
+    assert again["auroc"] == pytest.approx(metrics["test/auroc"], abs=1e-12)
+
+
+def test_the_model_of_the_run_shows_the_test_metrics(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+    (model,) = store.search_logged_models(["1"], filter_string=f"source_run_id = '{trained.run_id}'")
+    assert "test/auroc" in {metric.key for metric in model.metrics or ()}
+
+
+def test_validation_by_eval_only_equals_what_training_measured(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "split": "validation"})
+    metrics = store.get_run(result.run_id).data.metrics
+    assert metrics["val/auroc"] == trained.metrics["val/auroc_best"]
+    assert metrics["val/ece"] == trained.metrics["val/ece"]
+    assert not any(name.startswith("test/") for name in metrics)
+
+
+def test_own_test_pairs_need_no_more_than_a_fasta(
+    folders: dict[str, Any], trained: PipelineResult, example: Dataset
+) -> None:
+    test = example.splits["test"]
+    own = {"test_pairs": str(test.pairs), "fasta": str(test.fasta)}
+    named = execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+    mine = execute_pipeline("eval_only", folders | {"run_id": trained.run_id} | own)
+    assert mine.metrics == named.metrics
+
+
+def embedded(example: Dataset, path: Path, *, dimension: int) -> Path:
+    """A cache of the example's proteins by an embedder of a lab's own."""
+    sequences = read_fasta(example.splits["test"].fasta)
+    spec = CacheSpec(
+        embedder={"name": "other", "parameters": {}, "digest": "1"},
+        dimension=dimension,
+        granularity="protein",
+        dtype="float32",
+        max_length=None,
+        truncation="head",
+        fasta_digest=sequences.digest,
+    )
+    rng = np.random.default_rng(0)
+    with CacheWriter(path, spec) as writer:
+        for name, sequence in sequences.sequences.items():
+            writer.add(name, sequence_digest(sequence), len(sequence), rng.normal(size=dimension))
+    return path
+
+
+def test_a_cache_of_another_dimension_is_refused(
+    store: mlflow.MlflowClient,
+    folders: dict[str, Any],
+    trained: PipelineResult,
+    example: Dataset,
+    tmp_path: Path,
+) -> None:
+    cache = embedded(example, tmp_path / "other.parquet", dimension=7)
+    with pytest.raises(CacheError, match="another dimension and embedder than asked for") as caught:
+        execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "embeddings": str(cache)})
+    assert "dimension=7" in str(caught.value)
+    assert "dimension=804" in str(caught.value)
+    (run,) = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'eval_only'")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["ppi.error"] == str(caught.value)
+
+
+def test_a_lab_can_train_and_evaluate_on_a_cache_of_its_own(
+    folders: dict[str, Any], store: mlflow.MlflowClient, example: Dataset, tmp_path: Path
+) -> None:
+    cache = embedded(example, tmp_path / "other.parquet", dimension=7)
+    trained = execute_pipeline("train_only", folders | {"embeddings": str(cache), "epochs": 1})
+    assert store.get_run(trained.run_id).data.tags["ppi.embedder"] == "other"
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "embeddings": str(cache)})
+    assert 0 < result.metrics["test/auroc"] < 1
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_id_that_does_not_exist(folders: dict[str, Any]) -> None:
+    with pytest.raises(TrackingError, match="there is no such run") as caught:
+        execute_pipeline("eval_only", folders | {"run_id": "0" * 32})
+    assert "0" * 32 in str(caught.value)
+    assert "MLFLOW_TRACKING_URI" in str(caught.value)
+
+
+def test_a_deleted_run(store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult) -> None:
+    store.delete_run(trained.run_id)
+    with pytest.raises(TrackingError, match="the run was deleted") as caught:
+        execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+    assert f"mlflow runs restore --run-id {trained.run_id}" in str(caught.value)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_without_a_checkpoint(folders: dict[str, Any]) -> None:
+    prepared = execute_pipeline("prepare_data", {"data_dir": folders["data_dir"]})
+    with pytest.raises(CheckpointError, match="the run has no finished checkpoint") as caught:
+        execute_pipeline("eval_only", folders | {"run_id": prepared.run_id})
+    assert "mode prepare_data" in str(caught.value)
+
+
+def test_a_checkpoint_that_was_altered_in_the_store(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    root = Path(store.get_run(trained.run_id).info.artifact_uri.removeprefix("file://"))
+    weights = root / "checkpoints/best/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match="was altered after it was written"):
+        execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+
+
+def test_a_checkpoint_whose_marker_never_came(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    root = Path(store.get_run(trained.run_id).info.artifact_uri.removeprefix("file://"))
+    (root / "checkpoints/best/COMPLETE.json").unlink()
+    with pytest.raises(CheckpointError, match="there is no finished checkpoint"):
+        execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
+
+
+def test_everything_works_against_a_server_that_proxies_artifacts(
+    server: str, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    trained = execute_pipeline("train_only", folders | {"epochs": 2})
+    shutil.rmtree(folders["output_dir"])  # the server alone must be enough
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "split": "validation"})
+    assert result.metrics["val/auroc"] == trained.metrics["val/auroc_best"]
+
+
+@pytest.mark.usefixtures("store")
+def test_embed_writes_a_cache_that_training_takes(
+    folders: dict[str, Any], example: Dataset, tmp_path: Path
+) -> None:
+    output = tmp_path / "mine.parquet"
+    made = {"fasta": str(example.splits["train"].fasta), "output": str(output), "max_length": 100}
+    execute_pipeline("embed", {"data_dir": folders["data_dir"]} | made)
+    assert pq.read_metadata(output).num_rows == 1100
+    result = execute_pipeline("train_only", folders | {"embeddings": str(output), "epochs": 1})
+    assert result.metrics["best_epoch"] == 1
+    with pytest.raises(CacheError, match="another max_length than asked for"):
+        execute_pipeline("train_only", folders | {"embeddings": str(output), "max_length": 200})

@@ -1,0 +1,177 @@
+"""`train_only` from end to end on the built-in example: what it learns and what the run then holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ppi_train.config.loading import load_config
+from ppi_train.config.schema import TrainConfig
+from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.fasta import read_fasta
+from ppi_train.errors import CacheError
+from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+
+
+@pytest.fixture
+def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+
+
+def trained(folders: dict[str, Any], mode: str = "train_only", **parameters: object) -> PipelineResult:
+    return execute_pipeline(mode, folders | parameters)
+
+
+def artifacts(client: mlflow.MlflowClient, run_id: str, path: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for item in client.list_artifacts(run_id, path):
+        found |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
+    return found
+
+
+def test_defaults_learn_the_example(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    result = trained(folders)
+    run = store.get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["val/auroc_best"] >= 0.85
+
+
+def test_shuffled_labels_stay_at_chance(
+    store: mlflow.MlflowClient, folders: dict[str, Any], shuffled_example: Path
+) -> None:
+    result = trained(
+        folders,
+        train_pairs=str(shuffled_example / "train.tsv"),
+        val_pairs=str(shuffled_example / "validation.tsv"),
+        fasta=str(shuffled_example / "sequences.fasta"),
+        early_stopping_patience=0,
+    )
+    last = store.get_run(result.run_id).data.metrics["val/auroc"]
+    assert 0.45 <= last <= 0.55
+
+
+def test_the_run_holds_what_the_contract_promises(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    result = trained(folders, epochs=2)
+    run = store.get_run(result.run_id)
+    assert run.info.run_name == "train_only-pooled_mlp-example"
+    tags = {key: run.data.tags[f"ppi.{key}"] for key in ("mode", "model", "dataset", "embedder")}
+    expected = {"mode": "train_only", "model": "pooled_mlp", "dataset": "example", "embedder": "descriptors"}
+    assert tags == expected
+    assert len(run.data.tags["ppi.embedding_cache_digest"]) == 64
+    assert run.data.params["training.epochs"] == "2"
+    assert run.data.params["data.dataset"] == "example"
+    for name in ("train/loss", "val/loss", "val/auroc", "val/auprc"):
+        steps = [point.step for point in store.get_metric_history(result.run_id, name)]
+        assert steps == [1, 2], name
+    assert run.inputs is not None
+    names = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+    assert set(names) == {"example/train", "example/validation"}
+    assert all(len(digest) == 36 for digest in names.values())
+    files = artifacts(store, result.run_id)
+    for name in ("weights.safetensors", "checkpoint.json", "COMPLETE.json"):
+        assert {f"checkpoints/best/{name}", f"checkpoints/last/{name}"} <= files
+    figures = {"curves", "roc", "precision_recall", "score_histogram", "reliability"}
+    assert {f"figures/{name}.png" for name in figures} <= files
+    assert {"config.yaml", "predictions/validation.parquet"} <= files
+
+
+def test_the_logged_config_makes_the_same_run_again(
+    store: mlflow.MlflowClient, folders: dict[str, Any], tmp_path: Path
+) -> None:
+    first = trained(folders, epochs=2, hidden_dim=32)
+    path = store.download_artifacts(first.run_id, "config.yaml", str(tmp_path))
+    config, _ = load_config(TrainConfig, {}, config_file=path)
+    again = execute_pipeline("train_only", config)
+    assert config.hidden_dim == 32
+    assert metrics_of(store, again.run_id) == metrics_of(store, first.run_id)
+    assert yaml.safe_load(Path(path).read_text())["embedder"] == "descriptors"
+
+
+def metrics_of(client: mlflow.MlflowClient, run_id: str) -> dict[str, float]:
+    """All but what depends on the clock."""
+    found = client.get_run(run_id).data.metrics
+    return {key: one for key, one in found.items() if not key.startswith(("throughput/", "system/"))}
+
+
+def test_the_same_seed_gives_the_same_digits_and_another_does_not(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    first, second, other = (trained(folders, epochs=2, seed=seed) for seed in (3, 3, 4))
+    assert metrics_of(store, first.run_id) == metrics_of(store, second.run_id)
+    assert metrics_of(store, first.run_id) != metrics_of(store, other.run_id)
+    weights = [Path(one.outputs["checkpoints"]) / "checkpoints/best/COMPLETE.json" for one in (first, second)]
+    digests = [json.loads(path.read_text())["weights.safetensors"] for path in weights]
+    assert digests[0] == digests[1]
+
+
+def test_pretrain_only_is_another_name_of_train_only(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    runs = [trained(folders, mode, epochs=1) for mode in ("train_only", "pretrain_only")]
+    assert metrics_of(store, runs[0].run_id) == metrics_of(store, runs[1].run_id)
+    assert {store.get_run(one.run_id).data.tags["ppi.mode"] for one in runs} == {"train_only"}
+
+
+def test_the_logged_model_scores_sequences_as_the_run_did(
+    store: mlflow.MlflowClient, folders: dict[str, Any], example: Dataset
+) -> None:
+    result = trained(folders, epochs=1)
+    (model,) = store.search_logged_models(["1"], filter_string=f"source_run_id = '{result.run_id}'")
+    assert {metric.key for metric in model.metrics or ()} >= {"val/auroc_best", "val/ece"}
+    predictions = pd.read_parquet(Path(result.outputs["checkpoints"]) / "predictions/validation.parquet")[:50]
+    sequences = read_fasta(example.splits["validation"].fasta).sequences
+    table = pd.DataFrame(
+        {f"sequence_{side}": [sequences[one] for one in predictions[f"protein_{side}"]] for side in "ab"}
+    )
+    served = mlflow.pyfunc.load_model(f"models:/{model.model_id}").predict(table)
+    np.testing.assert_allclose(served["logit"], predictions["logit"], atol=1e-5)
+    np.testing.assert_allclose(served["probability"], predictions["probability"], atol=1e-6)
+
+
+def own_tables(folder: Path, example: Dataset, extra: str) -> dict[str, str]:
+    """The example as a user's own tables, with a row of an unknown protein."""
+    train = folder / "mine.tsv"
+    train.write_text(example.splits["train"].pairs.read_text() + extra)
+    return {
+        "train_pairs": str(train),
+        "val_pairs": str(example.splits["validation"].pairs),
+        "fasta": str(example.splits["train"].fasta),
+    }
+
+
+@pytest.mark.usefixtures("store")
+def test_missing_proteins_are_refused_by_name_before_training(
+    folders: dict[str, Any], example: Dataset, tmp_path: Path
+) -> None:
+    tables = own_tables(tmp_path, example, "GHOST1\tGHOST2\t1\n")
+    with pytest.raises(CacheError, match="2 proteins of the pairs have no embedding") as caught:
+        trained(folders, **tables)
+    assert "GHOST1, GHOST2" in str(caught.value)
+    assert f"mlflow run . -e embed -P fasta={tables['fasta']}" in str(caught.value)
+
+
+def test_missing_proteins_can_be_dropped_and_are_counted(
+    store: mlflow.MlflowClient, folders: dict[str, Any], example: Dataset, tmp_path: Path
+) -> None:
+    known = next(iter(read_fasta(example.splits["train"].fasta).sequences))
+    tables = own_tables(tmp_path, example, f"GHOST1\tGHOST2\t1\nGHOST1\t{known}\t0\n")
+    result = trained(folders, epochs=1, missing="drop", **tables)
+    assert store.get_run(result.run_id).data.metrics["data/train_dropped"] == 2
+    dropped = Path(store.download_artifacts(result.run_id, "dropped/train.tsv", str(tmp_path)))
+    assert "GHOST2" in dropped.read_text()
+
+
+def test_system_metrics_are_on(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ppi_train.tracking.run.SYSTEM_METRICS_SECONDS", 0.2)
+        result = trained(folders, epochs=3)
+    assert any(name.startswith("system/cpu") for name in store.get_run(result.run_id).data.metrics)
