@@ -1,0 +1,40 @@
+"""The one registry through which models are built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from ppi_train.errors import ConfigError
+from ppi_train.models.base import PairModel
+
+ModelFactory = Callable[..., PairModel]
+MODEL_FACTORIES: dict[str, ModelFactory] = {}
+
+
+def register(name: str) -> Callable[[ModelFactory], ModelFactory]:
+    """Decorates a factory `(input_dim, **hyperparameters) -> PairModel`; a name is taken once."""
+
+    def add(factory: ModelFactory) -> ModelFactory:
+        assert name not in MODEL_FACTORIES, f"two models are named {name!r}"
+        MODEL_FACTORIES[name] = factory
+        return factory
+
+    return add
+
+
+def build_model(name: str, *, input_dim: int, **hyperparameters: object) -> PairModel:
+    """A new model with random weights.
+
+    Raises:
+        ConfigError: an unknown name; says which names are near, and which are known.
+    """
+    if name not in MODEL_FACTORIES:
+        near = difflib.get_close_matches(name, MODEL_FACTORIES, n=3)
+        raise ConfigError(
+            "there is no such model",
+            got=name,
+            expected=", ".join(sorted(MODEL_FACTORIES)),
+            remedy=f"did you mean {' or '.join(near)}?" if near else None,
+        )
+    return MODEL_FACTORIES[name](input_dim=input_dim, **hyperparameters)
