@@ -7,9 +7,11 @@ traps that these functions close: `1e-4` is text to PyYAML, and `no` is False.
 from __future__ import annotations
 
 import math
+import re
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 
 
 def _refuse(expected: str, value: object, hint: str = "") -> ValueError:
@@ -29,18 +31,15 @@ def as_str(value: object) -> str:
 
 
 def as_int(value: object) -> int:
-    """A whole number, or text that is one; `2.0`, `1e3` and truth values are refused.
+    """A whole number, or text that is one; `2.0`, `1e3`, `1_000` and truth values are refused.
 
     >>> as_int("12")
     12
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
     raise _refuse("a whole number", value)
 
 
@@ -52,7 +51,8 @@ def as_float(value: object) -> float:
     """
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            number = float(value)
+            # Python's own digit groups, 1_000, are a slip of the finger in a config.
+            number = math.nan if "_" in str(value) else float(value)
         except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number):

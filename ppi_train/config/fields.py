@@ -40,6 +40,8 @@ class Rule:
 
     def broken_by(self, value: object) -> str | None:
         """Says what is wrong with a coerced value, or nothing."""
+        if value == ():
+            return f"expected one or more of {', '.join(self.choices) or 'any text'}; got none"
         if self.choices:
             values = value if isinstance(value, tuple) else (value,)
             wrong = [one for one in values if one not in self.choices]

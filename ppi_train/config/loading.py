@@ -53,6 +53,7 @@ def load_config(
     specs = {spec.name: spec for spec in describe_fields(schema)}
     values: dict[str, Any] = {}
     problems: list[str] = []
+    refused: set[str] = set()
     for origin, given in ((f"{config_file}: ", from_file), ("", overrides)):
         for name, value in given.items():
             if value is None or value == "":
@@ -60,10 +61,11 @@ def load_config(
             problem = _take(specs, name, value, values)
             if problem:
                 problems.append(origin + problem)
+                refused.add(name)
     if problems:
         # Relations between fields are judged as well, on what could be read, so that one run of the
-        # command shows everything.
-        problems += schema(**values).problems()
+        # command shows everything; but a value that was refused is not also called absent.
+        problems += [one for one in schema(**values).problems() if one.partition(":")[0] not in refused]
         raise _as_error(problems)
     config = schema(**values)
     problems = config.problems()
@@ -108,7 +110,8 @@ def read_config_file(path: str) -> dict[str, object]:
             "the config file cannot be read", where=Path(path).absolute(), got=error, expected="a YAML file"
         ) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError("the config file is not valid YAML", where=path, got=error) from None
+        got = str(error).replace("<unicode string>", Path(path).name)
+        raise ConfigError("the config file is not valid YAML", where=path, got=got) from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

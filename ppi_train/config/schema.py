@@ -6,6 +6,7 @@ run logs come from here. An unset parameter is the empty string in MLproject and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,6 +113,11 @@ class EmbedderOptions(Section):
         "float32", "Number format in a newly made cache.", choices=("float16", "float32")
     )
 
+    def without_effect(self, given: frozenset[str]) -> list[str]:
+        if "truncation" in given and self.max_length is None:
+            return [f"truncation={self.truncation} has no effect: max_length is not given"]
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedOutputOptions(Section):
@@ -127,18 +133,21 @@ class ModelOptions(Section):
     SECTION: ClassVar[str] = "model"
 
     model: str = option("pooled_mlp", "Architecture.", choices=MODEL_NAMES)
-    hidden_dim: int = option(256, "Width of the hidden layers.", low=1)
+    hidden_dim: int = option(192, "Width of the hidden layers.", low=1)
     num_layers: int = option(1, "Hidden layers of the protein encoder.", low=1)
     dropout: float = option(0.3, "Share of activations dropped in training.", low=0, below=1)
+    input_dropout: float = option(
+        0.3, "Share of embedding dimensions hidden from the model, anew for each batch.", low=0, below=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Section):
     SECTION: ClassVar[str] = "training"
 
-    epochs: int = option(10, "Passes over the training pairs, at most.", low=1)
-    batch_size: int = option(2048, "Pairs per optimiser step and accumulation step.", low=1)
-    learning_rate: float = option(1e-3, "Peak learning rate of AdamW.", above=0)
+    epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
+    batch_size: int = option(4096, "Pairs per optimiser step and accumulation step.", low=1)
+    learning_rate: float = option(4e-3, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
     gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
     accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
@@ -169,7 +178,7 @@ class SchedulerOptions(Section):
 
     scheduler: str = option("cosine", "Course of the learning rate over the run.", choices=SCHEDULERS)
     warmup_fraction: float = option(
-        0.05, "Share of all steps over which the rate rises to its peak.", low=0, below=1
+        0.1, "Share of all steps over which the rate rises to its peak.", low=0, below=1
     )
     min_learning_rate: float = option(0.0, "Where cosine, linear, one_cycle and plateau end.", low=0)
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
@@ -198,7 +207,7 @@ class ComputeOptions(Section):
     seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
 
     def problems(self) -> list[str]:
-        if self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit():
+        if re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", self.device):
             return []
         return [f"device: expected auto, cpu, cuda or cuda:N; got {self.device!r}"]
 
@@ -255,7 +264,8 @@ class TrainConfig(
         return [*own_tables_problems(self), *ComputeOptions.problems(self)]
 
     def without_effect(self, given: frozenset[str]) -> list[str]:
-        return [*TrainingOptions.without_effect(self, given), *SchedulerOptions.without_effect(self, given)]
+        sections = (EmbedderOptions, TrainingOptions, SchedulerOptions)
+        return [warning for one in sections for warning in one.without_effect(self, given)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from ppi_train.errors import CacheError
 
 METADATA_KEY = b"ppi_train.embedding_cache"
 SCHEMA_VERSION = 1
+GRANULARITIES = ("protein", "residue")
+DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +64,20 @@ def spec_from_json(text: bytes, *, where: object) -> CacheSpec:
                 expected=f"at most {SCHEMA_VERSION}",
                 remedy="update ppi_train, or make the cache again with this version",
             )
-        return CacheSpec(**fields)
+        return _checked(CacheSpec(**fields))
     except CacheError:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CacheError("the embedding cache's metadata is not valid", where=where, got=error) from None
+
+
+def _checked(spec: CacheSpec) -> CacheSpec:
+    limit = 1 if spec.max_length is None else spec.max_length
+    if type(spec.dimension) is not int or type(limit) is not int or spec.dimension < 1 or limit < 1:
+        raise ValueError(f"dimension={spec.dimension!r}, max_length={spec.max_length!r}")
+    if spec.granularity not in GRANULARITIES or spec.dtype not in DTYPES:
+        raise ValueError(f"granularity={spec.granularity!r}, dtype={spec.dtype!r}")
+    return spec
 
 
 def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) -> None:

@@ -71,16 +71,21 @@ class CacheWriter:
             embedding: (d,) for granularity `protein`, (L, d) for `residue`.
 
         Raises:
-            CacheError: an embedding that is not finite, or of another dimension.
+            CacheError: an embedding that is not finite in the cache's number format, or of another shape.
         """
-        if embedding.shape[-1] != self._spec.dimension or not np.isfinite(embedding).all():
+        with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused here
+            stored = embedding.astype(self._spec.dtype)
+        finite = bool(np.isfinite(stored).all())
+        axes = 1 if self._spec.granularity == "protein" else 2
+        right_shape = stored.ndim == axes and stored.size > 0 and stored.shape[-1] == self._spec.dimension
+        if not (finite and right_shape):
             raise CacheError(
-                "an embedding is not finite or has the wrong dimension",
+                "an embedding is not finite or has the wrong shape",
                 where=protein_id,
-                got=f"shape {embedding.shape}, finite: {bool(np.isfinite(embedding).all())}",
-                expected=f"{self._spec.dimension} finite numbers",
+                got=f"shape {embedding.shape}, finite as {self._spec.dtype}: {finite}",
+                expected=f"{'one vector' if axes == 1 else 'rows'} of {self._spec.dimension} finite numbers",
             )
-        self._rows.append((protein_id, sequence_digest, length, embedding))
+        self._rows.append((protein_id, sequence_digest, length, stored))
         self._values += embedding.size
         if self._values >= ROW_GROUP_VALUES:
             self._flush()
@@ -104,7 +109,7 @@ class CacheWriter:
 
     def _column(self, embeddings: Sequence[np.ndarray]) -> pa.Array:
         vector_type = self._schema.field("embedding").type
-        flat = np.concatenate([one.reshape(-1) for one in embeddings]).astype(self._spec.dtype)
+        flat = np.concatenate([one.reshape(-1) for one in embeddings])
         values = pa.array(flat, vector_type.value_type)
         if self._spec.granularity == "protein":
             return pa.FixedSizeListArray.from_arrays(values, type=vector_type)

@@ -79,9 +79,14 @@ class _CacheFile:
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
         try:
-            return self._parquet.read_row_group(group, columns=list(columns))
+            table = self._parquet.read_row_group(group, columns=list(columns))
+            # A damaged page header, which no checksum covers, makes a page seem empty.
+            rows = self._parquet.metadata.row_group(group).num_rows
+            if any(len(column) != rows for column in table.columns):
+                raise ValueError(f"a row group has other than its {rows} rows")
         except _BROKEN as error:
             self._refuse(error)
+        return table
 
     def embeddings(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         """All values of a row group and the offset of each protein's first value, length n + 1."""
@@ -90,6 +95,9 @@ class _CacheFile:
         if self.spec.granularity == "protein":
             return values, np.arange(len(column) + 1) * self.spec.dimension
         offsets = column.offsets.to_numpy()
+        sizes = np.diff(offsets)
+        if (sizes == 0).any() or (sizes % self.spec.dimension).any():
+            self._refuse(ValueError(f"residues that are not rows of {self.spec.dimension} numbers"))
         return values, offsets - offsets[0]
 
 
@@ -207,7 +215,7 @@ class EmbeddingCache:
         """Yields (accession, residue states (L, d)) in the order in which they lie in the cache.
 
         Raises:
-            CacheError: the cache holds one vector a protein, or a page is corrupt.
+            CacheError: the cache holds one vector a protein, a value that is not finite, or a corrupt page.
         """
         if self.spec.granularity != "residue":
             raise CacheError(
@@ -220,6 +228,7 @@ class EmbeddingCache:
             values, offsets = self._files[number].embeddings(group)
             for target, row in wanted:
                 states = values[offsets[row] : offsets[row + 1]]
+                self._require_finite(states[None], [proteins[target]])
                 yield proteins[target], states.reshape(-1, self.spec.dimension)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,8 +63,28 @@ def write_checkpoint(
 ) -> None:
     """Writes a checkpoint beside `folder`, marks it complete, and only then takes the old one's place."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _fill(partial, weights, description, training_state)
+        # Two renames, and the deleting after them: the moment without a checkpoint is as short as can be.
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+    finally:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _fill(
+    partial: Path,
+    weights: Mapping[str, torch.Tensor],
+    description: Mapping[str, object],
+    training_state: Mapping[str, object] | None,
+) -> None:
     save_file({name: one.detach().contiguous().cpu() for name, one in weights.items()}, partial / WEIGHTS)
     content = {"format_version": FORMAT_VERSION, **description}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
@@ -73,8 +92,6 @@ def write_checkpoint(
         torch.save(dict(training_state), partial / TRAINING_STATE)
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     (partial / MARKER).write_text(json.dumps(digests, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 def verify_checkpoint(folder: Path) -> dict[str, str]:
@@ -84,7 +101,7 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
         CheckpointError: no marker, a file that is absent, altered, or not named in the marker.
     """
     try:
-        digests = json.loads((folder / MARKER).read_text())
+        digests = dict(json.loads((folder / MARKER).read_text()))
         names = set(digests)
     except (OSError, ValueError, TypeError):
         raise CheckpointError(
@@ -95,7 +112,8 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
     # The marker is data from outside: only the names of a checkpoint's own files are ever opened.
     known = {WEIGHTS, DESCRIPTION, TRAINING_STATE}
     present = {path.name for path in folder.iterdir()} - {MARKER}
-    if not {WEIGHTS, DESCRIPTION} <= names <= known or present != names:
+    ours = {WEIGHTS, DESCRIPTION} <= names <= known and present == names
+    if not ours or not all((folder / name).is_file() for name in names):
         raise CheckpointError(
             "the checkpoint is not one of ours: it holds other files than its marker names",
             where=folder,
@@ -125,12 +143,9 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         weights = load_file(folder / WEIGHTS)
-        state = None
-        if with_training_state and TRAINING_STATE in digests:
-            state = torch.load(folder / TRAINING_STATE, weights_only=True)
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError("the checkpoint cannot be read", where=folder, got=error) from None
-    version = description.get("format_version")
+    version = description.get("format_version") if isinstance(description, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(
             "the checkpoint has another format than this version reads",
@@ -138,4 +153,24 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
             got=f"format_version {version}",
             expected=FORMAT_VERSION,
         )
+    wanted = with_training_state and TRAINING_STATE in digests
+    state = _read_training_state(folder / TRAINING_STATE) if wanted else None
     return Checkpoint(weights=weights, description=description, training_state=state)
+
+
+def _read_training_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # On foreign bytes torch's unpickler raises whatever its opcodes run into; and its message, which
+        # advises to load the file with weights_only=False, is not for a user's eyes.
+        state = error
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            "the training state of the checkpoint cannot be read",
+            where=path,
+            got=type(state).__name__,
+            expected="a mapping of tensors, numbers and text: anything else could run code",
+            remedy="take another checkpoint, or train again",
+        )
+    return state

@@ -1,0 +1,280 @@
+"""From defaults, file and overrides to a config, and what a user reads when something is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppi_train.config.fields import describe_fields
+from ppi_train.config.loading import config_values, load_config, logged_parameters
+from ppi_train.config.schema import (
+    MODES,
+    EmbedConfig,
+    EvalConfig,
+    PrepareDataConfig,
+    Section,
+    TrainConfig,
+)
+from ppi_train.errors import ConfigError
+
+
+def _file(tmp_path: Path, text: str | bytes) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def _message(
+    overrides: dict[str, object] | None = None,
+    *,
+    schema: type[Section] = TrainConfig,
+    config_file: str | None = None,
+) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(schema, overrides or {}, config_file=config_file)
+    return str(caught.value)
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    config, warnings = load_config(TrainConfig, {})
+    assert config == TrainConfig()
+    assert (config.scheduler, config.train_pairs) == ("cosine", None)
+    assert warnings == []
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = _file(tmp_path, "epochs: 3\nlearning_rate: 1e-4\ndeterministic: yes\n")
+    config, _ = load_config(TrainConfig, {"epochs": "5", "amp": "bf16"}, config_file=path)
+    assert (config.epochs, config.learning_rate, config.deterministic, config.amp) == (5, 1e-4, True, "bf16")
+    assert config.batch_size == TrainConfig().batch_size
+
+
+def test_the_empty_text_and_null_are_not_given(tmp_path: Path) -> None:
+    path = _file(tmp_path, "epochs: 3\nfasta: ''\nval_pairs:\nmax_length: null\n")
+    config, warnings = load_config(TrainConfig, {"epochs": "", "seed": None}, config_file=path)
+    assert config == TrainConfig(epochs=3)
+    assert warnings == []
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing set\n", "---\n"])
+def test_an_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
+    config, _ = load_config(TrainConfig, {}, config_file=_file(tmp_path, text))
+    assert config == TrainConfig()
+
+
+def test_an_unknown_name_in_the_file_or_in_the_overrides(tmp_path: Path) -> None:
+    path = _file(tmp_path, "learning_rat: 1e-4\n")
+    message = _message({"epoch": "3", "zzz": "1"}, config_file=path)
+    assert message.startswith("the configuration has 3 problems:\n")
+    assert f"- {path}: learning_rat: no such parameter; did you mean learning_rate" in message
+    assert "- epoch: no such parameter; did you mean epochs" in message
+    assert "- zzz: no such parameter; known: accumulation_steps, amp, batch_size" in message
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    path = _file(tmp_path, "learning_rate: abc\nmodle: pooled_mlp\ntrain_pairs: train.tsv\n")
+    message = _message({"epochs": "0", "amp": "fp8", "device": "gpu"}, config_file=path)
+    assert message.splitlines() == [
+        "the configuration has 7 problems:",
+        f"  - {path}: learning_rate: expected a finite number, got 'abc'",
+        f"  - {path}: modle: no such parameter; did you mean model?",
+        "  - epochs: expected a value at least 1; got 0",
+        "  - amp: expected one of off, bf16, fp16; got 'fp8'",
+        "  - val_pairs: required, since train_pairs is given",
+        "  - fasta or embeddings: one is required, since train_pairs is given",
+        "  - device: expected auto, cpu, cuda or cuda:N; got 'gpu'",
+    ]
+
+
+def test_a_refused_value_is_not_also_called_absent(tmp_path: Path) -> None:
+    message = _message(schema=EvalConfig, config_file=_file(tmp_path, "run_id: 12345678\n"))
+    assert "run_id: expected text, got 12345678; quote it" in message
+    assert "required" not in message
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "value", "problem"),
+    [
+        (TrainConfig, "learning_rate", "0", "expected a value above 0; got 0.0"),
+        (TrainConfig, "dropout", "1", "expected a value below 1; got 1.0"),
+        (TrainConfig, "dropout", "-0.1", "expected a value at least 0; got -0.1"),
+        (TrainConfig, "batch_size", "64.0", "expected a whole number, got '64.0'"),
+        (TrainConfig, "deterministic", "maybe", "expected true or false, got 'maybe'"),
+        (TrainConfig, "max_length", "0", "expected a value at least 1; got 0"),
+        (PrepareDataConfig, "splits", "train,dev", "expected one of train, validation, test; got 'dev'"),
+        (PrepareDataConfig, "splits", ",", "expected one or more of train, validation, test; got none"),
+    ],
+)
+def test_bounds_types_and_choices(schema: type[Section], name: str, value: str, problem: str) -> None:
+    expected = f"the configuration has a problem:\n  - {name}: {problem}"
+    assert _message({name: value}, schema=schema) == expected
+
+
+def test_one_key_twice_names_the_line(tmp_path: Path) -> None:
+    path = _file(tmp_path, "epochs: 1\nseed: 2\nepochs: 3\n")
+    message = _message(config_file=path)
+    assert "the config file is not valid YAML" in message
+    assert f"where: {path}" in message
+    assert "the key 'epochs' stands twice" in message
+    assert 'in "config.yaml", line 3, column 1' in message
+
+
+def test_bad_yaml_names_the_line(tmp_path: Path) -> None:
+    message = _message(config_file=_file(tmp_path, "epochs: 1\nsplits: [train\nseed: 2\n"))
+    assert "the config file is not valid YAML" in message
+    assert 'in "config.yaml", line 3' in message
+
+
+def test_yaml_that_would_make_objects_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    message = _message(config_file=_file(tmp_path, f"seed: !!python/object/apply:os.mkdir ['{target}']\n"))
+    assert "could not determine a constructor" in message
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(("text", "got"), [("- epochs\n", "list"), ("epochs\n", "str"), ("1: 2\n", "dict")])
+def test_a_file_that_is_no_mapping_of_names(tmp_path: Path, text: str, got: str) -> None:
+    message = _message(config_file=_file(tmp_path, text))
+    assert "the config file is not a mapping of parameters" in message
+    assert f"got: {got}" in message
+    assert "expected: lines such as `learning_rate: 1e-3`" in message
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    absent = tmp_path / "none.yaml"
+    for path in (str(absent), str(tmp_path), _file(tmp_path, b"epochs: \xff\n")):
+        message = _message(config_file=path)
+        assert "the config file cannot be read" in message
+        assert f"where: {path}" in message
+
+
+def test_scheduler_settings_beside_no_scheduler_are_named(tmp_path: Path) -> None:
+    path = _file(tmp_path, "scheduler: none\nwarmup_fraction: 0.1\n")
+    _, warnings = load_config(TrainConfig, {"plateau_patience": "4"}, config_file=path)
+    assert warnings == [
+        "warmup_fraction=0.1 has no effect: scheduler=none",
+        "plateau_patience=4 has no effect: scheduler=none",
+    ]
+
+
+def test_plateau_settings_beside_another_scheduler_are_named() -> None:
+    given: dict[str, object] = {"plateau_factor": "0.1", "min_learning_rate": "1e-5"}
+    _, warnings = load_config(TrainConfig, {**given, "scheduler": "cosine"})
+    assert warnings == ["plateau_factor=0.1 has no effect: scheduler=cosine"]
+    assert load_config(TrainConfig, {**given, "scheduler": "plateau"})[1] == []
+
+
+@pytest.mark.parametrize("scheduler", ["none", "cosine", "plateau"])
+def test_settings_that_were_not_given_cause_no_warning(scheduler: str) -> None:
+    assert load_config(TrainConfig, {"scheduler": scheduler})[1] == []
+
+
+def test_patience_beyond_the_last_epoch_is_named() -> None:
+    _, warnings = load_config(TrainConfig, {"epochs": "2", "early_stopping_patience": "5"})
+    assert warnings == ["early_stopping_patience=5 has no effect: epochs=2"]
+    assert load_config(TrainConfig, {"epochs": "2"})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "problems"),
+    [
+        (
+            TrainConfig,
+            {"train_pairs": "a.tsv", "fasta": "a.fasta"},
+            ["val_pairs: required, since train_pairs is given"],
+        ),
+        (
+            TrainConfig,
+            {"val_pairs": "a.tsv", "embeddings": "a.parquet"},
+            ["train_pairs: required, since val_pairs is given"],
+        ),
+        (
+            TrainConfig,
+            {"train_pairs": "a.tsv", "val_pairs": "b.tsv"},
+            ["fasta or embeddings: one is required, since train_pairs is given"],
+        ),
+        (
+            TrainConfig,
+            {"train_pairs": "a.tsv", "val_pairs": "b.tsv", "fasta": "a.fasta", "dataset": "example"},
+            ["dataset and train_pairs: give one of them, not both"],
+        ),
+        (TrainConfig, {"fasta": "a.fasta"}, ["fasta: goes with train_pairs and val_pairs"]),
+        (
+            EmbedConfig,
+            {"fasta": "a", "dataset": "example"},
+            ["fasta and dataset: give one of them, not both"],
+        ),
+        (EvalConfig, {}, ["run_id: required; give the ID of a finished training run"]),
+        (
+            EvalConfig,
+            {"run_id": "a", "dataset": "example", "test_pairs": "b"},
+            ["dataset and test_pairs: give one of them, not both"],
+        ),
+        (EvalConfig, {"run_id": "a", "device": "0"}, ["device: expected auto, cpu, cuda or cuda:N; got '0'"]),
+        (TrainConfig, {"device": "cuda:"}, ["device: expected auto, cpu, cuda or cuda:N; got 'cuda:'"]),
+    ],
+)
+def test_fields_that_do_not_go_together(
+    schema: type[Section], given: dict[str, object], problems: list[str]
+) -> None:
+    assert _message(given, schema=schema).splitlines()[1:] == [f"  - {one}" for one in problems]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dataset": "bernett", "embeddings": "a.parquet"},
+        {"train_pairs": "a.tsv", "val_pairs": "b.tsv", "fasta": "a.fasta"},
+        {"train_pairs": "a.tsv", "val_pairs": "b.tsv", "embeddings": "a.parquet"},
+        {"device": "cuda"},
+        {"device": "cuda:1"},
+    ],
+)
+def test_fields_that_go_together(given: dict[str, object]) -> None:
+    config, warnings = load_config(TrainConfig, given)
+    assert {name: getattr(config, name) for name in given} == given
+    assert warnings == []
+
+
+def _other_value(schema: type[Section], name: str) -> object:
+    """A value that is allowed and, where there is another, not the default."""
+    spec = {one.name: one for one in describe_fields(schema)}[name]
+    if name == "device":
+        return "cuda:1"
+    if spec.kind == "list":
+        return spec.rule.choices[:2]
+    if spec.rule.choices:
+        return next((one for one in spec.rule.choices if one != spec.default), spec.default)
+    if spec.kind == "true/false":
+        return not spec.default
+    if isinstance(spec.default, float):
+        return spec.default / 2 + 1e-5
+    return 7 if spec.kind == "integer" else "no"
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode: str) -> None:
+    schema = MODES[mode]
+    values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
+    # Either a data set or tables of one's own.
+    if "train_pairs" in values or "test_pairs" in values or schema is EmbedConfig:
+        values["dataset"] = None
+    config = schema(**values)
+    written = _file(tmp_path, yaml.safe_dump(config_values(config)))
+    assert load_config(schema, {}, config_file=written)[0] == config
+    required = schema(run_id="no") if schema is EvalConfig else schema()
+    written = _file(tmp_path, yaml.safe_dump(config_values(required)))
+    assert load_config(schema, {}, config_file=written)[0] == required
+
+
+def test_logged_parameters_are_texts_by_section() -> None:
+    logged = logged_parameters(TrainConfig(deterministic=True, learning_rate=1e-4))
+    assert len(logged) == len(dataclasses.fields(TrainConfig))
+    assert logged["compute.deterministic"] == "true"
+    assert logged["training.learning_rate"] == "0.0001"
+    assert logged["data.train_pairs"] == ""
+    assert all(isinstance(value, str) for value in logged.values())
+    assert logged_parameters(PrepareDataConfig())["data.splits"] == "train,validation,test"

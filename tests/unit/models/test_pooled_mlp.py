@@ -1,0 +1,88 @@
+"""`pooled_mlp` and the registry: symmetric to the bit, one encoding a protein, whole after reload."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppi_train.errors import ConfigError
+from ppi_train.models.base import PairModel
+from ppi_train.models.registry import MODEL_FACTORIES, build_model, register
+
+HYPERPARAMETERS = {"hidden_dim": 16, "num_layers": 2, "dropout": 0.1, "input_dropout": 0.1}
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    return torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) * 7 + 3
+
+
+@pytest.fixture
+def model(features: torch.Tensor) -> PairModel:
+    torch.manual_seed(0)
+    built = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS)
+    built.fit_input_statistics(features)
+    return built.eval()
+
+
+def test_the_order_of_a_pair_changes_no_bit(model: PairModel, features: torch.Tensor) -> None:
+    pairs = torch.randint(0, 40, (500, 2), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(model(features, pairs), model(features, pairs.flip(1)))
+
+
+def test_a_protein_can_be_paired_with_itself(model: PairModel, features: torch.Tensor) -> None:
+    assert torch.isfinite(model(features, torch.tensor([[3, 3]]))).all()
+
+
+def test_each_distinct_protein_is_encoded_once(model: PairModel, features: torch.Tensor) -> None:
+    rows: list[int] = []
+    original = model.encode
+    model.encode = lambda proteins: rows.append(len(proteins)) or original(proteins)  # type: ignore[method-assign,func-returns-value]
+    model(features, torch.randint(0, 40, (300, 2)))
+    assert rows == [40]
+
+
+def test_forward_is_encode_then_score(model: PairModel, features: torch.Tensor) -> None:
+    pairs = torch.tensor([[0, 1], [2, 3], [1, 0]])
+    states = model.encode(features)
+    torch.testing.assert_close(model(features, pairs), model.score(states[pairs[:, 0]], states[pairs[:, 1]]))
+
+
+def test_weights_and_input_statistics_survive_a_reload(model: PairModel, features: torch.Tensor) -> None:
+    other = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS).eval()
+    other.load_state_dict(model.state_dict())
+    pairs = torch.randint(0, 40, (50, 2))
+    assert torch.equal(model(features, pairs), other(features, pairs))
+
+
+def test_units_of_the_input_do_not_matter(model: PairModel, features: torch.Tensor) -> None:
+    other = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS).eval()
+    other.load_state_dict(model.state_dict())
+    other.fit_input_statistics(features * 1000)
+    torch.testing.assert_close(other.encode(features * 1000), model.encode(features), atol=1e-4, rtol=1e-4)
+
+
+def test_a_constant_feature_is_ignored_and_not_divided_by(features: torch.Tensor) -> None:
+    features[:, 0] = 5.0
+    built = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS).eval()
+    built.fit_input_statistics(features)
+    elsewhere = features.clone()
+    elsewhere[:, 0] = 6.0
+    assert torch.equal(built.encode(features), built.encode(elsewhere))
+
+
+def test_training_hides_dimensions_and_evaluation_none(model: PairModel, features: torch.Tensor) -> None:
+    assert torch.equal(model.encode(features), model.encode(features))
+    model.train()
+    assert not torch.equal(model.encode(features), model.encode(features))
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="there is no such model") as caught:
+        build_model("poled_mlp", input_dim=3)
+    assert "did you mean pooled_mlp?" in str(caught.value)
+
+
+def test_a_name_is_taken_once() -> None:
+    with pytest.raises(AssertionError, match="two models are named 'pooled_mlp'"):
+        register("pooled_mlp")(MODEL_FACTORIES["pooled_mlp"])

@@ -1,0 +1,243 @@
+"""Checkpoints: what is written reads back; what was altered, or could run code, is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+from ppi_train.errors import CheckpointError
+from ppi_train.training.checkpoint import (
+    DESCRIPTION,
+    MARKER,
+    TRAINING_STATE,
+    WEIGHTS,
+    file_digest,
+    read_checkpoint,
+    verify_checkpoint,
+    write_checkpoint,
+)
+
+DESCRIBED = {"model": {"name": "pooled_mlp", "input_dim": 3}, "metrics": {"val/auroc": 0.75}}
+
+
+def _weights() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(4, 3, generator=generator)
+    return {
+        "matrix": matrix,
+        "turned": matrix.T,
+        "half": matrix.to(torch.bfloat16),
+        "scalar": torch.tensor(0.1),
+        "steps": torch.tensor(7),
+        "empty": torch.empty(0, 3),
+    }
+
+
+def _state() -> dict[str, Any]:
+    return {
+        "epoch": 3,
+        "rng": torch.get_rng_state(),
+        "optimizer": {"state": {0: {"step": torch.tensor(2.0)}}, "lr": 0.1},
+        "history": [{"epoch": 1.0}],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole checkpoint, training state included."""
+    path = tmp_path / "checkpoints" / "last"
+    write_checkpoint(path, weights=_weights(), description=DESCRIBED, training_state=_state())
+    return path
+
+
+def _message(folder: Path, *, with_training_state: bool = False) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(folder, with_training_state=with_training_state)
+    return str(caught.value)
+
+
+def _forge(folder: Path, name: str, content: bytes) -> None:
+    """Replaces a file and makes the marker agree, as somebody with the folder in hand can."""
+    (folder / name).write_bytes(content)
+    digests = json.loads((folder / MARKER).read_text())
+    (folder / MARKER).write_text(json.dumps({**digests, name: file_digest(folder / name)}))
+
+
+def test_everything_reads_back(folder: Path) -> None:
+    loaded = read_checkpoint(folder, with_training_state=True)
+    expected = _weights()
+    assert loaded.weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert (loaded.weights[name].dtype, loaded.weights[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(loaded.weights[name], tensor)
+    assert loaded.description == {"format_version": 1, **DESCRIBED}
+    assert loaded.training_state is not None
+    assert torch.equal(loaded.training_state["rng"], _state()["rng"])
+    assert loaded.training_state["optimizer"] == _state()["optimizer"]
+    assert loaded.training_state["history"] == [{"epoch": 1.0}]
+
+
+def test_the_training_state_is_read_only_where_asked_for_and_there(tmp_path: Path, folder: Path) -> None:
+    assert read_checkpoint(folder).training_state is None
+    write_checkpoint(tmp_path / "best", weights=_weights(), description=DESCRIBED)
+    assert read_checkpoint(tmp_path / "best", with_training_state=True).training_state is None
+    assert verify_checkpoint(tmp_path / "best").keys() == {WEIGHTS, DESCRIPTION}
+
+
+def test_a_new_checkpoint_takes_the_place_of_the_old_one(folder: Path) -> None:
+    write_checkpoint(folder, weights={"one": torch.ones(1)}, description={"counters": {"epoch": 2}})
+    loaded = read_checkpoint(folder, with_training_state=True)
+    assert loaded.weights == {"one": torch.ones(1)}
+    assert loaded.description["counters"] == {"epoch": 2}
+    assert loaded.training_state is None
+    assert [one.name for one in folder.parent.iterdir()] == ["last"]
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, TRAINING_STATE])
+@pytest.mark.parametrize("place", [0, -1])
+def test_one_changed_byte_names_the_file(folder: Path, name: str, place: int) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[place] ^= 1
+    (folder / name).write_bytes(content)
+    message = _message(folder)
+    assert "a file of the checkpoint was altered after it was written" in message
+    assert f"where: {folder / name}" in message
+    assert f"got: sha256 {file_digest(folder / name)}" in message
+    assert "take another checkpoint, or train again" in message
+
+
+@pytest.mark.parametrize("marker", [None, "", "{", "3", "[1, 2]", '["ab", 3]'])
+def test_without_its_marker_it_is_no_checkpoint(folder: Path, marker: str | None) -> None:
+    (folder / MARKER).unlink()
+    if marker is not None:
+        (folder / MARKER).write_text(marker)
+    message = _message(folder)
+    assert f"there is no finished checkpoint\n  where: {folder}" in message
+    assert "a folder with COMPLETE.json, which is written last" in message
+
+
+def test_an_absent_folder(tmp_path: Path) -> None:
+    assert f"there is no finished checkpoint\n  where: {tmp_path / 'none'}" in _message(tmp_path / "none")
+
+
+def test_files_other_than_those_of_the_marker(folder: Path) -> None:
+    (folder / "model.pkl").write_bytes(b"x")
+    message = _message(folder)
+    assert "it holds other files than its marker names" in message
+    assert "got: checkpoint.json, model.pkl, training_state.pt, weights.safetensors" in message
+    assert "expected: checkpoint.json, training_state.pt, weights.safetensors" in message
+
+
+def test_a_file_of_the_marker_that_is_absent_or_a_folder(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    assert "got: checkpoint.json, training_state.pt\n" in _message(folder)
+    (folder / WEIGHTS).mkdir()
+    assert "it holds other files than its marker names" in _message(folder)
+
+
+@pytest.mark.parametrize("name", ["../evil", "model.pkl", "/etc/hostname", ""])
+def test_a_marker_cannot_name_files_of_other_kinds(folder: Path, name: str) -> None:
+    (folder.parent / "evil").write_bytes(b"x")
+    digests = {**json.loads((folder / MARKER).read_text()), name: file_digest(folder.parent / "evil")}
+    (folder / MARKER).write_text(json.dumps(digests))
+    message = _message(folder)
+    assert "the checkpoint is not one of ours" in message
+    assert "expected: checkpoint.json, training_state.pt, weights.safetensors" in message
+
+
+class _WritesWhenLoaded:
+    """Unpickling one makes a folder: the proof that a loader ran its code."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self._target),)
+
+
+def _plain_pickle(path: Path, content: object) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def _torch_pickle(path: Path, content: object) -> None:
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize("save", [_plain_pickle, _torch_pickle])
+def test_a_pickle_as_training_state_does_not_run(
+    tmp_path: Path, folder: Path, save: Callable[[Path, object], None]
+) -> None:
+    target = tmp_path / "made"
+    save(tmp_path / "pickle", {"epoch": _WritesWhenLoaded(target)})
+    _forge(folder, TRAINING_STATE, (tmp_path / "pickle").read_bytes())
+    message = _message(folder, with_training_state=True)
+    assert not target.exists()
+    assert "the training state of the checkpoint cannot be read" in message
+    assert f"where: {folder / TRAINING_STATE}" in message
+    assert "a mapping of tensors, numbers and text" in message
+    # torch's own message advises to load the file all the same.
+    assert "weights_only" not in message
+    # The pickle is live: a loader that trusted it would have run it.
+    with contextlib.suppress(RuntimeError):
+        torch.load(folder / TRAINING_STATE, weights_only=False)
+    assert target.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", pickle.dumps([1], protocol=2)])
+def test_a_training_state_that_is_none(folder: Path, content: bytes) -> None:
+    _forge(folder, TRAINING_STATE, content)
+    assert "the training state of the checkpoint cannot be read" in _message(folder, with_training_state=True)
+
+
+def test_a_pickle_as_weights_does_not_run(tmp_path: Path, folder: Path) -> None:
+    target = tmp_path / "made"
+    _torch_pickle(tmp_path / "pickle", {"matrix": _WritesWhenLoaded(target)})
+    _forge(folder, WEIGHTS, (tmp_path / "pickle").read_bytes())
+    assert f"the checkpoint cannot be read\n  where: {folder}" in _message(folder)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "the checkpoint cannot be read"),
+        ("[]", "got: format_version None\n  expected: 1"),
+        ("{}", "got: format_version None\n  expected: 1"),
+        ('{"format_version": 2}', "got: format_version 2\n  expected: 1"),
+    ],
+)
+def test_a_description_that_is_not_of_this_version(folder: Path, content: str, message: str) -> None:
+    _forge(folder, DESCRIPTION, content.encode())
+    assert message in _message(folder)
+
+
+class _InterruptsWhenSaved:
+    def __reduce__(self) -> NoReturn:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"training_state": {"epoch": _InterruptsWhenSaved()}}, KeyboardInterrupt),
+        ({"description": {"metrics": {1, 2}}}, TypeError),
+    ],
+)
+def test_an_interrupted_writing_leaves_the_older_checkpoint(
+    folder: Path, changes: Mapping[str, Any], error: type[BaseException]
+) -> None:
+    new: dict[str, Any] = {"weights": {"one": torch.ones(1)}, "description": {}, **changes}
+    with pytest.raises(error):
+        write_checkpoint(folder, **new)
+    loaded = read_checkpoint(folder, with_training_state=True)
+    assert loaded.weights.keys() == _weights().keys()
+    assert loaded.training_state is not None
+    assert [one.name for one in folder.parent.iterdir()] == ["last"]
