@@ -144,8 +144,9 @@ class EmbeddingCache:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the recipe and every protein's sequence digest: what the numbers follow from."""
-        hasher = hashlib.sha256(repr(sorted(self.spec.recipe().items())).encode())
+        """sha256 over recipe, number format and every protein's sequence: what the numbers follow from."""
+        formats = sorted({file.spec.dtype for file in self._files})
+        hasher = hashlib.sha256(repr((sorted(self.spec.recipe().items()), formats)).encode())
         for protein_id in sorted(self._digests):
             hasher.update(f"{protein_id}\t{self._digests[protein_id]}\n".encode())
         return hasher.hexdigest()

@@ -143,6 +143,13 @@ def test_a_file_of_the_marker_that_is_absent_or_a_folder(folder: Path) -> None:
     assert "it holds other files than its marker names" in _message(folder)
 
 
+def test_a_marker_does_not_make_another_file_ours(folder: Path) -> None:
+    _forge(folder, "model.pkl", pickle.dumps([1]))
+    message = _message(folder)
+    assert "the checkpoint is not one of ours" in message
+    assert "got: checkpoint.json, model.pkl, training_state.pt" in message
+
+
 @pytest.mark.parametrize("name", ["../evil", "model.pkl", "/etc/hostname", ""])
 def test_a_marker_cannot_name_files_of_other_kinds(folder: Path, name: str) -> None:
     (folder.parent / "evil").write_bytes(b"x")

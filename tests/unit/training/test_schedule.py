@@ -96,7 +96,7 @@ def test_only_plateau_follows_the_validation_figure() -> None:
 
 
 def test_a_loaded_state_continues_the_same_course() -> None:
-    settings = {"scheduler": "plateau", "warmup_fraction": 0.0, "plateau_patience": 1}
+    settings = {"scheduler": "plateau", "warmup_fraction": 0.0, "plateau_patience": 1, "plateau_factor": 0.5}
     first = _schedule(**settings)
     for loss in (1.0, 1.0, 1.0, 0.9, 1.0):
         first.after_epoch(loss)
