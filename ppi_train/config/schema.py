@@ -182,7 +182,7 @@ class SchedulerOptions(Section):
     )
     min_learning_rate: float = option(0.0, "Where cosine, linear, one_cycle and plateau end.", low=0)
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
-    plateau_patience: int = option(2, "plateau: epochs without improvement that are let pass before that.", low=0)
+    plateau_patience: int = option(2, "plateau: epochs without gain let pass before that.", low=0)
 
     def without_effect(self, given: frozenset[str]) -> list[str]:
         idle: list[str] = []

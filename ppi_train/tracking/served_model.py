@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ class ServedModel(PythonModel):
     """Scores a table of `sequence_a`, `sequence_b`."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        # The code that trained the model, unless this process has imported a ppi_train already.
+        sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
         self._scorer = scorer(Path(context.artifacts["checkpoint"]))
 
