@@ -193,13 +193,14 @@ def _log_end(
         best_metric=config.early_stopping_metric,
     )
     model_id = tracked.log_model(
+        f"{config.model}-{inputs.name}",
         best,
         scorer=_SCORER,
         requirements=served_requirements(),
         parameters=logged_parameters(config),
         tags={"ppi.model": config.model, "ppi.dataset": inputs.name},
     )
-    tracked.log_metrics(metrics, int(result.best["epoch"]), model_id=model_id)
+    tracked.log_metrics(metrics, model_id=model_id)
     tracked.log_metrics({"throughput/tracking_seconds": tracked.seconds})
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ SIGNATURE = ModelSignature(
 
 
 def log_model(
+    name: str,
     checkpoint: Path,
     *,
     scorer: str,
@@ -33,6 +35,7 @@ def log_model(
     """Logs a checkpoint folder as a model of the active run; returns the model's ID.
 
     Args:
+        name: Shown in the UI.
         checkpoint: A finished checkpoint.
         scorer: `module:name` of what is called with that folder to get a scorer of sequences.
         requirements: What `pip` must install for the model to be served.
@@ -42,7 +45,7 @@ def log_model(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
         info = mlflow.pyfunc.log_model(
-            name="model",
+            name=re.sub(r"[^\w.-]", "_", name),  # what MLflow accepts in a model's name
             python_model=str(_CODE),
             artifacts={"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))},
             model_config={"scorer": scorer},

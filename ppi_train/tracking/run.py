@@ -129,6 +129,7 @@ class TrackedRun:
 
     def log_model(
         self,
+        name: str,
         checkpoint: Path,
         *,
         scorer: str,
@@ -141,7 +142,7 @@ class TrackedRun:
 
         with self._call("log the model"):
             return log_model(
-                checkpoint, scorer=scorer, requirements=requirements, parameters=parameters, tags=tags
+                name, checkpoint, scorer=scorer, requirements=requirements, parameters=parameters, tags=tags
             )
 
     def __exit__(
