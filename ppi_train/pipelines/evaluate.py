@@ -55,8 +55,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     trained_config, _ = load_config(TrainConfig, checkpoint.description["config"])
     split, inputs = _evaluation_inputs(config, trained_config, checkpoint)
     model_name = checkpoint.description["model"]["name"]
-    tracked.identify(model=model_name, dataset=inputs.name, embedder=str(inputs.cache.spec.embedder["name"]))
-    tracked.set_tags({"ppi.evaluated_run_id": config.run_id, "ppi.split": split})
+    tracked.identify(model=model_name, evaluated_run_id=config.run_id, split=split, **inputs.tags)
     tracked.log_parameters(
         logged_parameters(replace(config, dataset=None if config.test_pairs else inputs.name, split=split))
     )

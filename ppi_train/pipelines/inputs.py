@@ -16,6 +16,7 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.embed import EmbeddingSettings, cached_embeddings
+from ppi_train.pipelines.prepare_data import tracked_dataset
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
 
@@ -53,17 +54,21 @@ class Inputs:
             labels=torch.from_numpy(table.labels.astype(np.float32)),
         )
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What identifies the inputs in a run's tags."""
+        embedder = self.cache.spec.embedder["name"]
+        return {
+            "dataset": self.name,
+            "embedder": str(embedder),
+            "embedding_cache_digest": self.cache.digest,
+        }
+
     def log(self, tracked: TrackedRun) -> None:
-        """Records every split with its digest and size, the cache's digest, and what was dropped."""
-        tracked.set_tags({"ppi.embedding_cache_digest": self.cache.digest})
-        for split, table in self.tables.items():
-            tracked.log_dataset(
-                f"{self.name}/{split}",
-                context=split,
-                digest=table.digest,
-                source=table.source,
-                size=len(table),
-            )
+        """Records every split with its digest and size, and what was dropped."""
+        tracked.log_datasets(
+            [tracked_dataset(self.name, split, table) for split, table in self.tables.items()]
+        )
         if self.dropped:
             tracked.log_metrics({f"data/{split}_dropped": len(one) for split, one in self.dropped.items()})
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import DatasetOptions, PrepareDataConfig
 from ppi_train.data.benchmarks import Dataset, prepare_dataset
-from ppi_train.data.pairs import read_pairs
+from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,13 @@ def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
     )
 
 
+def tracked_dataset(name: str, split: str, table: PairTable) -> TrackedDataset:
+    """What a run records of a split."""
+    return TrackedDataset(
+        name=f"{name}/{split}", context=split, digest=table.digest, source=table.source, size=len(table)
+    )
+
+
 def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
     """Prepares the splits and records each with its digest."""
     name = config.dataset or DEFAULT_DATASET
@@ -41,20 +48,16 @@ def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
     dataset = prepare(config, config.splits)
     metrics: dict[str, float] = {}
     outputs: dict[str, str] = {}
+    datasets: list[TrackedDataset] = []
     for name, split in dataset.splits.items():
         table = read_pairs(split.pairs)
-        tracked.log_dataset(
-            f"{dataset.name}/{name}",
-            context=name,
-            digest=table.digest,
-            source=str(split.pairs),
-            size=len(table),
-        )
+        datasets.append(tracked_dataset(dataset.name, name, table))
         metrics |= {f"data/{name}_pairs": len(table), f"data/{name}_proteins": len(table.proteins)}
         outputs[name] = str(split.pairs)
         logger.info(
             "%s: %s pairs, %s positive, %s proteins: %s",
             name, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", split.pairs,
         )  # fmt: skip
+    tracked.log_datasets(datasets)
     tracked.log_metrics(metrics)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)

@@ -44,13 +44,10 @@ def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
         UserError: see the layers below; whatever was finished by then is uploaded.
     """
     config, inputs = load_training_inputs(config)
-    tracked.identify(
-        model=config.model, dataset=inputs.name, embedder=str(inputs.cache.spec.embedder["name"])
-    )
+    device = resolve_device(config.device)
+    tracked.identify(model=config.model, device=describe_device(device), **inputs.tags)
     output = Path(config.output_dir) / tracked.run_id
     _log_start(config, inputs, tracked, output)
-    device = resolve_device(config.device)
-    tracked.set_tags({"ppi.device": describe_device(device)})
     seed_everything(config.seed, deterministic=config.deterministic)
     train, validation = inputs.pair_data("train").to(device), inputs.pair_data("validation").to(device)
     trainer = Trainer(
@@ -180,7 +177,8 @@ def _log_end(
         **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
         "best_epoch": result.best["epoch"],
         "throughput/training_pairs_per_second": result.pairs_per_second,
-        "throughput/seconds_to_first_step": result.first_step_at - psutil.Process().create_time(),
+        "throughput/seconds_to_first_step": result.first_step_at - tracked.started_at,
+        "throughput/startup_seconds": result.first_step_at - psutil.Process().create_time(),
     }
     log_evaluation(
         inputs.tables["validation"],
@@ -200,8 +198,8 @@ def _log_end(
         parameters=logged_parameters(config),
         tags={"ppi.model": config.model, "ppi.dataset": inputs.name},
     )
+    metrics["throughput/tracking_seconds"] = tracked.seconds
     tracked.log_metrics(metrics, model_id=model_id)
-    tracked.log_metrics({"throughput/tracking_seconds": tracked.seconds})
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",
         int(metrics["best_epoch"]), metrics["val/auroc_best"], metrics["val/auprc_best"],
