@@ -6,6 +6,8 @@ prints as one message. Anything else that is raised is a fault of this project.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; the command ends with exit code 2 and this message.
@@ -29,10 +31,14 @@ class UserError(ValueError):
         expected: object = None,
         remedy: str | None = None,
     ) -> None:
-        self.what = what
+        self.what, self.where, self.got, self.expected, self.remedy = what, where, got, expected, remedy
         parts = {"where": where, "got": got, "expected": expected, "to do": remedy}
         lines = [f"  {name}: {value}" for name, value in parts.items() if value is not None]
         super().__init__("\n".join([what, *lines]))
+
+    def at(self, where: object) -> Self:
+        """The same mistake, told of a place that the user knows better."""
+        return type(self)(self.what, where=where, got=self.got, expected=self.expected, remedy=self.remedy)
 
 
 class ConfigError(UserError):

@@ -104,7 +104,9 @@ def _unwrap_optional(annotation: object) -> tuple[object, bool]:
 def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
     """The fields of a config class in the order of its sections."""
     hints = typing.get_type_hints(schema)
-    owners: list[Any] = list(reversed(schema.__mro__[:-1]))
+    # The group that first declares a field names its section, also where a mode changes the default:
+    # what is the same parameter has the same name in every run.
+    owners: list[Any] = list(schema.__mro__[:-1])
     sections = {name: owner.SECTION for owner in owners for name in _declared(owner)}
     specs = []
     for item in dataclasses.fields(schema):

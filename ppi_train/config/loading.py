@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ppi_train.config.fields import FieldSpec, describe_fields
-from ppi_train.config.schema import Section
+from ppi_train.config.options import Section
 from ppi_train.errors import ConfigError
 
 C = TypeVar("C", bound=Section)

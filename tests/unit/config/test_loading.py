@@ -10,12 +10,13 @@ import yaml
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import config_values, load_config, logged_parameters
+from ppi_train.config.options import Section
 from ppi_train.config.schema import (
     MODES,
     EmbedConfig,
     EvalConfig,
+    PipelineConfig,
     PrepareDataConfig,
-    Section,
     TrainConfig,
 )
 from ppi_train.errors import ConfigError
@@ -207,7 +208,7 @@ def test_patience_beyond_the_last_epoch_is_named() -> None:
             {"fasta": "a", "dataset": "example"},
             ["fasta and dataset: give one of them, not both"],
         ),
-        (EvalConfig, {}, ["run_id: required; give the ID of a finished training run"]),
+        (EvalConfig, {}, ["run_id: required (or model_uri); give the ID of a finished training run"]),
         (
             EvalConfig,
             {"run_id": "a", "dataset": "example", "test_pairs": "b"},
@@ -244,6 +245,8 @@ def _other_value(schema: type[Section], name: str) -> object:
     spec = {one.name: one for one in describe_fields(schema)}[name]
     if name == "device":
         return "cuda:1"
+    if name == "checkpoint_every":
+        return "12 steps"
     if spec.kind == "list":
         return spec.rule.choices[:2]
     if spec.rule.choices:
@@ -252,20 +255,22 @@ def _other_value(schema: type[Section], name: str) -> object:
         return not spec.default
     if isinstance(spec.default, float):
         return spec.default / 2 + 1e-5
-    return 7 if spec.kind == "integer" else "no"
+    return max(7, int(spec.rule.low or 0)) if spec.kind == "integer" else "no"
 
 
 @pytest.mark.parametrize("mode", list(MODES))
 def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode: str) -> None:
     schema = MODES[mode]
     values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
-    # Either a data set or tables of one's own.
-    if "train_pairs" in values or "test_pairs" in values or schema is EmbedConfig:
-        values["dataset"] = None
+    # Either a data set or tables of one's own; either a run or a registered model.
+    own_tables = {"train_pairs", "test_pairs"} & set(values) or schema is EmbedConfig
+    for name in {"finetune_dataset", "model_uri", *(["dataset"] if own_tables else [])} & set(values):
+        values[name] = None
     config = schema(**values)
     written = _file(tmp_path, yaml.safe_dump(config_values(config)))
     assert load_config(schema, {}, config_file=written)[0] == config
-    required = schema(run_id="no") if schema is EvalConfig else schema()
+    needed = {"run_id", "pretrain_run_id", "registered_model"} if schema is not PipelineConfig else set()
+    required = schema(**dict.fromkeys(needed & set(values), "no"))
     written = _file(tmp_path, yaml.safe_dump(config_values(required)))
     assert load_config(schema, {}, config_file=written)[0] == required
 

@@ -1,0 +1,360 @@
+"""Every parameter, declared once, in groups of which `schema.py` makes the config of each run mode.
+
+An unset parameter is the empty string in MLproject and `None` here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppi_train.config.fields import option
+from ppi_train.config.interval import parse_interval
+
+DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
+EMBEDDER_NAMES = ("descriptors",)
+MODEL_NAMES = ("pooled_mlp",)
+SPLIT_NAMES = ("train", "validation", "test")
+SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
+MONITORED = ("val/auroc", "val/auprc", "val/loss")
+FINETUNE_EPOCHS = 8
+FINETUNE_RATE = 8e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A group of parameters; a run logs them as `<SECTION>.<name>`."""
+
+    SECTION: ClassVar[str] = "run"
+
+    def problems(self) -> list[str]:
+        """What is wrong between fields that are each right by themselves."""
+        found = [check(self) for check in self._of_each_group("own_problems")]
+        return list(dict.fromkeys(problem for some in found for problem in some))
+
+    def without_effect(self, given: frozenset[str]) -> list[str]:
+        """Warnings about given parameters that change nothing beside the others."""
+        found = [check(self, given) for check in self._of_each_group("own_warnings")]
+        return [warning for some in found for warning in some]
+
+    def _of_each_group(self, name: str) -> list[Callable[..., list[str]]]:
+        """The functions of that name which the groups of this config define, each for its own fields."""
+        return [vars(group)[name] for group in reversed(type(self).__mro__) if name in vars(group)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(Section):
+    SECTION: ClassVar[str] = "data"
+
+    dataset: str | None = option(
+        None, "Benchmark, or the built-in example (the default).", choices=DATASET_NAMES
+    )
+    data_dir: str = option("data", "Folder for downloads, prepared data sets and embedding caches.")
+    mirror: str | None = option(
+        None, "Folder or http server with the benchmark files as <host>/<path>; default $PPI_TRAIN_MIRROR."
+    )
+    data_seed: int = option(0, "Seed of the negatives and splits that a data set draws.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Section):
+    SECTION: ClassVar[str] = "data"
+
+    splits: tuple[str, ...] = option(
+        SPLIT_NAMES, "Splits to prepare, with commas between.", choices=SPLIT_NAMES
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPairsOptions(Section):
+    SECTION: ClassVar[str] = "data"
+
+    train_pairs: str | None = option(
+        None, "Your own training pairs (TSV, CSV, Parquet) in place of a dataset."
+    )
+    val_pairs: str | None = option(None, "Your own validation pairs; goes with train_pairs.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestPairsOptions(Section):
+    SECTION: ClassVar[str] = "data"
+
+    test_pairs: str | None = option(None, "Your own labelled test pairs in place of a dataset's.")
+    split: str = option(
+        "auto",
+        "Split of the dataset to score; auto is test where the test files can be had, else validation.",
+        choices=("auto", *SPLIT_NAMES),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    fasta: str | None = option(None, "Sequences of the proteins in your own pairs (FASTA, plain or gzip).")
+    embeddings: str | None = option(
+        None, "Parquet embedding cache (file or folder); made from the FASTA if unset."
+    )
+    missing: str = option(
+        "error",
+        "Pairs whose protein has no embedding: refuse before training starts, or drop and count them.",
+        choices=("error", "drop"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    embedder: str | None = option(
+        None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
+    )
+    max_length: int | None = option(None, "Residues embedded of a protein; unset: all.", low=1)
+    truncation: str | None = option(
+        None,
+        "What is kept of a protein over max_length: its head (default), both ends, or it is an error.",
+        choices=("head", "head_tail", "error"),
+    )
+    embedding_dtype: str = option(
+        "float32", "Number format in a newly made cache.", choices=("float16", "float32")
+    )
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "truncation" in given and self.max_length is None:
+            return [f"truncation={self.truncation} has no effect: max_length is not given"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOutputOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.")
+    output: str | None = option(None, "The cache to write (.parquet); unset: under data_dir.")
+    overwrite: bool = option(False, "Replace an output that exists.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Section):
+    SECTION: ClassVar[str] = "model"
+
+    model: str = option("pooled_mlp", "Architecture.", choices=MODEL_NAMES)
+    hidden_dim: int = option(192, "Width of the hidden layers.", low=1)
+    num_layers: int = option(1, "Hidden layers of the protein encoder.", low=1)
+    dropout: float = option(0.3, "Share of activations dropped in training.", low=0, below=1)
+    input_dropout: float = option(
+        0.3, "Share of embedding dimensions hidden from the model, anew for each batch.", low=0, below=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Section):
+    SECTION: ClassVar[str] = "training"
+
+    epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
+    batch_size: int = option(4096, "Pairs per optimiser step and accumulation step.", low=1)
+    learning_rate: float = option(4e-3, "Peak learning rate of AdamW.", above=0)
+    weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
+    gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
+    accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
+    label_smoothing: float = option(
+        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
+    )
+    class_weight: str = option(
+        "none",
+        "balanced weighs the two classes alike, by their training counts.",
+        choices=("none", "balanced"),
+    )
+    early_stopping_metric: str = option(
+        "val/auroc", "Validation metric that picks the best epoch and stops training.", choices=MONITORED
+    )
+    early_stopping_patience: int = option(3, "Epochs without improvement before stopping; 0: never.", low=0)
+    checkpoint_every: str = option(
+        "5 minutes", "How often the state that `resume` continues from is uploaded: `N steps` or `N minutes`."
+    )
+
+    def own_problems(self) -> list[str]:
+        try:
+            parse_interval(self.checkpoint_every)
+        except ValueError as error:
+            return [f"checkpoint_every: {error}"]
+        return []
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "early_stopping_patience" in given and self.early_stopping_patience >= self.epochs:
+            return [
+                f"early_stopping_patience={self.early_stopping_patience} has no effect: epochs={self.epochs}"
+            ]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerOptions(Section):
+    SECTION: ClassVar[str] = "scheduler"
+
+    scheduler: str = option("cosine", "Course of the learning rate over the run.", choices=SCHEDULERS)
+    warmup_fraction: float = option(
+        0.1, "Share of all steps over which the rate rises to its peak.", low=0, below=1
+    )
+    min_learning_rate: float = option(0.0, "Where cosine, linear, one_cycle and plateau end.", low=0)
+    plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
+    plateau_patience: int = option(2, "plateau: epochs without gain let pass before that.", low=0)
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        idle: list[str] = []
+        if self.scheduler == "none":
+            idle = ["warmup_fraction", "min_learning_rate", "plateau_factor", "plateau_patience"]
+        elif self.scheduler != "plateau":
+            idle = ["plateau_factor", "plateau_patience"]
+        return [
+            f"{name}={getattr(self, name)} has no effect: scheduler={self.scheduler}"
+            for name in idle
+            if name in given
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions(Section):
+    SECTION: ClassVar[str] = "compute"
+
+    device: str = option("auto", "auto, cpu, cuda or cuda:N; auto says which it took.")
+    amp: str = option("off", "Mixed precision.", choices=("off", "bf16", "fp16"))
+    deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
+    seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
+
+    def own_problems(self) -> list[str]:
+        if re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", self.device):
+            return []
+        return [f"device: expected auto, cpu, cuda or cuda:N; got {self.device!r}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Section):
+    SECTION: ClassVar[str] = "run"
+
+    output_dir: str = option("runs", "Folder for checkpoints and figures before they are uploaded.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedRunOptions(Section):
+    SECTION: ClassVar[str] = "run"
+
+    run_id: str | None = option(None, "MLflow run whose best checkpoint is used.")
+    model_uri: str | None = option(
+        None, "Registered model in place of run_id: models:/NAME@ALIAS or models:/NAME/VERSION."
+    )
+
+    def own_problems(self) -> list[str]:
+        if self.run_id and self.model_uri:
+            return ["run_id and model_uri: give one of them, not both"]
+        if self.run_id or self.model_uri:
+            return []
+        return ["run_id: required (or model_uri); give the ID of a finished training run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(Section):
+    SECTION: ClassVar[str] = "evaluation"
+
+    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval; 0: no intervals.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(Section):
+    SECTION: ClassVar[str] = "evaluation"
+
+    batch_size: int = option(8192, "Pairs scored at once.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeOptions(Section):
+    SECTION: ClassVar[str] = "finetune"
+
+    freeze: str = option("none", "Weights that finetuning leaves as they are.", choices=("none", "encoder"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(Section):
+    SECTION: ClassVar[str] = "finetune"
+
+    pretrain_run_id: str | None = option(None, "MLflow run whose best checkpoint the weights start from.")
+
+    def own_problems(self) -> list[str]:
+        if self.pretrain_run_id:
+            return []
+        return ["pretrain_run_id: required; give the ID of a finished training run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStageOptions(Section):
+    SECTION: ClassVar[str] = "finetune"
+
+    finetune_dataset: str | None = option(
+        None, "Data set of the finetune stage; unset: no such stage.", choices=DATASET_NAMES
+    )
+    finetune_train_pairs: str | None = option(None, "Your own training pairs to finetune on.")
+    finetune_val_pairs: str | None = option(None, "Your own validation pairs to finetune with.")
+    finetune_fasta: str | None = option(None, "Sequences of the proteins in your own finetune pairs.")
+    finetune_embeddings: str | None = option(None, "Embedding cache of the finetune proteins.")
+    finetune_epochs: int = option(FINETUNE_EPOCHS, "Passes over the finetune pairs, at most.", low=1)
+    finetune_learning_rate: float = option(FINETUNE_RATE, "Peak learning rate of that stage.", above=0)
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether a finetune set is named."""
+        return bool(self.finetune_dataset or self.finetune_train_pairs)
+
+    def own_problems(self) -> list[str]:
+        if self.finetune_dataset and self.finetune_train_pairs:
+            return ["finetune_dataset and finetune_train_pairs: give one of them, not both"]
+        if bool(self.finetune_train_pairs) != bool(self.finetune_val_pairs):
+            return ["finetune_train_pairs and finetune_val_pairs: give both or none"]
+        if self.finetune_train_pairs and not (self.finetune_fasta or self.finetune_embeddings):
+            return ["finetune_fasta or finetune_embeddings: one is required with finetune_train_pairs"]
+        return []
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        idle = sorted(name for name in given if name.startswith("finetune_") or name == "freeze")
+        if self.finetunes:
+            return []
+        return [f"{name} has no effect: no finetune set is named" for name in idle]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryOptions(Section):
+    SECTION: ClassVar[str] = "registry"
+
+    registered_model: str | None = option(None, "Name in the model registry.")
+    alias: str = option("champion", "Alias that the best version holds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionOptions(RegistryOptions):
+    SECTION: ClassVar[str] = "registry"
+
+    min_improvement: float = option(
+        0.0, "The lower bound of the gain in AUPRC over the holder must be above this.", low=0, below=1
+    )
+    min_auprc: float = option(0.0, "AUPRC that also the first model of a name must reach.", low=0, high=1)
+    allow_leakage: bool = option(
+        False, "Compare also on test pairs that the candidate was trained on; the version is tagged."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumedRunOptions(Section):
+    SECTION: ClassVar[str] = "run"
+
+    run_id: str | None = option(None, "Interrupted training run to continue.")
+    output_dir: str | None = option(None, "Folder of checkpoints; unset, as all below: where the run had it.")
+    data_dir: str | None = option(None, "Folder of downloads, prepared data sets and embedding caches.")
+    mirror: str | None = option(None, "Folder or http server with the benchmark files.")
+    train_pairs: str | None = option(None, "Where your own training pairs lie now.")
+    val_pairs: str | None = option(None, "Where your own validation pairs lie now.")
+    fasta: str | None = option(None, "Where your own sequences lie now.")
+    embeddings: str | None = option(None, "Where the embedding cache lies now.")
+
+    def own_problems(self) -> list[str]:
+        return [] if self.run_id else ["run_id: required; give the ID of an interrupted training run"]
