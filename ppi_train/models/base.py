@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,12 @@ class PairModel(nn.Module, ABC):
     CLIP = 5.0
     mean: Tensor
     scale: Tensor
+    encoder: nn.Module
+    """The part that `encode` learns, which finetuning may leave as it is."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
+        self._frozen = False
         self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("scale", torch.ones(input_dim))
 
@@ -34,6 +38,17 @@ class PairModel(nn.Module, ABC):
         self.mean.copy_(features.mean(dim=0))
         # A constant feature says nothing; it must not become a division by zero on other data.
         self.scale.copy_(torch.where(deviation > 1e-8, 1 / deviation, torch.zeros_like(deviation)))
+
+    def freeze_encoder(self) -> None:
+        """Leaves the encoder as it is from now on: no gradients, and no dropout in it."""
+        self.encoder.requires_grad_(False)
+        self._frozen = True
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self._frozen:
+            self.encoder.eval()
+        return self
 
     def standardise(self, features: Tensor) -> Tensor:
         """Features (n, d) in units of the training proteins' deviation."""

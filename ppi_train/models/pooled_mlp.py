@@ -38,7 +38,7 @@ class PooledMlp(PairModel):
 
     def encode(self, proteins: Tensor) -> Tensor:
         features = self.standardise(proteins)
-        if self.training and self.input_dropout:
+        if self.encoder.training and self.input_dropout:
             # One mask for the whole batch: as good as one a protein, and a thousand times fewer draws.
             kept = torch.rand(features.shape[-1], device=features.device) >= self.input_dropout
             features = features * (kept / (1 - self.input_dropout))

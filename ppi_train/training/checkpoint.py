@@ -32,6 +32,7 @@ MARKER = "COMPLETE.json"
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
 TRAINING_STATE = "training_state.pt"
+CHECKPOINT_FILES = frozenset({MARKER, WEIGHTS, DESCRIPTION, TRAINING_STATE})
 FORMAT_VERSION = 1
 
 
@@ -47,6 +48,16 @@ class Checkpoint:
     description: dict[str, Any]
     training_state: dict[str, Any] | None
 
+    @property
+    def step(self) -> int:
+        """Optimiser steps behind these weights."""
+        return int(self.description["counters"]["step"])
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """sha256 of the marker, which holds the digests of all other files: it names the whole checkpoint."""
+    return file_digest(folder / MARKER)
+
 
 def file_digest(path: Path) -> str:
     """sha256 of a file, as hex."""
@@ -61,22 +72,42 @@ def write_checkpoint(
     description: Mapping[str, object],
     training_state: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes a checkpoint beside `folder`, marks it complete, and only then takes the old one's place."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    """Writes a checkpoint beside `folder`, marks it complete, and only then takes the old one's place.
+
+    Killed at any moment, it leaves the old checkpoint or the new one, at worst under a name from
+    which `recover_checkpoint` brings it back.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    recover_checkpoint(folder)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _fill(partial, weights, description, training_state)
         # Two renames, and the deleting after them: the moment without a checkpoint is as short as can be.
         if folder.exists():
             folder.rename(replaced)
         partial.rename(folder)
+        _to_disk(folder.parent)
     finally:
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        recover_checkpoint(folder)
+
+
+def recover_checkpoint(folder: Path) -> None:
+    """Undoes what a write that was killed has left; only one process may write below the parent folder."""
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    if replaced.exists() and not folder.exists():
+        replaced.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    shutil.rmtree(folder.with_name(f".{folder.name}.partial"), ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Asks the system to put a file or a folder's entries on the disk, so that a power cut spares them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _fill(
@@ -92,6 +123,8 @@ def _fill(
         torch.save(dict(training_state), partial / TRAINING_STATE)
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     (partial / MARKER).write_text(json.dumps(digests, indent=2) + "\n")
+    for path in (*partial.iterdir(), partial):
+        _to_disk(path)
 
 
 def verify_checkpoint(folder: Path) -> dict[str, str]:
@@ -110,7 +143,7 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
             expected=f"a folder with {MARKER}, which is written last",
         ) from None
     # The marker is data from outside: only the names of a checkpoint's own files are ever opened.
-    known = {WEIGHTS, DESCRIPTION, TRAINING_STATE}
+    known = CHECKPOINT_FILES - {MARKER}
     present = {path.name for path in folder.iterdir()} - {MARKER}
     ours = {WEIGHTS, DESCRIPTION} <= names <= known and present == names
     if not ours or not all((folder / name).is_file() for name in names):
@@ -144,7 +177,12 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
         description = json.loads((folder / DESCRIPTION).read_text())
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError("the checkpoint cannot be read", where=folder, got=error) from None
+        raise CheckpointError(
+            "the checkpoint is not one of ours: it cannot be read",
+            where=folder,
+            got=error,
+            expected=f"{DESCRIPTION} as JSON and {WEIGHTS} as safetensors, which cannot run code",
+        ) from None
     version = description.get("format_version") if isinstance(description, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -156,6 +194,11 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     wanted = with_training_state and TRAINING_STATE in digests
     state = _read_training_state(folder / TRAINING_STATE) if wanted else None
     return Checkpoint(weights=weights, description=description, training_state=state)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """Optimiser steps behind a checkpoint of our own, without reading its weights."""
+    return int(json.loads((folder / DESCRIPTION).read_text())["counters"]["step"])
 
 
 def _read_training_state(path: Path) -> dict[str, Any]:

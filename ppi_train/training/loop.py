@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ppi_train.config.schema import TrainConfig
-from ppi_train.errors import UserError
+from ppi_train.config.interval import parse_interval
+from ppi_train.config.schema import LoopConfig
+from ppi_train.errors import CheckpointError, UserError
 from ppi_train.training.batches import PairData, batches, epoch_order
+from ppi_train.training.cadence import Cadence
 from ppi_train.training.checkpoint import write_checkpoint
 from ppi_train.training.device import autocast
+from ppi_train.training.interrupt import Interruption
 from ppi_train.training.progress import Progress
 from ppi_train.training.schedule import Schedule, build_optimizer
 from ppi_train.training.scoring import Scorer, score_pairs
@@ -36,7 +41,6 @@ class TrainResult:
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] = field(default_factory=dict)
-    stopped_early: bool = False
     first_step_at: float = 0.0
     training_seconds: float = 0.0
     pairs_seen: int = 0
@@ -45,6 +49,15 @@ class TrainResult:
     def pairs_per_second(self) -> float:
         """Training pairs per second of training, validation not counted."""
         return self.pairs_seen / max(self.training_seconds, 1e-9)
+
+
+@dataclass(kw_only=True)
+class EpochPart:
+    """How far the present epoch has come; `loss_sum` over its `pairs` so far."""
+
+    pairs: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -58,12 +71,14 @@ class Trainer:
         log: Takes metrics by name and the epoch.
         checkpoints: Folder for `best` and `last`.
         description: What a checkpoint says of its model and data, as plain JSON.
+        keep: Called each time `last` is due by `checkpoint_every`, to bring it to a safe place.
+        validate_first: Whether the weights as they come are measured as epoch 0, and may be the best.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        config: TrainConfig,
+        config: LoopConfig,
         *,
         train: PairData,
         validation: PairData,
@@ -71,11 +86,14 @@ class Trainer:
         log: MetricSink,
         checkpoints: Path,
         description: Mapping[str, object],
+        keep: Callable[[], None] = lambda: None,
+        validate_first: bool = False,
     ) -> None:
         self.model, self.config = model, config
         self.train_data, self.validation_data = train, validation
-        self._ranking_metrics, self._log = ranking_metrics, log
+        self._ranking_metrics, self._log, self._keep = ranking_metrics, log, keep
         self._checkpoints, self._description = checkpoints, description
+        self._validate_first = validate_first
         self.device = train.pairs.device
         self.optimizer = build_optimizer(model, config)
         n_batches = -(-len(train) // config.batch_size)
@@ -89,64 +107,97 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
         self._weights = class_weights(train.labels, config.class_weight)
         self.epoch = self.step = self._epochs_without_gain = 0
+        self._part = EpochPart()
+        self._cadence = Cadence(parse_interval(config.checkpoint_every))
         self.result = TrainResult()
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or training stops early."""
+        patience = self.config.early_stopping_patience
+        return self.epoch >= self.config.epochs or (0 < patience <= self._epochs_without_gain)
+
     def run(self) -> TrainResult:
-        """Trains to the last epoch or until early stopping.
+        """Trains to the last epoch or until early stopping, from wherever the state stands.
 
         Raises:
             UserError: the loss is no longer a finite number.
+            KeyboardInterrupt: Ctrl-C or SIGTERM, after the step at hand, its state in `last`.
         """
-        total = self.config.epochs * len(self.train_data)
-        with Progress(total, done=self.epoch * len(self.train_data)) as progress:
-            while self.epoch < self.config.epochs and not self.result.stopped_early:
-                self._one_epoch(progress)
+        size = len(self.train_data)
+        done = self.epoch * size + self._part.pairs
+        self._cadence.start(self.step)
+        with Progress(self.config.epochs * size, done=done) as progress, Interruption() as interruption:
+            if self._validate_first and not self.result.history:
+                self._measure_start(progress)
+            while not self.finished:
+                self._one_epoch(progress, interruption)
         return self.result
 
-    def _one_epoch(self, progress: Progress) -> None:
-        train_loss, seconds = self._train_epoch(progress)
+    def _measure_start(self, progress: Progress) -> None:
+        """Epoch 0: what the weights are worth before the first step."""
+        metrics = self.validate()
+        self._close_epoch(metrics)
+        progress.say(_epoch_line(0, self.config.epochs, metrics, best=True))
+
+    def _one_epoch(self, progress: Progress, interruption: Interruption) -> None:
+        train_loss, seconds = self._train_epoch(progress, interruption)
         self.epoch += 1
+        self._part = EpochPart()
         metrics = {
             "train/loss": train_loss,
             "train/learning_rate": self.optimizer.param_groups[0]["lr"],
             "throughput/pairs_per_second": len(self.train_data) / seconds,
             **self.validate(),
         }
-        self.result.history.append({"epoch": float(self.epoch), **metrics})
-        monitored = metrics[self.config.early_stopping_metric]
-        # The schedule and the comparison both want "lower is better".
-        loss_like = monitored if self.config.early_stopping_metric == "val/loss" else -monitored
-        self.schedule.after_epoch(loss_like)
-        improved = self._note_best(loss_like)
-        self._write("last", with_state=True)
-        if improved:
-            self._write("best", with_state=False)
-        self._log(metrics, self.epoch)
+        improved = self._close_epoch(metrics)
         progress.say(_epoch_line(self.epoch, self.config.epochs, metrics, best=improved))
 
+    def _close_epoch(self, metrics: Mapping[str, float]) -> bool:
+        """Takes an epoch's metrics to the history, the schedule, the checkpoints and the log."""
+        self.result.history.append({"epoch": float(self.epoch), **metrics})
+        # The schedule and the comparison both want "lower is better".
+        sign = 1.0 if self.config.early_stopping_metric == "val/loss" else -1.0
+        loss_like = sign * metrics[self.config.early_stopping_metric]
+        if self.epoch:
+            self.schedule.after_epoch(loss_like)
+        improved = self._note_best(loss_like)
+        if improved:
+            # Before `last`: a run that is killed between the two goes through this epoch again.
+            self._write("best", with_state=False)
+        self._write("last", with_state=True)
+        if self._cadence.due(self.step):
+            self._keep()
+            self._cadence.start(self.step)
+        self._log(metrics, self.epoch)
+        return improved
+
     def _note_best(self, loss_like: float) -> bool:
-        entry = self.result.history[-1]
         name = self.config.early_stopping_metric
         sign = 1.0 if name == "val/loss" else -1.0
         improved = not self.result.best or loss_like < sign * self.result.best[name]
         if improved:
-            self.result.best = entry
+            self.result.best = self.result.history[-1]
         self._epochs_without_gain = 0 if improved else self._epochs_without_gain + 1
-        patience = self.config.early_stopping_patience
-        self.result.stopped_early = bool(patience) and self._epochs_without_gain >= patience
         return improved
 
-    def _train_epoch(self, progress: Progress) -> tuple[float, float]:
+    def _train_epoch(self, progress: Progress, interruption: Interruption) -> tuple[float, float]:
         self.model.train()
-        started = time.perf_counter()
+        started = time.perf_counter() - self._part.seconds
         self.result.first_step_at = self.result.first_step_at or time.time()
         order = epoch_order(len(self.train_data), seed=self.config.seed, epoch=self.epoch, device=self.device)
-        loss_sum = torch.zeros((), device=self.device)
-        for group in order.split(self.config.batch_size * self.config.accumulation_steps):
+        loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
+        size = self.config.batch_size * self.config.accumulation_steps
+        for start in range(self._part.pairs, len(order), size):
+            group = order[start : start + size]
             self.schedule.before_step(self.step)
             loss_sum += self._optimiser_step(group)
             self.step += 1
+            self._part.pairs += len(group)
             progress.advance(len(group))
+            if interruption.pending or self._cadence.due(self.step):
+                self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
+                self._stop_over(interruption)
         mean_loss = loss_sum.item() / len(order)
         seconds = time.perf_counter() - started
         self.result.training_seconds += seconds
@@ -159,6 +210,16 @@ class Trainer:
                 remedy="lower learning_rate, raise warmup_fraction, or set gradient_clip",
             )
         return mean_loss, seconds
+
+    def _stop_over(self, interruption: Interruption) -> None:
+        """Between two steps: writes `last`; then goes on, or ends if that was asked for."""
+        if not math.isfinite(self._part.loss_sum):
+            interruption.deliver()
+            return  # diverged weights must not take the place of the last good ones
+        self._write("last", with_state=True)
+        interruption.deliver()
+        self._keep()
+        self._cadence.start(self.step)
 
     def _optimiser_step(self, group: Tensor) -> Tensor:
         """One step on the pairs of a group; returns the sum of their losses."""
@@ -199,12 +260,15 @@ class Trainer:
         return {"val/loss": loss, **{f"val/{name}": value for name, value in ranking.items()}}
 
     def _write(self, name: str, *, with_state: bool) -> None:
-        counters = {"epoch": self.epoch, "step": self.step}
-        metrics = {key: value for key, value in self.result.history[-1].items() if key != "epoch"}
+        history = self.result.history
         write_checkpoint(
             self._checkpoints / name,
             weights=self.model.state_dict(),
-            description={**self._description, "counters": counters, "metrics": metrics},
+            description={
+                **self._description,
+                "counters": {"epoch": self.epoch, "step": self.step},
+                "metrics": without_epoch(history[-1]) if history else {},
+            },
             training_state=self.state_dict() if with_state else None,
         )
 
@@ -216,12 +280,45 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "part": dataclasses.asdict(self._part),
             "epochs_without_gain": self._epochs_without_gain,
             "history": self.result.history,
             "best": self.result.best,
+            "training_seconds": self.result.training_seconds,
+            "pairs_seen": self.result.pairs_seen,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
+
+    def continue_from(self, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Takes up weights and a `state_dict` of the same config and data, to the last bit.
+
+        Raises:
+            CheckpointError: the state is of another kind of run.
+        """
+        try:
+            self.model.load_state_dict(dict(weights))
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.epoch, self.step = state["epoch"], state["step"]
+            self._part = EpochPart(**state["part"])
+            self._epochs_without_gain = state["epochs_without_gain"]
+            self.result.history, self.result.best = list(state["history"]), dict(state["best"])
+            self.result.training_seconds = state["training_seconds"]
+            self.result.pairs_seen = state["pairs_seen"]
+            torch.set_rng_state(state["rng"])
+            if self.device.type == "cuda" and state["cuda_rng"]:
+                torch.cuda.set_rng_state_all(state["cuda_rng"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "the training state does not fit this run", where=self._checkpoints, got=error
+            ) from None
+
+
+def without_epoch(entry: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of an entry of the history."""
+    return {name: value for name, value in entry.items() if name != "epoch"}
 
 
 def class_weights(labels: Tensor, mode: str) -> Tensor | None:
@@ -233,9 +330,12 @@ def class_weights(labels: Tensor, mode: str) -> Tensor | None:
 
 
 def _epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], *, best: bool) -> str:
-    return (
-        f"epoch {epoch}/{epochs}  "
-        f"train loss {metrics['train/loss']:.4f}  val loss {metrics['val/loss']:.4f}  "
-        f"val AUROC {metrics['val/auroc']:.4f}  val AUPRC {metrics['val/auprc']:.4f}  "
-        f"{metrics['throughput/pairs_per_second']:,.0f} pairs/s{'  (best so far)' if best else ''}"
-    )
+    parts = [f"epoch {epoch}/{epochs}"]
+    if "train/loss" in metrics:
+        parts.append(f"train loss {metrics['train/loss']:.4f}")
+    parts.append(f"val loss {metrics['val/loss']:.4f}")
+    parts.append(f"val AUROC {metrics['val/auroc']:.4f}")
+    parts.append(f"val AUPRC {metrics['val/auprc']:.4f}")
+    if "throughput/pairs_per_second" in metrics:
+        parts.append(f"{metrics['throughput/pairs_per_second']:,.0f} pairs/s")
+    return "  ".join(parts) + ("  (best so far)" if best else "")

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import nn
 
-from ppi_train.config.schema import SchedulerOptions, TrainingOptions
+from ppi_train.config.options import SchedulerOptions, TrainingOptions
 
 # Smith & Topin 2019 (Super-Convergence), with PyTorch's defaults for where the cycle starts.
 _ONE_CYCLE_START = 1 / 25

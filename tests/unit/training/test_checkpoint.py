@@ -208,14 +208,14 @@ def test_a_pickle_as_weights_does_not_run(tmp_path: Path, folder: Path) -> None:
     target = tmp_path / "made"
     _torch_pickle(tmp_path / "pickle", {"matrix": _WritesWhenLoaded(target)})
     _forge(folder, WEIGHTS, (tmp_path / "pickle").read_bytes())
-    assert f"the checkpoint cannot be read\n  where: {folder}" in _message(folder)
+    assert f"the checkpoint is not one of ours: it cannot be read\n  where: {folder}" in _message(folder)
     assert not target.exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "the checkpoint cannot be read"),
+        ("{", "the checkpoint is not one of ours: it cannot be read"),
         ("[]", "got: format_version None\n  expected: 1"),
         ("{}", "got: format_version None\n  expected: 1"),
         ('{"format_version": 2}', "got: format_version 2\n  expected: 1"),

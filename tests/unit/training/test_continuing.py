@@ -1,0 +1,223 @@
+"""Training that stops at any step and goes on in a new process ends as if it had not stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from ppi_train.config.interval import Interval, parse_interval
+from ppi_train.config.schema import TrainConfig
+from ppi_train.errors import CheckpointError
+from ppi_train.training.batches import PairData
+from ppi_train.training.cadence import Cadence
+from ppi_train.training.checkpoint import read_checkpoint
+from ppi_train.training.loop import Trainer, without_epoch
+
+STEPS_PER_EPOCH = 5
+EPOCHS = 8
+CLOCK = "throughput/pairs_per_second"
+
+
+class DropoutModel(nn.Module):
+    """Draws random numbers at each step, so that a lost generator shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(8, 16)
+        self.head = nn.Linear(16, 1)
+
+    def encode(self, proteins: Tensor) -> Tensor:
+        return dropout(torch.tanh(self.encoder(proteins)), 0.3, self.training)
+
+    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a + state_b).squeeze(-1)
+        return logits
+
+    def forward(self, features: Tensor, pairs: Tensor) -> Tensor:
+        states = self.encode(features)
+        return self.score(states[pairs[:, 0]], states[pairs[:, 1]])
+
+
+def data(count: int, seed: int) -> PairData:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(40, 8, generator=torch.Generator().manual_seed(9))
+    pairs = torch.randint(40, (count, 2), generator=generator)
+    labels = (features[pairs].sum(dim=(1, 2)) + torch.randn(count, generator=generator) > 0).float()
+    return PairData(features=features, pairs=pairs, labels=labels)
+
+
+def ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    better = (scores[labels == 1][:, None] > scores[labels == 0]).mean()
+    return {"auroc": float(better), "auprc": float(better)}
+
+
+def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) -> Trainer:
+    torch.manual_seed(0)
+
+    def log(metrics: Mapping[str, float], epoch: int) -> None:
+        logged[epoch] = {name: one for name, one in metrics.items() if name != CLOCK}
+
+    options: dict[str, Any] = {
+        "batch_size": 41, "epochs": EPOCHS, "learning_rate": 0.1, "early_stopping_patience": 0,
+        "checkpoint_every": "1 steps",
+    }  # fmt: skip
+    keep = settings.pop("keep", lambda: None)
+    return Trainer(
+        DropoutModel(),
+        TrainConfig(**{**options, **settings}),
+        train=data(200, 0),
+        validation=data(100, 1),
+        ranking_metrics=ranking,
+        log=log,
+        checkpoints=folder,
+        description={},
+        keep=keep,
+    )
+
+
+class StoppedError(Exception):
+    """Stands for the death of the process."""
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"scheduler": "plateau", "plateau_patience": 0, "early_stopping_metric": "val/loss"},
+    {"scheduler": "one_cycle", "accumulation_steps": 2},
+    {"amp": "fp16"},
+    {"class_weight": "balanced", "label_smoothing": 0.1, "early_stopping_patience": 2},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_stopped_at_every_step_and_continued_each_time(tmp_path: Path, settings: dict[str, Any]) -> None:
+    logged: dict[int, dict[str, float]] = {}
+    whole = trainer(tmp_path / "whole", logged, **settings)
+    whole.run()
+
+    def stop() -> None:
+        raise StoppedError
+
+    logged_again: dict[int, dict[str, float]] = {}
+    part = trainer(tmp_path / "parts", logged_again, keep=stop, **settings)
+    parts = 0
+    while True:
+        try:
+            part.run()
+            break
+        except StoppedError:
+            parts += 1
+        torch.manual_seed(parts)  # whatever a new process draws before it continues
+        part = trainer(tmp_path / "parts", logged_again, keep=stop, **settings)
+        kept = read_checkpoint(tmp_path / "parts" / "last", with_training_state=True)
+        assert kept.training_state is not None
+        part.continue_from(kept.weights, kept.training_state)
+        for entry in part.result.history:
+            metrics = without_epoch(entry)
+            logged_again[int(entry["epoch"])] = {name: metrics[name] for name in metrics if name != CLOCK}
+    assert parts >= whole.step
+    assert part.step == whole.step
+    assert logged_again == logged
+    for name in ("best", "last"):
+        one, other = (read_checkpoint(tmp_path / run / name) for run in ("whole", "parts"))
+        assert one.description["counters"] == other.description["counters"]
+        assert all(torch.equal(one.weights[key], other.weights[key]) for key in one.weights)
+    assert_same(whole.state_dict(), part.state_dict())
+
+
+def assert_same(one: object, other: object, place: str = "") -> None:
+    """Equal to the last bit, but for what the clock says."""
+    if isinstance(one, dict):
+        assert isinstance(other, dict)
+        for key in one.keys() - {"training_seconds", "seconds", CLOCK}:
+            assert_same(one[key], other[key], f"{place}/{key}")
+    elif isinstance(one, list):
+        assert isinstance(other, list)
+        assert len(one) == len(other), place
+        for number, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{place}/{number}")
+    elif isinstance(one, Tensor):
+        assert isinstance(other, Tensor)
+        assert torch.equal(one, other), place
+    else:
+        assert one == other, place
+
+
+def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(tmp_path: Path) -> None:
+    steps: list[int] = []
+    one = trainer(tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(one.step))
+    handler = signal.getsignal(signal.SIGINT)
+
+    def send(grad: Tensor) -> Tensor:
+        if one.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return grad
+
+    one.model.head.weight.register_hook(send)  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert steps == [3, 6]
+    assert read_checkpoint(tmp_path / "last").step == 7
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_interrupt_strikes_at_once(tmp_path: Path) -> None:
+    one = trainer(tmp_path, {}, checkpoint_every="1000 steps")
+
+    def send(grad: Tensor) -> Tensor:
+        if one.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return grad
+
+    one.model.head.weight.register_hook(send)  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert one.step == 6
+    assert read_checkpoint(tmp_path / "last").step == STEPS_PER_EPOCH
+
+
+def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    one = trainer(tmp_path, {})
+    one.run()
+    kept = read_checkpoint(tmp_path / "last", with_training_state=True)
+    assert kept.training_state is not None
+    del kept.training_state["rng"]
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        trainer(tmp_path, {}).continue_from(kept.weights, kept.training_state)
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("500 steps", Interval(steps=500)),
+        ("1 step", Interval(steps=1)),
+        ("10 minutes", Interval(seconds=600)),
+        ("0.5min", Interval(seconds=30)),
+        ("30 s", Interval(seconds=30)),
+    ],
+)
+def test_intervals_that_can_be_read(text: str, interval: Interval) -> None:
+    assert parse_interval(text) == interval
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "steps", "0 steps", "1.5 steps", "-1 minutes", "2 hours", "1e3 steps"]
+)
+def test_intervals_that_cannot(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a number and its unit"):
+        parse_interval(text)
+
+
+def test_a_cadence_counts_steps_from_its_last_start() -> None:
+    cadence = Cadence(Interval(steps=3))
+    cadence.start(10)
+    assert [step for step in range(10, 16) if cadence.due(step)] == [13, 14, 15]
