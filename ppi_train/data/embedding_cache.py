@@ -248,4 +248,4 @@ def _expand(paths: Sequence[str | Path]) -> list[Path]:
 
 def describe_cache(cache: EmbeddingCache) -> dict[str, Any]:
     """What a checkpoint keeps of the cache that its model was trained on."""
-    return {"recipe": cache.spec.recipe(), "digest": cache.digest}
+    return {"recipe": cache.spec.recipe(), "dtype": cache.spec.dtype, "digest": cache.digest}

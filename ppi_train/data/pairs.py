@@ -132,7 +132,7 @@ def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
 
 
 def write_pairs(path: Path, table: PairTable) -> None:
-    """Writes a TSV with a header, without `label` if there are none; whole or not at all."""
+    """Writes a TSV with a header, or Parquet, without `label` if there are none; whole or not at all."""
     vocabulary = pa.array(table.proteins, pa.string())
     columns = {
         "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
@@ -141,6 +141,11 @@ def write_pairs(path: Path, table: PairTable) -> None:
     if table.labels is not None:
         columns["label"] = pa.array(table.labels, pa.int8())
     rows = pa.table(columns)
+    if path.suffix == ".parquet":
+        sink = io.BytesIO()
+        pq.write_table(rows, sink, compression="zstd")
+        write_file(path, sink.getvalue())
+        return
     try:
         text = _tsv(rows, "none")
     except pa.ArrowInvalid:  # an accession with a tab or a quote in it

@@ -114,6 +114,19 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
     )
 
 
+def inputs_of(config: EmbedConfig) -> dict[str, str]:
+    """Digests of all that the embeddings follow from."""
+    digests = {str(path.name): read_fasta(path).digest for path in _fastas(config)}
+    return {**digests, "embedder": make_embedder(config.embedder or DEFAULT_EMBEDDER).digest()}
+
+
+def _fastas(config: EmbedConfig) -> list[Path]:
+    if config.fasta:
+        return [Path(config.fasta)]
+    dataset = prepare(config, ("train", "validation"))
+    return sorted({split.fasta for split in dataset.splits.values()})
+
+
 def _embed_all(config: EmbedConfig) -> list[Path]:
     settings = EmbeddingSettings(
         embedder=config.embedder or DEFAULT_EMBEDDER,
@@ -121,11 +134,7 @@ def _embed_all(config: EmbedConfig) -> list[Path]:
         truncation=config.truncation or DEFAULT_TRUNCATION,
         dtype=config.embedding_dtype,
     )
-    if config.fasta:
-        fastas = [Path(config.fasta)]
-    else:
-        dataset = prepare(config, ("train", "validation"))
-        fastas = sorted({split.fasta for split in dataset.splits.values()})
+    fastas = _fastas(config)
     if not config.output:
         return [cached_embeddings(one, settings, Path(config.data_dir)) for one in fastas]
     output = Path(config.output)

@@ -8,22 +8,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import MODES, Section
+from ppi_train.config.options import Section
+from ppi_train.config.schema import MODES
 from ppi_train.errors import ConfigError
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
 
-# Two names of one mode; `main` is the training mode until the whole pipeline has more stages.
-ALIASES = {"pretrain_only": "train_only", "main": "train_only"}
-_MODULES = {"train_only": "train", "eval_only": "evaluate", "embed": "embed", "prepare_data": "prepare_data"}
+# Two names of one mode.
+ALIASES = {"pretrain_only": "train_only", "main": "full_pipeline"}
+_MODULES = {
+    "full_pipeline": "full_pipeline",
+    "prepare_data": "prepare_data",
+    "embed": "embed",
+    "train_only": "train",
+    "finetune_from_pretrain": "finetune",
+    "resume": "resume",
+    "eval_only": "evaluate",
+    "promote": "promote",
+    "rollback": "rollback",
+}
+# Their work is done in other runs, or in the registry.
+_NO_SYSTEM_METRICS = ("full_pipeline", "resume", "rollback")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineResult:
-    """What a mode returns: the run that tracked it, its last metrics, and the files that it made."""
+    """What a mode returns: the run that tracked it, its last metrics, and the files that it made.
+
+    `exit_code` is that of the command: 0, or 3 for a promotion that was refused.
+    """
 
     run_id: str
+    exit_code: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,5 +68,5 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
     canonical = ALIASES.get(mode, mode)
     module = importlib.import_module(f"ppi_train.pipelines.{_MODULES[canonical]}")
     pipeline: Pipeline = module.run
-    with TrackedRun(canonical) as run:
+    with TrackedRun(canonical, system_metrics=canonical not in _NO_SYSTEM_METRICS) as run:
         return pipeline(config, run)

@@ -64,6 +64,12 @@ class Inputs:
             "embedding_cache_digest": self.cache.digest,
         }
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """What identifies all that is read."""
+        pairs = {f"{self.name}/{split}": table.digest for split, table in self.tables.items()}
+        return {**pairs, "embeddings": self.cache.digest}
+
     def log(self, tracked: TrackedRun) -> None:
         """Records every split with its digest and size, and what was dropped."""
         tracked.log_datasets(
@@ -71,6 +77,11 @@ class Inputs:
         )
         if self.dropped:
             tracked.log_metrics({f"data/{split}_dropped": len(one) for split, one in self.dropped.items()})
+
+    def write_pairs(self, folder: Path) -> None:
+        """Writes the pairs of each split, so that the run says for ever what it was trained on."""
+        for split, table in self.tables.items():
+            write_pairs(folder / f"{split}.parquet", table)
 
     def write_dropped(self, folder: Path) -> None:
         """Writes the dropped pairs of each split as a table."""

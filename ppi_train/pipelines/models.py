@@ -13,6 +13,11 @@ from ppi_train.models.registry import build_model
 from ppi_train.training.checkpoint import Checkpoint
 
 
+def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) -> PairModel:
+    """A model with random weights."""
+    return build_model(name, input_dim=input_dim, **hyperparameters)
+
+
 def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairModel:
     """The model in evaluation mode.
 

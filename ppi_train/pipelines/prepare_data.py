@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import DatasetOptions, PrepareDataConfig
+from ppi_train.config.options import DatasetOptions
+from ppi_train.config.schema import PrepareDataConfig
 from ppi_train.data.benchmarks import Dataset, prepare_dataset
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.pipelines.execute import PipelineResult

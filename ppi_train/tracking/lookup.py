@@ -1,24 +1,60 @@
-"""From a run ID to the files of its checkpoint, with a name for each way in which that can fail."""
+"""From a run ID to what the tracking server holds of it, with a name for each way in which that can fail."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import LoggedModelStatus, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import CheckpointError, TrackingError
+from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
 
 _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the server that has it"
 
 
-def find_run(run_id: str) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class FoundRun:
     """A run that exists and is not deleted.
 
+    `datasets` has the digest (36 characters) of each data set that it read, by `<name>/<split>`.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    status: str
+    tags: Mapping[str, str]
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    datasets: Mapping[str, str]
+
+    @property
+    def mode(self) -> str | None:
+        return self.tags.get("ppi.mode")
+
+    @property
+    def running(self) -> bool:
+        return not RunStatus.is_terminated(RunStatus.from_string(self.status))
+
+    @property
+    def checkpoints(self) -> StoredCheckpoints | None:
+        return StoredCheckpoints.from_tag(self.tags.get(TAG))
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} ({self.name}, {self.status})"
+
+
+def find_run(run_id: str) -> FoundRun:
+    """Looks a run up.
+
     Raises:
-        TrackingError: no such run, or a deleted one.
+        TrackingError: no such run, a deleted one, or a server that does not answer.
     """
     connect()
     try:
@@ -41,33 +77,93 @@ def find_run(run_id: str) -> Run:
             got=run_id,
             remedy=f"restore it with `mlflow runs restore --run-id {run_id}`",
         )
-    return run
+    return _found(run)
 
 
-def download_checkpoint(run: Run, name: str, target: Path) -> Path:
-    """Fetches `checkpoints/<name>` of a run into a folder; the caller verifies what came.
+def _found(run: Run) -> FoundRun:
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return FoundRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        experiment_id=run.info.experiment_id,
+        status=run.info.status,
+        tags=run.data.tags,
+        parameters=run.data.params,
+        metrics=run.data.metrics,
+        datasets={one.dataset.name: one.dataset.digest for one in inputs},
+    )
+
+
+def find_tagged(experiment_id: str, tag: str, value: str) -> FoundRun | None:
+    """The newest run of an experiment that has a tag with this value; a FINISHED one if there is one."""
+    with translated_errors("search the runs"):
+        runs = mlflow.MlflowClient().search_runs(
+            [experiment_id],
+            filter_string=f"tags.`{tag}` = '{value}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=100,
+        )
+    finished = [one for one in runs if one.info.status == "FINISHED"]
+    return _found((finished or list(runs))[0]) if runs else None
+
+
+def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collection[str]) -> Path:
+    """Fetches a checkpoint of a run into a folder; the caller verifies what came.
+
+    Args:
+        run: A run whose `checkpoints` name one.
+        name: `best` or `last`.
+        target: A folder, made if it is not there.
+        files: The names that a checkpoint's files may have; no other is downloaded.
 
     Raises:
-        CheckpointError: the run has no such checkpoint.
+        CheckpointError: nothing is there, or other files than a checkpoint has.
     """
-    path = f"checkpoints/{name}"
+    assert run.checkpoints is not None
+    folder = f"{run.checkpoints.folder}/{name}"
+    client = mlflow.MlflowClient()
     with translated_errors("list the run's artifacts"):
-        found = mlflow.MlflowClient().list_artifacts(run.info.run_id, path)
-    if not found:
+        present = {Path(item.path).name for item in client.list_artifacts(run.run_id, folder)}
+    if not present <= set(files):
         raise CheckpointError(
-            "the run has no finished checkpoint",
-            where=f"run {run.info.run_id}, status {run.info.status}, mode {run.data.tags.get('ppi.mode')}",
-            expected=f"the artifact {path}",
-            remedy="give the ID of a training run that has finished",
+            "the checkpoint is not one of ours: it holds other files, which are not opened",
+            where=f"{folder} of {run}",
+            got=", ".join(sorted(present)),
+            expected=", ".join(sorted(files)),
+            remedy="find out who put them there; train again for a checkpoint to trust",
         )
+    target.mkdir(parents=True, exist_ok=True)
     with translated_errors("download the checkpoint"):
-        return Path(mlflow.MlflowClient().download_artifacts(run.info.run_id, path, str(target)))
+        for one in sorted(present):
+            client.download_artifacts(run.run_id, f"{folder}/{one}", str(target))
+    # MLflow lays the files out under the folders of their artifact path.
+    return target / folder if (target / folder).is_dir() else target
 
 
-def logged_model_of(run: Run) -> str | None:
-    """The ID of the model that a training run logged, if it has one."""
+def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
+    """Fetches one file of a run into a folder.
+
+    Raises:
+        TrackingError: the run has no such file, or the server does not answer.
+    """
+    with translated_errors(f"download {path} of {run}"):
+        return Path(mlflow.MlflowClient().download_artifacts(run.run_id, path, str(target)))
+
+
+def logged_model_of(run: FoundRun) -> str | None:
+    """The ID of the model that a training run logged, if it has one that is whole."""
     with translated_errors("look the run's model up"):
         models = mlflow.MlflowClient().search_logged_models(
-            experiment_ids=[run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+            experiment_ids=[run.experiment_id], filter_string=f"source_run_id = '{run.run_id}'"
         )
-    return str(models[0].model_id) if models else None
+    ready = [str(one.model_id) for one in models if one.status == LoggedModelStatus.READY]
+    return ready[0] if ready else None
+
+
+def seconds_since_sign_of_life(run: FoundRun) -> float:
+    """Since the run last logged a metric; its process, while it lives, logs system metrics all the time."""
+    with translated_errors("look the run up"):
+        # The latest point of each metric; MLflow shows their times by no public name.
+        metrics = mlflow.MlflowClient().get_run(run.run_id).data._metric_objs
+    latest = max((one.timestamp for one in metrics), default=0)
+    return time.time() - latest / 1000

@@ -17,7 +17,10 @@ from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
+from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
+from ppi_train.tracking.lookup import FoundRun, logged_model_of
+from ppi_train.tracking.points import LoggedPoints
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ SYSTEM_METRICS_SECONDS = 5
 # What MLflow calls a run that the user did not name, such as `brawny-frog-512`.
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
+_KIND = "mlflow.experimentKind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +49,23 @@ class TrackedDataset:
 class TrackedRun:
     """A context manager around one MLflow run.
 
-    The run that `mlflow run` has made (MLFLOW_RUN_ID) is continued; otherwise one is made. When the
-    block ends the run is FINISHED, FAILED with the message in `ppi.error`, or KILLED on a signal.
+    The run that `mlflow run` has made (MLFLOW_RUN_ID) is taken up; otherwise one is made, nested in
+    the run that is active, if there is one. When the block ends the run is FINISHED, FAILED with the
+    message in `ppi.error`, or KILLED on a signal.
 
     Args:
         mode: The run mode.
+        continues: An interrupted run to go on with, in place of a new one. Metric points that it has
+            already are not logged again.
+        system_metrics: Whether the use of processor and memory is logged.
 
     Raises:
         TrackingError: the tracking server does not answer.
     """
 
-    def __init__(self, mode: str) -> None:
-        self._mode = mode
+    def __init__(self, mode: str, *, continues: FoundRun | None = None, system_metrics: bool = True) -> None:
+        self._mode, self._continues, self._system_metrics = mode, continues, system_metrics
+        self._logged: LoggedPoints | None = None
         self.seconds = 0.0
         """Wall time spent in calls to the tracking server, all told."""
 
@@ -66,14 +75,36 @@ class TrackedRun:
             connect()
             mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
             mlflow.set_system_metrics_samples_before_logging(1)
-            given = os.environ.get("MLFLOW_RUN_ID")
-            self._run = mlflow.start_run(run_name=None if given else self._mode, log_system_metrics=True)
-            self._client = mlflow.MlflowClient()
-            # A name that a user gave to `mlflow run` stays; the random one that MLflow gives does not.
-            self._may_rename = not given or bool(_RANDOM_NAME.fullmatch(self._run.info.run_name or ""))
-            self.set_tags({"ppi.mode": self._mode})
+            self._start(os.environ.get("MLFLOW_RUN_ID"))
         logger.info("run %s at %s", self.run_id, mlflow.get_tracking_uri())
         return self
+
+    def _start(self, given: str | None) -> None:
+        self._run = mlflow.start_run(
+            run_id=self._continues.run_id if self._continues else None,
+            run_name=None if given or self._continues else self._mode,
+            nested=True,
+            log_system_metrics=self._system_metrics,
+        )
+        self._client = mlflow.MlflowClient()
+        # A name that a user gave to `mlflow run` stays; the random one that MLflow gives does not.
+        self._may_rename = not given or bool(_RANDOM_NAME.fullmatch(self._run.info.run_name or ""))
+        if self._continues:
+            self._may_rename = False
+            self._logged = LoggedPoints(self.run_id)
+            if "ppi.error" in self._run.data.tags:
+                self._client.delete_tag(self.run_id, "ppi.error")
+        else:
+            self.set_tags({"ppi.mode": self._mode})
+            self._show_as_training()
+        stored = StoredCheckpoints.from_tag(self._run.data.tags.get(TAG))
+        self._checkpoints = CheckpointStore(self.run_id, stored)
+
+    def _show_as_training(self) -> None:
+        """Lets the UI open the experiment on its runs and models, and not, as MLflow does unasked, on chats."""
+        experiment = self._client.get_experiment(self.experiment_id)
+        if _KIND not in experiment.tags:
+            self._client.set_experiment_tag(self.experiment_id, _KIND, "custom_model_development")
 
     @property
     def run_id(self) -> str:
@@ -82,6 +113,15 @@ class TrackedRun:
     @property
     def experiment_id(self) -> str:
         return str(self._run.info.experiment_id)
+
+    @property
+    def continues(self) -> FoundRun | None:
+        """The interrupted run that this goes on with, as it was found."""
+        return self._continues
+
+    def logged_model(self) -> str | None:
+        """The ID of the model that an earlier part of this run has logged already."""
+        return logged_model_of(self._continues) if self._continues else None
 
     def identify(self, *, model: str = "", dataset: str = "", **others: str) -> None:
         """Names the run `<mode>-<model>-<dataset>` and sets the tags `ppi.<name>`, once they are known."""
@@ -117,8 +157,9 @@ class TrackedRun:
     ) -> None:
         """All metrics of one step in one request; the UI shows those with a model beside that model too."""
         now = int(time.time() * 1000)
-        points = [Metric(key, float(one), now, step, model_id=model_id) for key, one in metrics.items()]
         with self._call("log metrics"):
+            new = metrics if self._logged is None else self._logged.drop_known(metrics, step)
+            points = [Metric(key, float(one), now, step, model_id=model_id) for key, one in new.items()]
             self._client.log_batch(self.run_id, metrics=points)
 
     def log_datasets(self, datasets: Sequence[TrackedDataset]) -> None:
@@ -138,6 +179,22 @@ class TrackedRun:
     def log_folder(self, folder: Path, artifact_path: str) -> None:
         with self._call(f"upload {artifact_path}"):
             self._client.log_artifacts(self.run_id, str(folder), artifact_path)
+
+    def keep_checkpoints(self, checkpoints: LocalCheckpoints, *, final: bool) -> None:
+        """Uploads checkpoints; killed half-way, what was uploaded before still counts."""
+        with self._call("upload the checkpoints"):
+            if final:
+                self._checkpoints.finish(checkpoints)
+            else:
+                self._checkpoints.keep(checkpoints)
+
+    def describe(self, note: str) -> None:
+        """Sets the description that the UI shows above the run; Markdown."""
+        self.set_tags({"mlflow.note.content": note})
+
+    def link_to(self, run_id: str, name: str, experiment_id: str | None = None) -> str:
+        """Markdown that leads to another run of the same server."""
+        return f"[{name}](#/experiments/{experiment_id or self.experiment_id}/runs/{run_id})"
 
     def log_file(self, path: Path, artifact_path: str | None = None) -> None:
         with self._call(f"upload {path.name}"):

@@ -1,0 +1,147 @@
+"""The one way from a run ID to a verified checkpoint on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+
+from ppi_train.errors import CheckpointError
+from ppi_train.tracking.lookup import FoundRun, download_checkpoint, find_run
+from ppi_train.training.checkpoint import (
+    CHECKPOINT_FILES,
+    Checkpoint,
+    checkpoint_digest,
+    read_checkpoint,
+    verify_checkpoint,
+)
+
+logger = logging.getLogger(__name__)
+
+TRAINING_MODES = ("train_only", "finetune_from_pretrain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedCheckpoint:
+    """A checkpoint of a run, verified, in a folder that must not be written to."""
+
+    run: FoundRun
+    folder: Path
+    digest: str
+
+    def read(self, *, with_training_state: bool = False) -> Checkpoint:
+        return read_checkpoint(self.folder, with_training_state=with_training_state)
+
+
+def resolve_checkpoint(run_id: str, name: str = "best") -> ResolvedCheckpoint:
+    """Finds a training run and brings its checkpoint here, unless it has been brought before.
+
+    Raises:
+        TrackingError: no such run, a deleted one, or a server that does not answer.
+        CheckpointError: not a training run, still running, no finished checkpoint, or one that was
+            altered.
+    """
+    run = find_training_run(run_id)
+    if run.running:
+        raise CheckpointError(
+            "the run is still running, so that its checkpoints still change",
+            where=run,
+            remedy="wait until it ends; if its process is gone, continue it: "
+            f"mlflow run . -e resume -P run_id={run_id}",
+        )
+    return fetch_checkpoint(run, name)
+
+
+def find_training_run(run_id: str) -> FoundRun:
+    """A run of a training mode.
+
+    Raises:
+        TrackingError: see `find_run`.
+        CheckpointError: a run of another mode, or not one of ours.
+    """
+    run = find_run(run_id)
+    if run.mode in TRAINING_MODES:
+        return run
+    evaluated = run.tags.get("ppi.evaluated_run_id")
+    stages = {tag: one for tag, one in sorted(run.tags.items()) if tag.startswith("ppi.stage.")}
+    remedy = "give the ID of a training run"
+    if evaluated:
+        remedy = f"it scored run {evaluated}: give that ID"
+    elif stages:
+        named = ", ".join(f"{tag.removeprefix('ppi.stage.')} {one}" for tag, one in stages.items())
+        remedy = f"give the ID of one of its stages: {named}"
+    raise CheckpointError(
+        "this is not a training run, so that it has no checkpoint",
+        where=run,
+        got=f"mode {run.mode}" if run.mode else "a run that this project did not make",
+        expected=" or ".join(TRAINING_MODES),
+        remedy=remedy,
+    )
+
+
+def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
+    """Brings a checkpoint of a run here; see `resolve_checkpoint`, which also judges the run."""
+    stored = run.checkpoints
+    if stored is None or name not in stored.digests:
+        raise CheckpointError(
+            "the run has no finished checkpoint",
+            where=run,
+            expected=f"checkpoints/{name} among its artifacts, and the tag that is set when it is whole",
+            remedy=f"continue it: mlflow run . -e resume -P run_id={run.run_id}; or give another run's ID",
+        )
+    digest = stored.digests[name]
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise CheckpointError("the checkpoint is not one of ours", where=run, got=f"digest {digest!r}")
+    folder = checkpoint_cache() / digest
+    if _is_whole(folder, digest):
+        logger.info("checkpoint %s of run %s found: %s", name, run.run_id, folder)
+    else:
+        _download(run, name, folder, digest)
+    return ResolvedCheckpoint(run=run, folder=folder, digest=digest)
+
+
+def checkpoint_cache() -> Path:
+    """Where downloaded checkpoints lie, by digest: $PPI_TRAIN_CACHE, else the user's cache folder."""
+    root = os.environ.get("PPI_TRAIN_CACHE") or pooch.os_cache("ppi_train")
+    return Path(root) / "checkpoints"
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    if not folder.exists():
+        return False
+    try:
+        verify_checkpoint(folder)
+    except CheckpointError as error:
+        logger.warning("%s; it is downloaded again", error.what)
+        return False
+    return checkpoint_digest(folder) == digest
+
+
+def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as partial:
+        came = download_checkpoint(run, name, Path(partial), files=CHECKPOINT_FILES)
+        try:
+            verify_checkpoint(came)
+        except CheckpointError as error:
+            raise error.at(f"checkpoints/{name} of {run}") from None
+        if checkpoint_digest(came) != digest:
+            raise CheckpointError(
+                "the checkpoint is not one of ours: it is another one than the run has logged",
+                where=f"checkpoints/{name} of {run}",
+                got=f"sha256 {checkpoint_digest(came)}",
+                expected=f"sha256 {digest}",
+                remedy="find out who replaced it; train again for a checkpoint to trust",
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            came.rename(folder)
+        except OSError:
+            if not _is_whole(folder, digest):  # else another process was quicker with the same bytes
+                raise
+    logger.info("checkpoint %s of run %s downloaded: %s", name, run.run_id, folder)

@@ -1,0 +1,68 @@
+"""`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ppi_train.config.schema import FinetuneConfig
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.pipelines.embed import EmbeddingSettings
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.inputs import settings_of_recipe
+from ppi_train.pipelines.run_folder import run_folder
+from ppi_train.pipelines.train import training_inputs
+from ppi_train.pipelines.training_run import Ancestor, TrainingJob, run_training
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.checkpoint import Checkpoint
+
+
+def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
+    """Finetunes; what the ancestor is worth on the new data is logged as epoch 0."""
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return run_training(finetuning_job(config), tracked, output)
+
+
+def finetuning_job(config: FinetuneConfig) -> TrainingJob:
+    """Brings the ancestor's checkpoint here, and embeds the new data as the ancestor's was.
+
+    Raises:
+        TrackingError, CheckpointError: the ancestor cannot be had; see `resolve_checkpoint`.
+        CacheError: a cache that is named is of another embedder or dimension than the ancestor's.
+    """
+    assert config.pretrain_run_id is not None  # the schema requires it
+    resolved = resolve_checkpoint(config.pretrain_run_id)
+    checkpoint = resolved.read()
+    embedding: dict[str, Any] = checkpoint.description["embedding"]
+    recipe = embedding["recipe"]
+    settings = settings_of_recipe(EmbeddingSettings(dtype=embedding["dtype"]), recipe)
+    inputs = training_inputs(config, settings, recipe)
+    model = checkpoint.description["model"]
+    return TrainingJob(
+        mode="finetune_from_pretrain",
+        config=replace(config, dataset=None if config.train_pairs else inputs.name),
+        inputs=inputs,
+        model=model["name"],
+        hyperparameters=model["hyperparameters"],
+        parameters=_inherited_parameters(resolved),
+        ancestor=_ancestor(resolved, checkpoint),
+    )
+
+
+def _inherited_parameters(resolved: ResolvedCheckpoint) -> dict[str, str]:
+    """Architecture and embedding of the ancestor, so that the run compares with others in the UI."""
+    inherited = ("model.", "embedding.embedder", "embedding.max_length", "embedding.truncation",
+                 "embedding.embedding_dtype")  # fmt: skip
+    return {name: one for name, one in resolved.run.parameters.items() if name.startswith(inherited)}
+
+
+def _ancestor(resolved: ResolvedCheckpoint, checkpoint: Checkpoint) -> Ancestor:
+    run = resolved.run
+    return Ancestor(
+        run_id=run.run_id,
+        name=run.name,
+        experiment_id=run.experiment_id,
+        digest=resolved.digest,
+        lineage=(*checkpoint.description.get("lineage", ()), run.run_id),
+        checkpoint=checkpoint,
+    )

@@ -1,0 +1,161 @@
+"""`resume`: continue an interrupted training run, exactly, in the same MLflow run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.fields import describe_fields
+from ppi_train.config.loading import load_config, logged_parameters
+from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig
+from ppi_train.errors import CheckpointError, DataError, TrackingError
+from ppi_train.pipelines.checkpoints import fetch_checkpoint, find_training_run
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.finetune import finetuning_job
+from ppi_train.pipelines.run_folder import run_folder, was_here
+from ppi_train.pipelines.train import training_job
+from ppi_train.pipelines.training_run import TrainingJob, run_training
+from ppi_train.tracking.lookup import FoundRun, seconds_since_sign_of_life
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.checkpoint import Checkpoint, read_checkpoint, recover_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# A living run logs its use of processor and memory every few seconds.
+SILENCE = 60.0
+
+
+def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
+    """Continues a run; `tracked`, the run of this command, is shown below the one that it continues.
+
+    Raises:
+        TrackingError: no such run, or one that another process works on.
+        CheckpointError: not a training run, or one that has finished.
+        DataError: the data are not those that the run was trained on.
+    """
+    assert config.run_id is not None  # the schema requires it
+    run = find_training_run(config.run_id)
+    tracked.set_tags({"mlflow.parentRunId": run.run_id, "ppi.resumed_run_id": run.run_id})
+    tracked.identify(model=run.tags.get("ppi.model", ""), dataset=run.tags.get("ppi.dataset", ""))
+    tracked.log_parameters(logged_parameters(config))
+    original = _with_places(original_config(run), config)
+    _refuse_unless_interrupted(run, ran_here=was_here(original.output_dir, run.run_id))
+    job = finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)
+    return continue_training(run.run_id, job)
+
+
+def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
+    """Goes on with an interrupted run of this job where its last checkpoint stands.
+
+    Raises:
+        UserError: as `run`.
+    """
+    ran_here = was_here(job.config.output_dir, run_id)
+    with run_folder(job.config.output_dir, run_id) as output:
+        run = find_training_run(run_id)  # as it is now that no other process here can change it
+        _refuse_unless_interrupted(run, ran_here=ran_here)
+        _check_same_data(run, job)
+        with TrackedRun(str(run.mode), continues=run) as continued:
+            checkpoint = _last_checkpoint(run, output / "checkpoints")
+            if checkpoint is None:
+                logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
+            return run_training(job, continued, output, continued=checkpoint)
+
+
+def original_config(run: FoundRun) -> TrainConfig | FinetuneConfig:
+    """The config of a training run, from the parameters that it logged.
+
+    Raises:
+        CheckpointError: it was interrupted before it had logged them.
+    """
+    schema = MODES[str(run.mode)]
+    logged = {spec.name: run.parameters.get(spec.parameter) for spec in describe_fields(schema)}
+    if all(value is None for value in logged.values()):
+        raise CheckpointError(
+            "the run was interrupted before its parameters were logged: there is nothing to continue",
+            where=run,
+            remedy="start it again",
+        )
+    original, _ = load_config(schema, logged)
+    assert isinstance(original, TrainConfig | FinetuneConfig)
+    return original
+
+
+def _with_places(
+    original: TrainConfig | FinetuneConfig, config: ResumeConfig
+) -> TrainConfig | FinetuneConfig:
+    """The config with the places that were given anew."""
+    places = {spec.name: getattr(config, spec.name) for spec in describe_fields(ResumeConfig)}
+    del places["run_id"]
+    return replace(original, **{name: place for name, place in places.items() if place is not None})
+
+
+def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
+    if run.status == "FINISHED":
+        raise CheckpointError(
+            "the run has finished: there is nothing to continue",
+            where=run,
+            remedy="to train on from its weights: mlflow run . -e finetune_from_pretrain "
+            f"-P pretrain_run_id={run.run_id}",
+        )
+    # On the machine where it ran, its lock tells whether it lives; elsewhere only its silence does.
+    if not run.running or ran_here:
+        return
+    silent = seconds_since_sign_of_life(run)
+    if silent < SILENCE:
+        raise TrackingError(
+            "the run seems to be alive on another machine",
+            where=run,
+            got=f"it logged a metric {silent:.0f} s ago",
+            expected=f"silence of {SILENCE:.0f} s, or the output_dir that it had on this machine",
+            remedy="end it there, or wait",
+        )
+
+
+def _check_same_data(run: FoundRun, job: TrainingJob) -> None:
+    """Exact continuation needs the same pairs and the same embeddings."""
+    wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
+    found = {split: job.inputs.tables[split].digest[:36] for split in wanted}
+    cache = run.tags.get("ppi.embedding_cache_digest")
+    if cache:
+        found["embeddings"], wanted["embeddings"] = job.inputs.cache.digest, cache
+    changed = [name for name in found if found[name] != wanted[name]]
+    if changed:
+        raise DataError(
+            f"the data are not those that the run was trained on: {', '.join(changed)}",
+            where=run,
+            got=", ".join(f"{name} {found[name][:12]}" for name in changed),
+            expected=", ".join(f"{name} {wanted[name][:12]}" for name in changed),
+            remedy="bring the files back as they were, or train a new run",
+        )
+
+
+def _last_checkpoint(run: FoundRun, folder: Path) -> Checkpoint | None:
+    """The later one of `last` on this machine and `last` on the tracking server, made the local one."""
+    for name in ("best", "last"):
+        recover_checkpoint(folder / name)
+    stored = run.checkpoints if run.checkpoints and "last" in run.checkpoints.digests else None
+    try:
+        local = _read(folder / "last")
+    except CheckpointError as error:
+        if stored is None:
+            raise
+        logger.warning("%s; taking the one on the tracking server", error)
+        local = None
+    if stored is None or (local and local.step >= stored.step):
+        return local
+    for name in stored.digests:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(fetch_checkpoint(run, name).folder, folder / name)
+    return _read(folder / "last")
+
+
+def _read(folder: Path) -> Checkpoint | None:
+    if not folder.exists():
+        return None
+    checkpoint = read_checkpoint(folder, with_training_state=True)
+    if checkpoint.training_state is None:
+        raise CheckpointError("the checkpoint has no training state", where=folder)
+    return checkpoint

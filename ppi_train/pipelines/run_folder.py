@@ -1,0 +1,44 @@
+"""The folder of one run on this machine, held by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ppi_train.errors import TrackingError
+
+_LOCK = "lock"
+
+
+@contextmanager
+def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
+    """Makes `<output_dir>/<run_id>` and holds it; the system lets go of it when the process dies.
+
+    Raises:
+        TrackingError: another process on this machine works on the run.
+    """
+    folder = Path(output_dir) / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise TrackingError(
+                "another process works on this run",
+                where=folder.absolute(),
+                got=f"held by process {lock.read() or '?'}",
+                remedy="wait until it ends, or end it",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield folder
+
+
+def was_here(output_dir: str, run_id: str) -> bool:
+    """Whether the run's process ran on this machine, with this output folder."""
+    return (Path(output_dir) / run_id / _LOCK).exists()

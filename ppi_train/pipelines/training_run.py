@@ -1,0 +1,288 @@
+"""One training run, whichever mode it is of: start, loop, end, and what is uploaded when it breaks off."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+import yaml
+
+from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.schema import FinetuneConfig, TrainConfig
+from ppi_train.data.embedding_cache import describe_cache
+from ppi_train.evaluation.pair_metrics import pair_metrics, ranking_metrics
+from ppi_train.models.base import PairModel
+from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.evaluation_output import log_evaluation
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.inputs import Inputs
+from ppi_train.pipelines.models import model_from_checkpoint, new_model
+from ppi_train.tracking.checkpoint_store import LocalCheckpoints
+from ppi_train.tracking.lookup import FoundRun
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.batches import PairData
+from ppi_train.training.checkpoint import Checkpoint, checkpoint_digest, checkpoint_step, read_checkpoint
+from ppi_train.training.device import describe_device, resolve_device, seed_everything
+from ppi_train.training.loop import Trainer, TrainResult, without_epoch
+from ppi_train.training.scoring import score_pairs
+
+logger = logging.getLogger(__name__)
+
+_SCORER = "ppi_train.pipelines.served_scorer:SequenceScorer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestor:
+    """The run that the weights come from; `lineage` has the IDs from the first ancestor to this one."""
+
+    run_id: str
+    name: str
+    experiment_id: str
+    digest: str
+    lineage: tuple[str, ...]
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """All that a training run is made of.
+
+    Attributes:
+        mode: `train_only` or `finetune_from_pretrain`.
+        config: With every default filled in.
+        inputs: Pairs of `train` and `validation`, and the cache.
+        model: Name and hyper-parameters of the architecture.
+        parameters: Logged beside those of the config.
+        ancestor: Where the weights come from; None: they are drawn.
+    """
+
+    mode: str
+    config: TrainConfig | FinetuneConfig
+    inputs: Inputs
+    model: str
+    hyperparameters: Mapping[str, object]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    ancestor: Ancestor | None = None
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        return self.ancestor.lineage if self.ancestor else ()
+
+    def description(self) -> dict[str, object]:
+        """What a checkpoint says of its model and data, as plain JSON."""
+        return {
+            "mode": self.mode,
+            "model": {
+                "name": self.model,
+                "input_dim": self.inputs.cache.spec.dimension,
+                "hyperparameters": dict(self.hyperparameters),
+            },
+            "embedding": describe_cache(self.inputs.cache),
+            "config": config_values(self.config),
+            "lineage": list(self.lineage),
+        }
+
+    def logged_parameters(self) -> dict[str, str]:
+        return {**self.parameters, **logged_parameters(self.config)}
+
+    def build(self, train: PairData) -> PairModel:
+        """The model before the first step, on the CPU."""
+        if self.ancestor:
+            model = model_from_checkpoint(self.ancestor.checkpoint, torch.device("cpu"))
+        else:
+            model = new_model(self.model, self.inputs.cache.spec.dimension, self.hyperparameters)
+            model.fit_input_statistics(train.features.cpu())
+        if isinstance(self.config, FinetuneConfig) and self.config.freeze == "encoder":
+            model.freeze_encoder()
+        return model
+
+
+def run_training(
+    job: TrainingJob, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
+) -> PipelineResult:
+    """Trains; checkpoints, metrics and figures are in the tracked run when it returns, or breaks off.
+
+    Args:
+        job: What to train.
+        tracked: The run.
+        output: Its folder on this machine, held by this process.
+        continued: `last` of an interrupted run of the same job, with its training state.
+
+    Raises:
+        UserError: see the layers below; whatever was finished by then is uploaded.
+    """
+    config = job.config
+    device = resolve_device(config.device)
+    _log_start(job, tracked, output, device=describe_device(device))
+    seed_everything(config.seed, deterministic=config.deterministic)
+    train = job.inputs.pair_data("train").to(device)
+    validation = job.inputs.pair_data("validation").to(device)
+    upload = _Upload(tracked, output / "checkpoints")
+    trainer = Trainer(
+        job.build(train).to(device),
+        config,
+        train=train,
+        validation=validation,
+        ranking_metrics=ranking_metrics,
+        log=tracked.log_metrics,
+        checkpoints=upload.folder,
+        description=job.description(),
+        keep=upload.keep,
+        validate_first=job.ancestor is not None,
+    )
+    if continued:
+        _continue(trainer, continued, tracked)
+    try:
+        result = trainer.run()
+    except BaseException as error:
+        upload.after(error)
+        raise
+    upload.finish()
+    metrics = _log_end(job, validation, result, tracked, output)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+
+class _Upload:
+    """Brings the run's checkpoints to the tracking server: on the way, at the end, and when it breaks off."""
+
+    def __init__(self, tracked: TrackedRun, folder: Path) -> None:
+        self._tracked, self.folder = tracked, folder
+
+    def _present(self) -> LocalCheckpoints:
+        folders = {name: self.folder / name for name in ("best", "last") if (self.folder / name).exists()}
+        digests = {name: checkpoint_digest(path) for name, path in folders.items()}
+        step = checkpoint_step(folders["last"])
+        return LocalCheckpoints(folders=folders, digests=digests, step=step)
+
+    def keep(self) -> None:
+        self._tracked.keep_checkpoints(self._present(), final=False)
+
+    def finish(self) -> None:
+        self._tracked.keep_checkpoints(self._present(), final=True)
+
+    def after(self, error: BaseException) -> None:
+        """What was computed is not lost: uploads it, and says how to go on."""
+        if not (self.folder / "last").exists():
+            return
+        try:
+            self.finish()
+        except Exception:
+            # The error that ended training matters more; the checkpoint is still on this machine.
+            logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
+        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
+        logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
+
+
+def _continue(trainer: Trainer, continued: Checkpoint, tracked: TrackedRun) -> None:
+    assert continued.training_state is not None
+    trainer.continue_from(continued.weights, continued.training_state)
+    for entry in trainer.result.history:
+        # Those that the run had no time to log; the others are known and not logged again.
+        tracked.log_metrics(without_epoch(entry), int(entry["epoch"]))
+    logger.info("continuing at step %d, in epoch %d", trainer.step, trainer.epoch + 1)
+
+
+def _ancestor_tags(job: TrainingJob) -> dict[str, str]:
+    if job.ancestor is None:
+        return {}
+    return {"pretrain_run_id": job.ancestor.run_id, "lineage": ",".join(job.lineage)}
+
+
+def _log_start(job: TrainingJob, tracked: TrackedRun, output: Path, *, device: str) -> None:
+    if tracked.continues:
+        _warn_of_changes(tracked.continues, device)
+    else:
+        tags = {"model": job.model, "device": device, "code_version": code_version()}
+        tracked.identify(**tags, **_ancestor_tags(job), **job.inputs.tags)
+        tracked.log_parameters(job.logged_parameters())
+    if not (tracked.continues and tracked.continues.datasets):
+        job.inputs.log(tracked)
+    config_file = output / "config.yaml"
+    config_file.write_text(yaml.safe_dump(config_values(job.config), sort_keys=False))
+    tracked.log_file(config_file)
+    job.inputs.write_pairs(output / "pairs")
+    tracked.log_folder(output / "pairs", "pairs")
+    if job.inputs.dropped:
+        job.inputs.write_dropped(output / "dropped")
+        tracked.log_folder(output / "dropped", "dropped")
+    if job.ancestor:
+        tracked.describe(_lineage_note(job, tracked))
+    for split, table in job.inputs.tables.items():
+        logger.info("%s: %s pairs of %s proteins", split, f"{len(table):,}", f"{len(table.proteins):,}")
+
+
+def _warn_of_changes(run: FoundRun, device: str) -> None:
+    """A continued run is the same to the last bit only by the same code on the same kind of device."""
+    now = {"ppi.device": device, "ppi.code_version": code_version()}
+    for tag, value in now.items():
+        if run.tags.get(tag) not in (value, None):
+            logger.warning(
+                "%s is now %s and was %s: the last digits may come out otherwise",
+                tag.removeprefix("ppi."), value, run.tags[tag],
+            )  # fmt: skip
+
+
+def _lineage_note(job: TrainingJob, tracked: TrackedRun) -> str:
+    assert job.ancestor is not None
+    first = tracked.link_to(job.ancestor.run_id, job.ancestor.name, job.ancestor.experiment_id)
+    chain = " → ".join(tracked.link_to(one, one[:8]) for one in job.lineage)
+    return f"Finetuned from {first}.\n\nLineage: {chain} → this run"
+
+
+def _log_end(
+    job: TrainingJob, validation: PairData, result: TrainResult, tracked: TrackedRun, output: Path
+) -> dict[str, float]:
+    """Scores validation with the best checkpoint, and logs figures, predictions and the model."""
+    best = output / "checkpoints" / "best"
+    model = model_from_checkpoint(read_checkpoint(best), validation.pairs.device)
+    logits = score_pairs(model, validation).cpu().numpy()
+    measured = pair_metrics(logits, validation.labels.cpu().numpy().astype(np.int8), are_logits=True)
+    metrics = {
+        **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
+        **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
+        "best_epoch": result.best["epoch"],
+        "throughput/training_pairs_per_second": result.pairs_per_second,
+    }
+    if result.first_step_at:  # not where all that an interrupted run still lacked was its end
+        metrics["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
+        metrics["throughput/startup_seconds"] = result.first_step_at - psutil.Process().create_time()
+    log_evaluation(
+        job.inputs.tables["validation"],
+        logits,
+        tracked,
+        output,
+        title=f"{job.model} on {job.inputs.name}, validation",
+        split="validation",
+        history=result.history,
+        best_metric=job.config.early_stopping_metric,
+    )
+    model_id = tracked.logged_model() or tracked.log_model(
+        f"{job.model}-{job.inputs.name}",
+        best,
+        scorer=_SCORER,
+        requirements=served_requirements(),
+        parameters=job.logged_parameters(),
+        tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
+    )
+    metrics["throughput/tracking_seconds"] = tracked.seconds
+    tracked.log_metrics(metrics, model_id=model_id)
+    logger.info(
+        "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",
+        int(metrics["best_epoch"]), metrics["val/auroc_best"], metrics["val/auprc_best"],
+        f"{result.pairs_per_second:,.0f}", tracked.run_id,
+    )  # fmt: skip
+    return metrics
+
+
+def served_requirements() -> list[str]:
+    """The project's own dependencies at the versions that are installed, for whoever serves the model."""
+    names = [re.split(r"[<>=!~; \[]", one)[0] for one in importlib.metadata.requires("ppi_train") or []]
+    needed = [name for name in names if name in ("torch", "mlflow", "pyarrow", "safetensors", "pooch")]
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

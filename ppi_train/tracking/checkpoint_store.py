@@ -1,0 +1,104 @@
+"""Checkpoints in a run's artifacts: brought there so that a kill at any moment leaves a whole one.
+
+A run's artifacts cannot be replaced in one stroke. So a checkpoint is uploaded beside the one that
+counts, and a tag of the run, `ppi.checkpoints`, is set last: it says which folder counts, and the
+digest of each checkpoint in it. What no tag names does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+TAG = "ppi.checkpoints"
+FINAL = "checkpoints"
+# While training goes on, uploads take turns between these two.
+_TURNS = ("checkpoints/resume-a", "checkpoints/resume-b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCheckpoints:
+    """Which artifact folder counts, and the digest of each checkpoint in it, by `best` and `last`.
+
+    `step` is the optimiser step of `last`.
+    """
+
+    folder: str
+    step: int
+    digests: Mapping[str, str]
+
+    def to_tag(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_tag(cls, text: str | None) -> StoredCheckpoints | None:
+        """Reads the tag; None if there is none, or it is not one of ours."""
+        try:
+            fields = json.loads(text or "null")
+            digests = {str(name): str(one) for name, one in fields["digests"].items()}
+            folder, step = str(fields["folder"]), int(fields["step"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return cls(folder=folder, step=step, digests=digests) if folder in (FINAL, *_TURNS) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCheckpoints:
+    """Checkpoints on this machine: folder and digest by name, and the step of `last`."""
+
+    folders: Mapping[str, Path]
+    digests: Mapping[str, str]
+    step: int
+
+    def stored_in(self, folder: str) -> StoredCheckpoints:
+        return StoredCheckpoints(folder=folder, step=self.step, digests=dict(self.digests))
+
+
+class CheckpointStore:
+    """Uploads the checkpoints of one run.
+
+    Args:
+        run_id: The run.
+        stored: What an earlier part of the run has uploaded.
+    """
+
+    def __init__(self, run_id: str, stored: StoredCheckpoints | None) -> None:
+        self._run_id, self._stored = run_id, stored
+        self._client = mlflow.MlflowClient()
+
+    def keep(self, checkpoints: LocalCheckpoints) -> None:
+        """Uploads the state of a run that goes on."""
+        at = self._stored.folder if self._stored else None
+        self._upload(_TURNS[1] if at == _TURNS[0] else _TURNS[0], checkpoints)
+
+    def finish(self, checkpoints: LocalCheckpoints) -> None:
+        """Uploads what a run leaves at its end, and removes what was kept on the way."""
+        if self._stored == checkpoints.stored_in(FINAL):
+            return
+        if self._stored and self._stored.folder == FINAL:
+            # The run was continued: what lies there counts until something else does.
+            self.keep(checkpoints)
+        on_the_way = self._stored is not None
+        self._upload(FINAL, checkpoints)
+        if on_the_way:
+            self._remove_turns()
+
+    def _upload(self, folder: str, checkpoints: LocalCheckpoints) -> None:
+        for name, path in checkpoints.folders.items():
+            self._client.log_artifacts(self._run_id, str(path), f"{folder}/{name}")
+        self._stored = checkpoints.stored_in(folder)
+        self._client.set_tag(self._run_id, TAG, self._stored.to_tag())
+
+    def _remove_turns(self) -> None:
+        repository = get_artifact_repository(self._client.get_run(self._run_id).info.artifact_uri)
+        for folder in _TURNS:
+            try:
+                repository.delete_artifacts(folder)
+            except (MlflowException, NotImplementedError, OSError):
+                return  # a store that forbids deleting keeps them; no tag names them any more

@@ -1,0 +1,293 @@
+"""`resume`: a run that was killed at any moment ends as one that never was, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from ppi_train.config.loading import load_config
+from ppi_train.config.schema import TrainConfig
+from ppi_train.data.benchmarks import Dataset
+from ppi_train.errors import CheckpointError, DataError, TrackingError
+from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.training.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+# The default's 2 steps an epoch leave little to be killed in: these make 47, each with its own dropout.
+TRAINING: dict[str, Any] = {
+    "epochs": 5, "batch_size": 128, "early_stopping_patience": 0, "checkpoint_every": "7 steps", "seed": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_checkpoint_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def at_server(server: str, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """A client of the real server, which the code under test uses as well; its own experiment."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    client = mlflow.MlflowClient(server)
+    experiment = client.create_experiment(f"resume-{time.time_ns()}")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    return client
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run is compared by: metric points but for those of the clock, and its checkpoints' digests."""
+
+    points: dict[str, list[tuple[int, float]]]
+    digests: dict[str, str]
+    models: int
+
+
+def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Trained:
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    names = [name for name in run.data.metrics if not name.startswith(("throughput/", "system/"))]
+    history = {name: client.get_metric_history(run_id, name) for name in names}
+    digests = {}
+    for name in ("best", "last"):
+        marker = output_dir / run_id / "checkpoints" / name / "COMPLETE.json"
+        digests[name] = json.loads(marker.read_text())["weights.safetensors"]
+    models = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    )
+    return Trained(
+        points={name: [(int(one.step), one.value) for one in points] for name, points in history.items()},
+        digests=digests,
+        models=sum(str(one.status.value) == "READY" for one in models),
+    )
+
+
+def start(mode: str, **parameters: object) -> subprocess.Popen[str]:
+    arguments = [text for name, value in parameters.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", f"entry_points.{mode}", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> tuple[str, bool]:
+    """What the process shows up to a line with the pattern, and whether that came before its end."""
+    assert process.stderr is not None
+    shown = ""
+    for line in process.stderr:
+        shown += line
+        if re.search(pattern, line):
+            return shown, True
+    return shown, False
+
+
+TAKEN_UP = r"run [0-9a-f]{32} at "
+STEPPING = r"epoch \d+/|continuing at step"
+LAST_EPOCH = r"epoch 5/5|continuing at step 235"
+# What to wait for, and how many seconds at most then to go on before the kill.
+MOMENTS = [
+    (STEPPING, 1.0),
+    (TAKEN_UP, 2.0),
+    (STEPPING, 2.0),
+    (STEPPING, 2.0),
+    (LAST_EPOCH, 3.0),
+    (STEPPING, 3.0),
+]
+
+
+def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(
+    at_server: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("PPI_TRAIN_KILL_SEED") or time.time_ns() % 1_000_000)
+    moments = random.Random(seed)
+    places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    whole = execute_pipeline("train_only", TRAINING | places)
+    process = start("train_only", **TRAINING, **places)
+    run_id, kills = "", []
+    for pattern, longest in MOMENTS:
+        shown, alive = read_until(process, pattern)
+        run_id = run_id or re.findall(r"run ([0-9a-f]{32}) at ", shown)[0]
+        pause = moments.uniform(0, longest)
+        time.sleep(pause)
+        if alive and process.poll() is None:
+            process.kill()
+            kills.append(f"{pause:.3f} s after {pattern}")
+        process.communicate()
+        process = start("resume", run_id=run_id)
+    _, shown = process.communicate(timeout=120)
+    told = f"PPI_TRAIN_KILL_SEED={seed}: killed {kills}\n{shown}"
+    assert len(kills) >= 5, told
+    assert process.returncode == 0 or "the run has finished" in shown, told
+    runs = tmp_path / "runs"
+    assert outcome(at_server, run_id, runs) == outcome(at_server, whole.run_id, runs), told
+    left = {item.path for item in at_server.list_artifacts(run_id, "checkpoints")}
+    assert left == {"checkpoints/best", "checkpoints/last"}
+
+
+def interrupted(
+    number: signal.Signals, data_dir: Path, output_dir: Path, **parameters: object
+) -> tuple[str, str, int]:
+    """Trains until a signal comes in the second epoch; gives the run's ID, the text and the exit code."""
+    settings = TRAINING | {"data_dir": str(data_dir), "output_dir": str(output_dir)} | parameters
+    process = start("train_only", **settings)
+    before, alive = read_until(process, r"epoch 1/")
+    assert alive, before
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, after = process.communicate(timeout=60)
+    return re.findall(r"run ([0-9a-f]{32}) at ", before)[0], before + after, process.returncode
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewhere(
+    number: signal.Signals, code: int, at_server: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    # No checkpoint is due by itself: what is there was written because of the signal.
+    whole = execute_pipeline(
+        "train_only", TRAINING | {"data_dir": str(data_dir), "output_dir": str(tmp_path / "whole")}
+    )
+    run_id, shown, returned = interrupted(
+        number, data_dir, tmp_path / "here", checkpoint_every="1000 minutes"
+    )
+    assert returned == code, shown
+    assert at_server.get_run(run_id).info.status == "KILLED"
+    assert f"mlflow run . -e resume -P run_id={run_id}" in shown
+    assert "Traceback" not in shown
+    last = read_checkpoint(tmp_path / "here" / run_id / "checkpoints/last", with_training_state=True)
+    assert last.training_state is not None
+    assert last.step > 47 or last.training_state["part"]["pairs"] > 0, "the checkpoint is of an epoch's end"
+    # Another machine has neither the run's folder nor the caches, only the tracking server.
+    shutil.rmtree(tmp_path / "here")
+    elsewhere = {"data_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "there")}
+    result = execute_pipeline("resume", {"run_id": run_id} | elsewhere)
+    assert result.run_id == run_id
+    resumed = outcome(at_server, run_id, tmp_path / "there")
+    assert resumed == outcome(at_server, whole.run_id, tmp_path / "whole")
+    assert "ppi.error" not in at_server.get_run(run_id).data.tags
+
+
+@pytest.fixture
+def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+
+
+def broken_off(client: mlflow.MlflowClient, folders: dict[str, Any], **parameters: object) -> str:
+    """The ID of a run whose process died in its second epoch; done quickly, in this process."""
+    short = TRAINING | {"epochs": 2} | folders | parameters
+    result = execute_pipeline("train_only", short)
+    last = Path(folders["output_dir"]) / result.run_id / "checkpoints/last"
+    assert last.exists()
+    client.update_run(result.run_id, status="RUNNING")
+    return result.run_id
+
+
+def test_a_run_that_has_finished(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    result = execute_pipeline("train_only", TRAINING | {"epochs": 1} | folders)
+    with pytest.raises(CheckpointError, match="the run has finished: there is nothing to continue") as caught:
+        execute_pipeline("resume", {"run_id": result.run_id})
+    assert f"finetune_from_pretrain -P pretrain_run_id={result.run_id}" in str(caught.value)
+    assert store.get_run(result.run_id).info.status == "FINISHED"
+
+
+def test_a_run_of_another_mode(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    del store
+    prepared = execute_pipeline("prepare_data", {"data_dir": folders["data_dir"]})
+    with pytest.raises(CheckpointError, match="this is not a training run"):
+        execute_pipeline("resume", {"run_id": prepared.run_id})
+
+
+def test_the_same_run_resumed_twice_at_once(
+    store: mlflow.MlflowClient, folders: dict[str, Any], data_dir: Path
+) -> None:
+    run_id, _, _ = interrupted(signal.SIGTERM, data_dir, Path(folders["output_dir"]), epochs=1000)
+    first = start("resume", run_id=run_id)
+    shown, alive = read_until(first, "continuing at step")
+    try:
+        assert alive, shown
+        with pytest.raises(TrackingError, match="another process works on this run") as caught:
+            execute_pipeline("resume", {"run_id": run_id})
+        assert f"held by process {first.pid}" in str(caught.value)
+    finally:
+        first.kill()
+        first.communicate()
+    # A dead process holds nothing.
+    process = start("resume", run_id=run_id)
+    shown, alive = read_until(process, "continuing at step")
+    process.kill()
+    process.communicate()
+    assert alive, shown
+    assert store.get_run(run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_lives_on_another_machine(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    run_id = broken_off(store, folders)
+    store.log_metric(run_id, "system/cpu_utilization_percentage", 50.0)
+    elsewhere = {"output_dir": str(Path(folders["output_dir"]).with_name("other"))}
+    with pytest.raises(TrackingError, match="seems to be alive on another machine"):
+        execute_pipeline("resume", {"run_id": run_id} | elsewhere)
+    # Where it ran, its lock tells that it is dead, however lately it was alive.
+    assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
+
+
+def test_data_that_changed_since(
+    store: mlflow.MlflowClient, folders: dict[str, Any], example: Dataset, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "mine.tsv"
+    shutil.copy(example.splits["train"].pairs, pairs)
+    own = {"val_pairs": str(example.splits["validation"].pairs), "fasta": str(example.splits["train"].fasta)}
+    run_id = broken_off(store, folders, train_pairs=str(pairs), **own)
+    lines = pairs.read_text().splitlines(keepends=True)
+    pairs.write_text("".join(lines[:-1]))
+    with pytest.raises(DataError, match="not those that the run was trained on: train"):
+        execute_pipeline("resume", {"run_id": run_id})
+    moved = tmp_path / "elsewhere.tsv"
+    moved.write_text("".join(lines))
+    assert execute_pipeline("resume", {"run_id": run_id, "train_pairs": str(moved)}).run_id == run_id
+    assert store.get_run(run_id).data.tags["ppi.dataset"] == "mine"
+
+
+def test_a_damaged_checkpoint_here_gives_way_to_the_one_on_the_server(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    run_id = broken_off(store, folders)
+    last = Path(folders["output_dir"]) / run_id / "checkpoints/last"
+    (last / "weights.safetensors").write_bytes(b"")
+    assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
+    assert read_checkpoint(last).step == 94
+
+
+def test_the_attempts_are_shown_below_the_run(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    run_id = broken_off(store, folders)
+    execute_pipeline("resume", {"run_id": run_id})
+    (attempt,) = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'resume'")
+    assert attempt.data.tags["mlflow.parentRunId"] == run_id
+    assert attempt.info.status == "FINISHED"
+
+
+def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    given = {"learning_rate": 1 / 3000, "class_weight": "balanced", "max_length": 200, "deterministic": True}
+    run_id = broken_off(store, folders, epochs=1, **given)
+    from ppi_train.pipelines.resume import original_config
+    from ppi_train.tracking.lookup import find_run
+
+    wanted, _ = load_config(TrainConfig, TRAINING | {"epochs": 1} | folders | given)
+    found = original_config(find_run(run_id))
+    assert isinstance(found, TrainConfig)
+    assert found.learning_rate == wanted.learning_rate
+    assert (found.class_weight, found.max_length, found.deterministic) == ("balanced", 200, True)
+    assert (found.checkpoint_every, found.batch_size) == ("7 steps", 128)
