@@ -17,7 +17,8 @@ import click
 
 from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import MODES, Section
+from ppi_train.config.options import Section
+from ppi_train.config.schema import MODES
 from ppi_train.errors import UserError
 
 CONFIG_HELP = "YAML file of parameters; those given here win over it."
@@ -91,7 +92,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
         config = _config(mode, values)
         from ppi_train.pipelines.execute import execute_pipeline
 
-        execute_pipeline(mode, config)
+        return execute_pipeline(mode, config).exit_code
     except UserError as error:
         return _refuse(error)
     except KeyboardInterrupt as error:
@@ -100,7 +101,6 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     except Exception:
         traceback.print_exc()
         return 1
-    return 0
 
 
 def _config(mode: str, values: dict[str, str]) -> Section:

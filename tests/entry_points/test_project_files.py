@@ -14,7 +14,8 @@ import yaml
 
 from entry_points.mlproject import render
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.schema import DATASET_NAMES, EMBEDDER_NAMES, MODEL_NAMES, MODES
+from ppi_train.config.options import DATASET_NAMES, EMBEDDER_NAMES, MODEL_NAMES
+from ppi_train.config.schema import MODES
 from ppi_train.data.benchmarks import DATASETS
 from ppi_train.embedders import EMBEDDERS
 from ppi_train.models.registry import MODEL_FACTORIES

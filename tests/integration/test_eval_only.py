@@ -21,6 +21,11 @@ from ppi_train.evaluation.pair_metrics import pair_metrics
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 
 
+@pytest.fixture(autouse=True)
+def _own_checkpoint_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
@@ -143,7 +148,7 @@ def test_a_deleted_run(store: mlflow.MlflowClient, folders: dict[str, Any], trai
 @pytest.mark.usefixtures("store")
 def test_a_run_without_a_checkpoint(folders: dict[str, Any]) -> None:
     prepared = execute_pipeline("prepare_data", {"data_dir": folders["data_dir"]})
-    with pytest.raises(CheckpointError, match="the run has no finished checkpoint") as caught:
+    with pytest.raises(CheckpointError, match="this is not a training run") as caught:
         execute_pipeline("eval_only", folders | {"run_id": prepared.run_id})
     assert "mode prepare_data" in str(caught.value)
 

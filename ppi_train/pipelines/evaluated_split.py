@@ -1,0 +1,80 @@
+"""Which pairs an evaluation scores: those that were named, or what goes with the run's training data."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.data.download import NotInMirrorError
+from ppi_train.errors import ConfigError
+from ppi_train.pipelines.inputs import SplitFiles
+from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
+
+logger = logging.getLogger(__name__)
+
+Trained = TrainConfig | FinetuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedSplit:
+    """A split of a data set, `name` being that of the data set or of the user's table."""
+
+    split: str
+    name: str
+    files: SplitFiles
+
+
+def evaluated_split(config: EvalConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
+    """The split that a config names, or that follows from what run `run_id` was trained on.
+
+    Raises:
+        ConfigError: nothing was named, and the run's own data have no test set.
+        DataError: the data set cannot be had.
+    """
+    fasta = Path(config.fasta) if config.fasta else None
+    own_fasta = fasta or (Path(trained.fasta) if trained.fasta and not config.embeddings else None)
+    if config.test_pairs:
+        path = Path(config.test_pairs)
+        return EvaluatedSplit(split="test", name=path.stem, files=SplitFiles(pairs=path, fasta=own_fasta))
+    if trained.train_pairs and not config.dataset:
+        return _own_split(config, trained, own_fasta, run_id)
+    return _dataset_split(config, trained, fasta)
+
+
+def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
+    """A split of the user's own tables that the run was trained on."""
+    own = {"train": trained.train_pairs, "validation": trained.val_pairs}
+    split = "validation" if config.split == "auto" else config.split
+    pairs = own.get(split)
+    if pairs is None:
+        raise ConfigError(
+            "the run was trained on tables of your own, which have no test set",
+            where=f"run {run_id}",
+            remedy="give test_pairs, or split=validation",
+        )
+    if config.split == "auto":
+        logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
+    files = SplitFiles(pairs=Path(pairs), fasta=fasta)
+    return EvaluatedSplit(split=split, name=files.pairs.stem, files=files)
+
+
+def _dataset_split(config: EvalConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
+    """A split of a data set; `auto` says so when it must take validation for want of the test files."""
+    name = config.dataset or trained.dataset or DEFAULT_DATASET
+    wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
+    split = "test" if config.split == "auto" else config.split
+    try:
+        dataset = prepare(wanted, (split,))
+    except NotInMirrorError as error:
+        if config.split != "auto":
+            raise
+        logger.warning(
+            "the mirror does not hold the test files of %s (%s): scoring VALIDATION instead", name, error.what
+        )
+        split = "validation"
+        dataset = prepare(wanted, (split,))
+    found = dataset.splits[split]
+    files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
+    return EvaluatedSplit(split=split, name=name, files=files)

@@ -1,0 +1,122 @@
+"""`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote, each a nested run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.options import Section
+from ppi_train.config.schema import (
+    EmbedConfig,
+    EvalConfig,
+    FinetuneConfig,
+    PipelineConfig,
+    PrepareDataConfig,
+    PromoteConfig,
+    TrainConfig,
+)
+from ppi_train.errors import ConfigError
+from ppi_train.pipelines import embed, evaluate, prepare_data, promote
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.finetune import finetuning_job
+from ppi_train.pipelines.prepare_data import DEFAULT_DATASET
+from ppi_train.pipelines.stages import Stages
+from ppi_train.pipelines.train import training_job
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Section)
+
+
+def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
+    """Runs the stages in order; finished ones of earlier runs with the same inputs are taken over.
+
+    Raises:
+        UserError: the config of a stage makes no sense, or a stage ended on a mistake.
+    """
+    if not (config.dataset or config.train_pairs):
+        config = replace(config, dataset=DEFAULT_DATASET)
+    _check_stages(config)
+    label = config.dataset or Path(config.train_pairs or "").stem
+    tracked.identify(model=config.model, dataset=label)
+    tracked.log_parameters(logged_parameters(config))
+    stages = Stages(tracked, reuse=config.reuse)
+    if config.dataset:
+        stages.run("prepare", "prepare_data", part_of(config, PrepareDataConfig), prepare_data.run)
+    if not config.embeddings:
+        wanted = part_of(config, EmbedConfig)
+        stages.run("embed", "embed", wanted, embed.run, inputs=embed.inputs_of(wanted))
+    trained = stages.train("pretrain", training_job(part_of(config, TrainConfig)))
+    if config.finetunes:
+        trained = stages.train("finetune", finetuning_job(finetune_config(config, trained)))
+    scoring = eval_config(config, trained)
+    inputs = evaluate.inputs_of(scoring)
+    stages.run("evaluate", "eval_only", scoring, evaluate.run, inputs=inputs)
+    exit_code = 0
+    if config.registered_model:
+        result = stages.always("promote", "promote", promote_config(config, scoring), promote.run)
+        exit_code = result.exit_code
+    logger.info("stages: %s", stages.summary)
+    return PipelineResult(
+        run_id=tracked.run_id, exit_code=exit_code, metrics=stages.metrics, outputs=stages.run_ids
+    )
+
+
+def part_of(config: PipelineConfig, schema: type[C], **changes: object) -> C:
+    """The config of a stage: the pipeline's own values of its parameters, with some changed."""
+    names = [one.name for one in dataclasses.fields(schema)]
+    values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    return schema(**(values | changes))
+
+
+def finetune_config(config: PipelineConfig, pretrain_run_id: str) -> FinetuneConfig:
+    return part_of(
+        config,
+        FinetuneConfig,
+        pretrain_run_id=pretrain_run_id,
+        dataset=config.finetune_dataset,
+        train_pairs=config.finetune_train_pairs,
+        val_pairs=config.finetune_val_pairs,
+        fasta=config.finetune_fasta,
+        embeddings=config.finetune_embeddings,
+        epochs=config.finetune_epochs,
+        learning_rate=config.finetune_learning_rate,
+    )
+
+
+def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
+    """Scores what the last stage was trained on, unless test pairs are named."""
+    last = config.finetune_fasta, config.finetune_embeddings
+    fasta, embeddings = last if config.finetunes else (config.fasta, config.embeddings)
+    dataset = config.finetune_dataset if config.finetunes else config.dataset
+    return part_of(
+        config,
+        EvalConfig,
+        run_id=run_id,
+        dataset=None if config.test_pairs else dataset,
+        fasta=fasta,
+        embeddings=embeddings,
+        batch_size=8192,
+    )
+
+
+def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
+    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in dataclasses.fields(scoring)}
+    values["bootstrap_resamples"] = max(values["bootstrap_resamples"], 100)
+    return part_of(config, PromoteConfig, **values)
+
+
+def _check_stages(config: PipelineConfig) -> None:
+    """All that can be wrong with a later stage is told before the first one starts."""
+    stages: list[Section] = [eval_config(config, "pending")]
+    if config.finetunes:
+        stages.append(finetune_config(config, "pending"))
+    problems = [problem for stage in stages for problem in stage.problems()]
+    if problems:
+        lines = "\n".join(f"  - {one}" for one in dict.fromkeys(problems))
+        raise ConfigError(f"the stages cannot all be run with this configuration:\n{lines}")

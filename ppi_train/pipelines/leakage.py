@@ -1,0 +1,71 @@
+"""Whether a test set holds pairs that a model, or an ancestor of it, was trained on."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+
+from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.errors import DataError, UserError
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
+from ppi_train.tracking.lookup import download_artifact, find_run
+
+logger = logging.getLogger(__name__)
+
+Pairs = set[tuple[str, str]]
+
+
+def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: bool) -> int:
+    """Counts the test pairs that the candidate or one of its ancestors was trained on.
+
+    Raises:
+        DataError: there are such pairs, or a run's training pairs cannot be read, and it is not
+            `allowed`.
+    """
+    test = unordered_pairs(table)
+    lineage = [*candidate.read().description.get("lineage", ()), candidate.run.run_id]
+    shared: Pairs = set()
+    for run_id in lineage:
+        try:
+            shared |= test & training_pairs(run_id)
+        except UserError as error:
+            if not allowed:
+                raise DataError(
+                    "the training pairs cannot be read, so that leakage cannot be ruled out",
+                    where=f"run {run_id}",
+                    got=error.what,
+                    remedy="bring the run back, or give allow_leakage=true",
+                ) from None
+            logger.warning("the training pairs of run %s cannot be read: %s", run_id, error.what)
+    if not shared:
+        return 0
+    count = f"{len(shared):,} of {len(test):,} test pairs are among the training pairs"
+    if not allowed:
+        raise DataError(
+            f"{count} of the candidate",
+            where=table.source,
+            got=", ".join("-".join(pair) for pair in sorted(shared)[:5]),
+            expected="test pairs that neither the run nor its ancestors were trained on",
+            remedy="test on other pairs; or give allow_leakage=true, which tags the version",
+        )
+    logger.warning("%s: allowed, and tagged", count)
+    return len(shared)
+
+
+def training_pairs(run_id: str) -> Pairs:
+    """The pairs that a run was trained on, which it has logged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = download_artifact(find_run(run_id), "pairs/train.parquet", Path(folder))
+        return unordered_pairs(read_pairs(path))
+
+
+def unordered_pairs(table: PairTable) -> Pairs:
+    """The distinct pairs of a table."""
+    return set(ordered_pairs(table))
+
+
+def ordered_pairs(table: PairTable) -> list[tuple[str, str]]:
+    """The accessions of each pair, the lesser one first, in the order of the table."""
+    names = table.proteins
+    return [(min(names[a], names[b]), max(names[a], names[b])) for a, b in table.index.tolist()]

@@ -1,0 +1,151 @@
+"""`promote`: register a run's model, and move an alias to it if it beats the present holder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import PromoteConfig
+from ppi_train.errors import CheckpointError
+from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
+from ppi_train.evaluation.paired import paired_differences
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.evaluate import ScoredPairs, resolve_candidate, score_split, split_for
+from ppi_train.pipelines.evaluated_split import EvaluatedSplit
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.leakage import ordered_pairs, refuse_leakage
+from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
+from ppi_train.tracking.lookup import FoundRun, logged_model_of
+from ppi_train.tracking.registry import Holder, PromotionLostError, holder_of, promote_version
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+REFUSED = 3
+
+
+def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
+    """Compares on the same test pairs; a refusal changes nothing and gives exit code 3.
+
+    Raises:
+        TrackingError: no such run, or the registry does not answer.
+        CheckpointError: the run has not finished, or has no model.
+        DataError: the test pairs are among those that the candidate was trained on.
+    """
+    assert config.registered_model is not None  # the schema requires it
+    candidate = resolve_candidate(config)
+    model_id = _model_of(candidate.run)
+    holder = holder_of(config.registered_model, config.alias)
+    split = split_for(candidate, config)
+    scored = score_split(candidate, config, split)
+    tracked.identify(
+        model=scored.model,
+        candidate_run_id=candidate.run.run_id,
+        registered_model=config.registered_model,
+        split=scored.split,
+        code_version=code_version(),
+        **scored.inputs.tags,
+    )
+    named = replace(config, dataset=None if config.test_pairs else split.name, split=split.split)
+    tracked.log_parameters(logged_parameters(named))
+    scored.inputs.log(tracked)
+    shared = refuse_leakage(candidate, scored.table, allowed=config.allow_leakage)
+    if shared:
+        tracked.set_tags({"ppi.leakage": f"{shared} test pairs were trained on"})
+    if holder and holder.run_id == candidate.run.run_id:
+        verdict = Verdict(promoted=False, why="the run's model holds the alias already")
+        return log_verdict(verdict, config, tracked, exit_code=0)
+    verdict = _judge(config, scored, holder, split)
+    if not verdict.promoted:
+        return log_verdict(verdict, config, tracked, exit_code=REFUSED)
+    tags = _version_tags(candidate, scored, verdict, tracked, shared)
+    try:
+        version = promote_version(
+            name=config.registered_model,
+            alias=config.alias,
+            model_id=model_id,
+            run_id=candidate.run.run_id,
+            against=holder,
+            tags=tags,
+        )
+    except PromotionLostError as error:
+        lost = replace(verdict, promoted=False, why=str(error))
+        return log_verdict(lost, config, tracked, exit_code=REFUSED)
+    tracked.set_tags({"ppi.registered_version": version})
+    logger.info("models:/%s@%s is now version %s", config.registered_model, config.alias, version)
+    return log_verdict(verdict, config, tracked, exit_code=0)
+
+
+def _model_of(run: FoundRun) -> str:
+    if run.status != "FINISHED":
+        raise CheckpointError(
+            "only a run that has finished can be promoted",
+            where=run,
+            got=run.status,
+            expected="FINISHED",
+            remedy=f"continue it: mlflow run . -e resume -P run_id={run.run_id}; or promote another run",
+        )
+    model_id = logged_model_of(run)
+    if model_id is None:
+        raise CheckpointError("the run has logged no model", where=run, remedy="promote another run")
+    return model_id
+
+
+def _judge(
+    config: PromoteConfig, scored: ScoredPairs, holder: Holder | None, split: EvaluatedSplit
+) -> Verdict:
+    if holder is None:
+        return judge_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
+    held = resolve_checkpoint(holder.run_id)
+    # A cache that was named holds the candidate's embeddings; another embedder's are made from the FASTA.
+    same_recipe = _recipe(held) == scored.inputs.cache.spec.recipe()
+    holder_config = config if same_recipe else replace(config, embeddings=None)
+    candidate, other = _on_common_pairs(scored, score_split(held, holder_config, split))
+    differences = paired_differences(
+        sigmoid(candidate.logits),
+        sigmoid(other.logits),
+        candidate.labels,
+        resamples=config.bootstrap_resamples,
+        seed=config.seed,
+    )
+    return judge(differences, min_auprc=config.min_auprc, min_improvement=config.min_improvement)
+
+
+def _recipe(resolved: ResolvedCheckpoint) -> object:
+    return resolved.read().description["embedding"]["recipe"]
+
+
+def _on_common_pairs(one: ScoredPairs, other: ScoredPairs) -> tuple[ScoredPairs, ScoredPairs]:
+    """Both on the pairs that both could score: with `missing=drop` their caches may differ."""
+    if one.table.digest == other.table.digest:
+        return one, other
+    row_of, other_row_of = (
+        {pair: row for row, pair in enumerate(ordered_pairs(scored.table))} for scored in (one, other)
+    )
+    common = [pair for pair in row_of if pair in other_row_of]
+    logger.warning("comparing on the %s pairs that both models can score", f"{len(common):,}")
+    return one.at([row_of[pair] for pair in common]), other.at([other_row_of[pair] for pair in common])
+
+
+def _version_tags(
+    candidate: ResolvedCheckpoint, scored: ScoredPairs, verdict: Verdict, tracked: TrackedRun, shared: int
+) -> dict[str, str]:
+    """What the version says of itself: run, data digests, figures."""
+    run, split = candidate.run, scored.split
+    digests = {f"ppi.digest.{name}": digest for name, digest in run.datasets.items()}
+    digests[f"ppi.digest.{scored.inputs.name}/{split}"] = scored.table.digest[:36]
+    figures = {f"ppi.{split}.{name}": f"{value:.6f}" for name, value in verdict.candidate.items()}
+    leakage = {"ppi.leakage": f"{shared} test pairs were trained on"} if shared else {}
+    return {
+        "ppi.run_id": run.run_id,
+        "ppi.promotion_run_id": tracked.run_id,
+        "ppi.lineage": ",".join(candidate.read().description.get("lineage", ())),
+        "ppi.checkpoint_digest": candidate.digest,
+        "ppi.embedder": str(scored.inputs.tags["embedder"]),
+        "ppi.code_version": run.tags.get("ppi.code_version", ""),
+        **digests,
+        **figures,
+        **leakage,
+    }

@@ -1,0 +1,150 @@
+"""`full_pipeline`: stages as nested runs, each usable alone, and taken over when nothing has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from ppi_train.data.benchmarks import Dataset
+from ppi_train.errors import ConfigError, UserError
+from ppi_train.pipelines.execute import execute_pipeline
+
+
+@pytest.fixture
+def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """A client of the real server, with an experiment of this test's own."""
+    monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    client = mlflow.MlflowClient(server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"pipeline-{time.time_ns()}"))
+    return client
+
+
+@pytest.fixture
+def given(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "data_dir": str(data_dir),
+        "output_dir": str(tmp_path / "runs"),
+        "epochs": 2,
+        "bootstrap_resamples": 100,
+    }
+
+
+def nested(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
+    experiment = client.get_run(parent).info.experiment_id
+    return list(client.search_runs([experiment], filter_string=f"tags.`mlflow.parentRunId` = '{parent}'"))
+
+
+def test_every_stage_is_a_nested_run_that_can_be_used_by_its_id(
+    client: mlflow.MlflowClient, given: dict[str, Any]
+) -> None:
+    result = execute_pipeline("main", given | {"finetune_dataset": "example", "registered_model": "whole"})
+    modes = {run.info.run_id: run.data.tags["ppi.mode"] for run in nested(client, result.run_id)}
+    stages = ("prepare", "embed", "pretrain", "finetune", "evaluate", "promote")
+    assert tuple(result.outputs) == stages
+    assert {name: modes[result.outputs[name]] for name in stages} == {
+        "prepare": "prepare_data",
+        "embed": "embed",
+        "pretrain": "train_only",
+        "finetune": "finetune_from_pretrain",
+        "evaluate": "eval_only",
+        "promote": "promote",
+    }
+    parent = client.get_run(result.run_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == "full_pipeline-pooled_mlp-example"
+    assert {f"ppi.stage.{name}" for name in stages} <= set(parent.data.tags)
+    assert {"val/auroc_best", "test/auroc", "promotion/auprc_candidate"} <= set(parent.data.metrics)
+    holder = client.get_model_version_by_alias("whole", "champion")
+    assert holder.tags["ppi.run_id"] == result.outputs["finetune"]
+    scored = execute_pipeline(
+        "eval_only", {"run_id": result.outputs["pretrain"], "split": "validation"} | _places(given)
+    )
+    assert (
+        scored.metrics["val/auroc"]
+        == client.get_run(result.outputs["pretrain"]).data.metrics["val/auroc_best"]
+    )
+
+
+def _places(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("data_dir", "output_dir")}
+
+
+def test_after_a_failure_the_finished_stages_are_taken_over(
+    client: mlflow.MlflowClient,
+    given: dict[str, Any],
+    example: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    test = tmp_path / "mine.tsv"
+    own = given | {"test_pairs": str(test), "fasta": str(example.splits["test"].fasta)}
+    own |= {
+        "train_pairs": str(example.splits["train"].pairs),
+        "val_pairs": str(example.splits["validation"].pairs),
+    }
+    with pytest.raises(UserError, match=r"mine\.tsv"):
+        execute_pipeline("full_pipeline", own)
+    (failed,) = client.search_runs([experiment()], filter_string="tags.`ppi.mode` = 'full_pipeline'")
+    assert failed.info.status == "FAILED"
+    test.write_text(example.splits["test"].pairs.read_text())
+    with caplog.at_level("INFO"):
+        result = execute_pipeline("full_pipeline", own)
+    assert result.outputs["pretrain"] == failed.data.tags["ppi.stage.pretrain"]
+    assert result.outputs["embed"] == failed.data.tags["ppi.stage.embed"]
+    assert f"stage pretrain: taken over from run {result.outputs['pretrain']}" in caplog.text
+    assert [run.data.tags["ppi.mode"] for run in nested(client, result.run_id)] == ["eval_only"]
+    assert "test/auroc" in client.get_run(result.run_id).data.metrics
+
+
+def experiment() -> str:
+    return os.environ["MLFLOW_EXPERIMENT_ID"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"learning_rate": 0.002}, {"pretrain", "evaluate"}),
+        ({"data_seed": 3}, {"prepare", "embed", "pretrain", "evaluate"}),
+        ({"bootstrap_resamples": 120}, {"evaluate"}),
+        ({"checkpoint_every": "1000 steps"}, set()),
+        ({"reuse": False}, {"prepare", "embed", "pretrain", "evaluate"}),
+    ],
+)
+def test_only_what_a_change_touches_is_done_again(
+    client: mlflow.MlflowClient, given: dict[str, Any], changed: dict[str, Any], again: set[str]
+) -> None:
+    del client
+    first = execute_pipeline("full_pipeline", given | {"epochs": 1})
+    second = execute_pipeline("full_pipeline", given | {"epochs": 1} | changed)
+    assert {name for name in first.outputs if first.outputs[name] != second.outputs[name]} == again
+
+
+def test_an_interrupted_training_is_continued(
+    client: mlflow.MlflowClient, given: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = execute_pipeline("full_pipeline", given)
+    client.set_terminated(first.outputs["pretrain"], "KILLED")
+    with caplog.at_level("INFO"):
+        second = execute_pipeline("full_pipeline", given)
+    assert second.outputs["pretrain"] == first.outputs["pretrain"]
+    assert "continuing at step" in caplog.text
+    assert client.get_run(first.outputs["pretrain"]).info.status == "FINISHED"
+
+
+def test_a_stage_that_cannot_be_run_is_told_before_the_first_one_starts(
+    client: mlflow.MlflowClient, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        execute_pipeline(
+            "full_pipeline", given | {"finetune_train_pairs": "a.tsv", "finetune_val_pairs": "b.tsv"}
+        )
+    assert "finetune_fasta or finetune_embeddings: one is required" in str(caught.value)
+    assert not client.search_runs([experiment()])
