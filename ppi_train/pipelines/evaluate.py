@@ -32,8 +32,8 @@ from ppi_train.pipelines.inputs import (
 )
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.tracking.lookup import logged_model_of
-from ppi_train.tracking.registry import resolve_model_uri
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.versions import resolve_model_uri
 from ppi_train.training.checkpoint import Checkpoint
 from ppi_train.training.device import resolve_device, seed_everything
 from ppi_train.training.scoring import score_pairs

@@ -17,9 +17,11 @@ from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import ordered_pairs, refuse_leakage
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
+from ppi_train.tracking.alias_queue import PromotionLostError
 from ppi_train.tracking.lookup import FoundRun, logged_model_of
-from ppi_train.tracking.registry import Holder, PromotionLostError, holder_of, promote_version
+from ppi_train.tracking.registry import holder_of, promote_version
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.versions import Holder
 
 logger = logging.getLogger(__name__)
 

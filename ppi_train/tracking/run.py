@@ -101,7 +101,7 @@ class TrackedRun:
         self._checkpoints = CheckpointStore(self.run_id, stored)
 
     def _show_as_training(self) -> None:
-        """Lets the UI open the experiment on its runs and models, and not, as MLflow does unasked, on chats."""
+        """Lets the UI open the experiment on its runs and models; unasked, MLflow takes it for chats."""
         experiment = self._client.get_experiment(self.experiment_id)
         if _KIND not in experiment.tags:
             self._client.set_experiment_tag(self.experiment_id, _KIND, "custom_model_development")

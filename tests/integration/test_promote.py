@@ -108,6 +108,7 @@ def test_the_version_tells_run_digests_and_figures(
     assert found.run_id == strong.run_id
     assert found.tags["ppi.run_id"] == strong.run_id
     assert found.tags["ppi.promotion_run_id"] == result.run_id
+    assert run.inputs is not None
     digests = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
     for split in ("example/train", "example/validation"):
         assert found.tags[f"ppi.digest.{split}"] == digests[split]

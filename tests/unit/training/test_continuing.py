@@ -153,7 +153,7 @@ def assert_same(one: object, other: object, place: str = "") -> None:
 
 def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(tmp_path: Path) -> None:
     steps: list[int] = []
-    one = trainer(tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(one.step))
+    one: Trainer = trainer(tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(one.step))
     handler = signal.getsignal(signal.SIGINT)
 
     def send(grad: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(t
             os.kill(os.getpid(), signal.SIGINT)
         return grad
 
-    one.model.head.weight.register_hook(send)  # type: ignore[union-attr]
+    one.model.get_parameter("head.weight").register_hook(send)
     with pytest.raises(KeyboardInterrupt):
         one.run()
     assert steps == [3, 6]
@@ -178,7 +178,7 @@ def test_a_second_interrupt_strikes_at_once(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return grad
 
-    one.model.head.weight.register_hook(send)  # type: ignore[union-attr]
+    one.model.get_parameter("head.weight").register_hook(send)
     with pytest.raises(KeyboardInterrupt):
         one.run()
     assert one.step == 6

@@ -1,0 +1,194 @@
+"""What the model registry holds: versions, who holds an alias, and which run is behind them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ppi_train.errors import ConfigError, TrackingError
+from ppi_train.tracking.connection import connect, translated_errors
+
+REIGN = "ppi.reign"
+"""Tag of a version: drawn anew each time that it comes to hold the alias."""
+_URI = re.compile(
+    r"models:/(?:(?P<model>m-[^/@]+)|(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d{1,9})))"
+)
+_REFUSED = set("/:@?%#'\"`\\")  # by MLflow, or by its URIs and search filters
+_LONGEST = 256
+_LISTED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The version that an alias points to.
+
+    `reign` tells apart the times that the same version held the alias, for instance before a
+    promotion and after a rollback; "" if it was set by hand. `model_id` is None if the version was
+    not made of a logged model.
+    """
+
+    version: str
+    run_id: str
+    model_id: str | None
+    reign: str
+    tags: Mapping[str, str]
+
+
+def previous_alias(alias: str) -> str:
+    """The alias of the version that held `alias` before."""
+    return f"previous_{alias}"
+
+
+def resolve_model_uri(uri: str) -> tuple[str, str | None]:
+    """Finds the run and the logged model behind `models:/NAME@ALIAS`, `models:/NAME/3` or `models:/m-<id>`.
+
+    Returns:
+        The run's ID and the model's; None for a version that was not made of a logged model.
+
+    Raises:
+        ConfigError: not such a URI.
+        TrackingError: no such model, alias or version, one that belongs to no run, or no answer.
+    """
+    parts = _URI.fullmatch(uri)
+    if parts is None:
+        raise ConfigError(
+            "this is not the URI of a registered model",
+            got=uri,
+            expected="models:/NAME@ALIAS, models:/NAME/VERSION or models:/m-<ID of a logged model>",
+            remedy="copy the name and the alias from the model registry in the MLflow UI",
+        )
+    connect()
+    with translated_errors(f"look up {uri}"):
+        client = mlflow.MlflowClient()
+        if parts["model"]:
+            run_id, model_id = run_of_logged_model(client, parts["model"]), parts["model"]
+        else:
+            found = _version_of(client, parts["name"], parts["alias"], parts["version"])
+            run_id, model_id = found.run_id or "", model_id_of(found)
+    if not run_id:
+        raise without_run(uri, f"version {found.version}" if parts["name"] else "the model")
+    return run_id, model_id
+
+
+def told(holder: Holder | None) -> str:
+    return f"version {holder.version} of run {holder.run_id}" if holder else "nobody"
+
+
+def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder | None:
+    try:
+        found = client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        # The second for an alias that is not there: the names were checked before.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return Holder(
+        version=str(found.version),
+        run_id=found.run_id or "",
+        model_id=model_id_of(found),
+        reign=found.tags.get(REIGN, ""),
+        tags=dict(found.tags),
+    )
+
+
+def model_id_of(version: ModelVersion) -> str | None:
+    # The SQL store keeps a version's source but not its model_id.
+    found = re.fullmatch(r"models:/(m-[^/@]+)", version.source or "")
+    return found[1] if found else version.model_id
+
+
+def run_of_logged_model(client: mlflow.MlflowClient, model_id: str) -> str:
+    """The run of a logged model, "" if it has none."""
+    try:
+        return client.get_logged_model(model_id).source_run_id or ""
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    raise TrackingError(
+        "there is no such logged model",
+        where=mlflow.get_tracking_uri(),
+        got=model_id,
+        remedy="copy the ID from the run's page in the MLflow UI, or give models:/NAME@ALIAS",
+    )
+
+
+def _version_of(
+    client: mlflow.MlflowClient, name: str, alias: str | None, version: str | None
+) -> ModelVersion:
+    try:
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        return client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    raise unknown_version(client, name, alias)
+
+
+def unknown_version(client: mlflow.MlflowClient, name: str, alias: str | None) -> TrackingError:
+    """Says what is not there, the model or its alias or version, and lists what is."""
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        known = [one.name for one in client.search_registered_models(max_results=_LISTED)]
+        return TrackingError(
+            "there is no such registered model",
+            where=mlflow.get_tracking_uri(),
+            got=name,
+            expected=f"one of {', '.join(known)}" if known else "a model registry that is not empty",
+            remedy="promote a run to make it, or set MLFLOW_TRACKING_URI to the server that has it",
+        )
+    named = [f"{one} (version {number})" for one, number in sorted(aliases.items())]
+    newest = client.search_model_versions(
+        f"name = '{name}'", max_results=_LISTED, order_by=["version_number DESC"]
+    )
+    numbers = ", ".join(str(one.version) for one in newest) or "none"
+    return TrackingError(
+        f"the registered model has no such {'alias' if alias else 'version'}",
+        where=f"models:/{name} of {mlflow.get_tracking_uri()}",
+        got=alias,
+        expected=f"aliases: {', '.join(named) or 'none'}; versions: {numbers}",
+        remedy="name one of these, or promote a run",
+    )
+
+
+def without_run(where: str, what: str) -> TrackingError:
+    return TrackingError(
+        f"{what} belongs to no run, so that there is no checkpoint to use",
+        where=where,
+        expected="a version that `promote` has registered",
+        remedy="set the alias to such a version, or remove it, in the MLflow UI",
+    )
+
+
+def check_names(name: str, alias: str) -> None:
+    """Refuses what MLflow would refuse half-way, and what its URIs and filters cannot say."""
+    if not name.strip() or name in (".", "..") or len(name) > _LONGEST or not _plain(name):
+        raise ConfigError(
+            "this cannot be the name of a registered model",
+            where="registered_model",
+            got=repr(name),
+            expected=f"1 to {_LONGEST} characters, none of them {' '.join(sorted(_REFUSED))}",
+            remedy="choose letters, digits, `-` and `_`, such as ppi-human",
+        )
+    reserved = re.fullmatch(r"latest|v\d+|previous_.*", alias, re.IGNORECASE)
+    if reserved or not re.fullmatch(r"[\w-]{1,200}", alias):
+        raise ConfigError(
+            "this cannot be an alias",
+            where="alias",
+            got=repr(alias),
+            expected="letters, digits, `-` and `_`; MLflow keeps `latest` and `v<number>` for itself, "
+            "and `previous_<alias>` is where a promotion puts the former holder",
+            remedy="choose a word such as champion",
+        )
+
+
+def _plain(name: str) -> bool:
+    return name.isprintable() and not _REFUSED & set(name)
