@@ -9,9 +9,9 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -21,6 +21,7 @@ from ppi_train.config.options import Section
 from ppi_train.config.schema import MODES
 from ppi_train.errors import UserError
 
+PATIENCE = 5.0
 CONFIG_HELP = "YAML file of parameters; those given here win over it."
 
 
@@ -87,7 +88,9 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     )
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    shutdown = _Shutdown()
+    signal.signal(signal.SIGTERM, shutdown)
+    signal.signal(signal.SIGINT, shutdown)
     try:
         config = _config(mode, values)
         from ppi_train.pipelines.execute import execute_pipeline
@@ -132,6 +135,15 @@ def _refuse(error: UserError) -> int:
     return error.exit_code
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
-    del number, frame
-    raise Terminated
+class _Shutdown:
+    """The handler of Ctrl-C and SIGTERM: raises, and then leaves a while to upload and to end the run."""
+
+    def __init__(self) -> None:
+        self._raised_at: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._raised_at is not None and time.monotonic() - self._raised_at < PATIENCE:
+            return  # `mlflow run` answers Ctrl-C, which reaches us too, with a SIGTERM of its own
+        self._raised_at = time.monotonic()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

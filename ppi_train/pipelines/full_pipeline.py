@@ -61,6 +61,8 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     if config.registered_model:
         result = stages.always("promote", "promote", promote_config(config, scoring), promote.run)
         exit_code = result.exit_code
+        if exit_code:
+            tracked.fail(f"not promoted: {result.outputs['why']}")
     logger.info("stages: %s", stages.summary)
     return PipelineResult(
         run_id=tracked.run_id, exit_code=exit_code, metrics=stages.metrics, outputs=stages.run_ids

@@ -73,6 +73,8 @@ def log_verdict(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     tracked.log_file(path)
+    if exit_code:
+        tracked.fail(f"{target}: {word}; {verdict.why}")
     outputs = {"verdict": word, "why": verdict.why}
     return PipelineResult(run_id=tracked.run_id, exit_code=exit_code, metrics=metrics, outputs=outputs)
 

@@ -17,6 +17,7 @@ from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
+from ppi_train.tracking.aftermath import keep_status
 from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
 from ppi_train.tracking.lookup import FoundRun, logged_model_of
@@ -66,6 +67,7 @@ class TrackedRun:
     def __init__(self, mode: str, *, continues: FoundRun | None = None, system_metrics: bool = True) -> None:
         self._mode, self._continues, self._system_metrics = mode, continues, system_metrics
         self._logged: LoggedPoints | None = None
+        self._failure = ""
         self.seconds = 0.0
         """Wall time spent in calls to the tracking server, all told."""
 
@@ -80,6 +82,7 @@ class TrackedRun:
         return self
 
     def _start(self, given: str | None) -> None:
+        self._of_mlflow_run = bool(given) and not self._continues
         self._run = mlflow.start_run(
             run_id=self._continues.run_id if self._continues else None,
             run_name=None if given or self._continues else self._mode,
@@ -188,6 +191,10 @@ class TrackedRun:
             else:
                 self._checkpoints.keep(checkpoints)
 
+    def fail(self, why: str) -> None:
+        """Lets the run end FAILED, though no error ends it: what was asked for was refused."""
+        self._failure = why
+
     def describe(self, note: str) -> None:
         """Sets the description that the UI shows above the run; Markdown."""
         self.set_tags({"mlflow.note.content": note})
@@ -221,14 +228,17 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status = "FINISHED"
         if error is not None:
-            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            self._failure = str(error) or type(error).__name__
+        killed = error is not None and not isinstance(error, Exception)
+        status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
         try:
             with self._call("end the run"):
-                if error is not None:
-                    self.set_tags({"ppi.error": str(error) or type(error).__name__})
+                if self._failure:
+                    self.set_tags({"ppi.error": self._failure})
                 mlflow.end_run(status)
+                if killed and self._of_mlflow_run:
+                    keep_status(self.run_id, status)
         except Exception:
             # The error that ended the run matters more than the one that kept us from saying so.
             if error is None:

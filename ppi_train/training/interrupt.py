@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `mlflow run` answers Ctrl-C, which reaches us too, with a SIGTERM of its own: that is no second wish.
+PATIENCE = 5.0
 
 
 class Interruption:
-    """A context manager: a first signal is noted, for the loop to `deliver`; a second one strikes at once.
+    """A context manager: a signal is noted, for the loop to `deliver`; one that comes later strikes at once.
 
     Outside the main thread, where Python allows no handlers, nothing is held back.
     """
 
     def __init__(self) -> None:
         self.pending: int | None = None
+        self._noted_at = 0.0
         self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Interruption:
@@ -28,9 +32,10 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.pending is not None:
+        if self.pending is None:
+            self.pending, self._noted_at = number, time.monotonic()
+        elif time.monotonic() - self._noted_at >= PATIENCE:
             self.deliver()
-        self.pending = number
 
     def deliver(self) -> None:
         """Lets the noted signal do what it would have done, if there is one.

@@ -20,12 +20,19 @@ def command(mode: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"entry_points.{mode}", *arguments]
 
 
-def mlflow_run(*arguments: str, manager: str = "local") -> subprocess.CompletedProcess[str]:
+def mlflow_command(*arguments: str, manager: str = "local") -> list[str]:
+    return [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", manager, *arguments]
+
+
+def mlflow_environment() -> dict[str, str]:
     # The environment's own `python` must be found first, as after `activate`.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def mlflow_run(*arguments: str, manager: str = "local") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", manager, *arguments],
-        env={**os.environ, "PATH": path},
+        mlflow_command(*arguments, manager=manager),
+        env=mlflow_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -73,6 +80,30 @@ def test_a_signal_leaves_the_run_killed_and_its_checkpoint_uploaded(
     assert "checkpoints/last/COMPLETE.json" in {
         item.path for item in store.list_artifacts(run_id, "checkpoints/last")
     }
+
+
+def test_ctrl_c_at_mlflow_run_leaves_the_run_killed(
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    folders = ["-P", f"data_dir={data_dir}", "-P", f"output_dir={tmp_path / 'runs'}"]
+    endless = ["-P", "epochs=100000", "-P", "early_stopping_patience=0"]
+    command = mlflow_command("-e", "train_only", *folders, *endless)
+    environment = mlflow_environment()
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        run_id = wait_for_epoch(store, process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, shown = process.communicate(timeout=60)
+    assert f"mlflow run . -e resume -P run_id={run_id}" in shown
+    assert "Traceback" not in shown
+    # MLflow has marked it FAILED by now, for its exit code; that is put right within seconds.
+    for _ in range(200):
+        if store.get_run(run_id).info.status == "KILLED":
+            break
+        time.sleep(0.1)
+    assert store.get_run(run_id).info.status == "KILLED"
+    assert store.list_artifacts(run_id, "checkpoints/last")
 
 
 def test_mlflow_run_trains_evaluates_and_keeps_a_given_name(

@@ -96,7 +96,9 @@ def test_the_first_passes_the_better_takes_its_place_and_the_worse_is_refused(
     assert "not above min_improvement=0.0" in refused.outputs["why"]
     assert (version(client, name), version(client, name, "previous_champion")) == ("2", "1")
     assert len(client.search_model_versions(f"name = '{name}'")) == 2
-    assert client.get_run(refused.run_id).data.tags["ppi.verdict"] == "not promoted"
+    run = client.get_run(refused.run_id)
+    assert (run.info.status, run.data.tags["ppi.verdict"]) == ("FAILED", "not promoted")
+    assert refused.outputs["why"] in run.data.tags["ppi.error"]
 
 
 def test_the_version_tells_run_digests_and_figures(

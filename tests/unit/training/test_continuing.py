@@ -169,7 +169,10 @@ def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(t
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_a_second_interrupt_strikes_at_once(tmp_path: Path) -> None:
+def test_a_second_interrupt_strikes_at_once_if_it_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppi_train.training.interrupt.PATIENCE", 0.0)
     one = trainer(tmp_path, {}, checkpoint_every="1000 steps")
 
     def send(grad: Tensor) -> Tensor:
