@@ -269,10 +269,21 @@ class ScoringOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreezeOptions(Section):
+class WarmStartOptions(Section):
     SECTION: ClassVar[str] = "finetune"
 
     freeze: str = option("none", "Weights that finetuning leaves as they are.", choices=("none", "encoder"))
+    shrink: float = option(
+        0.4,
+        "Factor on the ancestor's weight matrices before the first step; 1 leaves them as they are.",
+        above=0,
+        high=1,
+    )
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "shrink" in given and self.freeze == "encoder":
+            return [f"shrink={self.shrink} has no effect: freeze={self.freeze}"]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +327,7 @@ class FinetuneStageOptions(Section):
         return []
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
-        idle = sorted(name for name in given if name.startswith("finetune_") or name == "freeze")
+        idle = sorted(name for name in given if name.startswith("finetune_") or name in ("freeze", "shrink"))
         if self.finetunes:
             return []
         return [f"{name} has no effect: no finetune set is named" for name in idle]

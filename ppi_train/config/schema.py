@@ -57,7 +57,7 @@ class TrainConfig(LoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConf
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(of.FreezeOptions, of.PretrainOptions, LoopConfig, TrainDataConfig):
+class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, LoopConfig, TrainDataConfig):
     """`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
 
     epochs: int = option(of.FINETUNE_EPOCHS, "Passes over the training pairs, at most.", low=1)
@@ -115,7 +115,7 @@ class PipelineConfig(
     of.MeasureOptions,
     of.TestPairsOptions,
     of.FinetuneStageOptions,
-    of.FreezeOptions,
+    of.WarmStartOptions,
     TrainConfig,
 ):
     """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""

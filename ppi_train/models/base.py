@@ -44,6 +44,25 @@ class PairModel(nn.Module, ABC):
         self.encoder.requires_grad_(False)
         self._frozen = True
 
+    @torch.no_grad()
+    def shrink(self, factor: float, features: Tensor) -> None:
+        """Readies trained weights for other data: smaller matrices, and the scale of the new features.
+
+        Weights that have grown in one training are slow to change in the next; the factor, from Ash &
+        Adams 2020 ("On warm-starting neural network training"), keeps their direction and gives back
+        their pace. Does nothing to a frozen encoder's model.
+
+        Args:
+            factor: 1 leaves the matrices as they are.
+            features: (n, d) of the new training proteins.
+        """
+        if self._frozen:
+            return
+        for weight in self.parameters():
+            if weight.ndim > 1:
+                weight.mul_(factor)
+        self.fit_input_statistics(features)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self._frozen:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +93,12 @@ class TrainingJob:
     def logged_parameters(self) -> dict[str, str]:
         return {**self.parameters, **logged_parameters(self.config)}
 
+    def warm_start(self, model: PairModel, train: PairData) -> Callable[[], None] | None:
+        """What readies an ancestor's weights for the new data."""
+        if not isinstance(self.config, FinetuneConfig):
+            return None
+        return functools.partial(model.shrink, self.config.shrink, train.features.cpu())
+
     def build(self, train: PairData) -> PairModel:
         """The model before the first step, on the CPU."""
         if self.ancestor:
@@ -125,8 +132,9 @@ def run_training(
     train = job.inputs.pair_data("train").to(device)
     validation = job.inputs.pair_data("validation").to(device)
     upload = _Upload(tracked, output / "checkpoints")
+    model = job.build(train).to(device)
     trainer = Trainer(
-        job.build(train).to(device),
+        model,
         config,
         train=train,
         validation=validation,
@@ -135,7 +143,7 @@ def run_training(
         checkpoints=upload.folder,
         description=job.description(),
         keep=upload.keep,
-        validate_first=job.ancestor is not None,
+        warm_start=job.warm_start(model, train),
     )
     if continued:
         _continue(trainer, continued, tracked)

@@ -72,7 +72,8 @@ class Trainer:
         checkpoints: Folder for `best` and `last`.
         description: What a checkpoint says of its model and data, as plain JSON.
         keep: Called each time `last` is due by `checkpoint_every`, to bring it to a safe place.
-        validate_first: Whether the weights as they come are measured as epoch 0, and may be the best.
+        warm_start: For weights that come from another training: they are measured as epoch 0, and may
+            be the best; then this readies them for the first step.
     """
 
     def __init__(
@@ -87,13 +88,13 @@ class Trainer:
         checkpoints: Path,
         description: Mapping[str, object],
         keep: Callable[[], None] = lambda: None,
-        validate_first: bool = False,
+        warm_start: Callable[[], None] | None = None,
     ) -> None:
         self.model, self.config = model, config
         self.train_data, self.validation_data = train, validation
         self._ranking_metrics, self._log, self._keep = ranking_metrics, log, keep
         self._checkpoints, self._description = checkpoints, description
-        self._validate_first = validate_first
+        self._warm_start = warm_start
         self.device = train.pairs.device
         self.optimizer = build_optimizer(model, config)
         n_batches = -(-len(train) // config.batch_size)
@@ -128,16 +129,16 @@ class Trainer:
         done = self.epoch * size + self._part.pairs
         self._cadence.start(self.step)
         with Progress(self.config.epochs * size, done=done) as progress, Interruption() as interruption:
-            if self._validate_first and not self.result.history:
-                self._measure_start(progress)
+            if self._warm_start and not self.result.history:
+                self._measure_start(progress, self._warm_start)
             while not self.finished:
                 self._one_epoch(progress, interruption)
         return self.result
 
-    def _measure_start(self, progress: Progress) -> None:
+    def _measure_start(self, progress: Progress, warm_start: Callable[[], None]) -> None:
         """Epoch 0: what the weights are worth before the first step."""
         metrics = self.validate()
-        self._close_epoch(metrics)
+        self._close_epoch(metrics, before_last=warm_start)
         progress.say(_epoch_line(0, self.config.epochs, metrics, best=True))
 
     def _one_epoch(self, progress: Progress, interruption: Interruption) -> None:
@@ -153,7 +154,9 @@ class Trainer:
         improved = self._close_epoch(metrics)
         progress.say(_epoch_line(self.epoch, self.config.epochs, metrics, best=improved))
 
-    def _close_epoch(self, metrics: Mapping[str, float]) -> bool:
+    def _close_epoch(
+        self, metrics: Mapping[str, float], *, before_last: Callable[[], None] = lambda: None
+    ) -> bool:
         """Takes an epoch's metrics to the history, the schedule, the checkpoints and the log."""
         self.result.history.append({"epoch": float(self.epoch), **metrics})
         # The schedule and the comparison both want "lower is better".
@@ -165,6 +168,7 @@ class Trainer:
         if improved:
             # Before `last`: a run that is killed between the two goes through this epoch again.
             self._write("best", with_state=False)
+        before_last()
         self._write("last", with_state=True)
         if self._cadence.due(self.step):
             self._keep()

@@ -86,3 +86,22 @@ def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(AssertionError, match="two models are named 'pooled_mlp'"):
         register("pooled_mlp")(MODEL_FACTORIES["pooled_mlp"])
+
+
+def test_shrinking_scales_the_matrices_and_takes_the_new_features_scale() -> None:
+    model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    features = torch.tensor([[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]])
+    model.shrink(0.5, features)
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name] * 0.5 if weight.ndim > 1 else before[name]), name
+    assert model.mean.tolist() == [2.0, 0.0, 5.0]
+    assert model.scale.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_nothing_of_a_frozen_encoders_model_is_shrunk() -> None:
+    model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
+    model.freeze_encoder()
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    model.shrink(0.5, torch.randn(5, 3))
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
