@@ -82,6 +82,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
+def another_port() -> int:
+    """A port of loopback that nothing listens on."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on loopback that proxies artifacts; gives its URI."""
     folder = tmp_path_factory.mktemp("server")

@@ -36,6 +36,24 @@ def sequence_digest(sequence: str) -> str:
     return hashlib.sha256(sequence.encode("ascii")).hexdigest()
 
 
+def clean_sequence(text: object) -> str:
+    """A sequence that came by another way than a FASTA, as `read_fasta` would have it.
+
+    Raises:
+        DataError: no text, no residue, or a letter that is no amino acid.
+    """
+    body = "".join(text.split()).upper() if isinstance(text, str) else ""
+    strange = sorted(set(body) - set(AMINO_ACIDS + NONSTANDARD))
+    sequence = body.rstrip("*").replace("*", "X")
+    if strange or not sequence:
+        raise DataError(
+            "this is not a protein sequence",
+            got=f"{str(text)[:40]!r}{f', with {strange[0]!r}' if strange else ''}",
+            expected=f"one or more of {AMINO_ACIDS} {NONSTANDARD}, in either case",
+        )
+    return sequence
+
+
 @dataclass(frozen=True, kw_only=True)
 class SequenceTable:
     """The sequences of a FASTA.

@@ -1,55 +1,131 @@
-"""From two sequences to a logit, by a checkpoint alone: what the registered model runs."""
+"""From two sequences, or two protein IDs, to a logit: what the registered model runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ppi_train.embedders import make_embedder
+from ppi_train.data.cache_format import check_recipe
+from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.fasta import clean_sequence
+from ppi_train.embedders import EMBEDDERS, make_embedder
+from ppi_train.embedders.base import Embedder
 from ppi_train.embedders.truncation import truncate
-from ppi_train.errors import CheckpointError
+from ppi_train.errors import CacheError, CheckpointError, DataError
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.scoring import score_pairs
 
+_SEQUENCES = ("sequence_a", "sequence_b")
+_IDS = ("protein_a", "protein_b")
 
-class SequenceScorer:
-    """Embeds sequences as the model's cache was made, and scores them on the CPU.
+
+class PairScorer:
+    """Scores a table of pairs on the CPU as the evaluation of the run would have.
+
+    Args:
+        folder: A finished checkpoint.
+        embeddings: An embedding cache, for tables of protein IDs.
 
     Raises:
-        CheckpointError: the checkpoint is not whole, or its embedder is another one than this
-            version has.
+        CheckpointError: the checkpoint is not whole.
+        CacheError: the cache is of another kind than the model was trained on.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, embeddings: str | None = None) -> None:
         checkpoint = read_checkpoint(folder)
-        recipe = checkpoint.description["embedding"]["recipe"]
-        self._embedder = make_embedder(recipe["embedder"]["name"])
-        if self._embedder.digest() != recipe["embedder"]["digest"]:
-            raise CheckpointError(
-                "the model was trained on embeddings of another version of its embedder",
-                where=folder,
-                got=self._embedder.digest(),
-                expected=recipe["embedder"]["digest"],
-            )
-        self._max_length, self._truncation = recipe["max_length"], recipe["truncation"]
+        embedding: dict[str, Any] = checkpoint.description["embedding"]
+        self._recipe, self._dtype, self._folder = embedding["recipe"], embedding["dtype"], folder
         self._model = model_from_checkpoint(checkpoint, torch.device("cpu"))
+        self._cache = EmbeddingCache(embeddings) if embeddings else None
+        if self._cache:
+            check_recipe(self._cache.spec, self._recipe, where=embeddings)
 
-    def __call__(self, sequences_a: Sequence[str], sequences_b: Sequence[str]) -> np.ndarray:
-        """Logits (n,) of n pairs; each distinct sequence is embedded and encoded once."""
-        distinct = {sequence: row for row, sequence in enumerate(dict.fromkeys([*sequences_a, *sequences_b]))}
-        kept = [
-            truncate("sequence", one.upper(), max_length=self._max_length, truncation=self._truncation)
-            for one in distinct
-        ]
-        rows = [[distinct[a], distinct[b]] for a, b in zip(sequences_a, sequences_b, strict=True)]
+    def __call__(self, table: Mapping[str, Sequence[str]]) -> np.ndarray:
+        """Logits (n,) float32 of the n rows; each distinct protein is embedded and encoded once.
+
+        Args:
+            table: `sequence_a` and `sequence_b`, or `protein_a` and `protein_b`.
+
+        Raises:
+            DataError: neither or both kinds of columns, or what is no sequence.
+            CacheError: IDs without a cache, or that the cache does not have.
+            CheckpointError: sequences, but the model's embedder is not one of this version's.
+        """
+        given = {name for name in (*_SEQUENCES, *_IDS) if name in table}
+        if given == set(_SEQUENCES):
+            return self._score(table, _SEQUENCES, self._embed)
+        if given == set(_IDS):
+            return self._score(table, _IDS, self._look_up)
+        raise DataError(
+            "these columns do not make pairs",
+            got=", ".join(sorted(given)) or "none of them",
+            expected=f"{' and '.join(_SEQUENCES)}, or {' and '.join(_IDS)}",
+        )
+
+    def _score(
+        self,
+        table: Mapping[str, Sequence[str]],
+        columns: tuple[str, str],
+        features_of: Callable[[list[str]], np.ndarray],
+    ) -> np.ndarray:
+        a, b = (list(table[name]) for name in columns)
+        if not a:
+            return np.empty(0, dtype=np.float32)
+        row_of = {text: row for row, text in enumerate(dict.fromkeys([*a, *b]))}
+        rows = [[row_of[one], row_of[other]] for one, other in zip(a, b, strict=True)]
         data = PairData(
-            features=torch.from_numpy(self._embedder.embed(kept)),
-            pairs=torch.tensor(rows, dtype=torch.int64).reshape(-1, 2),
+            features=torch.from_numpy(features_of(list(row_of))),
+            pairs=torch.tensor(rows, dtype=torch.int64),
             labels=torch.zeros(len(rows)),
         )
         return np.asarray(score_pairs(self._model, data).numpy())
+
+    def _look_up(self, proteins: list[str]) -> np.ndarray:
+        if self._cache is None:
+            raise CacheError(
+                "protein IDs need an embedding cache",
+                remedy="serve with PPI_TRAIN_EMBEDDINGS=cache.parquet, or send sequences",
+            )
+        missing = self._cache.missing([str(one) for one in proteins])
+        if missing:
+            raise CacheError(
+                f"{len(missing)} proteins have no embedding",
+                got=", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else ""),
+                expected="IDs that the embedding cache holds",
+            )
+        return self._cache.protein_matrix(proteins)
+
+    def _embed(self, sequences: list[str]) -> np.ndarray:
+        embedder = self._embedder()
+        limit, truncation = self._recipe["max_length"], self._recipe["truncation"]
+        kept = [
+            truncate("sequence", clean_sequence(one), max_length=limit, truncation=truncation)
+            for one in sequences
+        ]
+        # A cache of float16 has rounded what the model was trained on.
+        return embedder.embed(kept).astype(self._dtype).astype(np.float32)
+
+    def _embedder(self) -> Embedder:
+        wanted = self._recipe["embedder"]
+        if wanted["name"] not in EMBEDDERS:
+            raise CheckpointError(
+                "the model was trained on embeddings that this project cannot make",
+                got=wanted["name"],
+                expected=f"one of {', '.join(EMBEDDERS)}",
+                remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
+            )
+        embedder = make_embedder(wanted["name"])
+        if embedder.digest() != wanted["digest"]:
+            raise CheckpointError(
+                "the model was trained on embeddings of another version of its embedder",
+                where=self._folder,
+                got=embedder.digest(),
+                expected=wanted["digest"],
+            )
+        return embedder

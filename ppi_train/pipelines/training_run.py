@@ -18,6 +18,7 @@ import yaml
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.data.embedding_cache import describe_cache
+from ppi_train.embedders import EMBEDDERS
 from ppi_train.evaluation.pair_metrics import pair_metrics, ranking_metrics
 from ppi_train.models.base import PairModel
 from ppi_train.pipelines.code_version import code_version
@@ -36,7 +37,10 @@ from ppi_train.training.scoring import score_pairs
 
 logger = logging.getLogger(__name__)
 
-_SCORER = "ppi_train.pipelines.served_scorer:SequenceScorer"
+_SCORER = "ppi_train.pipelines.served_scorer:PairScorer"
+# Human insulin, A and B chain, and ubiquitin: short enough to be read.
+_INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
+_UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +279,7 @@ def _log_end(
         f"{job.model}-{job.inputs.name}",
         best,
         scorer=_SCORER,
+        example=_example(job),
         requirements=served_requirements(),
         parameters=job.logged_parameters(),
         tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
@@ -287,6 +292,15 @@ def _log_end(
         f"{result.pairs_per_second:,.0f}", tracked.run_id,
     )  # fmt: skip
     return metrics
+
+
+def _example(job: TrainingJob) -> dict[str, list[str]]:
+    """Two rows of what the registered model takes: sequences, if their embedder is one of ours, or IDs."""
+    if job.inputs.cache.spec.embedder["name"] in EMBEDDERS:
+        return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
+    table = job.inputs.tables["validation"]
+    a, b = ([table.proteins[side] for side in table.index[:2, column]] for column in (0, 1))
+    return {"protein_a": a, "protein_b": b}
 
 
 def served_requirements() -> list[str]:

@@ -6,9 +6,11 @@ import re
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
@@ -17,8 +19,10 @@ import ppi_train
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")
 
+# Sequences, or the IDs of proteins in an embedding cache: a table has one of the two kinds.
+_COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "sequence_a"), ColSpec(DataType.string, "sequence_b")]),
+    inputs=Schema([ColSpec(DataType.string, name, required=False) for name in _COLUMNS]),
     outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.double, "logit")]),
 )
 
@@ -28,6 +32,7 @@ def log_model(
     checkpoint: Path,
     *,
     scorer: str,
+    example: Mapping[str, Sequence[str]],
     requirements: list[str],
     parameters: dict[str, str],
     tags: dict[str, str],
@@ -38,6 +43,7 @@ def log_model(
         name: Shown in the UI.
         checkpoint: A finished checkpoint.
         scorer: `module:name` of what is called with that folder to get a scorer of sequences.
+        example: A few rows by column, which the UI shows as what the model takes.
         requirements: What `pip` must install for the model to be served.
         parameters, tags: Shown with the model.
 
@@ -48,9 +54,10 @@ def log_model(
             name=re.sub(r"[^\w.-]", "_", name),  # what MLflow accepts in a model's name
             python_model=str(_CODE),
             artifacts={"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))},
-            model_config={"scorer": scorer},
+            model_config={"scorer": scorer, "embeddings": ""},  # what is not named here cannot be overridden
             pip_requirements=requirements,
             signature=SIGNATURE,
+            input_example=pd.DataFrame(dict(example)),
             params=parameters,
             tags=tags,
         )

@@ -213,6 +213,7 @@ class TrackedRun:
         checkpoint: Path,
         *,
         scorer: str,
+        example: Mapping[str, Sequence[str]],
         requirements: list[str],
         parameters: dict[str, str],
         tags: dict[str, str],
@@ -222,7 +223,13 @@ class TrackedRun:
 
         with self._call("log the model"):
             return log_model(
-                name, checkpoint, scorer=scorer, requirements=requirements, parameters=parameters, tags=tags
+                name,
+                checkpoint,
+                scorer=scorer,
+                example=example,
+                requirements=requirements,
+                parameters=parameters,
+                tags=tags,
             )
 
     def __exit__(

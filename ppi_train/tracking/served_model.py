@@ -1,4 +1,4 @@
-"""The pyfunc behind a logged model: sequences in, probability and logit out, nothing unpickled.
+"""The pyfunc behind a logged model: pairs in, probability and logit out, nothing unpickled.
 
 MLflow runs this file to make the model ("models from code"); the checkpoint comes as an artifact.
 The scorer is named by text in the model's config, since this package does not import pipelines.
@@ -6,25 +6,30 @@ The scorer is named by text in the model's config, since this package does not i
 
 from __future__ import annotations
 
-import math
+import os
 import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ServedModel(PythonModel):
-    """Scores a table of `sequence_a`, `sequence_b`."""
+    """Scores a table of `sequence_a`, `sequence_b`, or of `protein_a`, `protein_b` with a cache."""
 
     def load_context(self, context: PythonModelContext) -> None:
         # The code that trained the model, unless this process has imported a ppi_train already.
         sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
-        self._scorer = scorer(Path(context.artifacts["checkpoint"]))
+        # Whoever serves names the cache; a request cannot make the server open files.
+        embeddings = context.model_config.get("embeddings") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
+        self._scorer = scorer(Path(context.artifacts["checkpoint"]), embeddings or None)
+        self._mistake = pkgutil.resolve_name("ppi_train.errors:UserError")
 
     def predict(
         self,
@@ -32,11 +37,23 @@ class ServedModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """A row of `probability` and `logit` for each pair, in the order of the input."""
+        """A row of `probability` and `logit` for each pair, in the order of the input.
+
+        Raises:
+            MlflowException: the pairs cannot be scored; a server answers 400 with the message.
+        """
         del context, params  # MLflow's signature
-        logits = self._scorer(list(model_input["sequence_a"]), list(model_input["sequence_b"]))
-        probabilities = [1 / (1 + math.exp(-one)) for one in logits.tolist()]
-        return pd.DataFrame({"probability": probabilities, "logit": logits.astype(float)})
+        try:
+            logits = self._scorer({name: list(model_input[name]) for name in model_input.columns})
+        except self._mistake as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        return pd.DataFrame({"probability": probabilities(logits), "logit": logits.astype(np.float64)})
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The logistic function, without overflow; (n,) float64."""
+    half = np.tanh(logits.astype(np.float64) / 2)
+    return np.asarray((1 + half) / 2)
 
 
 set_model(ServedModel())
