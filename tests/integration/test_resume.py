@@ -49,6 +49,21 @@ def at_server(server: str, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClie
     return client
 
 
+@pytest.fixture(scope="module")
+def whole(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The outcome of a run that was never interrupted."""
+    runs = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        client = mlflow.MlflowClient(server)
+        patch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"whole-{time.time_ns()}"))
+        places = {"data_dir": str(data_dir), "output_dir": str(runs)}
+        result = execute_pipeline("train_only", TRAINING | places)
+        return outcome(client, result.run_id, runs)
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a run is compared by: metric points but for those of the clock, and its checkpoints' digests."""
@@ -109,12 +124,11 @@ MOMENTS = [
 
 
 def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(
-    at_server: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+    at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
 ) -> None:
     seed = int(os.environ.get("PPI_TRAIN_KILL_SEED") or time.time_ns() % 1_000_000)
     moments = random.Random(seed)
     places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
-    whole = execute_pipeline("train_only", TRAINING | places)
     process = start("train_only", **TRAINING, **places)
     run_id, kills = "", []
     for pattern, longest in MOMENTS:
@@ -132,7 +146,7 @@ def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(
     assert len(kills) >= 5, told
     assert process.returncode == 0 or "the run has finished" in shown, told
     runs = tmp_path / "runs"
-    assert outcome(at_server, run_id, runs) == outcome(at_server, whole.run_id, runs), told
+    assert outcome(at_server, run_id, runs) == whole, told
     left = {item.path for item in at_server.list_artifacts(run_id, "checkpoints")}
     assert left == {"checkpoints/best", "checkpoints/last"}
 
@@ -153,12 +167,14 @@ def interrupted(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewhere(
-    number: signal.Signals, code: int, at_server: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+    number: signal.Signals,
+    code: int,
+    at_server: mlflow.MlflowClient,
+    whole: Trained,
+    data_dir: Path,
+    tmp_path: Path,
 ) -> None:
     # No checkpoint is due by itself: what is there was written because of the signal.
-    whole = execute_pipeline(
-        "train_only", TRAINING | {"data_dir": str(data_dir), "output_dir": str(tmp_path / "whole")}
-    )
     run_id, shown, returned = interrupted(
         number, data_dir, tmp_path / "here", checkpoint_every="1000 minutes"
     )
@@ -174,8 +190,7 @@ def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewh
     elsewhere = {"data_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "there")}
     result = execute_pipeline("resume", {"run_id": run_id} | elsewhere)
     assert result.run_id == run_id
-    resumed = outcome(at_server, run_id, tmp_path / "there")
-    assert resumed == outcome(at_server, whole.run_id, tmp_path / "whole")
+    assert outcome(at_server, run_id, tmp_path / "there") == whole
     assert "ppi.error" not in at_server.get_run(run_id).data.tags
 
 
