@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--mirror", default=os.environ.get("PPI_TRAIN_MIRROR"))
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    if options.mirror and "://" not in options.mirror:
+        options.mirror = str(Path(options.mirror).absolute())
     print("| seed | val AUROC | val AUPRC | best epoch | pairs/s |\n| --- | --- | --- | --- | --- |")
     found: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
