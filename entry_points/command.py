@@ -86,7 +86,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"
     )
-    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils"):
+    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     shutdown = _Shutdown()
     signal.signal(signal.SIGTERM, shutdown)

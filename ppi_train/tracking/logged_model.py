@@ -54,7 +54,7 @@ def log_model(
             name=re.sub(r"[^\w.-]", "_", name),  # what MLflow accepts in a model's name
             python_model=str(_CODE),
             artifacts={"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))},
-            model_config={"scorer": scorer, "embeddings": ""},  # what is not named here cannot be overridden
+            model_config={"scorer": scorer, "embedding_cache": ""},  # only what is named can be overridden
             pip_requirements=requirements,
             signature=SIGNATURE,
             input_example=pd.DataFrame(dict(example)),

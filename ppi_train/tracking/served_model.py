@@ -27,7 +27,7 @@ class ServedModel(PythonModel):
         sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
         # Whoever serves names the cache; a request cannot make the server open files.
-        embeddings = context.model_config.get("embeddings") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
+        embeddings = context.model_config.get("embedding_cache") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
         self._scorer = scorer(Path(context.artifacts["checkpoint"]), embeddings or None)
         self._mistake = pkgutil.resolve_name("ppi_train.errors:UserError")
 

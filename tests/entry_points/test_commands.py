@@ -115,6 +115,7 @@ def test_mlflow_run_trains_evaluates_and_keeps_a_given_name(
     (run,) = store.search_runs(["1"])
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "train_only-pooled_mlp-example"
+    assert "WARNING" not in done.stderr
     assert run.data.params["training.learning_rate"] == "0.001"
     done = mlflow_run("-e", "eval_only", "--run-name", "mine", *folders, "-P", f"run_id={run.info.run_id}")
     assert done.returncode == 0, done.stderr

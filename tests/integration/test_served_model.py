@@ -111,7 +111,7 @@ def test_a_model_on_a_labs_own_embeddings_takes_ids_and_their_cache(
     result = execute_pipeline("eval_only", places | given)
     scored = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
     uri = f"models:/{model_id(client, trained)}"
-    model = mlflow.pyfunc.load_model(uri, model_config={"embeddings": cache})
+    model = mlflow.pyfunc.load_model(uri, model_config={"embedding_cache": cache})
     served = model.predict(scored[["protein_a", "protein_b"]])
     np.testing.assert_allclose(served["probability"], scored["probability"], atol=1e-6, rtol=0)
     assert model.input_example is not None
@@ -123,7 +123,7 @@ def test_a_model_on_a_labs_own_embeddings_takes_ids_and_their_cache(
         mlflow.pyfunc.load_model(uri).predict(scored[["protein_a", "protein_b"]])
     other = cache_of(example, tmp_path / "other.parquet", embedder="other")
     with pytest.raises(Exception, match="another embedder than asked for"):
-        mlflow.pyfunc.load_model(uri, model_config={"embeddings": other})
+        mlflow.pyfunc.load_model(uri, model_config={"embedding_cache": other})
 
 
 @pytest.mark.usefixtures("champion")
