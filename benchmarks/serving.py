@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -78,7 +79,7 @@ def measure(url: str, size: int) -> None:
     with requests.Session() as session:
         while time.perf_counter() - started < SECONDS:
             rows = [[next(endless), next(endless)] for _ in range(size)]
-            body = {"dataframe_split": {"columns": ["sequence_a", "sequence_b"], "data": rows}}
+            body: Any = {"dataframe_split": {"columns": ["sequence_a", "sequence_b"], "data": rows}}
             answer = session.post(url, json=body, timeout=60)
             answer.raise_for_status()
             requested += 1

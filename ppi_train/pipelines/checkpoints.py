@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +101,11 @@ def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise CheckpointError("the checkpoint is not one of ours", where=run, got=f"digest {digest!r}")
     folder = checkpoint_cache() / digest
-    if _is_whole(folder, digest):
-        logger.info("checkpoint %s of run %s found: %s", name, run.run_id, folder)
-    else:
-        _download(run, name, folder, digest)
+    with _held(folder):
+        if _is_whole(folder, digest):
+            logger.info("checkpoint %s of run %s found: %s", name, run.run_id, folder)
+        else:
+            _download(run, name, folder, digest)
     return ResolvedCheckpoint(run=run, folder=folder, digest=digest)
 
 
@@ -109,6 +113,15 @@ def checkpoint_cache() -> Path:
     """Where downloaded checkpoints lie, by digest: $PPI_TRAIN_CACHE, else the user's cache folder."""
     root = os.environ.get("PPI_TRAIN_CACHE") or pooch.os_cache("ppi_train")
     return Path(root) / "checkpoints"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """One process at a time, or another one would replace what this one has found whole and reads."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
@@ -123,7 +136,6 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 
 def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as partial:
         came = download_checkpoint(run, name, Path(partial), files=CHECKPOINT_FILES)
         try:
@@ -138,10 +150,9 @@ def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
                 expected=f"sha256 {digest}",
                 remedy="find out who replaced it; train again for a checkpoint to trust",
             )
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            came.rename(folder)
-        except OSError:
-            if not _is_whole(folder, digest):  # else another process was quicker with the same bytes
-                raise
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
+        came.rename(folder)
     logger.info("checkpoint %s of run %s downloaded: %s", name, run.run_id, folder)

@@ -7,13 +7,13 @@ digest of each checkpoint in it. What no tag names does not exist.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 TAG = "ppi.checkpoints"
@@ -43,7 +43,7 @@ class StoredCheckpoints:
             fields = json.loads(text or "null")
             digests = {str(name): str(one) for name, one in fields["digests"].items()}
             folder, step = str(fields["folder"]), int(fields["step"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
         return cls(folder=folder, step=step, digests=digests) if folder in (FINAL, *_TURNS) else None
 
@@ -79,15 +79,13 @@ class CheckpointStore:
 
     def finish(self, checkpoints: LocalCheckpoints) -> None:
         """Uploads what a run leaves at its end, and removes what was kept on the way."""
-        if self._stored == checkpoints.stored_in(FINAL):
-            return
-        if self._stored and self._stored.folder == FINAL:
-            # The run was continued: what lies there counts until something else does.
-            self.keep(checkpoints)
-        on_the_way = self._stored is not None
-        self._upload(FINAL, checkpoints)
-        if on_the_way:
-            self._remove_turns()
+        if self._stored != checkpoints.stored_in(FINAL):
+            if self._stored and self._stored.folder == FINAL:
+                # The run was continued: what lies there counts until something else does.
+                self.keep(checkpoints)
+            self._upload(FINAL, checkpoints)
+        # Also where this process has kept none: one before it may have been killed too early to remove them.
+        self._remove_turns()
 
     def _upload(self, folder: str, checkpoints: LocalCheckpoints) -> None:
         for name, path in checkpoints.folders.items():
@@ -98,7 +96,6 @@ class CheckpointStore:
     def _remove_turns(self) -> None:
         repository = get_artifact_repository(self._client.get_run(self._run_id).info.artifact_uri)
         for folder in _TURNS:
-            try:
+            # Each store has errors of its own. One that forbids deleting keeps them: no tag names them.
+            with contextlib.suppress(Exception):
                 repository.delete_artifacts(folder)
-            except (MlflowException, NotImplementedError, OSError):
-                return  # a store that forbids deleting keeps them; no tag names them any more

@@ -123,7 +123,8 @@ def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collec
     folder = f"{run.checkpoints.folder}/{name}"
     client = mlflow.MlflowClient()
     with translated_errors("list the run's artifacts"):
-        present = {Path(item.path).name for item in client.list_artifacts(run.run_id, folder)}
+        items = client.list_artifacts(run.run_id, folder)
+    present = {Path(item.path).name + "/" * item.is_dir for item in items}  # no folder is a file of ours
     if not present <= set(files):
         raise CheckpointError(
             "the checkpoint is not one of ours: it holds other files, which are not opened",

@@ -256,6 +256,7 @@ def test_the_command_ends_with_3_when_it_refuses(
     assert f"models:/{name}@champion: not promoted; the 95% interval of its gain" in done.stderr
 
 
+@pytest.mark.slow
 def test_of_promotions_at_once_one_wins(
     client: mlflow.MlflowClient,
     places: dict[str, Any],
