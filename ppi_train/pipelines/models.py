@@ -24,8 +24,13 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
     Raises:
         CheckpointError: the weights do not fit the model that the checkpoint describes.
     """
-    described: Mapping[str, Any] = checkpoint.description["model"]
-    model = build_model(described["name"], input_dim=described["input_dim"], **described["hyperparameters"])
+    try:
+        described: Mapping[str, Any] = checkpoint.description["model"]
+        model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            "the checkpoint does not describe a model that this version has", got=error
+        ) from None
     try:
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:

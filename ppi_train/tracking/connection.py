@@ -19,6 +19,7 @@ _PROBE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
 }
+_STORE_CLIENTS = ("boto3", "botocore")
 _WORK = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -56,7 +57,9 @@ def translated_errors(action: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+    except Exception as error:
+        if not _is_the_servers(error):
+            raise
         raise TrackingError(
             f"could not {action}",
             where=mlflow.get_tracking_uri(),
@@ -64,6 +67,14 @@ def translated_errors(action: str) -> Iterator[None]:
             expected="an MLflow tracking server or a SQLite file that can be written",
             remedy="start the server, or set MLFLOW_TRACKING_URI to one that runs",
         ) from error
+
+
+def _is_the_servers(error: Exception) -> bool:
+    """Whether it came from the server, its database or its artifact store, and not from a fault of ours."""
+    if isinstance(error, ImportError):
+        return error.name in _STORE_CLIENTS  # MLflow needs one for s3:// artifacts: pip install boto3
+    of_mlflow = (MlflowException, requests.RequestException, SQLAlchemyError)
+    return isinstance(error, of_mlflow) or type(error).__module__.partition(".")[0] in _STORE_CLIENTS
 
 
 def _first_line(error: BaseException) -> str:

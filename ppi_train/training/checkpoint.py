@@ -136,7 +136,7 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
     try:
         digests = dict(json.loads((folder / MARKER).read_text()))
         names = set(digests)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         raise CheckpointError(
             "there is no finished checkpoint",
             where=folder,
@@ -176,7 +176,7 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
             "the checkpoint is not one of ours: it cannot be read",
             where=folder,

@@ -769,3 +769,20 @@ def test_one_flipped_byte_in_last_stops_a_resume(
     told = refused_to_resume(place, run_id, tmp_path / "runs")
     assert told.startswith("a file of the checkpoint was altered after it was written\n")
     assert f"checkpoints/last of run {run_id}" in told
+
+
+@pytest.mark.slow
+def test_an_artifact_store_that_does_not_answer_is_named(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, data_dir: Path, tmp_path: Path
+) -> None:
+    uri = request.getfixturevalue("s3_server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # nothing listens there
+    client = mlflow.MlflowClient(uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"mute-{time.time_ns()}"))
+    given = {"epochs": 1, "data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    with pytest.raises(TrackingError, match=r"could not upload config\.yaml") as caught:
+        execute_pipeline("train_only", given)
+    assert "127.0.0.1:9" in str(caught.value)
