@@ -20,7 +20,7 @@ class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig(of.EmbedOutputOptions, of.EmbedderOptions, of.DatasetOptions):
+class EmbedConfig(of.EmbedOutputOptions, of.DeviceOptions, of.EmbedderOptions, of.DatasetOptions):
     """`embed`: FASTA -> Parquet embedding cache."""
 
     def own_problems(self) -> list[str]:
