@@ -177,14 +177,6 @@ class TrainingOptions(Section):
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
     gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
     accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
-    label_smoothing: float = option(
-        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
-    )
-    class_weight: str = option(
-        "none",
-        "balanced weighs the two classes alike, by their training counts.",
-        choices=("none", "balanced"),
-    )
     early_stopping_metric: str = option(
         "val/auroc", "Validation metric that picks the best epoch and stops training.", choices=MONITORED
     )
@@ -206,6 +198,20 @@ class TrainingOptions(Section):
                 f"early_stopping_patience={self.early_stopping_patience} has no effect: epochs={self.epochs}"
             ]
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLossOptions(Section):
+    SECTION: ClassVar[str] = "training"
+
+    label_smoothing: float = option(
+        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
+    )
+    class_weight: str = option(
+        "none",
+        "balanced weighs the two classes alike, by their training counts.",
+        choices=("none", "balanced"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

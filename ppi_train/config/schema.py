@@ -35,6 +35,11 @@ class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.Tr
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairLoopConfig(of.PairLossOptions, LoopConfig):
+    """What every training of a pair model has."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
     """What every training run reads: a data set of the catalogue or the user's own tables, whole."""
 
@@ -52,12 +57,12 @@ class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(LoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConfig):
+class TrainConfig(PairLoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConfig):
     """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, LoopConfig, TrainDataConfig):
+class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, PairLoopConfig, TrainDataConfig):
     """`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
 
     epochs: int = option(of.FINETUNE_EPOCHS, "Passes over the training pairs, at most.", low=1)

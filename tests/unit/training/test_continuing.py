@@ -21,6 +21,7 @@ from ppi_train.training.batches import PairData
 from ppi_train.training.cadence import Cadence
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.loop import Trainer, without_epoch
+from ppi_train.training.pair_task import PairTask
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 8
@@ -71,12 +72,11 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
         "checkpoint_every": "1 steps",
     }  # fmt: skip
     keep = settings.pop("keep", lambda: None)
+    config = TrainConfig(**{**options, **settings})
     return Trainer(
         DropoutModel(),
-        TrainConfig(**{**options, **settings}),
-        train=data(200, 0),
-        validation=data(100, 1),
-        ranking_metrics=ranking,
+        config,
+        task=PairTask(config, train=data(200, 0), validation=data(100, 1), ranking_metrics=ranking),
         log=log,
         checkpoints=folder,
         description={},
