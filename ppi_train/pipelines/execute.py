@@ -21,6 +21,7 @@ _MODULES = {
     "full_pipeline": "full_pipeline",
     "prepare_data": "prepare_data",
     "embed": "embed",
+    "import_embeddings": "import_embeddings",
     "train_only": "train",
     "finetune_from_pretrain": "finetune",
     "resume": "resume",
