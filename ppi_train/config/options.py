@@ -25,6 +25,8 @@ FINETUNE_RATE = 8e-3
 LM_HIDDEN_DIM = 384
 LM_EPOCHS = 4
 LM_RATE = 2e-3
+# A name that fits into a tag, a file name and a command line.
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,65 @@ class EmbedOutputOptions(Section):
     fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.")
     output: str | None = option(None, "The cache to write (.parquet); unset: under data_dir.")
     overwrite: bool = option(False, "Replace an output that exists.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    source: str | None = option(
+        None, "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: an array a protein."
+    )
+    fasta: str | None = option(None, "The sequences that the embeddings were made from, by the same names.")
+    output: str | None = option(None, "The cache to write (.parquet).")
+    overwrite: bool = option(False, "Replace an output that exists.")
+    embedder_name: str | None = option(
+        None, "What made the embeddings, such as esm2_t33; caches of one name count as made alike."
+    )
+    granularity: str = option(
+        "auto",
+        "One vector a protein, or one a residue; auto: residue where an array has several rows.",
+        choices=("auto", "protein", "residue"),
+    )
+    layer: int | None = option(None, "Layer to take from the .pt files of ESM; unset: the last.", low=0)
+    max_length: int | None = option(
+        None, "Residues that the source cut its proteins to; unset: it has all.", low=1
+    )
+    truncation: str | None = option(
+        None,
+        "What the source kept of a protein over max_length: its head (default), both ends; or none is over.",
+        choices=("head", "head_tail", "error"),
+    )
+    embedding_dtype: str = option("float32", "Number format in the cache.", choices=("float16", "float32"))
+    missing: str = option(
+        "error",
+        "Proteins of the FASTA that the source lacks: refuse, or leave them out and count them.",
+        choices=("error", "drop"),
+    )
+
+    def own_problems(self) -> list[str]:
+        needed = {
+            "source": "the embeddings to import",
+            "fasta": "the sequences that the embeddings were made from",
+            "output": "the cache to write, a name that ends in .parquet",
+            "embedder_name": "a name for what made the embeddings, such as esm2_t33",
+        }
+        found = [f"{name}: required; {what}" for name, what in needed.items() if not getattr(self, name)]
+        if self.embedder_name in EMBEDDER_NAMES:
+            found.append(
+                f"embedder_name: {self.embedder_name} is an embedder of this project; give another name"
+            )
+        elif self.embedder_name and not _LABEL.fullmatch(self.embedder_name):
+            found.append(
+                "embedder_name: expected letters, digits and . _ + -, at most 100 of them; "
+                f"got {self.embedder_name!r}"
+            )
+        return found
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "truncation" in given and self.max_length is None:
+            return [f"truncation={self.truncation} has no effect: max_length is not given"]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)

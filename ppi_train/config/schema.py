@@ -30,6 +30,11 @@ class EmbedConfig(of.EmbedOutputOptions, of.DeviceOptions, of.EmbedderOptions, o
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportConfig(of.ImportOptions):
+    """`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions):
     """What every training run has: the loop's hyper-parameters, where it runs and where it writes."""
 
@@ -169,6 +174,7 @@ MODES: dict[str, type[Section]] = {
     "prepare_data": PrepareDataConfig,
     "train_embedder": TrainEmbedderConfig,
     "embed": EmbedConfig,
+    "import_embeddings": ImportConfig,
     "train_only": TrainConfig,
     "pretrain_only": TrainConfig,
     "finetune_from_pretrain": FinetuneConfig,

@@ -20,7 +20,9 @@ class CacheSpec:
     """How a cache was made, enough to refuse it where it does not fit.
 
     `embedder` holds the embedder's name, parameters and digest; `max_length` is in residues, None
-    for no limit; `fasta_digest` is the digest of the sequences that were embedded.
+    for no limit; `fasta_digest` is the digest of the sequences that were embedded. `content_digest` is
+    the sha256 of the numbers themselves where they were imported, for then they follow from no
+    embedder that could make them again; None in a cache that an embedder of ours made.
     """
 
     embedder: dict[str, object]
@@ -31,9 +33,13 @@ class CacheSpec:
     truncation: str
     fasta_digest: str
     schema_version: int = SCHEMA_VERSION
+    content_digest: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if self.content_digest is None:
+            del fields["content_digest"]
+        return json.dumps(fields, sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -47,9 +53,12 @@ class CacheSpec:
         return str(parameters.get("run_id", "")) if isinstance(parameters, dict) else ""
 
     def recipe(self) -> dict[str, object]:
-        """All but the sequences: what caches must share to be read as one, or by one model."""
+        """All but the sequences: what caches must share to be read as one, or by one model.
+
+        Nor the imported numbers: a model of one import is to score the proteins of another.
+        """
         fields = dataclasses.asdict(self)
-        del fields["fasta_digest"], fields["dtype"]
+        del fields["fasta_digest"], fields["dtype"], fields["content_digest"]
         return fields
 
 
@@ -83,6 +92,8 @@ def _checked(spec: CacheSpec) -> CacheSpec:
         raise ValueError(f"dimension={spec.dimension!r}, max_length={spec.max_length!r}")
     if spec.granularity not in GRANULARITIES or spec.dtype not in DTYPES:
         raise ValueError(f"granularity={spec.granularity!r}, dtype={spec.dtype!r}")
+    if not isinstance(spec.content_digest, str | None):
+        raise ValueError(f"content_digest={spec.content_digest!r}")
     return spec
 
 

@@ -147,6 +147,8 @@ class EmbeddingCache:
         """sha256 over recipe, number format and every protein's sequence: what the numbers follow from."""
         formats = sorted({file.spec.dtype for file in self._files})
         hasher = hashlib.sha256(repr((sorted(self.spec.recipe().items()), formats)).encode())
+        for content in sorted({file.spec.content_digest or "" for file in self._files} - {""}):
+            hasher.update(f"imported\t{content}\n".encode())
         for protein_id in sorted(self._digests):
             hasher.update(f"{protein_id}\t{self._digests[protein_id]}\n".encode())
         return hasher.hexdigest()

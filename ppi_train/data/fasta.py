@@ -36,6 +36,17 @@ def sequence_digest(sequence: str) -> str:
     return hashlib.sha256(sequence.encode("ascii")).hexdigest()
 
 
+def accession_of(header: bytes) -> bytes:
+    """The key of a FASTA header without its `>`; empty where it has none.
+
+    >>> accession_of(b"sp|P12345|NAME_HUMAN Some protein")
+    b'P12345'
+    """
+    words = header.split(None, 1)
+    fields = words[0].split(b"|") if words else [b""]
+    return fields[1] if fields[0] in (b"sp", b"tr") and len(fields) > 1 else b"|".join(fields)
+
+
 def clean_sequence(text: object) -> str:
     """A sequence that came by another way than a FASTA, as `read_fasta` would have it.
 
@@ -160,9 +171,7 @@ class _Records:
             yield key, body
 
     def _key(self, number: int, header: bytes) -> str:
-        words = header.split(None, 1)
-        fields = words[0].split(b"|") if words else [b""]
-        raw = fields[1] if fields[0] in (b"sp", b"tr") and len(fields) > 1 else b"|".join(fields)
+        raw = accession_of(header)
         if not raw:
             self.refuse(
                 number,

@@ -109,14 +109,19 @@ def _embed_all(config: EmbedConfig) -> list[Path]:
     if not config.output:
         return [cached_embeddings(one, settings, Path(config.data_dir)) for one in fastas]
     output = Path(config.output)
-    _check_output(output, config.overwrite)
+    check_output(output, config.overwrite)
     embedder = settings.make()
     merged = _merge([read_fasta(one) for one in fastas])
     write_cache(output, merged, embedder, settings.spec(embedder, merged))
     return [output]
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses, before any work is done, to write a cache where it should not be.
+
+    Raises:
+        ConfigError: the name is not that of a Parquet file, or the file exists and is to stay.
+    """
     if output.suffix != ".parquet":
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"

@@ -22,6 +22,7 @@ _MODULES = {
     "prepare_data": "prepare_data",
     "train_embedder": "train_embedder",
     "embed": "embed",
+    "import_embeddings": "import_embeddings",
     "train_only": "train",
     "finetune_from_pretrain": "finetune",
     "resume": "resume",

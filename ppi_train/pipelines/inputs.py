@@ -14,6 +14,7 @@ from ppi_train.data.cache_format import check_recipe
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.embed import cached_embeddings
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
@@ -113,6 +114,7 @@ def open_cache(
         CacheError: the cache is broken, or was made in another way or from other sequences.
     """
     if embeddings is None:
+        _refuse_imported(settings.embedder, fastas)
         made = dict.fromkeys(cached_embeddings(one, settings, data_dir) for one in dict.fromkeys(fastas))
         cache = EmbeddingCache(*made)
     else:
@@ -126,6 +128,19 @@ def open_cache(
         where=embeddings,
     )
     return cache
+
+
+def _refuse_imported(embedder: str, fastas: Sequence[Path]) -> None:
+    """A model of imported embeddings can have no others made for it."""
+    if embedder in EMBEDDERS:
+        return
+    raise CacheError(
+        "the model was trained on imported embeddings, which this project cannot make",
+        got=f"no embeddings of {', '.join(one.name for one in fastas)}",
+        expected=f"embeddings by {embedder}, as the model was trained on",
+        remedy="make them as before, import them (mlflow run . -e import_embeddings "
+        f"-P embedder_name={embedder}), and give embeddings=",
+    )
 
 
 def _check_embedder_name(cache: EmbeddingCache, wanted: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ BOTTOM = ("config", "errors")
 CONFINED = {
     "mlflow": ("ppi_train/tracking/",),
     "pyarrow": ("ppi_train/data/",),
+    "h5py": ("ppi_train/data/",),
     "transformers": ("ppi_train/embedders/esm2.py",),
     "click": ("entry_points/",),
 }

@@ -15,9 +15,11 @@ from ppi_train.config.schema import (
     MODES,
     EmbedConfig,
     EvalConfig,
+    ImportConfig,
     PipelineConfig,
     PrepareDataConfig,
     TrainConfig,
+    TrainEmbedderConfig,
 )
 from ppi_train.errors import ConfigError
 
@@ -263,13 +265,15 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
     schema = MODES[mode]
     values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
     # Either a data set or tables of one's own; either a run or a registered model.
-    own_tables = {"train_pairs", "test_pairs"} & set(values) or schema is EmbedConfig
+    own_tables = {"train_pairs", "test_pairs"} & set(values) or schema in (EmbedConfig, TrainEmbedderConfig)
     for name in {"finetune_dataset", "model_uri", *(["dataset"] if own_tables else [])} & set(values):
         values[name] = None
     config = schema(**values)
     written = _file(tmp_path, yaml.safe_dump(config_values(config)))
     assert load_config(schema, {}, config_file=written)[0] == config
     needed = {"run_id", "pretrain_run_id", "registered_model"} if schema is not PipelineConfig else set()
+    if schema is ImportConfig:
+        needed = {"source", "fasta", "output", "embedder_name"}
     required = schema(**dict.fromkeys(needed & set(values), "no"))
     written = _file(tmp_path, yaml.safe_dump(config_values(required)))
     assert load_config(schema, {}, config_file=written)[0] == required

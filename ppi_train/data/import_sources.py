@@ -1,0 +1,269 @@
+"""Embeddings as other programs leave them: HDF5, NumPy files and archives, files of torch.save.
+
+Each source lists what it holds by place (a key or a file) and reads one place at a time, so that the
+largest is no heavier than its largest protein. Nothing that a file says is ever run: pickled
+objects are refused wherever a format could hold them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn, Protocol
+
+import numpy as np
+import torch
+
+from ppi_train.errors import ConfigError, DataError
+
+GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representations"}
+"""What ESM's extract.py calls the two kinds of embedding in its files."""
+
+_HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+_PICKLE_START = b"\x80"
+_BROKEN = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
+
+
+class EmbeddingSource(Protocol):
+    """Where embeddings are imported from.
+
+    `labels` maps each place to what the source calls the protein that lies there; parts of it may be
+    set apart by `/`. `layer` is the model's layer that was read, once something was, where the source has
+    more than one.
+    """
+
+    path: Path
+    layer: int | None
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+    def read(self, place: str) -> np.ndarray:
+        """The floating-point numbers at a place, of whatever shape they have.
+
+        Raises:
+            DataError: unreadable, objects in place of numbers, or no floating-point numbers; says so without
+                the place, which the caller knows.
+        """
+
+
+def open_source(path: Path, *, granularity: str = "auto", layer: int | None = None) -> EmbeddingSource:
+    """The source that a path names, told by its suffix or, for a folder, by those of its files.
+
+    Args:
+        path: An HDF5 file, a `.npz` archive, or a folder of `.npy` or of `.pt` files.
+        granularity: `protein`, `residue` or `auto`: which of the two to take from `.pt` files with both.
+        layer: Which to take from `.pt` files with several; None for the last.
+
+    Raises:
+        DataError: nothing is there, or nothing that can be imported.
+        ConfigError: HDF5 without h5py.
+    """
+    if path.is_dir():
+        return _open_folder(path, granularity, layer)
+    if not path.exists():
+        raise DataError("the source of the embeddings is not there", where=path.absolute())
+    if path.suffix in _HDF5_SUFFIXES:
+        return Hdf5Source(path)
+    if path.suffix == ".npz":
+        return ArchiveSource(path)
+    one_of_many = path.suffix in (".npy", ".pt")
+    raise DataError(
+        "embeddings cannot be imported from such a file",
+        where=path.absolute(),
+        got=path.suffix or "no suffix",
+        expected=f"{', '.join(_HDF5_SUFFIXES)}, .npz, or a folder of .npy or .pt files",
+        remedy="name the folder that the file lies in"
+        if one_of_many
+        else "save the embeddings in one of these formats; pickles are not read, for they can run code",
+    )
+
+
+def _open_folder(path: Path, granularity: str, layer: int | None) -> EmbeddingSource:
+    arrays, tensors = (sorted(path.rglob(f"*{suffix}")) for suffix in (".npy", ".pt"))
+    if bool(arrays) == bool(tensors):
+        raise DataError(
+            "the folder holds no embeddings" if not arrays else "the folder holds two kinds of embeddings",
+            where=path.absolute(),
+            got=f"{len(arrays)} .npy files and {len(tensors)} .pt files",
+            expected="files <accession>.npy, or files <accession>.pt",
+        )
+    if arrays:
+        return ArrayFolder(path, arrays)
+    return TensorFolder(path, tensors, granularity=granularity, layer=layer)
+
+
+class Hdf5Source:
+    """An HDF5 file with a data set a protein, in groups or not.
+
+    The label is the data set's path, or its attribute `original_id` where bio_embeddings has left one.
+    """
+
+    layer: int | None = None
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import h5py
+        except ImportError:
+            raise ConfigError(
+                "HDF5 files need the package h5py, which is not installed",
+                where=path,
+                remedy="pip install h5py, or this project with its extra: pip install -e '.[h5]'",
+            ) from None
+        self.path = path
+        self.labels: dict[str, str] = {}
+        try:
+            self._file = h5py.File(path, "r")
+            # Links out of the file are not followed: what is imported is what the user named.
+            self._file.visititems(
+                lambda place, item: self._list(place, item) if isinstance(item, h5py.Dataset) else None
+            )
+        except _BROKEN as error:
+            raise DataError(
+                "the HDF5 file is cut short or damaged, or is none", where=path.absolute(), got=_line(error)
+            ) from None
+
+    def _list(self, place: str, item: Any) -> None:
+        original = item.attrs.get("original_id")
+        if isinstance(original, bytes):
+            original = original.decode("utf-8", "replace")
+        self.labels[place] = original if isinstance(original, str) else place
+
+    def read(self, place: str) -> np.ndarray:
+        try:
+            item = self._file[place]
+            _require_numbers(item.dtype)
+            return np.asarray(item[()])
+        except _BROKEN as error:
+            _refuse(error)
+
+
+class ArrayFolder:
+    """A folder, and what is below it, of `.npy` files named after the proteins."""
+
+    layer: int | None = None
+
+    def __init__(self, path: Path, files: list[Path]) -> None:
+        self.path = path
+        self.labels = _labels(path, files)
+
+    def read(self, place: str) -> np.ndarray:
+        try:
+            with (self.path / place).open("rb") as stream:
+                return _read_npy(stream)
+        except _BROKEN as error:
+            _refuse(error)
+
+
+class ArchiveSource:
+    """A NumPy archive, compressed or not, with an array a protein."""
+
+    layer: int | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except _BROKEN as error:
+            raise DataError(
+                "the NumPy archive is cut short or damaged, or is none",
+                where=path.absolute(),
+                got=_line(error),
+            ) from None
+        names = (one.filename for one in self._archive.infolist() if not one.is_dir())
+        self.labels = {name: name.removesuffix(".npy") for name in names}
+
+    def read(self, place: str) -> np.ndarray:
+        try:
+            with self._archive.open(place) as stream:
+                return _read_npy(stream)
+        except _BROKEN as error:
+            _refuse(error)
+
+
+class TensorFolder:
+    """A folder, and what is below it, of `.pt` files: a tensor each, or what ESM's extract.py writes."""
+
+    def __init__(self, path: Path, files: list[Path], *, granularity: str, layer: int | None) -> None:
+        self.path = path
+        self.labels = _labels(path, files)
+        self.layer: int | None = None
+        self._granularity, self._wanted_layer = granularity, layer
+
+    def read(self, place: str) -> np.ndarray:
+        try:
+            content = torch.load(self.path / place, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            # torch's own message advises to load the file with weights_only=False.
+            raise DataError("pickled objects, which could run code, are not read") from None
+        except Exception as error:
+            # On foreign bytes torch's unpickler raises whatever its opcodes run into.
+            _refuse(error)
+        tensor = self._of_esm(content) if isinstance(content, dict) else content
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            raise DataError("neither a plain tensor nor what ESM's extract.py writes")
+        if tensor.dtype == torch.bfloat16:  # which NumPy does not have
+            tensor = tensor.float()
+        array = tensor.detach().resolve_conj().resolve_neg().numpy()
+        _require_numbers(array.dtype)
+        return array
+
+    def _of_esm(self, content: dict[Any, Any]) -> object:
+        held = {one: content.get(key) for one, key in GRANULARITY_OF_ESM.items()}
+        kinds = [one for one, layers in held.items() if isinstance(layers, dict) and layers]
+        if self._granularity != "auto":
+            kinds = [one for one in kinds if one == self._granularity]
+        if len(kinds) == 2:
+            raise DataError("both residues and means: give granularity=residue or granularity=protein")
+        if not kinds:
+            wanted = GRANULARITY_OF_ESM.get(self._granularity, " nor ".join(GRANULARITY_OF_ESM.values()))
+            raise DataError(f"a mapping without {wanted}")
+        layers: Mapping[object, object] = content[GRANULARITY_OF_ESM[kinds[0]]]
+        numbers = sorted(one for one in layers if isinstance(one, int))
+        layer = self._wanted_layer if self._wanted_layer is not None else max(numbers, default=None)
+        if layer not in numbers:
+            raise DataError(f"no layer {layer}, only {', '.join(map(str, numbers)) or 'none'}")
+        if self.layer not in (None, layer):
+            raise DataError(f"the last layer is {layer}, in other files {self.layer}: give layer=")
+        self.layer = layer
+        return layers[layer]
+
+
+def _labels(folder: Path, files: list[Path]) -> dict[str, str]:
+    places = [str(one.relative_to(folder)) for one in files]
+    return {place: place.removesuffix(file.suffix) for place, file in zip(places, files, strict=True)}
+
+
+def _read_npy(stream: IO[bytes]) -> np.ndarray:
+    start = stream.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        if start.startswith(_PICKLE_START):
+            raise DataError("pickled objects, which could run code, are not read")
+        raise DataError("no NumPy array")
+    stream.seek(0)
+    try:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    except ValueError as error:
+        if "Object arrays" in str(error):
+            raise DataError("pickled objects, which could run code, are not read") from None
+        raise
+    _require_numbers(array.dtype)
+    return array
+
+
+def _require_numbers(dtype: np.dtype[Any]) -> None:
+    if dtype.kind != "f":
+        raise DataError(f"no floating-point numbers but {dtype}")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, DataError):
+        raise error
+    raise DataError("cut short or damaged", got=_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,332 @@
+"""From embeddings that were made elsewhere to a cache: matched with a FASTA, checked, written.
+
+The source is read twice, one protein at a time: once to check everything and to take the digest of
+the numbers, which the cache's metadata begins with, and once to write them. Every problem is told at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.data.cache_format import CacheSpec
+from ppi_train.data.cache_writer import CacheWriter
+from ppi_train.data.fasta import SequenceTable, accession_of, sequence_digest
+from ppi_train.data.import_sources import EmbeddingSource
+from ppi_train.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 10
+# Tokens that a language model adds to a sequence: <cls> and <eos>, or, as ProtT5 and Ankh, the last alone.
+_TOKENS = {2: "the first and the last row", 1: "the row of the special token"}
+
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRules:
+    """What the user says of the embeddings.
+
+    `max_length` in residues is what the source cut its proteins to, None if it did not; `missing` is
+    `error` or `drop`, for proteins of the FASTA that the source lacks.
+    """
+
+    embedder_name: str
+    granularity: str = "auto"
+    dtype: str = "float32"
+    max_length: int | None = None
+    truncation: str = "head"
+    missing: str = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A source that was read from end to end and found good.
+
+    `places` maps the accessions, sorted, to where their embeddings lie; `missing` are those of the
+    FASTA that the source lacks, `extra` the places whose protein the FASTA lacks.
+    """
+
+    source: EmbeddingSource
+    sequences: Mapping[str, str]
+    places: Mapping[str, str]
+    missing: list[str]
+    extra: list[str]
+    spec: CacheSpec
+
+
+def survey(
+    source: EmbeddingSource, table: SequenceTable, rules: ImportRules, advance: Advance = lambda _: None
+) -> Survey:
+    """Matches a source with a FASTA and reads all that it will give.
+
+    Args:
+        source: Where the embeddings are.
+        table: The sequences that they were made from.
+        rules: What is said of them.
+        advance: Called with 1 for each protein that was read.
+
+    Raises:
+        DataError: all problems by kind, each with its count and its first ten proteins.
+    """
+    places, extra = match_proteins(source, table)
+    missing = sorted(table.sequences.keys() - places.keys())
+    _settle_missing(source, table, missing, rules.missing)
+    if extra:
+        logger.warning(
+            "%s of %s embeddings are of no protein of the FASTA and left out: %s",
+            f"{len(extra):,}", f"{len(source.labels):,}", first_ten(extra),
+        )  # fmt: skip
+    scan = _Scan(rules.dtype)
+    for accession, place in places.items():
+        scan.read(source, accession, place)
+        advance(1)
+    sequences = {one: table.sequences[one] for one in places}
+    granularity = _check_shapes(scan, sequences, rules)
+    scan.problems.refuse(source.path, len(places))
+    return Survey(
+        source=source,
+        sequences=sequences,
+        places=places,
+        missing=missing,
+        extra=extra,
+        spec=CacheSpec(
+            embedder=describe_imported(rules.embedder_name, source.layer),
+            dimension=next(iter(scan.shapes.values()))[-1],
+            granularity=granularity,
+            dtype=rules.dtype,
+            max_length=rules.max_length,
+            truncation=rules.truncation,
+            fasta_digest=replace(table, sequences=sequences).digest,
+            content_digest=scan.content.hexdigest(),
+        ),
+    )
+
+
+def describe_imported(name: str, layer: int | None) -> dict[str, object]:
+    """What a cache keeps of an embedder that is known by name alone.
+
+    The digest is that of the name and the layer, and not of the numbers: embeddings of other proteins
+    by the same embedder, imported later, must fit a model that was trained on these.
+    """
+    parameters = {"imported": True, "layer": layer}
+    digest = hashlib.sha256(json.dumps([name, parameters], sort_keys=True).encode()).hexdigest()
+    return {"name": name, "parameters": parameters, "digest": digest}
+
+
+def write_import(found: Survey, path: Path, advance: Advance = lambda _: None) -> None:
+    """Writes the cache, sorted by accession; it appears whole or not at all.
+
+    Raises:
+        DataError: the source was changed since it was surveyed.
+    """
+    again = _Scan(found.spec.dtype)
+    with CacheWriter(path, found.spec) as writer:
+        for accession, place in found.places.items():
+            stored = again.read(found.source, accession, place)
+            if stored is None or again.problems:
+                break
+            vector = stored.reshape(-1) if found.spec.granularity == "protein" else stored
+            sequence = found.sequences[accession]
+            writer.add(accession, sequence_digest(sequence), len(sequence), vector)
+            advance(1)
+        if again.problems or again.content.hexdigest() != found.spec.content_digest:
+            raise DataError(
+                "the source of the embeddings was changed while it was read",
+                where=found.source.path.absolute(),
+                remedy="import it again, once nothing writes there any more",
+            )
+
+
+def match_proteins(source: EmbeddingSource, table: SequenceTable) -> tuple[dict[str, str], list[str]]:
+    """The place of each protein of the FASTA, sorted by accession, and the places of other proteins.
+
+    A place belongs to the protein that its label names, by the rule for FASTA headers; of a path, to
+    the one that its last part names, or else the nearest part before that.
+
+    Raises:
+        DataError: no protein is found, or one is found in two places.
+    """
+    places: dict[str, list[str]] = {}
+    extra: list[str] = []
+    for place, label in sorted(source.labels.items()):
+        accession = next((one for one in _candidates(label) if one in table.sequences), None)
+        if accession is None:
+            extra.append(place)
+        else:
+            places.setdefault(accession, []).append(place)
+    twice = [f"{one} ({', '.join(some[:2])})" for one, some in sorted(places.items()) if len(some) > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice):,} proteins have two embeddings or more",
+            where=source.path.absolute(),
+            got=first_ten(twice),
+            expected="one for each accession",
+            remedy="keep one of them, in a file or folder of its own",
+        )
+    if not places:
+        raise DataError(
+            "no embedding is of a protein of the FASTA",
+            where=source.path.absolute(),
+            got=first_ten(extra) or "no embedding at all",
+            expected=f"names such as {first_ten(list(table.sequences)[:SHOWN])} of {table.source}",
+            remedy="name the embeddings by the accessions of the FASTA",
+        )
+    return {one: place for one, (place,) in sorted(places.items())}, extra
+
+
+def _candidates(label: str) -> Iterable[str]:
+    yield label
+    for part in reversed(label.split("/")):
+        yield part
+        yield accession_of(part.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def _settle_missing(source: EmbeddingSource, table: SequenceTable, missing: list[str], choice: str) -> None:
+    if not missing:
+        return
+    counts = f"{len(missing):,} of {len(table.sequences):,} proteins of the FASTA have no embedding"
+    if choice == "error":
+        raise DataError(
+            counts,
+            where=source.path.absolute(),
+            got=first_ten(missing),
+            expected=f"one for every sequence of {table.source}",
+            remedy="embed them too, or give missing=drop to make a cache without them",
+        )
+    logger.warning("%s and are left out: %s", counts, first_ten(missing))
+
+
+def first_ten(names: list[str]) -> str:
+    """The first ten of some names, fit to be printed and logged whatever bytes they were made of."""
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass
+class _Problems:
+    """What is wrong with the embeddings: for each kind the number of proteins, and the first ten."""
+
+    kinds: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds)
+
+    def add(self, kind: str, example: str) -> None:
+        count, examples = self.kinds.get(kind, (0, []))
+        # One more than is shown, so that there is known to be more.
+        self.kinds[kind] = count + 1, (examples if len(examples) > SHOWN else [*examples, example])
+
+    def refuse(self, path: Path, proteins: int) -> None:
+        if not self.kinds:
+            return
+        lines = [f"  - {kind}: {count:,}: {first_ten(some)}" for kind, (count, some) in self.kinds.items()]
+        raise DataError(
+            f"the embeddings of {proteins:,} proteins cannot be imported:\n" + "\n".join(lines),
+            where=path.absolute(),
+        )
+
+
+class _Scan:
+    """Reads embeddings one after the other; keeps their shapes, their digest and what is wrong with them.
+
+    The digest is over accession, width and numbers as they are stored, so that it is the same
+    whatever kind of source they came from.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self.content = hashlib.sha256()
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.problems = _Problems()
+
+    def read(self, source: EmbeddingSource, accession: str, place: str) -> np.ndarray | None:
+        """The embedding (d,) or (L, d) in the cache's number format; None if it cannot be one."""
+        try:
+            array = source.read(place)
+        except DataError as error:
+            self.problems.add(error.what, f"{place} ({error.got})" if error.got else place)
+            return None
+        if array.ndim not in (1, 2) or not array.size:
+            kind = "empty" if not array.size else "neither a vector nor rows of one a residue"
+            batch = ", a batch of one?" if array.ndim == 3 and array.shape[0] == 1 else ""
+            self.problems.add(kind, f"{place} (shape {array.shape}{batch})")
+            return None
+        with np.errstate(over="ignore"):  # what the format cannot hold becomes infinite, and is refused here
+            stored = np.ascontiguousarray(array, dtype=self._dtype)
+        if not np.isfinite(stored).all():
+            self.problems.add(self._why_not_finite(array), place)
+        self.content.update(f"{accession}\t{stored.shape[-1]}\t{stored.size}\n".encode())
+        self.content.update(stored.data)
+        self.shapes[accession] = stored.shape
+        return stored
+
+    def _why_not_finite(self, array: np.ndarray) -> str:
+        if np.isfinite(array).all():
+            return f"beyond the range of embedding_dtype={self._dtype.name}"
+        return "not finite: NaN or infinite"
+
+
+def _check_shapes(scan: _Scan, sequences: Mapping[str, str], rules: ImportRules) -> str:
+    """The granularity of the embeddings; adds to the problems what does not fit it or the sequences."""
+    shapes = scan.shapes
+    _check_dimensions(scan)
+    granularity = rules.granularity
+    if granularity == "auto":
+        rows = any(len(shape) == 2 and shape[0] > 1 for shape in shapes.values())
+        granularity = "residue" if rows else "protein"
+    for accession, shape in shapes.items():
+        example = f"{accession} (shape {shape}, {len(sequences[accession]):,} residues)"
+        if granularity == "protein":
+            problem = _more_than_a_vector(shape)
+        else:
+            problem = _wrong_rows(shape, len(sequences[accession]), rules.max_length)
+        if problem:
+            scan.problems.add(problem, example)
+        if rules.truncation == "error" and len(sequences[accession]) > (rules.max_length or np.inf):
+            scan.problems.add(f"longer than max_length={rules.max_length}, and truncation=error", example)
+    return granularity
+
+
+def _check_dimensions(scan: _Scan) -> None:
+    """All must be as wide as the most are; those that are not are told."""
+    ((common, _),) = Counter(shape[-1] for shape in scan.shapes.values()).most_common(1) or [(0, 0)]
+    for accession, shape in scan.shapes.items():
+        if shape[-1] != common:
+            scan.problems.add(f"not {common} numbers wide, as most are", f"{accession} (shape {shape})")
+
+
+def _more_than_a_vector(shape: tuple[int, ...]) -> str | None:
+    if len(shape) == 1 or shape[0] == 1:
+        return None
+    return "several rows, and granularity=protein (to import residues: granularity=residue)"
+
+
+def _wrong_rows(shape: tuple[int, ...], length: int, max_length: int | None) -> str | None:
+    """What is wrong with the rows of a protein of `length` residues; None if nothing is."""
+    if len(shape) == 1:
+        return "one vector, where others have rows or granularity=residue was given"
+    rows, width = shape
+    expected = min(length, max_length or length)
+    surplus = rows - expected
+    if not surplus:
+        return None
+    if rows == length:
+        return f"not cut to max_length={max_length} (leave max_length unset if the source was not cut)"
+    if surplus in _TOKENS:
+        return (
+            f"{surplus} more rows than residues: special tokens were left in (leave out {_TOKENS[surplus]})"
+        )
+    if width == expected:
+        return "rows and columns exchanged (transpose them)"
+    if surplus < 0:
+        return "fewer rows than residues (give max_length if the source was cut to it)"
+    return "more rows than residues"
