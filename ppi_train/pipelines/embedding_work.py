@@ -108,6 +108,7 @@ def make_cache(
         if path.exists() and not overwrite:
             _require_same(path, spec)
             parts.discard()
+            logger.info("embedding cache found: %s", path)
             return EmbeddingCounts(proteins=len(table.sequences), reused=len(work.distinct))
         work.collect(parts, earlier)
         work.embed(parts)
@@ -208,6 +209,7 @@ class _Work:
             embeddings = self._embedder.embed([one.kept for one in chunk])
             for one, embedding in zip(chunk, embeddings, strict=True):
                 yield one.digest, one.length, embedding
+            del embeddings, embedding  # or two chunks would be in memory
             residues = sum(len(one.kept) for one in chunk)
             self._embedded += len(chunk)
             self._residues += residues
@@ -227,6 +229,7 @@ class _Work:
             for accession in block:
                 digest = self._digest_of[accession]
                 yield accession, digest, self.distinct[digest].length, embeddings[digest]
+            embeddings.clear()  # or two blocks would be in memory
             progress.advance(len(block))
 
     def _memory(self, one: _Sequence) -> int:
