@@ -65,8 +65,9 @@ class EmbeddingCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """A distinct sequence: what is embedded of it, and its full length."""
+    """A distinct sequence: who has it first, what is embedded of it, and its full length."""
 
+    accession: str
     digest: str
     kept: str
     length: int
@@ -154,7 +155,7 @@ class _Work:
                 kept = truncate(
                     accession, full, max_length=self._spec.max_length, truncation=self._spec.truncation
                 )
-                found[digest] = _Sequence(digest, kept, len(full))
+                found[digest] = _Sequence(accession, digest, kept, len(full))
         return dict(sorted(found.items(), key=lambda item: (-len(item[1].kept), item[0])))
 
     def collect(self, parts: CacheParts, earlier: Iterable[Path]) -> None:
@@ -196,8 +197,16 @@ class _Work:
         started = time.perf_counter()
         with Progress(total, done=total - todo, unit="residue") as progress:
             while pending:
-                parts.write(self._rows_of_a_part(pending, progress))
+                self._write_part(parts, pending, progress)
         self._embedding_seconds = time.perf_counter() - started
+
+    def _write_part(self, parts: CacheParts, pending: deque[list[_Sequence]], progress: Progress) -> None:
+        try:
+            parts.write(self._rows_of_a_part(pending, progress))
+        except CacheError as error:
+            # A part knows a sequence by its digest alone, which tells the user nothing.
+            one = self.distinct.get(str(error.where))
+            raise error.at(one.accession if one else error.where) from None
 
     def _rows_of_a_part(
         self, pending: deque[list[_Sequence]], progress: Progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -12,7 +12,9 @@ import pytest
 
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import write_fasta
-from ppi_train.errors import DataError
+from ppi_train.embedders import EMBEDDERS
+from ppi_train.embedders.descriptors import Descriptors
+from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -142,6 +144,23 @@ def test_a_sequence_over_the_limit_is_told_before_anything_is_embedded(
     with pytest.raises(DataError, match="a protein is longer than max_length"):
         embed(PROTEINS, max_length=100, truncation="error", output=str(tmp_path / "my.parquet"))
     assert not [one for one in tmp_path.iterdir() if "my.parquet" in one.name]
+
+
+class Diverged(Descriptors):
+    """Gives a number that is none for one protein."""
+
+    def embed(self, sequences: Sequence[str]) -> np.ndarray:
+        vectors = super().embed(sequences)
+        vectors[[one == PROTEINS["P7"] for one in sequences], 3] = np.nan
+        return vectors
+
+
+def test_an_embedding_that_is_not_finite_is_told_by_its_protein(
+    embed: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EMBEDDERS, "descriptors", lambda _: Diverged())
+    with pytest.raises(CacheError, match=r"is not finite or has the wrong shape\n  where: P7\n"):
+        embed(PROTEINS)
 
 
 def test_an_output_that_is_there_stays(embed: Embedded, tmp_path: Path) -> None:
