@@ -57,6 +57,10 @@ class CacheError(UserError):
     """An embedding cache is corrupt, of another kind than asked for, or lacks proteins."""
 
 
+class StorageError(UserError):
+    """A disk has no room for what is to be written; what was finished before is kept."""
+
+
 class DeviceError(UserError):
     """The device or the precision that was asked for is not to be had."""
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EmbedConfig
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
+from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.embedding_cache import EmbeddingCache
-from ppi_train.data.fasta import SequenceTable, read_fasta, sequence_digest
-from ppi_train.embedders.base import Embedder
-from ppi_train.embedders.truncation import truncate
+from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.embedding_settings import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
+from ppi_train.pipelines.embedding_work import EmbeddingCounts, make_cache, output_exists
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
-
-# Sequences turned into embeddings at once: bounds the memory, whatever the size of the FASTA.
-CHUNK = 2048
 
 
 def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
@@ -33,33 +27,24 @@ def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) 
     The file's name follows from all that its numbers follow from, so what is found is what would
     be made.
     """
+    return _find_or_make(fasta, settings, data_dir)[0]
+
+
+def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
     sequences = read_fasta(fasta)
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
     path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
-    if path.exists():
+    # Parts beside a whole cache are left by a process that died as it removed them.
+    if path.exists() and not parts_folder(path).exists():
         logger.info("embedding cache found: %s", path)
-        return path
-    write_cache(path, sequences, embedder, spec)
-    return path
+        distinct = len(set(sequences.sequences.values()))
+        return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
+    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
 
 
-def write_cache(path: Path, sequences: SequenceTable, embedder: Embedder, spec: CacheSpec) -> None:
-    """Embeds the sequences, sorted by accession, so that the same input gives the same bytes."""
-    started = time.perf_counter()
-    accessions = sorted(sequences.sequences)
-    with CacheWriter(path, spec) as writer:
-        for start in range(0, len(accessions), CHUNK):
-            chunk = accessions[start : start + CHUNK]
-            full = [sequences.sequences[one] for one in chunk]
-            kept = [
-                truncate(one, sequence, max_length=spec.max_length, truncation=spec.truncation)
-                for one, sequence in zip(chunk, full, strict=True)
-            ]
-            for one, sequence, vector in zip(chunk, full, embedder.embed(kept), strict=True):
-                writer.add(one, sequence_digest(sequence), len(sequence), vector)
-    seconds = time.perf_counter() - started
-    logger.info("embedded %s proteins in %.1f s: %s", f"{len(accessions):,}", seconds, path)
+def _earlier_caches(data_dir: Path) -> list[Path]:
+    return sorted((data_dir / "embeddings").glob("*.parquet"))
 
 
 def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
@@ -74,10 +59,12 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
     label = dataset or Path(config.fasta or "").stem
     tracked.identify(dataset=label, embedder=config.embedder or "")
     tracked.log_parameters(logged_parameters(config))
-    paths = _embed_all(config)
+    made = _embed_all(config)
+    paths = list(made)
     cache = EmbeddingCache(*paths)
     tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
     metrics = {"embedding/proteins": float(len(cache)), "embedding/dimension": float(cache.spec.dimension)}
+    metrics |= _work_metrics(list(made.values()))
     tracked.log_metrics(metrics)
     for path in paths:
         logger.info("cache: %s", path)
@@ -103,17 +90,44 @@ def _fastas(config: EmbedConfig) -> list[Path]:
     return sorted({split.fasta for split in dataset.splits.values()})
 
 
-def _embed_all(config: EmbedConfig) -> list[Path]:
+def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     settings = _settings(config)
     fastas = _fastas(config)
     if not config.output:
-        return [cached_embeddings(one, settings, Path(config.data_dir)) for one in fastas]
+        made: dict[Path, EmbeddingCounts] = {}
+        for fasta in fastas:  # two with the same sequences have one cache
+            path, counts = _find_or_make(fasta, settings, Path(config.data_dir))
+            made.setdefault(path, counts)
+        return made
     output = Path(config.output)
     check_output(output, config.overwrite)
     embedder = settings.make()
     merged = _merge([read_fasta(one) for one in fastas])
-    write_cache(output, merged, embedder, settings.spec(embedder, merged))
-    return [output]
+    earlier = [output] if output.exists() else []
+    earlier += [one for one in _earlier_caches(Path(config.data_dir)) if one != output]
+    counts = make_cache(
+        output,
+        merged,
+        embedder,
+        settings.spec(embedder, merged),
+        earlier=earlier,
+        overwrite=config.overwrite,
+    )
+    return {output: counts}
+
+
+def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
+    """What was done; a rate only where something was embedded."""
+    metrics = {
+        "embedding/embedded": float(sum(one.embedded for one in made)),
+        "embedding/reused": float(sum(one.reused for one in made)),
+        "embedding/seconds": sum(one.seconds for one in made),
+    }
+    residues = sum(one.residues for one in made)
+    if residues:
+        seconds = sum(one.embedding_seconds for one in made)
+        metrics["embedding/residues_per_second"] = residues / seconds
+    return metrics
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -126,10 +140,9 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
-    if output.exists() and not overwrite:
-        raise ConfigError(
-            "the output exists", where=output.absolute(), remedy="give another output, or overwrite=true"
-        )
+    # With parts beside it, it may be the finished one of a process that died as it removed them.
+    if output.exists() and not overwrite and not parts_folder(output).exists():
+        raise output_exists(output)
 
 
 def _merge(tables: list[SequenceTable]) -> SequenceTable:

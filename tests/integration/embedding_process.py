@@ -1,0 +1,68 @@
+"""Embeds a FASTA in a process of its own, slowly, so that a test can kill it midway.
+
+python embedding_process.py FASTA OUTPUT GRANULARITY SECONDS_A_CHUNK
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.data.cache_format import CacheSpec
+from ppi_train.data.fasta import read_fasta
+from ppi_train.pipelines import embedding_work
+
+
+class SlowEmbedder:
+    """Numbers that follow from a sequence, and from the batch's longest, as padding makes them do."""
+
+    name = "slow"
+    dimension = 256
+
+    def __init__(self, granularity: str, seconds: float) -> None:
+        self.granularity, self._seconds = granularity, seconds
+
+    def parameters(self) -> dict[str, object]:
+        return {}
+
+    def digest(self) -> str:
+        return "ab" * 32
+
+    def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
+        time.sleep(self._seconds)
+        longest = max(map(len, sequences))
+        return [self._one(sequence, longest) for sequence in sequences]
+
+    def _one(self, sequence: str, longest: int) -> np.ndarray:
+        seed = int(hashlib.sha256(f"{sequence}{longest}".encode()).hexdigest()[:8], 16)
+        shape = (self.dimension,) if self.granularity == "protein" else (len(sequence), self.dimension)
+        return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def main(fasta: str, output: str, granularity: str, seconds: str) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    embedding_work.CHUNK_RESIDUES = 400
+    embedding_work.PART_SECONDS = 0.02
+    table = read_fasta(fasta)
+    embedder = SlowEmbedder(granularity, float(seconds))
+    spec = CacheSpec(
+        embedder={"name": embedder.name, "parameters": {}, "digest": embedder.digest()},
+        dimension=embedder.dimension,
+        granularity=granularity,
+        dtype="float32",
+        max_length=None,
+        truncation="head",
+        fasta_digest=table.digest,
+    )
+    counts = embedding_work.make_cache(Path(output), table, embedder, spec)
+    print("embedded", counts.embedded, "reused", counts.reused)  # noqa: T201 - what the test reads
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
