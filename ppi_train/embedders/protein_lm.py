@@ -19,7 +19,7 @@ from ppi_train.errors import CheckpointError, ConfigError
 NAME = "protein_lm"
 RECIPE_VERSION = 1
 # Residues, filled up ones included, that go through the model at once: fast, and some 100 MB.
-BATCH_RESIDUES = 32_768
+BATCH_RESIDUES = 40_000
 
 
 def new_language_model(hyperparameters: Mapping[str, Any]) -> CausalLstm:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.download import NotInMirrorError
 from ppi_train.data.fasta import read_fasta
+from ppi_train.data.nucleotides import refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
@@ -50,10 +51,12 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     """Reads or fetches the sequences and leaves out what is not to be learned from.
 
     Raises:
-        DataError: a file is absent or wrong, or too few sequences are left.
+        DataError: a file is absent or wrong, it holds DNA, or too few sequences are left.
     """
     if config.fasta:
-        name, sequences = Path(config.fasta).stem, dict(read_fasta(config.fasta).sequences)
+        table = read_fasta(config.fasta)
+        refuse_nucleotides(table)
+        name, sequences = Path(config.fasta).stem, dict(table.sequences)
         hidden: set[str] = set()
     else:
         name, sequences, hidden = _of_dataset(config)

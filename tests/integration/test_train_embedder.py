@@ -184,6 +184,14 @@ def test_a_single_protein_is_no_text(
         execute_pipeline("train_embedder", places | SMALL | {"fasta": str(tmp_path / "one.fasta")})
 
 
+def test_dna_is_no_text(places: dict[str, Any], client: mlflow.MlflowClient, tmp_path: Path) -> None:
+    del client
+    genes = {f"G{number}": "ATGGCGACTTAG" * (10 + number) for number in range(20)}
+    write_fasta(tmp_path / "genes.fasta", genes)
+    with pytest.raises(DataError, match="DNA or RNA, not proteins"):
+        execute_pipeline("train_embedder", places | SMALL | {"fasta": str(tmp_path / "genes.fasta")})
+
+
 def test_killed_and_resumed_it_ends_with_the_same_weights(
     client: mlflow.MlflowClient, places: dict[str, Any], tmp_path: Path
 ) -> None:
