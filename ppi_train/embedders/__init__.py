@@ -11,8 +11,15 @@ from ppi_train.errors import ConfigError
 
 EmbedderFactory = Callable[[EmbedderRequest], Embedder]
 
+
+def _esm2(request: EmbedderRequest) -> Embedder:
+    from ppi_train.embedders.esm2 import Esm2
+
+    return Esm2.from_request(request)
+
+
 # What a factory needs beyond this package is imported when it is called.
-EMBEDDERS: dict[str, EmbedderFactory] = {"descriptors": Descriptors.from_request}
+EMBEDDERS: dict[str, EmbedderFactory] = {"descriptors": Descriptors.from_request, "esm2": _esm2}
 
 
 def make_embedder(request: EmbedderRequest) -> Embedder:
