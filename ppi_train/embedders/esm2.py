@@ -37,8 +37,8 @@ DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # ESM-2 learned from 1024 tokens, two of them special; T5 has no limit, but its memory grows with the square.
 WINDOW = 1022
-# Padding included: enough to keep two cores busy, or a GPU; below 1 GB of activations for 650M in float32.
-RESIDUES_PER_BATCH = {"cpu": 4096, "cuda": 16384}
+# Padding included. On a CPU more is slower, since activations leave its cache: docs/embedders.md.
+RESIDUES_PER_BATCH = {"cpu": 1024, "cuda": 16384}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
