@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 import requests
+import torch
 
 from ppi_train.data.benchmarks import Dataset, prepare_dataset
 from ppi_train.data.example import write_example
@@ -73,6 +74,33 @@ def mirror() -> str:
     if not folder:
         pytest.skip("PPI_TRAIN_MIRROR is unset: no folder of benchmark files")
     return folder
+
+
+def write_esm(folder: Path, *, seed: int = 0, **settings: object) -> Path:
+    """A tiny ESM-2 with weights drawn at random, as `save_pretrained` writes a published one."""
+    from transformers import EsmConfig, EsmForMaskedLM
+    from transformers.models.esm.configuration_esm import get_default_vocab_list
+
+    vocabulary = get_default_vocab_list()
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    of_esm2 = {"position_embedding_type": "rotary", "token_dropout": True, "max_position_embeddings": 1026}
+    special = {"vocab_size": len(vocabulary), "mask_token_id": 32, "pad_token_id": 1}
+    torch.manual_seed(seed)
+    EsmForMaskedLM(EsmConfig(**{**shape, **of_esm2, **special, **settings})).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_esm() -> Callable[..., Path]:
+    """What writes a tiny ESM-2 to a folder."""
+    return write_esm
+
+
+@pytest.fixture(scope="session")
+def tiny_esm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny ESM-2."""
+    return write_esm(tmp_path_factory.mktemp("esm") / "tiny")
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ from ppi_train.config.fields import option
 from ppi_train.config.interval import parse_interval
 
 DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
-EMBEDDER_NAMES = ("descriptors", "protein_lm")
+EMBEDDER_NAMES = ("descriptors", "protein_lm", "esm2")
 MODEL_NAMES = ("pooled_mlp",)
 SPLIT_NAMES = ("train", "validation", "test")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
@@ -123,7 +123,7 @@ class EmbedderOptions(Section):
         None, "protein_lm: the MLflow run of train_embedder with its weights."
     )
     embedder_model: str | None = option(
-        None, "esm2: published model: a size such as t12_35M, a Hugging Face ID, or a local folder."
+        None, "esm2: a size such as t33_650M (default: t30_150M), a Hugging Face ID, or a local folder."
     )
     embedder_precision: str = option(
         "float32", "esm2: number format of its arithmetic.", choices=("float32", "bf16", "fp16")

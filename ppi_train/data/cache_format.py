@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from ppi_train.errors import CacheError
 
@@ -44,7 +45,8 @@ class CacheSpec:
     @property
     def digest(self) -> str:
         """sha256 of all of the above: two caches with equal digests hold the same numbers."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        fields = dataclasses.asdict(self) | {"embedder": same_wherever_it_lies(self.embedder)}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
     def embedder_run_id(self) -> str:
@@ -60,6 +62,14 @@ class CacheSpec:
         fields = dataclasses.asdict(self)
         del fields["fasta_digest"], fields["dtype"], fields["content_digest"]
         return fields
+
+
+def same_wherever_it_lies(embedder: Any) -> Any:
+    """An embedder without where its weights were found: their content is in its digest."""
+    parameters = embedder.get("parameters") if isinstance(embedder, dict) else None
+    if not isinstance(parameters, dict):
+        return embedder
+    return embedder | {"parameters": {name: one for name, one in parameters.items() if name != "model"}}
 
 
 def spec_from_json(text: bytes, *, where: object) -> CacheSpec:
@@ -104,7 +114,11 @@ def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) 
         CacheError: every difference, with both values.
     """
     recipe = found.recipe()
-    differences = sorted(name for name, value in wanted.items() if recipe[name] != value)
+    differences = sorted(
+        name
+        for name, value in wanted.items()
+        if same_wherever_it_lies(recipe[name]) != same_wherever_it_lies(value)
+    )
     if differences:
         raise CacheError(
             f"the embedding cache has another {' and '.join(differences)} than asked for",

@@ -18,7 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, check_recipe, spec_from_json
+from ppi_train.data.cache_format import (
+    METADATA_KEY,
+    CacheSpec,
+    check_recipe,
+    same_wherever_it_lies,
+    spec_from_json,
+)
 from ppi_train.data.cache_writer import cache_schema
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.errors import CacheError
@@ -146,7 +152,8 @@ class EmbeddingCache:
     def digest(self) -> str:
         """sha256 over recipe, number format and every protein's sequence: what the numbers follow from."""
         formats = sorted({file.spec.dtype for file in self._files})
-        hasher = hashlib.sha256(repr((sorted(self.spec.recipe().items()), formats)).encode())
+        recipe = self.spec.recipe() | {"embedder": same_wherever_it_lies(self.spec.embedder)}
+        hasher = hashlib.sha256(repr((sorted(recipe.items()), formats)).encode())
         for content in sorted({file.spec.content_digest or "" for file in self._files} - {""}):
             hasher.update(f"imported\t{content}\n".encode())
         for protein_id in sorted(self._digests):

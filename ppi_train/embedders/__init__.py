@@ -13,14 +13,22 @@ EmbedderFactory = Callable[[EmbedderRequest], Embedder]
 
 
 def _protein_lm(request: EmbedderRequest) -> Embedder:
-    from ppi_train.embedders.protein_lm import ProteinLm  # torch, not wanted where nothing is embedded
+    from ppi_train.embedders.protein_lm import ProteinLm
 
     return ProteinLm.from_request(request)
 
 
+def _esm2(request: EmbedderRequest) -> Embedder:
+    from ppi_train.embedders.esm2 import Esm2
+
+    return Esm2.from_request(request)
+
+
+# What a factory needs beyond this package is imported when it is called.
 EMBEDDERS: dict[str, EmbedderFactory] = {
     "descriptors": Descriptors.from_request,
     "protein_lm": _protein_lm,
+    "esm2": _esm2,
 }
 
 

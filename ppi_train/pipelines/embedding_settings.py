@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 from ppi_train.training.checkpoint import checkpoint_digest, read_checkpoint
 from ppi_train.training.device import resolve_device
 
+MODEL_VARIABLE = "PPI_TRAIN_EMBEDDER_MODEL"
 DEFAULT_EMBEDDER = "descriptors"
 DEFAULT_TRUNCATION = "head"
 
@@ -51,13 +53,16 @@ class EmbeddingSettings:
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any], *, dtype: str, device: str) -> EmbeddingSettings:
-        """Those with which an earlier run's cache was made, so that new sequences get the same."""
+        """Those with which an earlier run's cache was made, so that new sequences get the same.
+
+        Where a published model's files lie is no part of that: the environment may name another folder.
+        """
         embedder: Mapping[str, Any] = recipe["embedder"]
         parameters: Mapping[str, Any] = embedder.get("parameters") or {}
         return cls(
             embedder=str(embedder["name"]),
             run_id=parameters.get("run_id"),
-            model=parameters.get("model"),
+            model=parameters.get("model") and os.environ.get(MODEL_VARIABLE, parameters["model"]),
             precision=parameters.get("precision", "float32"),
             granularity=recipe["granularity"],
             max_length=recipe["max_length"],

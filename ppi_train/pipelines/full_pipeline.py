@@ -20,6 +20,7 @@ from ppi_train.config.schema import (
     TrainConfig,
     TrainEmbedderConfig,
 )
+from ppi_train.data.download import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines import embed, evaluate, prepare_data, promote
 from ppi_train.pipelines.execute import PipelineResult
@@ -49,7 +50,7 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_parameters(logged_parameters(config))
     stages = Stages(tracked, reuse=config.reuse)
     if config.dataset:
-        stages.run("prepare", "prepare_data", part_of(config, PrepareDataConfig), prepare_data.run)
+        stages.run("prepare", "prepare_data", preparation_config(config), prepare_data.run)
     if config.trains_embedder:
         trained = stages.train("train_embedder", embedder_job(embedder_config(config)))
         config = replace(config, embedder_run_id=trained)
@@ -79,6 +80,19 @@ def part_of(config: PipelineConfig, schema: type[C], **changes: object) -> C:
     names = [one.name for one in dataclasses.fields(schema)]
     values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
     return schema(**(values | changes))
+
+
+def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
+    """All splits; without test where the mirror does not hold it and the config does not insist on it."""
+    everything = part_of(config, PrepareDataConfig)
+    if config.split == "test":
+        return everything
+    try:
+        prepare_data.prepare(everything, ("test",))
+    except NotInMirrorError as error:
+        logger.warning("the mirror does not hold the test files of %s: %s", config.dataset, error.where)
+        return replace(everything, splits=("train", "validation"))
+    return everything
 
 
 def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:

@@ -106,16 +106,21 @@ class PairScorer:
         return self._cache.protein_matrix(proteins)
 
     def _embed(self, sequences: list[str]) -> np.ndarray:
-        embedder = self._embedder
         limit, truncation = self._recipe["max_length"], self._recipe["truncation"]
         kept = [
             truncate("sequence", clean_sequence(one), max_length=limit, truncation=truncation)
             for one in sequences
         ]
-        # A cache of float16 has rounded what the model was trained on.
-        return np.stack(list(embedder.embed(kept))).astype(self._dtype).astype(np.float32)
+        return np.stack([self._as_the_cache_gives_it(one) for one in self._embedder.embed(kept)])
 
-    @cached_property
+    def _as_the_cache_gives_it(self, embedding: np.ndarray) -> np.ndarray:
+        """What the model was trained on: rounded, where the cache is of float16, and residues averaged."""
+        stored = embedding.astype(self._dtype)
+        if self._recipe["granularity"] == "residue":
+            return np.asarray(stored.mean(axis=0, dtype=np.float32))
+        return stored.astype(np.float32)
+
+    @cached_property  # weights are loaded with the first request of sequences, and stay
     def _embedder(self) -> Embedder:
         wanted = self._recipe["embedder"]
         if wanted["name"] not in EMBEDDERS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ from ppi_train.training.scoring import score_pairs
 
 logger = logging.getLogger(__name__)
 
+# Beside those; a cache of the embedder can be trained on where they are not installed.
+_EMBEDDER_NEEDS = {"esm2": ("transformers",)}
 _SCORER = "ppi_train.pipelines.served_scorer:PairScorer"
 # Human insulin, A and B chain, and ubiquitin: short enough to be read.
 _INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
@@ -257,7 +260,7 @@ def _log_end(
         embedder=_embedder_checkpoint(job),
         scorer=_SCORER,
         example=_example(job),
-        requirements=served_requirements(),
+        requirements=served_requirements(str(job.inputs.cache.spec.embedder["name"])),
         parameters=job.logged_parameters(),
         tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
     )
@@ -292,8 +295,9 @@ def _example(job: TrainingJob) -> dict[str, list[str]]:
     return {"protein_a": a, "protein_b": b}
 
 
-def served_requirements() -> list[str]:
+def served_requirements(embedder: str) -> list[str]:
     """The project's own dependencies at the versions that are installed, for whoever serves the model."""
     names = [re.split(r"[<>=!~; \[]", one)[0] for one in importlib.metadata.requires("ppi_train") or []]
     needed = [name for name in names if name in ("torch", "mlflow", "pyarrow", "safetensors", "pooch")]
+    needed += [name for name in _EMBEDDER_NEEDS.get(embedder, ()) if importlib.util.find_spec(name)]
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

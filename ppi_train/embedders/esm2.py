@@ -1,0 +1,355 @@
+"""`esm2`: the residue states of a published protein language model, through `transformers`.
+
+ESM-2 (Lin et al. 2023, Science 379:1123) and any other encoder of the type `esm`; those of the type
+`t5` as well (ProtT5, Ankh). The last layer, without special tokens; per protein their mean.
+
+Shapes: n windows, t tokens, l residues, d dimension.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from ppi_train.embedders.base import EmbedderRequest
+from ppi_train.embedders.published import (
+    identity_of,
+    located,
+    model_folder,
+    read_config,
+    weight_files,
+    weights_digest,
+)
+from ppi_train.embedders.windows import Window, batches_by_length, windows_of
+from ppi_train.errors import ConfigError, DeviceError
+
+DEFAULT_MODEL = "t30_150M"
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# ESM-2 learned from 1024 tokens, two of them special; T5 has no limit, but its memory grows with the square.
+WINDOW = 1022
+# Padding included. On a CPU more is slower, since activations leave its cache: docs/embedders.md.
+RESIDUES_PER_BATCH = {"cpu": 1024, "cuda": 16384}
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """How models of a type are loaded and spoken to.
+
+    Attributes:
+        model_class: In `transformers`.
+        width: What `config.json` calls the dimension.
+        first, last: Tokens before and after the residues.
+        as_x: Letters that the model did not learn, given as X.
+        unused: Parts of `model_class` that have no say in the states; a checkpoint may lack them.
+    """
+
+    model_class: str
+    width: str
+    first: tuple[str, ...]
+    last: tuple[str, ...]
+    as_x: str
+    options: dict[str, Any]
+    unused: tuple[str, ...]
+
+
+_FAMILIES = {
+    "esm": _Family(
+        model_class="EsmModel", width="hidden_size", first=("<cls>",), last=("<eos>",), as_x="J",
+        options={"add_pooling_layer": False}, unused=("contact_head.", "position_ids", "inv_freq"),
+    ),
+    "t5": _Family(
+        model_class="T5EncoderModel", width="d_model", first=(), last=("</s>",), as_x="UZOBJ",
+        options={}, unused=(),
+    ),
+}  # fmt: skip
+
+
+class Esm2:
+    """The embedder `esm2`; the weights are loaded when the first sequence is embedded, not before.
+
+    Raises:
+        ConfigError: `transformers` is not installed, or the model is not there, not whole, or of
+            another type.
+        DeviceError: bf16 on a GPU that has none.
+    """
+
+    name = "esm2"
+
+    def __init__(
+        self, model: str, *, granularity: str = "protein", precision: str = "float32",
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        _require_transformers()
+        self.granularity = granularity
+        self._model, self._precision, self._device = located(model), precision, device or torch.device("cpu")
+        _check_precision(self._device, precision)
+        self._folder = model_folder(self._model)
+        self._config = read_config(self._folder)
+        self._family = _family_of(self._config, self._folder)
+        weight_files(self._folder)
+        self.dimension = int(self._config[self._family.width])
+        self._window = _window_of(self._config)
+        self._overlap = (self._window + 2) // 4
+
+    @classmethod
+    def from_request(cls, request: EmbedderRequest) -> Esm2:
+        return cls(
+            request.model or DEFAULT_MODEL,
+            granularity=request.granularity or "protein",
+            precision=request.precision,
+            device=request.device,
+        )
+
+    def parameters(self) -> dict[str, object]:
+        """`model` says where the weights were found; `window` and `overlap` are in residues."""
+        return {
+            "model": self._model,
+            "precision": self._precision,
+            "layer": "last",
+            "window": self._window,
+            "overlap": self._overlap,
+        }
+
+    def digest(self) -> str:
+        """sha256 over settings, config, vocabulary and weights: wherever the model's folder lies."""
+        settings = {name: value for name, value in self.parameters().items() if name != "model"}
+        text = json.dumps(
+            {
+                "name": self.name,
+                "config": identity_of(self._config),
+                "tokens": [self._tokens.of_letter.tolist(), self._tokens.first, self._tokens.last],
+                "weights": weights_digest(self._folder),
+                **settings,
+            },
+            sort_keys=True,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
+        """The mean state (d,) of each sequence's residues, or all states (l, d); float32.
+
+        A sequence's numbers do not depend on the others, to rounding.
+        """
+        windows = [
+            window
+            for number, sequence in enumerate(sequences)
+            for window in windows_of(number, len(sequence), size=self._window, overlap=self._overlap)
+        ]
+        shapes = [(len(one), self.dimension) if self.granularity == "residue" else self.dimension
+                  for one in sequences]  # fmt: skip
+        found = [np.zeros(shape, dtype=np.float32) for shape in shapes]
+        for batch in batches_by_length(windows, residues=RESIDUES_PER_BATCH[self._device.type]):
+            states_nld = self._states([sequences[one.sequence][one.start : one.end] for one in batch])
+            if self.granularity == "residue":
+                _put_states(found, batch, states_nld)
+            else:
+                _add_sums(found, batch, states_nld)
+        if self.granularity == "protein":
+            found = [total / np.float32(len(one)) for total, one in zip(found, sequences, strict=True)]
+        return found
+
+    def _states(self, texts: Sequence[str]) -> torch.Tensor:
+        """States (n, l, d) float32 on the device; those past the end of a text mean nothing."""
+        tokens = self._tokens
+        before, after = len(tokens.first), len(tokens.last)
+        longest = max(map(len, texts))
+        ids_nt = np.full((len(texts), before + longest + after), tokens.pad, dtype=np.int64)
+        for row, text in zip(ids_nt, texts, strict=True):
+            letters = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+            row[: before + len(text) + after] = [*tokens.first, *tokens.of_letter[letters], *tokens.last]
+        lengths = torch.tensor([before + len(text) + after for text in texts])
+        mask_nt = (torch.arange(ids_nt.shape[1]) < lengths[:, None]).to(torch.int64)
+        half = None if self._precision == "float32" else PRECISIONS[self._precision]
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, dtype=half, enabled=half is not None),
+        ):
+            output = self._network(
+                input_ids=torch.from_numpy(ids_nt).to(self._device), attention_mask=mask_nt.to(self._device)
+            )
+        states_ntd: torch.Tensor = output.last_hidden_state
+        return states_ntd[:, before : before + longest].float()
+
+    @functools.cached_property
+    def _tokens(self) -> _Tokens:
+        return _read_tokens(self._folder, self._family, vocabulary_size=int(self._config["vocab_size"]))
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        network = _load(self._folder, self._family)
+        if self._precision != "float32":
+            # The linear layers alone, where the time and the memory go: what is added up along the layers,
+            # norms and rotary angles stay in float32, since half the digits of an angle are none at all.
+            for module in network.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.to(PRECISIONS[self._precision])
+        return network.to(self._device)
+
+
+def _put_states(found: list[np.ndarray], batch: Sequence[Window], states_nld: torch.Tensor) -> None:
+    for window, states_ld in zip(batch, states_nld.cpu().numpy(), strict=True):
+        kept = slice(window.keep_from - window.start, window.keep_to - window.start)
+        found[window.sequence][window.keep_from : window.keep_to] = states_ld[kept]
+
+
+def _add_sums(found: list[np.ndarray], batch: Sequence[Window], states_nld: torch.Tensor) -> None:
+    place = torch.arange(states_nld.shape[1])
+    first, last = (
+        torch.tensor([[edge - one.start] for one, edge in zip(batch, edges, strict=True)])
+        for edges in ([one.keep_from for one in batch], [one.keep_to for one in batch])
+    )
+    kept_nl = ((place >= first) & (place < last)).to(states_nld.device)
+    sums_nd = (states_nld * kept_nl[..., None]).sum(dim=1).cpu().numpy()
+    for window, total in zip(batch, sums_nd, strict=True):
+        found[window.sequence] += total
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tokens:
+    """Token numbers: `of_letter` (256,) by the letter's code; before and after the residues; padding."""
+
+    of_letter: np.ndarray
+    first: list[int]
+    last: list[int]
+    pad: int
+
+
+def _read_tokens(folder: Path, family: _Family, *, vocabulary_size: int) -> _Tokens:
+    """One token a residue, by the model's vocabulary: a tokenizer's rules for words have no say here."""
+    vocabulary = _read_vocabulary(folder)
+
+    def number(token: str) -> int:
+        # SentencePiece marks the start of a word, which with spaces between residues each of them is.
+        found = vocabulary.get(f"▁{token}", vocabulary.get(token))
+        if found is None or found >= vocabulary_size:
+            raise ConfigError(
+                "the model's vocabulary does not fit a protein language model",
+                where=folder,
+                got=f"no token {token}" if found is None else f"{token} has number {found}",
+                expected=f"one token for each amino acid, numbered below {vocabulary_size}",
+            )
+        return found
+
+    of_letter = np.full(256, number("X"), dtype=np.int64)
+    for letter in set(_LETTERS) - set(family.as_x):
+        of_letter[ord(letter)] = number(letter)
+    first, last = ([number(token) for token in some] for some in (family.first, family.last))
+    return _Tokens(of_letter=of_letter, first=first, last=last, pad=number("<pad>"))
+
+
+def _read_vocabulary(folder: Path) -> dict[str, int]:
+    """Token -> number, from whichever file of the three kinds the model has."""
+    listed, described, pieces = (folder / name for name in ("vocab.txt", "tokenizer.json", "spiece.model"))
+    if listed.exists():
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        return {line.strip(): number for number, line in enumerate(lines)}
+    if described.exists():
+        return _described_vocabulary(json.loads(described.read_bytes()))
+    if pieces.exists():
+        from transformers.convert_slow_tokenizer import import_protobuf
+
+        model = import_protobuf().ModelProto.FromString(pieces.read_bytes())
+        return {piece.piece: number for number, piece in enumerate(model.pieces)}
+    raise ConfigError(
+        "the model has no vocabulary",
+        where=folder,
+        expected="vocab.txt, tokenizer.json or spiece.model beside the weights",
+        remedy="copy it from where the model came from, or call the tokenizer's `save_pretrained`",
+    )
+
+
+def _described_vocabulary(tokenizer: dict[str, Any]) -> dict[str, int]:
+    tokens = tokenizer["model"]["vocab"]
+    if isinstance(tokens, list):  # of pairs of a token and its probability
+        tokens = {token: number for number, (token, _) in enumerate(tokens)}
+    return {**tokens, **{one["content"]: one["id"] for one in tokenizer.get("added_tokens", [])}}
+
+
+def _load(folder: Path, family: _Family) -> Any:
+    """The network in float32 on the CPU, every weight of it from the checkpoint."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        network, report = getattr(transformers, family.model_class).from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **family.options,
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ConfigError(
+            "the model's weights cannot be loaded",
+            where=folder,
+            got=str(error).strip().splitlines()[0],
+            remedy="copy or download the model again",
+        ) from error
+    # They would be drawn at random, and the embeddings be noise.
+    absent = [one for one in report["missing_keys"] if not any(part in one for part in family.unused)]
+    if absent:
+        raise ConfigError(
+            "the model's weights do not fit its config",
+            where=folder,
+            got=f"{len(absent)} tensors are not there, such as {sorted(absent)[0]}",
+            expected=f"the weights of a {family.model_class}",
+        )
+    return network.eval()
+
+
+def _require_transformers() -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise ConfigError(
+            "the embedder esm2 needs the package transformers",
+            got="it is not installed",
+            remedy='pip install "ppi_train[esm]", or in a checkout: pip install -e ".[esm]"',
+        )
+
+
+def _check_precision(device: torch.device, precision: str) -> None:
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(
+            "this GPU has no bf16",
+            got="embedder_precision=bf16",
+            expected="a GPU of compute capability 8.0 or more",
+            remedy="give embedder_precision=fp16 or float32",
+        )
+
+
+def _family_of(config: dict[str, Any], folder: Path) -> _Family:
+    family = _FAMILIES.get(config["model_type"])
+    if family is None:
+        raise ConfigError(
+            "the model is of a type that this embedder does not know",
+            where=folder,
+            got=f"model_type={config['model_type']}",
+            expected=" or ".join(f"{name} ({one.model_class})" for name, one in _FAMILIES.items()),
+        )
+    absent = [name for name in (family.width, "vocab_size") if not isinstance(config.get(name), int)]
+    if absent:
+        raise ConfigError(
+            "the model's config is not whole", where=folder / "config.json", got=f"no {', '.join(absent)}"
+        )
+    return family
+
+
+def _window_of(config: dict[str, Any]) -> int:
+    """Residues that the model learned from at once; positions of `esm` count from 2, and two are special."""
+    positions = config.get("max_position_embeddings")
+    if config["model_type"] == "esm" and isinstance(positions, int):
+        return max(positions - 4, 1)
+    return WINDOW

@@ -1,0 +1,201 @@
+"""Where the files of a published model come from: a short name, a Hugging Face ID, or a folder of one's own.
+
+Weights are read from safetensors alone: other files of weights are pickles, which run code when read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ppi_train.errors import ConfigError
+
+_SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
+SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
+HUB_PATIENCE = 8.0  # seconds
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What is downloaded: no pickles, and no weights of other frameworks.
+_VOCABULARIES = ("vocab.txt", "tokenizer.json", "spiece.model")  # a model has one of them
+_FILES = ("config.json", *_VOCABULARIES, "*.safetensors", "*.safetensors.index.json")
+_ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+# What a config says of how it was written, and not of the model.
+_BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+
+
+def located(model: str) -> str:
+    """What names the model for later: a folder's absolute path, else the hub's ID.
+
+    Raises:
+        ConfigError: neither a folder that is here, nor a short name, nor an ID.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder.absolute())
+    if model in SHORT_NAMES:
+        return SHORT_NAMES[model]
+    if _HUB_ID.fullmatch(model):
+        return model
+    if "/" in model or os.sep in model or folder.exists():
+        raise ConfigError(
+            "the model's folder is not there",
+            where=folder.absolute(),
+            expected="a folder with config.json, a vocabulary and *.safetensors",
+            remedy="put it there, or say where it lies: embedder_model=FOLDER, and for a model or run that "
+            "was made with it the variable PPI_TRAIN_EMBEDDER_MODEL=FOLDER",
+        )
+    near = difflib.get_close_matches(model, SHORT_NAMES, n=3, cutoff=0.4)
+    raise ConfigError(
+        "there is no such model",
+        got=f"embedder_model={model}",
+        expected=f"{', '.join(SHORT_NAMES)}, a Hugging Face ID (OWNER/NAME), or a local folder",
+        remedy=f"did you mean {' or '.join(near)}?" if near else None,
+    )
+
+
+def model_folder(location: str) -> Path:
+    """The folder with the model's files; those of a hub's model are downloaded once, and then left alone.
+
+    Raises:
+        ConfigError: the hub cannot be reached or does not have it.
+    """
+    if Path(location).is_absolute():
+        return Path(location)
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+
+    try:
+        # What is here whole is taken without a question to the hub: the same numbers tomorrow.
+        return Path(snapshot_download(location, allow_patterns=list(_FILES), local_files_only=True))
+    except errors.LocalEntryNotFoundError:
+        pass
+    try:
+        # `snapshot_download` would wait without end for a hub that takes the call and never answers.
+        HfApi().model_info(location, revision="main", timeout=HUB_PATIENCE)
+        return Path(snapshot_download(location, allow_patterns=list(_FILES)))
+    except errors.RepositoryNotFoundError:
+        raise ConfigError(
+            "the hub has no such model, or does not show it without a token",
+            where=constants.ENDPOINT,
+            got=location,
+            remedy="check the ID; for a private model set HF_TOKEN",
+        ) from None
+    except (errors.HTTPError, OSError) as error:
+        raise ConfigError(
+            "the model is not on this machine, and its hub cannot be reached",
+            where=constants.ENDPOINT,
+            got=f"{location}: {_cause(error)}",
+            remedy="on a machine with internet: hf download "
+            f"{location} --local-dir FOLDER; copy the folder here, and give embedder_model=FOLDER",
+        ) from None
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's `config.json`.
+
+    Raises:
+        ConfigError: there is none, or it is no JSON object with a `model_type`.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+        known = isinstance(config, dict) and isinstance(config.get("model_type"), str)
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise ConfigError(
+            "the folder holds no Hugging Face model",
+            where=folder,
+            got="no config.json" if not path.exists() else "a config.json without a model_type",
+            expected="config.json, a vocabulary and *.safetensors, as `save_pretrained` writes them",
+        )
+    return dict(config)
+
+
+def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what merely tells how the file came about."""
+    return {name: value for name, value in config.items() if name not in _BOOKKEEPING}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors with the model's weights: one, or the shards that its index names.
+
+    Raises:
+        ConfigError: there are none, or not all.
+    """
+    if (folder / _ONE_FILE).exists():
+        return [folder / _ONE_FILE]
+    if not (folder / _INDEX).exists():
+        pickles = sorted(path.name for path in (*folder.glob("*.bin"), *folder.glob("*.pt")))
+        raise ConfigError(
+            "the model has no weights in safetensors",
+            where=folder,
+            got=", ".join(pickles) or "none in the folder",
+            expected=f"{_ONE_FILE}, or {_INDEX} and its shards; pickles can run code and are not loaded",
+            remedy="make a copy in safetensors once, as docs/embedders.md shows, and give its folder",
+        )
+    try:
+        names = sorted(set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ConfigError("the index of the model's weights is damaged", where=folder / _INDEX) from None
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise ConfigError(
+            "the model's weights are not whole",
+            where=folder,
+            got=f"no {', '.join(absent[:3])}",
+            expected=f"the {len(names)} files that {_INDEX} names",
+            remedy="copy or download the model again",
+        )
+    return [folder / name for name in names]
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over the name, type, shape and bytes of every tensor, by name.
+
+    It depends neither on where the folder lies nor on how the weights are dealt out to files.
+
+    Raises:
+        ConfigError: no safetensors, or damaged ones.
+    """
+    files = weight_files(folder)
+    stamps = tuple((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
+    return _digest_of_files(stamps)
+
+
+@functools.lru_cache(maxsize=4)  # one command asks several times, and gigabytes take seconds
+def _digest_of_files(stamps: tuple[tuple[str, int, int], ...]) -> str:
+    import torch  # not to ask a hub for a model, nor to say that there is none
+
+    places: dict[str, Any] = {}
+    hasher = hashlib.sha256()
+    for path, *_ in stamps:
+        try:
+            opened = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            raise ConfigError(
+                "the model's weights are damaged",
+                where=path,
+                got=error,
+                remedy="copy or download the model again",
+            ) from None
+        places |= dict.fromkeys(opened.keys(), opened)
+    for name in sorted(places):
+        tensor = places[name].get_tensor(name)
+        hasher.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return hasher.hexdigest()
