@@ -25,7 +25,7 @@ FINGERPRINT = "ppi.fingerprint"
 # counts by its digest.
 _PLACES = frozenset(
     {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every"}
-    | {"train_pairs", "val_pairs", "test_pairs"}
+    | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
