@@ -129,13 +129,32 @@ def run_training(
     Raises:
         UserError: see the layers below; whatever was finished by then is uploaded.
     """
+    device = resolve_device(job.config.device)
+    upload = _Upload(tracked, output / "checkpoints")
+    try:
+        _log_start(job, tracked, output, device=describe_device(device))
+        validation, result = _train(job, tracked, upload, device=device, continued=continued)
+        upload.finish()
+        metrics = _log_end(job, validation, result, tracked, output)
+    except BaseException as error:
+        upload.after(error)
+        raise
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+
+def _train(
+    job: TrainingJob,
+    tracked: TrackedRun,
+    upload: _Upload,
+    *,
+    device: torch.device,
+    continued: Checkpoint | None,
+) -> tuple[PairData, TrainResult]:
+    """Trains to the end; gives the validation pairs, on the device, and the result."""
     config = job.config
-    device = resolve_device(config.device)
-    _log_start(job, tracked, output, device=describe_device(device))
     seed_everything(config.seed, deterministic=config.deterministic)
     train = job.inputs.pair_data("train").to(device)
     validation = job.inputs.pair_data("validation").to(device)
-    upload = _Upload(tracked, output / "checkpoints")
     model = job.build(train).to(device)
     trainer = Trainer(
         model,
@@ -151,14 +170,7 @@ def run_training(
     )
     if continued:
         _continue(trainer, continued, tracked)
-    try:
-        result = trainer.run()
-    except BaseException as error:
-        upload.after(error)
-        raise
-    upload.finish()
-    metrics = _log_end(job, validation, result, tracked, output)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+    return validation, trainer.run()
 
 
 class _Upload:
@@ -181,15 +193,17 @@ class _Upload:
 
     def after(self, error: BaseException) -> None:
         """What was computed is not lost: uploads it, and says how to go on."""
-        if not (self.folder / "last").exists():
-            return
-        try:
-            self.finish()
-        except Exception:
-            # The error that ended training matters more; the checkpoint is still on this machine.
-            logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
-        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
-        logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        started = (self.folder / "last").exists()
+        if started:
+            try:
+                self.finish()
+            except Exception:
+                # The error that ended training matters more; the checkpoint is still on this machine.
+                logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
+        if started or interrupted:
+            how = "interrupted" if interrupted else "broken off"
+            logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
 
 
 def _continue(trainer: Trainer, continued: Checkpoint, tracked: TrackedRun) -> None:
