@@ -111,6 +111,18 @@ class EmbedderOptions(Section):
     embedder: str | None = option(
         None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
     )
+    embedder_run_id: str | None = option(
+        None, "protein_lm: the MLflow run of train_embedder with its weights."
+    )
+    embedder_model: str | None = option(
+        None, "esm2: published model: a size such as t12_35M, a Hugging Face ID, or a local folder."
+    )
+    embedder_precision: str = option(
+        "float32", "esm2: number format of its arithmetic.", choices=("float32", "bf16", "fp16")
+    )
+    granularity: str | None = option(
+        None, "One vector a protein, or one a residue (default: protein).", choices=("protein", "residue")
+    )
     max_length: int | None = option(None, "Residues embedded of a protein; unset: all.", low=1)
     truncation: str | None = option(
         None,
@@ -122,9 +134,15 @@ class EmbedderOptions(Section):
     )
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
+        owners = {"embedder_run_id": "protein_lm", "embedder_model": "esm2", "embedder_precision": "esm2"}
+        idle = [
+            f"{name} has no effect: it is for embedder={owner}"
+            for name, owner in owners.items()
+            if name in given and self.embedder != owner
+        ]
         if "truncation" in given and self.max_length is None:
-            return [f"truncation={self.truncation} has no effect: max_length is not given"]
-        return []
+            idle.append(f"truncation={self.truncation} has no effect: max_length is not given")
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +177,6 @@ class TrainingOptions(Section):
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
     gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
     accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
-    label_smoothing: float = option(
-        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
-    )
-    class_weight: str = option(
-        "none",
-        "balanced weighs the two classes alike, by their training counts.",
-        choices=("none", "balanced"),
-    )
     early_stopping_metric: str = option(
         "val/auroc", "Validation metric that picks the best epoch and stops training.", choices=MONITORED
     )
@@ -188,6 +198,20 @@ class TrainingOptions(Section):
                 f"early_stopping_patience={self.early_stopping_patience} has no effect: epochs={self.epochs}"
             ]
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLossOptions(Section):
+    SECTION: ClassVar[str] = "training"
+
+    label_smoothing: float = option(
+        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
+    )
+    class_weight: str = option(
+        "none",
+        "balanced weighs the two classes alike, by their training counts.",
+        choices=("none", "balanced"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,18 +240,24 @@ class SchedulerOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeOptions(Section):
+class DeviceOptions(Section):
     SECTION: ClassVar[str] = "compute"
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N; auto says which it took.")
-    amp: str = option("off", "Mixed precision.", choices=("off", "bf16", "fp16"))
-    deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
-    seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
 
     def own_problems(self) -> list[str]:
         if re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", self.device):
             return []
         return [f"device: expected auto, cpu, cuda or cuda:N; got {self.device!r}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions(DeviceOptions):
+    SECTION: ClassVar[str] = "compute"
+
+    amp: str = option("off", "Mixed precision.", choices=("off", "bf16", "fp16"))
+    deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
+    seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)

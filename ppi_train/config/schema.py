@@ -20,7 +20,7 @@ class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig(of.EmbedOutputOptions, of.EmbedderOptions, of.DatasetOptions):
+class EmbedConfig(of.EmbedOutputOptions, of.DeviceOptions, of.EmbedderOptions, of.DatasetOptions):
     """`embed`: FASTA -> Parquet embedding cache."""
 
     def own_problems(self) -> list[str]:
@@ -32,6 +32,11 @@ class EmbedConfig(of.EmbedOutputOptions, of.EmbedderOptions, of.DatasetOptions):
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions):
     """What every training run has: the loop's hyper-parameters, where it runs and where it writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLoopConfig(of.PairLossOptions, LoopConfig):
+    """What every training of a pair model has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +57,12 @@ class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(LoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConfig):
+class TrainConfig(PairLoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConfig):
     """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, LoopConfig, TrainDataConfig):
+class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, PairLoopConfig, TrainDataConfig):
     """`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
 
     epochs: int = option(of.FINETUNE_EPOCHS, "Passes over the training pairs, at most.", low=1)

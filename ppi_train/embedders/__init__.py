@@ -5,25 +5,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from ppi_train.embedders.base import Embedder
+from ppi_train.embedders.base import Embedder, EmbedderRequest
 from ppi_train.embedders.descriptors import Descriptors
 from ppi_train.errors import ConfigError
 
-EMBEDDERS: dict[str, Callable[[], Embedder]] = {"descriptors": Descriptors}
+EmbedderFactory = Callable[[EmbedderRequest], Embedder]
+
+# What a factory needs beyond this package is imported when it is called.
+EMBEDDERS: dict[str, EmbedderFactory] = {"descriptors": Descriptors.from_request}
 
 
-def make_embedder(name: str) -> Embedder:
+def make_embedder(request: EmbedderRequest) -> Embedder:
     """An embedder by its name.
 
     Raises:
-        ConfigError: an unknown name; says which names are near, and which are known.
+        ConfigError: an unknown name, with the near and the known ones; or a request that it cannot meet.
     """
-    if name not in EMBEDDERS:
-        near = difflib.get_close_matches(name, EMBEDDERS, n=3)
+    if request.name not in EMBEDDERS:
+        near = difflib.get_close_matches(request.name, EMBEDDERS, n=3)
         raise ConfigError(
             "there is no such embedder",
-            got=name,
+            got=request.name,
             expected=", ".join(sorted(EMBEDDERS)),
             remedy=f"did you mean {' or '.join(near)}?" if near else None,
         )
-    return EMBEDDERS[name]()
+    return EMBEDDERS[request.name](request)

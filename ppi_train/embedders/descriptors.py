@@ -13,6 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppi_train.embedders.base import EmbedderRequest
+from ppi_train.errors import ConfigError
+
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 # Shen et al. 2007, table 1: classes by dipole and side-chain volume.
 TRIAD_CLASSES = ("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C")
@@ -46,6 +49,22 @@ class Descriptors:
     name = "descriptors"
     granularity = "protein"
     dimension = 20 + 400 + 343 + 20 + 20 + 1
+
+    @classmethod
+    def from_request(cls, request: EmbedderRequest) -> Descriptors:
+        """The embedder; there is nothing to choose.
+
+        Raises:
+            ConfigError: residues are asked for.
+        """
+        if request.granularity == "residue":
+            raise ConfigError(
+                "descriptors are counts over a whole protein",
+                got="granularity=residue",
+                expected="granularity=protein, or unset",
+                remedy="give an embedder with residues, such as protein_lm or esm2",
+            )
+        return cls()
 
     def parameters(self) -> dict[str, object]:
         return {"recipe_version": RECIPE_VERSION, "terminal_window": TERMINAL_WINDOW}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
@@ -13,46 +13,18 @@ from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import SequenceTable, read_fasta, sequence_digest
-from ppi_train.embedders import make_embedder
 from ppi_train.embedders.base import Embedder
 from ppi_train.embedders.truncation import truncate
 from ppi_train.errors import ConfigError
+from ppi_train.pipelines.embedding_settings import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_EMBEDDER = "descriptors"
-DEFAULT_TRUNCATION = "head"
 # Sequences turned into embeddings at once: bounds the memory, whatever the size of the FASTA.
 CHUNK = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingSettings:
-    """How sequences become embeddings; `max_length` in residues, None for no limit."""
-
-    embedder: str = DEFAULT_EMBEDDER
-    max_length: int | None = None
-    truncation: str = DEFAULT_TRUNCATION
-    dtype: str = "float32"
-
-    def spec(self, embedder: Embedder, sequences: SequenceTable) -> CacheSpec:
-        return CacheSpec(
-            embedder=describe_embedder(embedder),
-            dimension=embedder.dimension,
-            granularity=embedder.granularity,
-            dtype=self.dtype,
-            max_length=self.max_length,
-            truncation=self.truncation,
-            fasta_digest=sequences.digest,
-        )
-
-
-def describe_embedder(embedder: Embedder) -> dict[str, object]:
-    """What a cache and a checkpoint keep of the embedder."""
-    return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}
 
 
 def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
@@ -62,7 +34,7 @@ def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) 
     be made.
     """
     sequences = read_fasta(fasta)
-    embedder = make_embedder(settings.embedder)
+    embedder = settings.make()
     spec = settings.spec(embedder, sequences)
     path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
     if path.exists():
@@ -117,7 +89,11 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
 def inputs_of(config: EmbedConfig) -> dict[str, str]:
     """Digests of all that the embeddings follow from."""
     digests = {str(path.name): read_fasta(path).digest for path in _fastas(config)}
-    return {**digests, "embedder": make_embedder(config.embedder or DEFAULT_EMBEDDER).digest()}
+    return {**digests, "embedder": _settings(config).make().digest()}
+
+
+def _settings(config: EmbedConfig) -> EmbeddingSettings:
+    return EmbeddingSettings.of_config(config, device=config.device)
 
 
 def _fastas(config: EmbedConfig) -> list[Path]:
@@ -128,18 +104,13 @@ def _fastas(config: EmbedConfig) -> list[Path]:
 
 
 def _embed_all(config: EmbedConfig) -> list[Path]:
-    settings = EmbeddingSettings(
-        embedder=config.embedder or DEFAULT_EMBEDDER,
-        max_length=config.max_length,
-        truncation=config.truncation or DEFAULT_TRUNCATION,
-        dtype=config.embedding_dtype,
-    )
+    settings = _settings(config)
     fastas = _fastas(config)
     if not config.output:
         return [cached_embeddings(one, settings, Path(config.data_dir)) for one in fastas]
     output = Path(config.output)
     _check_output(output, config.overwrite)
-    embedder = make_embedder(settings.embedder)
+    embedder = settings.make()
     merged = _merge([read_fasta(one) for one in fastas])
     write_cache(output, merged, embedder, settings.spec(embedder, merged))
     return [output]

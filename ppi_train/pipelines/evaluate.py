@@ -19,7 +19,7 @@ from ppi_train.evaluation.bootstrap import bootstrap_intervals
 from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.embed import EmbeddingSettings
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit, Trained, evaluated_split
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
@@ -27,7 +27,6 @@ from ppi_train.pipelines.inputs import (
     Inputs,
     open_cache,
     read_tables,
-    settings_of_recipe,
     settle_missing,
 )
 from ppi_train.pipelines.models import model_from_checkpoint
@@ -182,7 +181,7 @@ def _evaluation_inputs(
     cache = open_cache(
         config.embeddings or (trained.embeddings if fasta is None else None),
         [fasta] if fasta else [],
-        settings_of_recipe(EmbeddingSettings(dtype=embedding["dtype"]), recipe),
+        EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device),
         data_dir=Path(config.data_dir),
         wanted=recipe,
     )

@@ -7,9 +7,8 @@ from typing import Any
 
 from ppi_train.config.schema import FinetuneConfig
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.pipelines.embed import EmbeddingSettings
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.inputs import settings_of_recipe
 from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.pipelines.train import training_inputs
 from ppi_train.pipelines.training_run import Ancestor, TrainingJob, run_training
@@ -35,7 +34,7 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
     checkpoint = resolved.read()
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     recipe = embedding["recipe"]
-    settings = settings_of_recipe(EmbeddingSettings(dtype=embedding["dtype"]), recipe)
+    settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device)
     inputs = training_inputs(config, settings, recipe)
     model = checkpoint.description["model"]
     return TrainingJob(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.errors import CacheError, DataError
-from ppi_train.pipelines.embed import EmbeddingSettings, cached_embeddings
+from ppi_train.pipelines.embed import cached_embeddings
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.prepare_data import tracked_dataset
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
@@ -191,16 +192,4 @@ def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fast
         remedy="add their sequences to the FASTA and embed it: "
         f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
         "or give missing=drop to leave those pairs out",
-    )
-
-
-def settings_of_recipe(settings: EmbeddingSettings, recipe: Mapping[str, object]) -> EmbeddingSettings:
-    """The settings with which an earlier run's cache was made, so that new sequences get the same."""
-    embedder = recipe["embedder"]
-    limit = recipe["max_length"]
-    return replace(
-        settings,
-        embedder=str(embedder["name"]) if isinstance(embedder, dict) else settings.embedder,
-        max_length=limit if isinstance(limit, int) else None,
-        truncation=str(recipe["truncation"]),
     )

@@ -12,10 +12,11 @@ import torch
 from ppi_train.data.cache_format import check_recipe
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import clean_sequence
-from ppi_train.embedders import EMBEDDERS, make_embedder
+from ppi_train.embedders import EMBEDDERS
 from ppi_train.embedders.base import Embedder
 from ppi_train.embedders.truncation import truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
@@ -109,7 +110,7 @@ class PairScorer:
             for one in sequences
         ]
         # A cache of float16 has rounded what the model was trained on.
-        return embedder.embed(kept).astype(self._dtype).astype(np.float32)
+        return np.stack(list(embedder.embed(kept))).astype(self._dtype).astype(np.float32)
 
     def _embedder(self) -> Embedder:
         wanted = self._recipe["embedder"]
@@ -120,7 +121,8 @@ class PairScorer:
                 expected=f"one of {', '.join(EMBEDDERS)}",
                 remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
             )
-        embedder = make_embedder(wanted["name"])
+        settings = EmbeddingSettings.of_recipe(self._recipe, dtype=self._dtype, device="cpu")
+        embedder = settings.make()
         if embedder.digest() != wanted["digest"]:
             raise CheckpointError(
                 "the model was trained on embeddings of another version of its embedder",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ppi_train.config.options import ModelOptions
 from ppi_train.config.schema import TrainConfig, TrainDataConfig
-from ppi_train.pipelines.embed import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
@@ -30,12 +30,7 @@ def training_job(config: TrainConfig) -> TrainingJob:
     Raises:
         UserError: the data or the embeddings are not what the config says.
     """
-    settings = EmbeddingSettings(
-        embedder=config.embedder or DEFAULT_EMBEDDER,
-        max_length=config.max_length,
-        truncation=config.truncation or DEFAULT_TRUNCATION,
-        dtype=config.embedding_dtype,
-    )
+    settings = EmbeddingSettings.of_config(config, device=config.device)
     inputs = training_inputs(config, settings, _wanted(config))
     recipe = inputs.cache.spec
     resolved = replace(

@@ -33,6 +33,7 @@ from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import Checkpoint, checkpoint_digest, checkpoint_step, read_checkpoint
 from ppi_train.training.device import describe_device, resolve_device, seed_everything
 from ppi_train.training.loop import Trainer, TrainResult, without_epoch
+from ppi_train.training.pair_task import PairTask
 from ppi_train.training.scoring import score_pairs
 
 logger = logging.getLogger(__name__)
@@ -159,9 +160,7 @@ def _train(
     trainer = Trainer(
         model,
         config,
-        train=train,
-        validation=validation,
-        ranking_metrics=ranking_metrics,
+        task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
         log=tracked.log_metrics,
         checkpoints=upload.folder,
         description=job.description(),
@@ -274,7 +273,7 @@ def _log_end(
         **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
         **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
         "best_epoch": result.best["epoch"],
-        "throughput/training_pairs_per_second": result.pairs_per_second,
+        "throughput/training_pairs_per_second": result.units_per_second,
     }
     if result.first_step_at:  # not where all that an interrupted run still lacked was its end
         metrics["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
@@ -303,7 +302,7 @@ def _log_end(
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",
         int(metrics["best_epoch"]), metrics["val/auroc_best"], metrics["val/auprc_best"],
-        f"{result.pairs_per_second:,.0f}", tracked.run_id,
+        f"{result.units_per_second:,.0f}", tracked.run_id,
     )  # fmt: skip
     return metrics
 

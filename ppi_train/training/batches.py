@@ -6,7 +6,6 @@ needs no sampler state beyond its counters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,8 +52,7 @@ def distinct_proteins(pairs: Tensor, n_proteins: int) -> tuple[Tensor, Tensor]:
     return proteins, row[pairs]
 
 
-def batches(data: PairData, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yields (features of the batch's distinct proteins, pairs as rows of these, labels)."""
-    for chosen in order.split(batch_size):
-        proteins, local = distinct_proteins(data.pairs[chosen], len(data.features))
-        yield data.features[proteins], local, data.labels[chosen]
+def batch_of(data: PairData, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of the chosen pairs' distinct proteins, the pairs as rows of these, and their labels."""
+    proteins, local = distinct_proteins(data.pairs[chosen], len(data.features))
+    return data.features[proteins], local, data.labels[chosen]

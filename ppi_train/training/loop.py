@@ -1,4 +1,4 @@
-"""The training loop: epochs over shuffled pairs, validation, best and last checkpoints, early stopping."""
+"""The training loop: epochs over a task's items, validation, best and last checkpoints, early stopping."""
 
 from __future__ import annotations
 
@@ -8,27 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.config.interval import parse_interval
 from ppi_train.config.schema import LoopConfig
 from ppi_train.errors import CheckpointError, UserError
-from ppi_train.training.batches import PairData, batches, epoch_order
 from ppi_train.training.cadence import Cadence
 from ppi_train.training.checkpoint import write_checkpoint
 from ppi_train.training.device import autocast
 from ppi_train.training.interrupt import Interruption
 from ppi_train.training.progress import Progress
 from ppi_train.training.schedule import Schedule, build_optimizer
-from ppi_train.training.scoring import Scorer, score_pairs
+from ppi_train.training.task import Task
 
 MetricSink = Callable[[Mapping[str, float], int], None]
-RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 
 @dataclass(kw_only=True)
@@ -43,31 +39,30 @@ class TrainResult:
     best: dict[str, float] = field(default_factory=dict)
     first_step_at: float = 0.0
     training_seconds: float = 0.0
-    pairs_seen: int = 0
+    units_seen: int = 0
 
     @property
-    def pairs_per_second(self) -> float:
-        """Training pairs per second of training, validation not counted."""
-        return self.pairs_seen / max(self.training_seconds, 1e-9)
+    def units_per_second(self) -> float:
+        """Pairs, or what else the task counts, per second of training, validation not counted."""
+        return self.units_seen / max(self.training_seconds, 1e-9)
 
 
 @dataclass(kw_only=True)
 class EpochPart:
-    """How far the present epoch has come; `loss_sum` over its `pairs` so far."""
+    """How far the present epoch has come; `loss_sum` over its `items` so far."""
 
-    pairs: int = 0
+    items: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
 
 
 class Trainer:
-    """Trains a pair model; every piece of state that a checkpoint must hold lives here.
+    """Trains a model for a task; every piece of state that a checkpoint must hold lives here.
 
     Args:
-        model: A model with `encode` and `score`, on the device of the data.
+        model: On the task's device.
         config: Hyper-parameters.
-        train, validation: The pairs, on the same device.
-        ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        task: What it learns from.
         log: Takes metrics by name and the epoch.
         checkpoints: Folder for `best` and `last`.
         description: What a checkpoint says of its model and data, as plain JSON.
@@ -81,23 +76,20 @@ class Trainer:
         model: nn.Module,
         config: LoopConfig,
         *,
-        train: PairData,
-        validation: PairData,
-        ranking_metrics: RankingMetrics,
+        task: Task,
         log: MetricSink,
         checkpoints: Path,
         description: Mapping[str, object],
         keep: Callable[[], None] = lambda: None,
         warm_start: Callable[[], None] | None = None,
     ) -> None:
-        self.model, self.config = model, config
-        self.train_data, self.validation_data = train, validation
-        self._ranking_metrics, self._log, self._keep = ranking_metrics, log, keep
+        self.model, self.config, self.task = model, config, task
+        self._log, self._keep = log, keep
         self._checkpoints, self._description = checkpoints, description
         self._warm_start = warm_start
-        self.device = train.pairs.device
+        self.device = task.device
         self.optimizer = build_optimizer(model, config)
-        n_batches = -(-len(train) // config.batch_size)
+        n_batches = -(-task.size // config.batch_size)
         self._steps_per_epoch = -(-n_batches // config.accumulation_steps)
         self.schedule = Schedule(
             self.optimizer,
@@ -106,7 +98,6 @@ class Trainer:
             total_steps=self._steps_per_epoch * config.epochs,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
-        self._weights = class_weights(train.labels, config.class_weight)
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
         self._cadence = Cadence(parse_interval(config.checkpoint_every))
@@ -125,10 +116,11 @@ class Trainer:
             UserError: the loss is no longer a finite number.
             KeyboardInterrupt: Ctrl-C or SIGTERM, after the step at hand, its state in `last`.
         """
-        size = len(self.train_data)
-        done = self.epoch * size + self._part.pairs
+        size, units = self.task.size, self.task.units_per_item
+        done = units * (self.epoch * size + self._part.items)
+        total = units * self.config.epochs * size
         self._cadence.start(self.step)
-        with Progress(self.config.epochs * size, done=done) as progress, Interruption() as interruption:
+        with Progress(total, done=done, unit=self.task.unit) as progress, Interruption() as interruption:
             if self._warm_start and not self.result.history:
                 self._measure_start(progress, self._warm_start)
             while not self.finished:
@@ -139,7 +131,7 @@ class Trainer:
         """Epoch 0: what the weights are worth before the first step."""
         metrics = self.validate()
         self._close_epoch(metrics, before_last=warm_start)
-        progress.say(_epoch_line(0, self.config.epochs, metrics, best=True))
+        progress.say(self._epoch_line(metrics, best=True))
 
     def _one_epoch(self, progress: Progress, interruption: Interruption) -> None:
         train_loss, seconds = self._train_epoch(progress, interruption)
@@ -148,11 +140,24 @@ class Trainer:
         metrics = {
             "train/loss": train_loss,
             "train/learning_rate": self.optimizer.param_groups[0]["lr"],
-            "throughput/pairs_per_second": len(self.train_data) / seconds,
+            self._rate: self.task.size * self.task.units_per_item / seconds,
             **self.validate(),
         }
         improved = self._close_epoch(metrics)
-        progress.say(_epoch_line(self.epoch, self.config.epochs, metrics, best=improved))
+        progress.say(self._epoch_line(metrics, best=improved))
+
+    @property
+    def _rate(self) -> str:
+        return f"throughput/{self.task.unit}s_per_second"
+
+    def _epoch_line(self, metrics: Mapping[str, float], *, best: bool) -> str:
+        parts = [f"epoch {self.epoch}/{self.config.epochs}"]
+        if "train/loss" in metrics:
+            parts.append(f"train loss {metrics['train/loss']:.4f}")
+        parts.append(self.task.headline(metrics))
+        if self._rate in metrics:
+            parts.append(f"{metrics[self._rate]:,.0f} {self.task.unit}s/s")
+        return "  ".join(parts) + ("  (best so far)" if best else "")
 
     def _close_epoch(
         self, metrics: Mapping[str, float], *, before_last: Callable[[], None] = lambda: None
@@ -189,24 +194,24 @@ class Trainer:
         self.model.train()
         started = time.perf_counter() - self._part.seconds
         self.result.first_step_at = self.result.first_step_at or time.time()
-        order = epoch_order(len(self.train_data), seed=self.config.seed, epoch=self.epoch, device=self.device)
+        order = self.task.order(self.epoch)
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
         size = self.config.batch_size * self.config.accumulation_steps
-        for start in range(self._part.pairs, len(order), size):
+        for start in range(self._part.items, len(order), size):
             group = order[start : start + size]
             self.schedule.before_step(self.step)
             loss_sum += self._optimiser_step(group)
             self.step += 1
-            self._part.pairs += len(group)
-            progress.advance(len(group))
+            self._part.items += len(group)
+            progress.advance(len(group) * self.task.units_per_item)
             if interruption.pending or self._cadence.due(self.step):
                 self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
                 self._stop_over(interruption)
         mean_loss = loss_sum.item() / len(order)
         seconds = time.perf_counter() - started
         self.result.training_seconds += seconds
-        self.result.pairs_seen += len(order)
-        if not np.isfinite(mean_loss):
+        self.result.units_seen += len(order) * self.task.units_per_item
+        if not math.isfinite(mean_loss):
             raise UserError(
                 "training diverged: the loss is not a finite number",
                 where=f"epoch {self.epoch + 1}",
@@ -226,12 +231,11 @@ class Trainer:
         self._cadence.start(self.step)
 
     def _optimiser_step(self, group: Tensor) -> Tensor:
-        """One step on the pairs of a group; returns the sum of their losses."""
+        """One step on a group of items; returns the sum of their losses."""
         loss_sum = torch.zeros((), device=self.device)
-        for features, pairs, labels in batches(self.train_data, group, self.config.batch_size):
+        for items in group.split(self.config.batch_size):
             with autocast(self.device, self.config.amp):
-                logits = self.model(features, pairs)
-            loss = self._loss(logits.float(), labels)
+                loss = self.task.loss(self.model, items)
             self.scaler.scale(loss / len(group)).backward()
             loss_sum += loss.detach()
         if self.config.gradient_clip:
@@ -242,26 +246,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return loss_sum
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.config.label_smoothing
-        targets = labels * (1 - smoothing) + smoothing / 2
-        weights = None if self._weights is None else self._weights[labels.long()]
-        return binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="sum")
-
     def validate(self) -> dict[str, float]:
-        """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc` of the present weights."""
+        """The task's validation metrics of the present weights."""
         self.model.eval()
-        logits = score_pairs(cast(Scorer, self.model), self.validation_data)
-        labels = self.validation_data.labels
-        loss = binary_cross_entropy_with_logits(logits, labels).item()
-        if not np.isfinite(loss):
-            raise UserError(
-                "training diverged: the validation scores are not finite numbers",
-                where=f"epoch {self.epoch}",
-                remedy="lower learning_rate, or give amp=off",
-            )
-        ranking = self._ranking_metrics(logits.cpu().numpy(), labels.cpu().numpy().astype(np.int8))
-        return {"val/loss": loss, **{f"val/{name}": value for name, value in ranking.items()}}
+        try:
+            return self.task.validate(self.model)
+        except UserError as error:
+            raise error.at(f"epoch {self.epoch}") from None
 
     def _write(self, name: str, *, with_state: bool) -> None:
         history = self.result.history
@@ -289,7 +280,7 @@ class Trainer:
             "history": self.result.history,
             "best": self.result.best,
             "training_seconds": self.result.training_seconds,
-            "pairs_seen": self.result.pairs_seen,
+            "units_seen": self.result.units_seen,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
@@ -310,7 +301,7 @@ class Trainer:
             self._epochs_without_gain = state["epochs_without_gain"]
             self.result.history, self.result.best = list(state["history"]), dict(state["best"])
             self.result.training_seconds = state["training_seconds"]
-            self.result.pairs_seen = state["pairs_seen"]
+            self.result.units_seen = state["units_seen"]
             torch.set_rng_state(state["rng"])
             if self.device.type == "cuda" and state["cuda_rng"]:
                 torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -323,23 +314,3 @@ class Trainer:
 def without_epoch(entry: Mapping[str, float]) -> dict[str, float]:
     """The metrics of an entry of the history."""
     return {name: value for name, value in entry.items() if name != "epoch"}
-
-
-def class_weights(labels: Tensor, mode: str) -> Tensor | None:
-    """Weights (2,) of the negatives and positives: n / (2 * count), so that both classes weigh alike."""
-    if mode == "none":
-        return None
-    counts = torch.bincount(labels.long(), minlength=2).clamp(min=1)
-    return len(labels) / (2 * counts.float())
-
-
-def _epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], *, best: bool) -> str:
-    parts = [f"epoch {epoch}/{epochs}"]
-    if "train/loss" in metrics:
-        parts.append(f"train loss {metrics['train/loss']:.4f}")
-    parts.append(f"val loss {metrics['val/loss']:.4f}")
-    parts.append(f"val AUROC {metrics['val/auroc']:.4f}")
-    parts.append(f"val AUPRC {metrics['val/auprc']:.4f}")
-    if "throughput/pairs_per_second" in metrics:
-        parts.append(f"{metrics['throughput/pairs_per_second']:,.0f} pairs/s")
-    return "  ".join(parts) + ("  (best so far)" if best else "")

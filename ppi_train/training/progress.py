@@ -15,23 +15,24 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts pairs towards a total; a context manager.
+    """Counts units of work towards a total; a context manager.
 
     Args:
-        total: Pairs of the whole run.
-        done: Pairs that an earlier part of the run has done.
+        total: Units of the whole run.
+        done: Units that an earlier part of the run has done.
+        unit: What is counted, in the singular.
     """
 
-    def __init__(self, total: int, *, done: int = 0) -> None:
+    def __init__(self, total: int, *, done: int = 0, unit: str = "pair") -> None:
         self._bar = tqdm(
             total=total,
             initial=done,
-            unit="pair",
+            unit=unit,
             unit_scale=True,
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
-        self._total, self._done = total, done
+        self._total, self._done, self._unit = total, done, unit
         self._started_at, self._start = time.monotonic(), done
         self._last_line = self._started_at
 
@@ -43,9 +44,9 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def advance(self, pairs: int) -> None:
-        self._done += pairs
-        self._bar.update(pairs)
+    def advance(self, units: int) -> None:
+        self._done += units
+        self._bar.update(units)
         if self._bar.disable and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             logger.info("%s", self.line())
@@ -56,7 +57,8 @@ class Progress:
         rate = (self._done - self._start) / elapsed
         left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
         share = 100 * self._done / max(self._total, 1)
-        return f"{share:.0f}% of {tqdm.format_sizeof(self._total)} pairs, {rate:,.0f} pairs/s, {left} left"
+        total = tqdm.format_sizeof(self._total)
+        return f"{share:.0f}% of {total} {self._unit}s, {rate:,.0f} {self._unit}s/s, {left} left"
 
     def say(self, message: str) -> None:
         """A line that does not tear the bar apart."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ppi_train.embedders import make_embedder
+from ppi_train.embedders.base import EmbedderRequest
 from ppi_train.embedders.descriptors import AMINO_ACIDS, TERMINAL_WINDOW, TRIAD_CLASSES, Descriptors
 from ppi_train.embedders.truncation import truncate
 from ppi_train.errors import ConfigError, DataError
@@ -75,7 +76,7 @@ def test_the_digest_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_embedder_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="there is no such embedder") as caught:
-        make_embedder("descriptor")
+        make_embedder(EmbedderRequest(name="descriptor"))
     assert "did you mean descriptors?" in str(caught.value)
 
 

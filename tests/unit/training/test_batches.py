@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from ppi_train.training.batches import PairData, batches, distinct_proteins, epoch_order
+from ppi_train.training.batches import PairData, batch_of, distinct_proteins, epoch_order
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,8 @@ def test_batches_hold_every_pair_once_with_its_own_features_and_label(batch_size
     )
     order = epoch_order(30, seed=0, epoch=0, device=CPU)
     seen: list[float] = []
-    for features, local, labels in batches(data, order, batch_size):
+    for chosen in order.split(batch_size):
+        features, local, labels = batch_of(data, chosen)
         assert len(labels) <= batch_size
         assert len(features.unique()) == len(features)
         rows = labels.long()

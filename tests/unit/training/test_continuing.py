@@ -21,6 +21,7 @@ from ppi_train.training.batches import PairData
 from ppi_train.training.cadence import Cadence
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.loop import Trainer, without_epoch
+from ppi_train.training.pair_task import PairTask
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 4
@@ -72,6 +73,7 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
     }  # fmt: skip
     keep = settings.pop("keep", lambda: None)
     factor = settings.pop("shrink", None)
+    config = TrainConfig(**{**options, **settings})
     model = DropoutModel()
 
     def shrink() -> None:
@@ -81,10 +83,8 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
 
     return Trainer(
         model,
-        TrainConfig(**{**options, **settings}),
-        train=data(200, 0),
-        validation=data(100, 1),
-        ranking_metrics=ranking,
+        config,
+        task=PairTask(config, train=data(200, 0), validation=data(100, 1), ranking_metrics=ranking),
         log=log,
         checkpoints=folder,
         description={},

@@ -20,7 +20,8 @@ from ppi_train.errors import DeviceError, UserError
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.device import resolve_device
-from ppi_train.training.loop import Trainer, class_weights
+from ppi_train.training.loop import Trainer
+from ppi_train.training.pair_task import PairTask, class_weights
 
 N_PROTEINS = 40
 DIMENSION = 8
@@ -94,12 +95,17 @@ def _trainer(
         "scheduler": "cosine",
         "warmup_fraction": 0.05,
     }
-    return Trainer(
-        SumModel(),
-        TrainConfig(**{**options, **settings}),
+    config = TrainConfig(**{**options, **settings})
+    task = PairTask(
+        config,
         train=_data() if train is None else train,
         validation=_data(100, seed=1) if validation is None else validation,
         ranking_metrics=_ranking,
+    )
+    return Trainer(
+        SumModel(),
+        config,
+        task=task,
         log=log,
         checkpoints=folder,
         description={"model": {"name": "sum"}},
@@ -129,7 +135,7 @@ def test_overfits_separable_pairs_and_logs_every_epoch(tmp_path: Path) -> None:
     result = trainer.run()
     assert result.history[-1]["train/loss"] < 0.1
     assert result.history[-1]["val/auroc"] > 0.999
-    assert result.pairs_seen == 40 * 200
+    assert result.units_seen == 40 * 200
     assert trainer.step == 40 * 4
     assert [epoch for epoch, _ in logged] == list(range(1, 41))
     for (_, metrics), entry in zip(logged, result.history, strict=True):
@@ -278,7 +284,7 @@ def test_label_smoothing_changes_the_loss_as_by_its_formula(tmp_path: Path) -> N
 
 def test_the_validation_loss_is_neither_smoothed_nor_weighted(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, label_smoothing=0.5, class_weight="balanced")
-    data = trainer.validation_data
+    data = _data(100, seed=1)
     with torch.no_grad():
         logits = trainer.model(data.features, data.pairs)
     expected = torch.where(data.labels == 1, -logsigmoid(logits), -logsigmoid(-logits)).mean()

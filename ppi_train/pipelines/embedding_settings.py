@@ -1,0 +1,96 @@
+"""How sequences become embeddings: from a config, or as an earlier run's cache was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ppi_train.config.options import EmbedderOptions
+from ppi_train.data.cache_format import CacheSpec
+from ppi_train.data.fasta import SequenceTable
+from ppi_train.embedders import make_embedder
+from ppi_train.embedders.base import Embedder, EmbedderRequest
+from ppi_train.training.device import resolve_device
+
+DEFAULT_EMBEDDER = "descriptors"
+DEFAULT_TRUNCATION = "head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings:
+    """The embedder, and what is kept of a sequence and of a number; `max_length` in residues, None: all."""
+
+    embedder: str = DEFAULT_EMBEDDER
+    model: str | None = None
+    precision: str = "float32"
+    granularity: str | None = None
+    max_length: int | None = None
+    truncation: str = DEFAULT_TRUNCATION
+    dtype: str = "float32"
+    device: str = "cpu"
+
+    @classmethod
+    def of_config(cls, config: EmbedderOptions, *, device: str) -> EmbeddingSettings:
+        """What a config says, with the defaults filled in."""
+        return cls(
+            embedder=config.embedder or DEFAULT_EMBEDDER,
+            model=config.embedder_model,
+            precision=config.embedder_precision,
+            granularity=config.granularity,
+            max_length=config.max_length,
+            truncation=config.truncation or DEFAULT_TRUNCATION,
+            dtype=config.embedding_dtype,
+            device=device,
+        )
+
+    @classmethod
+    def of_recipe(cls, recipe: Mapping[str, Any], *, dtype: str, device: str) -> EmbeddingSettings:
+        """Those with which an earlier run's cache was made, so that new sequences get the same."""
+        embedder: Mapping[str, Any] = recipe["embedder"]
+        parameters: Mapping[str, Any] = embedder.get("parameters") or {}
+        return cls(
+            embedder=str(embedder["name"]),
+            model=parameters.get("model"),
+            precision=parameters.get("precision", "float32"),
+            granularity=recipe["granularity"],
+            max_length=recipe["max_length"],
+            truncation=recipe["truncation"],
+            dtype=dtype,
+            device=device,
+        )
+
+    def make(self) -> Embedder:
+        """The embedder.
+
+        Raises:
+            ConfigError: there is no such one, or it cannot do what is asked for.
+            DeviceError: the device is not here.
+        """
+        return make_embedder(
+            EmbedderRequest(
+                name=self.embedder,
+                granularity=self.granularity,
+                model=self.model,
+                precision=self.precision,
+                # Counting needs no device, and says nothing of one.
+                device=None if self.embedder == DEFAULT_EMBEDDER else resolve_device(self.device),
+            )
+        )
+
+    def spec(self, embedder: Embedder, sequences: SequenceTable) -> CacheSpec:
+        """What the cache of these sequences says of itself."""
+        return CacheSpec(
+            embedder=describe_embedder(embedder),
+            dimension=embedder.dimension,
+            granularity=embedder.granularity,
+            dtype=self.dtype,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            fasta_digest=sequences.digest,
+        )
+
+
+def describe_embedder(embedder: Embedder) -> dict[str, object]:
+    """What a cache and a checkpoint keep of the embedder."""
+    return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}

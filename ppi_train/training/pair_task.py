@@ -1,0 +1,81 @@
+"""Learning which pairs of proteins interact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ppi_train.config.schema import PairLoopConfig
+from ppi_train.errors import UserError
+from ppi_train.training.batches import PairData, batch_of, epoch_order
+from ppi_train.training.scoring import Scorer, score_pairs
+
+RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
+
+
+class PairTask:
+    """The task of every pair model; see `Task`.
+
+    Args:
+        config: Of the loss, and the seed of the order.
+        train, validation: The pairs, on one device.
+        ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+    """
+
+    unit = "pair"
+    units_per_item = 1
+
+    def __init__(
+        self,
+        config: PairLoopConfig,
+        *,
+        train: PairData,
+        validation: PairData,
+        ranking_metrics: RankingMetrics,
+    ) -> None:
+        self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
+        self._seed, self._smoothing = config.seed, config.label_smoothing
+        self._weights = class_weights(train.labels, config.class_weight)
+        self.device, self.size = train.pairs.device, len(train)
+
+    def order(self, epoch: int) -> Tensor:
+        return epoch_order(self.size, seed=self._seed, epoch=epoch, device=self.device)
+
+    def loss(self, model: nn.Module, items: Tensor) -> Tensor:
+        features, pairs, labels = batch_of(self._train, items)
+        logits = model(features, pairs)
+        targets = labels * (1 - self._smoothing) + self._smoothing / 2
+        weights = None if self._weights is None else self._weights[labels.long()]
+        return binary_cross_entropy_with_logits(logits.float(), targets, weight=weights, reduction="sum")
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc`."""
+        logits = score_pairs(cast(Scorer, model), self._validation)
+        labels = self._validation.labels
+        loss = binary_cross_entropy_with_logits(logits, labels).item()
+        if not np.isfinite(loss):
+            raise UserError(
+                "training diverged: the validation scores are not finite numbers",
+                remedy="lower learning_rate, or give amp=off",
+            )
+        ranking = self._ranking_metrics(logits.cpu().numpy(), labels.cpu().numpy().astype(np.int8))
+        return {"val/loss": loss, **{f"val/{name}": value for name, value in ranking.items()}}
+
+    def headline(self, metrics: Mapping[str, float]) -> str:
+        return (
+            f"val loss {metrics['val/loss']:.4f}  val AUROC {metrics['val/auroc']:.4f}  "
+            f"val AUPRC {metrics['val/auprc']:.4f}"
+        )
+
+
+def class_weights(labels: Tensor, mode: str) -> Tensor | None:
+    """Weights (2,) of the negatives and positives: n / (2 * count), so that both classes weigh alike."""
+    if mode == "none":
+        return None
+    counts = torch.bincount(labels.long(), minlength=2).clamp(min=1)
+    return len(labels) / (2 * counts.float())
