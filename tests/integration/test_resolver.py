@@ -355,7 +355,7 @@ def test_a_whole_pipeline_names_its_stages(place: Place) -> None:
     assert f"to do: give the ID of one of its stages: {named}" in told
 
 
-@ON_THIS_MACHINE
+@ON_RUNS
 @pytest.mark.parametrize(
     ("embedder", "dimension", "differs"),
     [("mine", 804, "embedder"), ("mine", 7, "dimension and embedder"), ("descriptors", 7, "dimension")],
@@ -759,7 +759,7 @@ def test_a_pickled_training_state_does_not_run_on_resume(
         target.unlink()
 
 
-@ON_THIS_MACHINE
+@ON_RUNS
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, TRAINING_STATE])
 def test_one_flipped_byte_in_last_stops_a_resume(
     place: Place, killed: Path, tmp_path: Path, name: str
