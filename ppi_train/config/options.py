@@ -5,6 +5,7 @@ An unset parameter is the empty string in MLproject and `None` here.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from ppi_train.config.fields import option
 from ppi_train.config.interval import parse_interval
 
 DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
-EMBEDDER_NAMES = ("descriptors",)
+EMBEDDER_NAMES = ("descriptors", "protein_lm")
 MODEL_NAMES = ("pooled_mlp",)
 SPLIT_NAMES = ("train", "validation", "test")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
 MONITORED = ("val/auroc", "val/auprc", "val/loss")
 FINETUNE_EPOCHS = 8
 FINETUNE_RATE = 8e-3
+LM_HIDDEN_DIM = 384
+LM_EPOCHS = 4
+LM_RATE = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,8 @@ class CacheOptions(Section):
 @dataclass(frozen=True, kw_only=True)
 class EmbedderOptions(Section):
     SECTION: ClassVar[str] = "embedding"
+    TRAINS_EMBEDDER: ClassVar[bool] = False
+    """Whether the mode trains the language model that it is not given."""
 
     embedder: str | None = option(
         None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
@@ -133,6 +139,12 @@ class EmbedderOptions(Section):
         "float32", "Number format in a newly made cache.", choices=("float16", "float32")
     )
 
+    def own_problems(self) -> list[str]:
+        needed = self.embedder == "protein_lm" and not (self.TRAINS_EMBEDDER or self.embedder_run_id)
+        if needed and not getattr(self, "embeddings", None):
+            return ["embedder_run_id: required with embedder=protein_lm; the ID of a run of train_embedder"]
+        return []
+
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         owners = {"embedder_run_id": "protein_lm", "embedder_model": "esm2", "embedder_precision": "esm2"}
         idle = [
@@ -143,6 +155,49 @@ class EmbedderOptions(Section):
         if "truncation" in given and self.max_length is None:
             idle.append(f"truncation={self.truncation} has no effect: max_length is not given")
         return idle
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludeOptions(Section):
+    SECTION: ClassVar[str] = "embedder"
+
+    exclude_fasta: str | None = option(
+        None, "Sequences kept out of the language model's text, beside the test proteins of the dataset."
+    )
+    exclude_pairs: str | None = option(
+        None, "Pairs whose proteins are kept out of that text, by their accession."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageTextOptions(ExcludeOptions):
+    SECTION: ClassVar[str] = "embedder"
+
+    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelOptions(Section):
+    SECTION: ClassVar[str] = "model"
+
+    hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
+    num_layers: int = option(1, "Recurrent layers.", low=1)
+    window: int = option(256, "Residues that are read in one go.", low=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageStageOptions(ExcludeOptions):
+    SECTION: ClassVar[str] = "embedder"
+
+    lm_hidden_dim: int = option(LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1)
+    lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1)
+    lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if getattr(self, "trains_embedder", False):
+            return []
+        names = [one.name for one in dataclasses.fields(LanguageStageOptions) if one.name in given]
+        return [f"{name} has no effect: no language model is trained" for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)

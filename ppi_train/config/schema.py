@@ -40,6 +40,26 @@ class PairLoopConfig(of.PairLossOptions, LoopConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainEmbedderConfig(of.LanguageModelOptions, LoopConfig, of.LanguageTextOptions, of.DatasetOptions):
+    """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
+
+    epochs: int = option(of.LM_EPOCHS, "Passes over the sequences.", low=1)
+    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
+    learning_rate: float = option(of.LM_RATE, "Peak learning rate of AdamW.", above=0)
+    early_stopping_metric: str = option(
+        "val/loss", "Validation metric that picks the best weights.", choices=("val/loss",)
+    )
+    early_stopping_patience: int = option(
+        0, "Fifths of a pass without improvement before stopping; 0: never.", low=0
+    )
+
+    def own_problems(self) -> list[str]:
+        if self.fasta and self.dataset:
+            return ["fasta and dataset: give one of them, not both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
     """What every training run reads: a data set of the catalogue or the user's own tables, whole."""
 
@@ -121,13 +141,20 @@ class PipelineConfig(
     of.TestPairsOptions,
     of.FinetuneStageOptions,
     of.WarmStartOptions,
+    of.LanguageStageOptions,
     TrainConfig,
 ):
     """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""
 
     SECTION: ClassVar[str] = "run"
+    TRAINS_EMBEDDER: ClassVar[bool] = True
 
     reuse: bool = option(True, "Take over the finished stages of earlier runs whose inputs are the same.")
+
+    @property
+    def trains_embedder(self) -> bool:
+        """Whether a language model is trained first."""
+        return self.embedder == "protein_lm" and not (self.embedder_run_id or self.embeddings)
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         idle = ("alias", "min_improvement", "min_auprc", "allow_leakage")
@@ -140,6 +167,7 @@ MODES: dict[str, type[Section]] = {
     "main": PipelineConfig,
     "full_pipeline": PipelineConfig,
     "prepare_data": PrepareDataConfig,
+    "train_embedder": TrainEmbedderConfig,
     "embed": EmbedConfig,
     "train_only": TrainConfig,
     "pretrain_only": TrainConfig,

@@ -40,6 +40,12 @@ class CacheSpec:
         """sha256 of all of the above: two caches with equal digests hold the same numbers."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    @property
+    def embedder_run_id(self) -> str:
+        """The run that trained the embedder; "" for one that was not trained here."""
+        parameters = self.embedder.get("parameters")
+        return str(parameters.get("run_id", "")) if isinstance(parameters, dict) else ""
+
     def recipe(self) -> dict[str, object]:
         """All but the sequences: what caches must share to be read as one, or by one model."""
         fields = dataclasses.asdict(self)
@@ -100,5 +106,8 @@ def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) 
 
 def _short(value: object) -> object:
     if isinstance(value, dict) and "name" in value:
-        return f"{value['name']}@{str(value.get('digest', ''))[:12]}"
+        parameters = value.get("parameters")
+        trained = parameters.get("run_id") if isinstance(parameters, dict) else None
+        origin = f" of run {trained}" if trained else f"@{str(value.get('digest', ''))[:12]}"
+        return f"{value['name']}{origin}"
     return "unlimited" if value is None else value

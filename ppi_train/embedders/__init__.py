@@ -11,8 +11,17 @@ from ppi_train.errors import ConfigError
 
 EmbedderFactory = Callable[[EmbedderRequest], Embedder]
 
-# What a factory needs beyond this package is imported when it is called.
-EMBEDDERS: dict[str, EmbedderFactory] = {"descriptors": Descriptors.from_request}
+
+def _protein_lm(request: EmbedderRequest) -> Embedder:
+    from ppi_train.embedders.protein_lm import ProteinLm  # torch, not wanted where nothing is embedded
+
+    return ProteinLm.from_request(request)
+
+
+EMBEDDERS: dict[str, EmbedderFactory] = {
+    "descriptors": Descriptors.from_request,
+    "protein_lm": _protein_lm,
+}
 
 
 def make_embedder(request: EmbedderRequest) -> Embedder:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from ppi_train.training.checkpoint import (
 
 logger = logging.getLogger(__name__)
 
-TRAINING_MODES = ("train_only", "finetune_from_pretrain")
+PAIR_MODES = ("train_only", "finetune_from_pretrain")
+EMBEDDER_MODES = ("train_embedder",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,17 @@ class ResolvedCheckpoint:
         return read_checkpoint(self.folder, with_training_state=with_training_state)
 
 
-def resolve_checkpoint(run_id: str, name: str = "best") -> ResolvedCheckpoint:
-    """Finds a training run and brings its checkpoint here, unless it has been brought before.
+def resolve_checkpoint(
+    run_id: str, name: str = "best", *, modes: Sequence[str] = PAIR_MODES
+) -> ResolvedCheckpoint:
+    """Finds a training run of one of the modes and brings its checkpoint here, unless it is here already.
 
     Raises:
         TrackingError: no such run, a deleted one, or a server that does not answer.
         CheckpointError: not a training run, still running, no finished checkpoint, or one that was
             altered.
     """
-    run = find_training_run(run_id)
+    run = find_training_run(run_id, modes=modes)
     if run.running:
         raise CheckpointError(
             "the run is still running, so that its checkpoints still change",
@@ -60,16 +63,24 @@ def resolve_checkpoint(run_id: str, name: str = "best") -> ResolvedCheckpoint:
     return fetch_checkpoint(run, name)
 
 
-def find_training_run(run_id: str) -> FoundRun:
-    """A run of a training mode.
+def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBEDDER_MODES)) -> FoundRun:
+    """A run of one of the training modes.
 
     Raises:
         TrackingError: see `find_run`.
         CheckpointError: a run of another mode, or not one of ours.
     """
     run = find_run(run_id)
-    if run.mode in TRAINING_MODES:
+    if run.mode in modes:
         return run
+    if run.mode in (*PAIR_MODES, *EMBEDDER_MODES):
+        raise CheckpointError(
+            "the run has trained another kind of model",
+            where=run,
+            got=f"mode {run.mode}",
+            expected=" or ".join(modes),
+            remedy=_kind_remedy(run),
+        )
     evaluated = run.tags.get("ppi.evaluated_run_id")
     stages = {tag: one for tag, one in sorted(run.tags.items()) if tag.startswith("ppi.stage.")}
     remedy = "give the ID of a training run"
@@ -82,9 +93,15 @@ def find_training_run(run_id: str) -> FoundRun:
         "this is not a training run, so that it has no checkpoint",
         where=run,
         got=f"mode {run.mode}" if run.mode else "a run that this project did not make",
-        expected=" or ".join(TRAINING_MODES),
+        expected=" or ".join(modes),
         remedy=remedy,
     )
+
+
+def _kind_remedy(run: FoundRun) -> str:
+    if run.mode in EMBEDDER_MODES:
+        return f"to embed with it: embedder=protein_lm, embedder_run_id={run.run_id}"
+    return f"give the embedder's run, {run.tags.get('ppi.embedder_run_id') or 'a run of train_embedder'}"
 
 
 def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ppi_train.config.options import EmbedderOptions
 from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embedders import make_embedder
-from ppi_train.embedders.base import Embedder, EmbedderRequest
+from ppi_train.embedders.base import Embedder, EmbedderRequest, TrainedWeights
+from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
+from ppi_train.training.checkpoint import checkpoint_digest, read_checkpoint
 from ppi_train.training.device import resolve_device
 
 DEFAULT_EMBEDDER = "descriptors"
@@ -22,6 +25,7 @@ class EmbeddingSettings:
     """The embedder, and what is kept of a sequence and of a number; `max_length` in residues, None: all."""
 
     embedder: str = DEFAULT_EMBEDDER
+    run_id: str | None = None
     model: str | None = None
     precision: str = "float32"
     granularity: str | None = None
@@ -35,6 +39,7 @@ class EmbeddingSettings:
         """What a config says, with the defaults filled in."""
         return cls(
             embedder=config.embedder or DEFAULT_EMBEDDER,
+            run_id=config.embedder_run_id,
             model=config.embedder_model,
             precision=config.embedder_precision,
             granularity=config.granularity,
@@ -51,6 +56,7 @@ class EmbeddingSettings:
         parameters: Mapping[str, Any] = embedder.get("parameters") or {}
         return cls(
             embedder=str(embedder["name"]),
+            run_id=parameters.get("run_id"),
             model=parameters.get("model"),
             precision=parameters.get("precision", "float32"),
             granularity=recipe["granularity"],
@@ -60,22 +66,44 @@ class EmbeddingSettings:
             device=device,
         )
 
-    def make(self) -> Embedder:
-        """The embedder.
+    def checkpoint_folder(self) -> Path | None:
+        """The checkpoint of the embedder's weights, brought here; None for one that was not trained here.
+
+        Raises:
+            TrackingError, CheckpointError: it cannot be had; see `resolve_checkpoint`.
+        """
+        if self.run_id is None:
+            return None
+        return resolve_checkpoint(self.run_id, modes=EMBEDDER_MODES).folder
+
+    def make(self, checkpoint: Path | None = None) -> Embedder:
+        """The embedder, with the weights of a checkpoint, or of that of its run.
 
         Raises:
             ConfigError: there is no such one, or it cannot do what is asked for.
             DeviceError: the device is not here.
+            TrackingError, CheckpointError: its weights cannot be had.
         """
+        folder = checkpoint or self.checkpoint_folder()
         return make_embedder(
             EmbedderRequest(
                 name=self.embedder,
                 granularity=self.granularity,
+                weights=self._weights(folder) if folder else None,
                 model=self.model,
                 precision=self.precision,
                 # Counting needs no device, and says nothing of one.
                 device=None if self.embedder == DEFAULT_EMBEDDER else resolve_device(self.device),
             )
+        )
+
+    def _weights(self, folder: Path) -> TrainedWeights:
+        checkpoint = read_checkpoint(folder)
+        return TrainedWeights(
+            run_id=str(self.run_id),
+            digest=checkpoint_digest(folder),
+            description=checkpoint.description,
+            tensors=checkpoint.weights,
         )
 
     def spec(self, embedder: Embedder, sequences: SequenceTable) -> CacheSpec:

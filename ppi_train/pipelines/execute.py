@@ -20,6 +20,7 @@ ALIASES = {"pretrain_only": "train_only", "main": "full_pipeline"}
 _MODULES = {
     "full_pipeline": "full_pipeline",
     "prepare_data": "prepare_data",
+    "train_embedder": "train_embedder",
     "embed": "embed",
     "train_only": "train",
     "finetune_from_pretrain": "finetune",

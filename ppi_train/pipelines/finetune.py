@@ -11,7 +11,7 @@ from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.pipelines.train import training_inputs
-from ppi_train.pipelines.training_run import Ancestor, TrainingJob, run_training
+from ppi_train.pipelines.training_run import Ancestor, TrainingJob
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.checkpoint import Checkpoint
 
@@ -19,7 +19,7 @@ from ppi_train.training.checkpoint import Checkpoint
 def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
     """Finetunes; what the ancestor is worth on the new data is logged as epoch 0."""
     with run_folder(config.output_dir, tracked.run_id) as output:
-        return run_training(finetuning_job(config), tracked, output)
+        return finetuning_job(config).run(tracked, output)
 
 
 def finetuning_job(config: FinetuneConfig) -> TrainingJob:

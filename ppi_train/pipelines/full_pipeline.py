@@ -18,6 +18,7 @@ from ppi_train.config.schema import (
     PrepareDataConfig,
     PromoteConfig,
     TrainConfig,
+    TrainEmbedderConfig,
 )
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines import embed, evaluate, prepare_data, promote
@@ -26,6 +27,7 @@ from ppi_train.pipelines.finetune import finetuning_job
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET
 from ppi_train.pipelines.stages import Stages
 from ppi_train.pipelines.train import training_job
+from ppi_train.pipelines.train_embedder import embedder_job
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     stages = Stages(tracked, reuse=config.reuse)
     if config.dataset:
         stages.run("prepare", "prepare_data", part_of(config, PrepareDataConfig), prepare_data.run)
+    if config.trains_embedder:
+        trained = stages.train("train_embedder", embedder_job(embedder_config(config)))
+        config = replace(config, embedder_run_id=trained)
     if not config.embeddings:
         wanted = part_of(config, EmbedConfig)
         stages.run("embed", "embed", wanted, embed.run, inputs=embed.inputs_of(wanted))
@@ -74,6 +79,19 @@ def part_of(config: PipelineConfig, schema: type[C], **changes: object) -> C:
     names = [one.name for one in dataclasses.fields(schema)]
     values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
     return schema(**(values | changes))
+
+
+def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
+    """Learns from the sequences that the pairs are of."""
+    shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
+              "device", "amp", "deterministic", "seed", "output_dir")  # fmt: skip
+    return TrainEmbedderConfig(
+        **{name: getattr(config, name) for name in shared},
+        exclude_pairs=config.exclude_pairs or config.test_pairs,
+        hidden_dim=config.lm_hidden_dim,
+        epochs=config.lm_epochs,
+        learning_rate=config.lm_learning_rate,
+    )
 
 
 def finetune_config(config: PipelineConfig, pretrain_run_id: str) -> FinetuneConfig:

@@ -58,10 +58,11 @@ class Inputs:
     @property
     def tags(self) -> dict[str, str]:
         """What identifies the inputs in a run's tags."""
-        embedder = self.cache.spec.embedder["name"]
+        embedder = self.cache.spec.embedder
         return {
             "dataset": self.name,
-            "embedder": str(embedder),
+            "embedder": str(embedder["name"]),
+            "embedder_run_id": self.cache.spec.embedder_run_id,
             "embedding_cache_digest": self.cache.digest,
         }
 

@@ -146,6 +146,7 @@ def _version_tags(
     digests = {f"ppi.digest.{name}": digest for name, digest in run.datasets.items()}
     digests[f"ppi.digest.{scored.inputs.name}/{split}"] = scored.table.digest[:36]
     figures = {f"ppi.{split}.{name}": f"{value:.6f}" for name, value in verdict.candidate.items()}
+    embedder_run = scored.inputs.tags["embedder_run_id"]
     leakage = {"ppi.leakage": f"{shared} test pairs were trained on"} if shared else {}
     return {
         "ppi.run_id": run.run_id,
@@ -153,6 +154,7 @@ def _version_tags(
         "ppi.lineage": ",".join(candidate.read().description.get("lineage", ())),
         "ppi.checkpoint_digest": candidate.digest,
         "ppi.embedder": str(scored.inputs.tags["embedder"]),
+        **({"ppi.embedder_run_id": embedder_run} if embedder_run else {}),
         "ppi.code_version": run.tags.get("ppi.code_version", ""),
         **digests,
         **figures,

@@ -9,19 +9,22 @@ from pathlib import Path
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import load_config, logged_parameters
-from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig
-from ppi_train.errors import CheckpointError, DataError, TrackingError
+from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig, TrainEmbedderConfig
+from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.pipelines.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.finetune import finetuning_job
+from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.run_folder import run_folder, was_here
 from ppi_train.pipelines.train import training_job
-from ppi_train.pipelines.training_run import TrainingJob, run_training
+from ppi_train.pipelines.train_embedder import embedder_job
 from ppi_train.tracking.lookup import FoundRun, seconds_since_sign_of_life
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint, recover_checkpoint
 
 logger = logging.getLogger(__name__)
+
+Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
 
 # A living run logs its use of processor and memory every few seconds.
 SILENCE = 60.0
@@ -42,18 +45,23 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_parameters(logged_parameters(config))
     original = _with_places(original_config(run), config)
     _refuse_unless_interrupted(run, ran_here=was_here(original.output_dir, run.run_id))
-    job = finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)
-    return continue_training(run.run_id, job)
+    return continue_training(run.run_id, _job(original))
 
 
-def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
+def _job(original: Resumable) -> Job:
+    if isinstance(original, TrainEmbedderConfig):
+        return embedder_job(original)
+    return finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)
+
+
+def continue_training(run_id: str, job: Job) -> PipelineResult:
     """Goes on with an interrupted run of this job where its last checkpoint stands.
 
     Raises:
         UserError: as `run`.
     """
-    ran_here = was_here(job.config.output_dir, run_id)
-    with run_folder(job.config.output_dir, run_id) as output:
+    ran_here = was_here(job.output_dir, run_id)
+    with run_folder(job.output_dir, run_id) as output:
         run = find_training_run(run_id)  # as it is now that no other process here can change it
         _refuse_unless_interrupted(run, ran_here=ran_here)
         _check_same_data(run, job)
@@ -61,10 +69,10 @@ def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
             checkpoint = _last_checkpoint(run, output / "checkpoints")
             if checkpoint is None:
                 logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
-            return run_training(job, continued, output, continued=checkpoint)
+            return job.run(continued, output, continued=checkpoint)
 
 
-def original_config(run: FoundRun) -> TrainConfig | FinetuneConfig:
+def original_config(run: FoundRun) -> Resumable:
     """The config of a training run, from the parameters that it logged.
 
     Raises:
@@ -79,17 +87,20 @@ def original_config(run: FoundRun) -> TrainConfig | FinetuneConfig:
             remedy="start it again",
         )
     original, _ = load_config(schema, logged)
-    assert isinstance(original, TrainConfig | FinetuneConfig)
+    assert isinstance(original, Resumable)
     return original
 
 
-def _with_places(
-    original: TrainConfig | FinetuneConfig, config: ResumeConfig
-) -> TrainConfig | FinetuneConfig:
+def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:
     """The config with the places that were given anew."""
     places = {spec.name: getattr(config, spec.name) for spec in describe_fields(ResumeConfig)}
     del places["run_id"]
-    return replace(original, **{name: place for name, place in places.items() if place is not None})
+    known = {spec.name for spec in describe_fields(type(original))}
+    given = {name: place for name, place in places.items() if place is not None}
+    strange = sorted(set(given) - known)
+    if strange:
+        raise ConfigError(f"a run of this mode reads no {', '.join(strange)}", where=f"run {config.run_id}")
+    return replace(original, **given)
 
 
 def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
@@ -114,14 +125,14 @@ def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
         )
 
 
-def _check_same_data(run: FoundRun, job: TrainingJob) -> None:
+def _check_same_data(run: FoundRun, job: Job) -> None:
     """Exact continuation needs the same pairs and the same embeddings."""
     wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
-    found = {split: job.inputs.tables[split].digest[:36] for split in wanted}
     cache = run.tags.get("ppi.embedding_cache_digest")
     if cache:
-        found["embeddings"], wanted["embeddings"] = job.inputs.cache.digest, cache
-    changed = [name for name in found if found[name] != wanted[name]]
+        wanted["embeddings"] = cache
+    found = job.recorded
+    changed = [name for name in wanted if found[name] != wanted[name]]
     if changed:
         raise DataError(
             f"the data are not those that the run was trained on: {', '.join(changed)}",

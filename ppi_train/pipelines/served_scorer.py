@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ class PairScorer:
     Args:
         folder: A finished checkpoint.
         embeddings: An embedding cache, for tables of protein IDs.
+        embedder: The checkpoint of the model's embedder, if that has weights of its own.
 
     Raises:
         CheckpointError: the checkpoint is not whole.
         CacheError: the cache is of another kind than the model was trained on.
     """
 
-    def __init__(self, folder: Path, embeddings: str | None = None) -> None:
+    def __init__(self, folder: Path, embeddings: str | None = None, embedder: Path | None = None) -> None:
+        self._embedder_folder = embedder
         checkpoint = read_checkpoint(folder)
         embedding: dict[str, Any] = checkpoint.description["embedding"]
         self._recipe, self._dtype, self._folder = embedding["recipe"], embedding["dtype"], folder
@@ -103,7 +106,7 @@ class PairScorer:
         return self._cache.protein_matrix(proteins)
 
     def _embed(self, sequences: list[str]) -> np.ndarray:
-        embedder = self._embedder()
+        embedder = self._embedder
         limit, truncation = self._recipe["max_length"], self._recipe["truncation"]
         kept = [
             truncate("sequence", clean_sequence(one), max_length=limit, truncation=truncation)
@@ -112,6 +115,7 @@ class PairScorer:
         # A cache of float16 has rounded what the model was trained on.
         return np.stack(list(embedder.embed(kept))).astype(self._dtype).astype(np.float32)
 
+    @cached_property
     def _embedder(self) -> Embedder:
         wanted = self._recipe["embedder"]
         if wanted["name"] not in EMBEDDERS:
@@ -122,7 +126,14 @@ class PairScorer:
                 remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
             )
         settings = EmbeddingSettings.of_recipe(self._recipe, dtype=self._dtype, device="cpu")
-        embedder = settings.make()
+        if settings.run_id and self._embedder_folder is None:
+            raise CheckpointError(
+                "the model does not carry the weights of its embedder",
+                where=self._folder,
+                got=f"embedder {wanted['name']} of run {settings.run_id}",
+                remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
+            )
+        embedder = settings.make(self._embedder_folder)
         if embedder.digest() != wanted["digest"]:
             raise CheckpointError(
                 "the model was trained on embeddings of another version of its embedder",

@@ -12,9 +12,9 @@ from ppi_train.config.loading import config_values
 from ppi_train.config.options import Section
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.resume import continue_training
 from ppi_train.pipelines.run_folder import run_folder, was_here
-from ppi_train.pipelines.training_run import TrainingJob, run_training
 from ppi_train.tracking.lookup import FoundRun, find_tagged
 from ppi_train.tracking.run import TrackedRun
 
@@ -87,10 +87,9 @@ class Stages:
         self._note(name, "done", result)
         return result
 
-    def train(self, name: str, job: TrainingJob) -> str:
+    def train(self, name: str, job: Job) -> str:
         """Trains, or goes on with an interrupted training of the same job; returns the run's ID."""
-        ancestor = {"ancestor": job.ancestor.digest} if job.ancestor else {}
-        key = fingerprint(job.mode, job.config, {**job.inputs.digests, **ancestor})
+        key = fingerprint(job.mode, job.config, job.digests)
         found = self._earlier(key)
         if found and found.status == "FINISHED":
             self._take_over(name, found)
@@ -99,17 +98,17 @@ class Stages:
             self._note(name, "continued", continue_training(found.run_id, job))
         else:
             logger.info("stage %s", name)
-            with TrackedRun(job.mode) as tracked, run_folder(job.config.output_dir, tracked.run_id) as output:
+            with TrackedRun(job.mode) as tracked, run_folder(job.output_dir, tracked.run_id) as output:
                 tracked.set_tags({FINGERPRINT: key})
-                self._note(name, "done", run_training(job, tracked, output))
+                self._note(name, "done", job.run(tracked, output))
         return self.run_ids[name]
 
     def _earlier(self, key: str) -> FoundRun | None:
         return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None
 
-    def _can_continue(self, found: FoundRun, job: TrainingJob) -> bool:
+    def _can_continue(self, found: FoundRun, job: Job) -> bool:
         """Whether it was interrupted, and its process, which may have left it RUNNING, ran here."""
-        here = was_here(job.config.output_dir, found.run_id)
+        here = was_here(job.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
     def _take_over(self, name: str, found: FoundRun) -> None:

@@ -14,14 +14,14 @@ from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.pipelines.run_folder import run_folder
-from ppi_train.pipelines.training_run import TrainingJob, run_training
+from ppi_train.pipelines.training_run import TrainingJob
 from ppi_train.tracking.run import TrackedRun
 
 
 def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
     """Trains a model from random weights; see `run_training`."""
     with run_folder(config.output_dir, tracked.run_id) as output:
-        return run_training(training_job(config), tracked, output)
+        return training_job(config).run(tracked, output)
 
 
 def training_job(config: TrainConfig) -> TrainingJob:

@@ -19,20 +19,22 @@ from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.data.embedding_cache import describe_cache
 from ppi_train.embedders import EMBEDDERS
+from ppi_train.errors import UserError
 from ppi_train.evaluation.pair_metrics import pair_metrics, ranking_metrics
 from ppi_train.models.base import PairModel
 from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.models import model_from_checkpoint, new_model
-from ppi_train.tracking.checkpoint_store import LocalCheckpoints
 from ppi_train.tracking.lookup import FoundRun
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
-from ppi_train.training.checkpoint import Checkpoint, checkpoint_digest, checkpoint_step, read_checkpoint
+from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
 from ppi_train.training.device import describe_device, resolve_device, seed_everything
-from ppi_train.training.loop import Trainer, TrainResult, without_epoch
+from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.scoring import score_pairs
 
@@ -76,6 +78,28 @@ class TrainingJob:
     hyperparameters: Mapping[str, object]
     parameters: Mapping[str, str] = field(default_factory=dict)
     ancestor: Ancestor | None = None
+
+    @property
+    def output_dir(self) -> str:
+        return self.config.output_dir
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of all that the result follows from, beside config and code."""
+        ancestor = {"ancestor": self.ancestor.digest} if self.ancestor else {}
+        return {**self.inputs.digests, **ancestor}
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """Digests of the data as the run records them."""
+        splits = {split: table.digest[:36] for split, table in self.inputs.tables.items()}
+        return {**splits, "embeddings": self.inputs.cache.digest}
+
+    def run(
+        self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
+    ) -> PipelineResult:
+        """See `run_training`."""
+        return run_training(self, tracked, output, continued=continued)
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -130,88 +154,27 @@ def run_training(
     Raises:
         UserError: see the layers below; whatever was finished by then is uploaded.
     """
-    device = resolve_device(job.config.device)
-    upload = _Upload(tracked, output / "checkpoints")
-    try:
-        _log_start(job, tracked, output, device=describe_device(device))
-        validation, result = _train(job, tracked, upload, device=device, continued=continued)
-        upload.finish()
-        metrics = _log_end(job, validation, result, tracked, output)
-    except BaseException as error:
-        upload.after(error)
-        raise
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
-
-
-def _train(
-    job: TrainingJob,
-    tracked: TrackedRun,
-    upload: _Upload,
-    *,
-    device: torch.device,
-    continued: Checkpoint | None,
-) -> tuple[PairData, TrainResult]:
-    """Trains to the end; gives the validation pairs, on the device, and the result."""
     config = job.config
-    seed_everything(config.seed, deterministic=config.deterministic)
-    train = job.inputs.pair_data("train").to(device)
-    validation = job.inputs.pair_data("validation").to(device)
-    model = job.build(train).to(device)
-    trainer = Trainer(
-        model,
-        config,
-        task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
-        log=tracked.log_metrics,
-        checkpoints=upload.folder,
-        description=job.description(),
-        keep=upload.keep,
-        warm_start=job.warm_start(model, train),
-    )
-    if continued:
-        _continue(trainer, continued, tracked)
-    return validation, trainer.run()
-
-
-class _Upload:
-    """Brings the run's checkpoints to the tracking server: on the way, at the end, and when it breaks off."""
-
-    def __init__(self, tracked: TrackedRun, folder: Path) -> None:
-        self._tracked, self.folder = tracked, folder
-
-    def _present(self) -> LocalCheckpoints:
-        folders = {name: self.folder / name for name in ("best", "last") if (self.folder / name).exists()}
-        digests = {name: checkpoint_digest(path) for name, path in folders.items()}
-        step = checkpoint_step(folders["last"])
-        return LocalCheckpoints(folders=folders, digests=digests, step=step)
-
-    def keep(self) -> None:
-        self._tracked.keep_checkpoints(self._present(), final=False)
-
-    def finish(self) -> None:
-        self._tracked.keep_checkpoints(self._present(), final=True)
-
-    def after(self, error: BaseException) -> None:
-        """What was computed is not lost: uploads it, and says how to go on."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        started = (self.folder / "last").exists()
-        if started:
-            try:
-                self.finish()
-            except Exception:
-                # The error that ended training matters more; the checkpoint is still on this machine.
-                logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
-        if started or interrupted:
-            how = "interrupted" if interrupted else "broken off"
-            logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
-
-
-def _continue(trainer: Trainer, continued: Checkpoint, tracked: TrackedRun) -> None:
-    assert continued.training_state is not None
-    trainer.continue_from(continued.weights, continued.training_state)
-    for entry in trainer.result.history:
-        # Those that the run had no time to log; the others are known and not logged again.
-        tracked.log_metrics(without_epoch(entry), int(entry["epoch"]))
-    logger.info("continuing at step %d, in epoch %d", trainer.step, trainer.epoch + 1)
+    device = resolve_device(config.device)
+    with CheckpointUpload(tracked, output / "checkpoints") as upload:
+        _log_start(job, tracked, output, device=describe_device(device))
+        seed_everything(config.seed, deterministic=config.deterministic)
+        train = job.inputs.pair_data("train").to(device)
+        validation = job.inputs.pair_data("validation").to(device)
+        model = job.build(train).to(device)
+        trainer = Trainer(
+            model,
+            config,
+            task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
+            log=tracked.log_metrics,
+            checkpoints=upload.folder,
+            description=job.description(),
+            keep=upload.keep,
+            warm_start=job.warm_start(model, train),
+        )
+        result = train_and_upload(trainer, upload, tracked, continued)
+        metrics = _log_end(job, validation, result, tracked, output)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
 
 def _ancestor_tags(job: TrainingJob) -> dict[str, str]:
@@ -291,6 +254,7 @@ def _log_end(
     model_id = tracked.logged_model() or tracked.log_model(
         f"{job.model}-{job.inputs.name}",
         best,
+        embedder=_embedder_checkpoint(job),
         scorer=_SCORER,
         example=_example(job),
         requirements=served_requirements(),
@@ -305,6 +269,18 @@ def _log_end(
         f"{result.units_per_second:,.0f}", tracked.run_id,
     )  # fmt: skip
     return metrics
+
+
+def _embedder_checkpoint(job: TrainingJob) -> Path | None:
+    """The weights of the embedder that the registered model has to carry, if it is one with weights."""
+    spec = job.inputs.cache.spec
+    settings = EmbeddingSettings.of_recipe(spec.recipe(), dtype=spec.dtype, device="cpu")
+    try:
+        return settings.checkpoint_folder()
+    except UserError as error:
+        # A cache may come from another tracking server; the model then takes protein IDs.
+        logger.warning("the registered model cannot embed sequences: %s", error)
+        return None
 
 
 def _example(job: TrainingJob) -> dict[str, list[str]]:

@@ -31,6 +31,7 @@ def log_model(
     name: str,
     checkpoint: Path,
     *,
+    embedder: Path | None = None,
     scorer: str,
     example: Mapping[str, Sequence[str]],
     requirements: list[str],
@@ -42,7 +43,8 @@ def log_model(
     Args:
         name: Shown in the UI.
         checkpoint: A finished checkpoint.
-        scorer: `module:name` of what is called with that folder to get a scorer of sequences.
+        embedder: The checkpoint of its embedder, if that has weights of its own.
+        scorer: `module:name` of what is called with these folders to get a scorer of sequences.
         example: A few rows by column, which the UI shows as what the model takes.
         requirements: What `pip` must install for the model to be served.
         parameters, tags: Shown with the model.
@@ -50,10 +52,13 @@ def log_model(
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
+        artifacts = {"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))}
+        if embedder:
+            artifacts["embedder"] = str(embedder)
         info = mlflow.pyfunc.log_model(
             name=re.sub(r"[^\w.-]", "_", name),  # what MLflow accepts in a model's name
             python_model=str(_CODE),
-            artifacts={"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))},
+            artifacts=artifacts,
             model_config={"scorer": scorer, "embedding_cache": ""},  # only what is named can be overridden
             pip_requirements=requirements,
             signature=SIGNATURE,

@@ -36,8 +36,8 @@ _KIND = "mlflow.experimentKind"
 class TrackedDataset:
     """One split that a run reads.
 
-    `context` is `train`, `validation` or `test`; `digest` the sha256 of the pairs, of which MLflow
-    keeps 36 characters; `source` a path or URL; `size` in pairs.
+    `context` is `train`, `validation` or `test`; `digest` the sha256 of the content, of which MLflow
+    keeps 36 characters; `source` a path or URL; `size` in what `counts` says.
     """
 
     name: str
@@ -45,6 +45,7 @@ class TrackedDataset:
     digest: str
     source: str
     size: int
+    counts: str = "pairs"
 
 
 class TrackedRun:
@@ -173,7 +174,7 @@ class TrackedRun:
             dataset = MetaDataset(  # type: ignore[abstract]
                 HTTPDatasetSource(url=one.source), name=one.name, digest=one.digest[:36]
             )
-            tags = {"mlflow.data.context": one.context, "pairs": str(one.size)}
+            tags = {"mlflow.data.context": one.context, one.counts: str(one.size)}
             input_tags = [InputTag(key, value) for key, value in tags.items()]
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), input_tags))
         with self._call("log the data sets"):
@@ -212,6 +213,7 @@ class TrackedRun:
         name: str,
         checkpoint: Path,
         *,
+        embedder: Path | None = None,
         scorer: str,
         example: Mapping[str, Sequence[str]],
         requirements: list[str],
@@ -225,6 +227,7 @@ class TrackedRun:
             return log_model(
                 name,
                 checkpoint,
+                embedder=embedder,
                 scorer=scorer,
                 example=example,
                 requirements=requirements,

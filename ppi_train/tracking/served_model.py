@@ -28,7 +28,10 @@ class ServedModel(PythonModel):
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
         # Whoever serves names the cache; a request cannot make the server open files.
         embeddings = context.model_config.get("embedding_cache") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
-        self._scorer = scorer(Path(context.artifacts["checkpoint"]), embeddings or None)
+        embedder = context.artifacts.get("embedder")
+        self._scorer = scorer(
+            Path(context.artifacts["checkpoint"]), embeddings or None, Path(embedder) if embedder else None
+        )
         self._mistake = pkgutil.resolve_name("ppi_train.errors:UserError")
 
     def predict(

@@ -151,7 +151,7 @@ class Trainer:
         return f"throughput/{self.task.unit}s_per_second"
 
     def _epoch_line(self, metrics: Mapping[str, float], *, best: bool) -> str:
-        parts = [f"epoch {self.epoch}/{self.config.epochs}"]
+        parts = [f"{self.task.round_name} {self.epoch}/{self.config.epochs}"]
         if "train/loss" in metrics:
             parts.append(f"train loss {metrics['train/loss']:.4f}")
         parts.append(self.task.headline(metrics))

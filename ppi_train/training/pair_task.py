@@ -28,6 +28,7 @@ class PairTask:
     """
 
     unit = "pair"
+    round_name = "epoch"
     units_per_item = 1
 
     def __init__(

@@ -15,11 +15,13 @@ class Task(Protocol):
     Attributes:
         unit: What rates count, in the singular.
         size: Items of an epoch.
+        round_name: What an epoch of the loop is called: `epoch`, or a part of one.
         units_per_item: Units that one item stands for.
         device: Where the items lie, and the model must.
     """
 
     unit: str
+    round_name: str
     size: int
     units_per_item: int
     device: torch.device

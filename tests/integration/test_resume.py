@@ -146,6 +146,7 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> tuple[str, bool]
 
 TAKEN_UP = r"run [0-9a-f]{32} at "
 STEPPING = r"epoch \d+/|continuing at step"
+LOGGED = r"train: [\d,]+ pairs of"  # before that a killed run has nothing to continue by
 FINETUNING = r"epoch 0/|continuing at step"
 LAST_EPOCH = r"epoch 5/5|continuing at step 235"
 # What to wait for, and how many seconds at most then to go on before the kill. The first five are so short
@@ -159,7 +160,7 @@ MOMENTS = [
     (LAST_EPOCH, 3.0),
     (LAST_EPOCH, 3.0),
 ]
-MOMENTS_OF_FINETUNING = [(TAKEN_UP, 3.0), (FINETUNING, 0.1), (FINETUNING, 0.5), (LAST_EPOCH, 3.0)]
+MOMENTS_OF_FINETUNING = [(LOGGED, 1.0), (FINETUNING, 0.1), (FINETUNING, 0.5), (LAST_EPOCH, 3.0)]
 
 
 @pytest.mark.slow

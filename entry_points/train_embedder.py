@@ -1,0 +1,8 @@
+"""`mlflow run . -e train_embedder`."""
+
+from entry_points.command import mode_command
+
+main = mode_command("train_embedder")
+
+if __name__ == "__main__":
+    main()

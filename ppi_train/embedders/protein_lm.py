@@ -1,0 +1,129 @@
+"""`protein_lm`: states of a small language model that the entry point `train_embedder` has trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ppi_train.embedders.base import EmbedderRequest, TrainedWeights
+from ppi_train.embedders.language_model import CausalLstm
+from ppi_train.embedders.pooling import TERMINAL_WINDOW, pool, pooled_dimension
+from ppi_train.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.errors import CheckpointError, ConfigError
+
+NAME = "protein_lm"
+RECIPE_VERSION = 1
+# Residues, filled up ones included, that go through the model at once: fast, and some 100 MB.
+BATCH_RESIDUES = 32_768
+
+
+def new_language_model(hyperparameters: Mapping[str, Any]) -> CausalLstm:
+    """A model with random weights, of `hidden_dim` and `num_layers`."""
+    return CausalLstm(int(hyperparameters["hidden_dim"]), int(hyperparameters["num_layers"]))
+
+
+class ProteinLm:
+    """The embedder `protein_lm`.
+
+    Granularity `protein`: means of the layers, and of the last one maximum, deviation and the means of
+    both ends; see `pooling`. Granularity `residue`: the last layer's states.
+
+    Args:
+        weights: That a run of `train_embedder` has left.
+        granularity: `protein` or `residue`.
+        device: Where it runs.
+
+    Raises:
+        CheckpointError: the weights are those of another kind of model.
+    """
+
+    name = NAME
+
+    def __init__(self, weights: TrainedWeights, granularity: str, device: torch.device) -> None:
+        self.granularity, self._device = granularity, device
+        self.run_id = weights.run_id
+        try:
+            self._hyperparameters = dict(weights.description["model"]["hyperparameters"])
+            self._model = new_language_model(self._hyperparameters)
+            self._model.load_state_dict(dict(weights.tensors))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "the checkpoint holds no language model that this version has",
+                where=f"run {weights.run_id}",
+                got=str(error).splitlines()[0],
+            ) from None
+        self._model.to(device).eval()
+        self._weights_digest = weights.digest
+        width = self._model.hidden_dim
+        layers = self._model.num_layers
+        self.dimension = width if granularity == "residue" else pooled_dimension(layers, width)
+
+    @classmethod
+    def from_request(cls, request: EmbedderRequest) -> ProteinLm:
+        """The embedder with the weights of a request.
+
+        Raises:
+            ConfigError: the request has none.
+        """
+        if request.weights is None:
+            raise ConfigError(
+                "embedder=protein_lm needs the weights of a trained language model",
+                where="embedder_run_id",
+                expected="the ID of a finished run of train_embedder",
+                remedy="make one: mlflow run . -e train_embedder -P fasta=sequences.fasta; "
+                "the full pipeline does so by itself",
+            )
+        device = request.device or torch.device("cpu")
+        return cls(request.weights, request.granularity or "protein", device)
+
+    def parameters(self) -> dict[str, object]:
+        return {
+            **self._hyperparameters,
+            "recipe_version": RECIPE_VERSION,
+            "terminal_window": TERMINAL_WINDOW,
+            "run_id": self.run_id,
+        }
+
+    def digest(self) -> str:
+        text = {"name": self.name, "weights": self._weights_digest, **self.parameters()}
+        return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
+
+    @torch.inference_mode()
+    def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
+        """(d,) or (L, h) float32 for each sequence, in their order; batched by length."""
+        found: list[np.ndarray] = [np.empty(0)] * len(sequences)
+        order = sorted(range(len(sequences)), key=lambda one: len(sequences[one]))
+        for batch in _by_length(order, [len(one) for one in sequences]):
+            embeddings = self._embed([sequences[one] for one in batch])
+            for position, embedding in zip(batch, embeddings, strict=True):
+                found[position] = embedding
+        return found
+
+    def _embed(self, sequences: list[str]) -> list[np.ndarray]:
+        lengths = torch.tensor([len(one) for one in sequences])
+        tokens = np.full((len(sequences), int(lengths.max()) + 1), SEPARATOR, dtype=np.int64)
+        for row, sequence in enumerate(sequences):
+            tokens[row, 1 : len(sequence) + 1] = tokenize(sequence)
+        layers = self._model.states(torch.from_numpy(tokens).to(self._device))
+        layers = [states[:, 1:] for states in layers]  # that of the separator is no residue's
+        if self.granularity == "protein":
+            return list(pool(layers, lengths.to(self._device)).cpu().numpy())
+        states = layers[-1].cpu().numpy()
+        return [states[row, :length].copy() for row, length in enumerate(lengths.tolist())]
+
+
+def _by_length(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Positions in batches of nearly equal length, BATCH_RESIDUES each or a single longer protein."""
+    batches: list[list[int]] = []
+    for one in order:
+        # Lengths rise, so that the newest one is what all others are filled up to.
+        if batches and (len(batches[-1]) + 1) * (lengths[one] + 1) <= BATCH_RESIDUES:
+            batches[-1].append(one)
+        else:
+            batches.append([one])
+    return batches

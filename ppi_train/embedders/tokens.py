@@ -1,0 +1,33 @@
+"""Residues as small numbers, for language models."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppi_train.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
+
+SEPARATOR = 0
+"""Stands before each protein, and so between two; also fills up what is shorter."""
+UNKNOWN = len(AMINO_ACIDS) + 1
+VOCABULARY = UNKNOWN + 1
+
+
+def _table() -> np.ndarray:
+    table = np.full(256, UNKNOWN, dtype=np.uint8)
+    for number, letter in enumerate(AMINO_ACIDS, start=1):
+        table[ord(letter)] = number
+    for letter, substitute in SUBSTITUTES.items():
+        table[ord(letter)] = table[ord(substitute)]
+    return table
+
+
+_TOKEN = _table()
+
+
+def tokenize(sequence: str) -> np.ndarray:
+    """The residues of a sequence as numbers (L,) uint8, 1 to UNKNOWN.
+
+    >>> tokenize("ACX").tolist()
+    [1, 2, 21]
+    """
+    return _TOKEN[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]

@@ -1,0 +1,119 @@
+"""Learning what residue comes next: windows over a stream of proteins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ppi_train.errors import DataError, UserError
+
+PARTS_A_PASS = 5
+"""Validations in each pass over the sequences: a pass is too long to wait for."""
+_VALIDATION_BATCH = 64
+
+
+class LanguageTask:
+    """The task of a language model with a function `loss(windows)`; see `Task`.
+
+    Proteins are laid end to end, each after a separator, and cut into windows: no residue is filler.
+    Each pass lays and cuts them anew. An epoch of the loop is a fifth of a pass.
+
+    Args:
+        train, validation: Proteins as tokens, each (L,) uint8, none of them a separator.
+        separator: The token between them.
+        window: Residues that a window has to guess, T.
+        seed: Of order and cuts.
+        device: Where windows go.
+
+    Raises:
+        DataError: too few residues for windows of that length.
+    """
+
+    unit = "residue"
+    round_name = "part"
+
+    def __init__(
+        self,
+        *,
+        train: Sequence[np.ndarray],
+        validation: Sequence[np.ndarray],
+        separator: int,
+        window: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._train, self._separator, self._window = train, separator, window
+        self._seed, self.device = seed, device
+        self.units_per_item = window
+        self._held_out = torch.from_numpy(_windows(_lay(validation, separator), window))
+        total = sum(len(one) + 1 for one in train)
+        # One window fewer than there are, since the cuts begin anywhere in the first one.
+        self.size = ((total - 1) // window - 1) // PARTS_A_PASS
+        if self.size < 1 or not len(self._held_out):
+            raise DataError(
+                "there are too few residues to learn a language model from",
+                got=f"{total - len(train):,} residues of {len(train):,} proteins to train on, "
+                f"{sum(map(len, validation)):,} held out",
+                expected=f"at least {(PARTS_A_PASS + 2) * window:,}, and {window + 1:,} held out",
+                remedy="give a FASTA of some thousand proteins, such as a proteome",
+            )
+        self._pass: int | None = None
+        self._stream = torch.empty(0, dtype=torch.uint8)
+        self._starts = torch.empty(0, dtype=torch.int64)
+
+    def order(self, epoch: int) -> Tensor:
+        """Where the windows of a fifth of a pass begin in the stream of that pass."""
+        number, part = divmod(epoch, PARTS_A_PASS)
+        if number != self._pass:
+            self._lay_pass(number)
+        return self._starts[part * self.size : (part + 1) * self.size]
+
+    def _lay_pass(self, number: int) -> None:
+        rng = np.random.default_rng([self._seed, number])
+        laid = _lay([self._train[one] for one in rng.permutation(len(self._train))], self._separator)
+        starts = rng.integers(self._window) + self._window * rng.permutation(self.size * PARTS_A_PASS)
+        self._stream, self._starts = torch.from_numpy(laid), torch.from_numpy(starts)
+        self._pass = number
+
+    def loss(self, model: nn.Module, items: Tensor) -> Tensor:
+        """The sum over windows of their mean loss, in nats a residue."""
+        rows = items[:, None] + torch.arange(self._window + 1)
+        return len(items) * self._mean_loss(model, self._stream[rows])
+
+    def _mean_loss(self, model: nn.Module, windows: Tensor) -> Tensor:
+        return cast(Tensor, model.loss(windows.to(self.device, torch.int64)))  # type: ignore[operator]
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """`val/loss`, in nats a residue, and `val/perplexity`, its exponential."""
+        losses = [
+            (len(one) * self._mean_loss(model, one)).item() for one in self._held_out.split(_VALIDATION_BATCH)
+        ]
+        loss = sum(losses) / len(self._held_out)
+        if not math.isfinite(loss):
+            raise UserError(
+                "training diverged: the validation loss is not a finite number",
+                remedy="lower learning_rate, or give amp=off",
+            )
+        return {"val/loss": loss, "val/perplexity": math.exp(loss)}
+
+    def headline(self, metrics: Mapping[str, float]) -> str:
+        return f"val perplexity {metrics['val/perplexity']:.3f}"
+
+
+def _lay(proteins: Sequence[np.ndarray], separator: int) -> np.ndarray:
+    """Proteins end to end, a separator before each and one at the end."""
+    gap = np.array([separator], dtype=np.uint8)
+    return np.concatenate([part for one in proteins for part in (gap, one)] + [gap])
+
+
+def _windows(laid: np.ndarray, window: int) -> np.ndarray:
+    """Windows (n, T + 1) of a stream, each beginning with the last token of the one before."""
+    count = max(0, (len(laid) - 1) // window)
+    rows = np.arange(count)[:, None] * window + np.arange(window + 1)
+    return np.asarray(laid[rows])
