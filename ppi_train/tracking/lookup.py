@@ -167,4 +167,4 @@ def seconds_since_sign_of_life(run: FoundRun) -> float:
         found = mlflow.MlflowClient().get_run(run.run_id)
     # The latest point of each metric; MLflow shows their times by no public name.
     latest = max((one.timestamp for one in found.data._metric_objs), default=0)
-    return time.time() - max(latest, found.info.start_time) / 1000
+    return time.time() - float(max(latest, found.info.start_time)) / 1000
