@@ -15,6 +15,7 @@ from types import FrameType
 
 import click
 
+from entry_points.parent import end_with_mlflow_run
 from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import Section
@@ -91,6 +92,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     shutdown = _Shutdown()
     signal.signal(signal.SIGTERM, shutdown)
     signal.signal(signal.SIGINT, shutdown)
+    end_with_mlflow_run()
     try:
         config = _config(mode, values)
         from ppi_train.pipelines.execute import execute_pipeline

@@ -99,11 +99,16 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
 
 def resolve_candidate(config: EvalConfig) -> ResolvedCheckpoint:
     """The checkpoint that `run_id` or `model_uri` names."""
+    return resolve_checkpoint(candidate_run_id(config))
+
+
+def candidate_run_id(config: EvalConfig) -> str:
+    """The run that `run_id` or `model_uri` names."""
     if config.model_uri:
         run_id, _ = resolve_model_uri(config.model_uri)
-        return resolve_checkpoint(run_id)
+        return run_id
     assert config.run_id is not None  # the schema requires one of the two
-    return resolve_checkpoint(config.run_id)
+    return config.run_id
 
 
 def score_run(resolved: ResolvedCheckpoint, config: EvalConfig) -> ScoredPairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import TracebackType
 
 from ppi_train.tracking.checkpoint_store import LocalCheckpoints
 from ppi_train.tracking.run import TrackedRun
@@ -14,10 +15,24 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointUpload:
-    """Brings `best` and `last` of a folder to the tracking server."""
+    """Brings `best` and `last` of a folder to the tracking server.
+
+    A context manager around all of a training run, from what is logged before the first step to what is
+    logged after the last one: broken off anywhere in it, what was computed is uploaded, and the command
+    that goes on is printed.
+    """
 
     def __init__(self, tracked: TrackedRun, folder: Path) -> None:
         self._tracked, self.folder = tracked, folder
+
+    def __enter__(self) -> CheckpointUpload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._after(error)
 
     def _present(self) -> LocalCheckpoints:
         folders = {name: self.folder / name for name in ("best", "last") if (self.folder / name).exists()}
@@ -31,30 +46,27 @@ class CheckpointUpload:
     def finish(self) -> None:
         self._tracked.keep_checkpoints(self._present(), final=True)
 
-    def after(self, error: BaseException) -> None:
-        """What was computed is not lost: uploads it, and says how to go on."""
-        if not (self.folder / "last").exists():
-            return
-        try:
-            self.finish()
-        except Exception:
-            # The error that ended training matters more; the checkpoint is still on this machine.
-            logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
-        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
-        logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
+    def _after(self, error: BaseException) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        started = (self.folder / "last").exists()
+        if started:
+            try:
+                self.finish()
+            except Exception:
+                # The error that ended training matters more; the checkpoint is still on this machine.
+                logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
+        if started or interrupted:
+            how = "interrupted" if interrupted else "broken off"
+            logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
 
 
-def train_guarded(
+def train_and_upload(
     trainer: Trainer, upload: CheckpointUpload, tracked: TrackedRun, continued: Checkpoint | None
 ) -> TrainResult:
-    """Runs a trainer, from its start or from a checkpoint; its checkpoints are uploaded however it ends."""
+    """Runs a trainer to its end, from its start or from a checkpoint, and uploads its last checkpoints."""
     if continued:
         _continue(trainer, continued, tracked)
-    try:
-        result = trainer.run()
-    except BaseException as error:
-        upload.after(error)
-        raise
+    result = trainer.run()
     upload.finish()
     return result
 

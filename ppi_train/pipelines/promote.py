@@ -10,9 +10,15 @@ from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
 from ppi_train.evaluation.paired import paired_differences
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.evaluate import ScoredPairs, resolve_candidate, score_split, split_for
+from ppi_train.pipelines.evaluate import (
+    ScoredPairs,
+    candidate_run_id,
+    resolve_candidate,
+    score_split,
+    split_for,
+)
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import ordered_pairs, refuse_leakage
@@ -37,8 +43,8 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         DataError: the test pairs are among those that the candidate was trained on.
     """
     assert config.registered_model is not None  # the schema requires it
+    model_id = _model_of(find_training_run(candidate_run_id(config)))
     candidate = resolve_candidate(config)
-    model_id = _model_of(candidate.run)
     holder = holder_of(config.registered_model, config.alias)
     split = split_for(candidate, config)
     scored = score_split(candidate, config, split)
@@ -82,12 +88,13 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
 
 def _model_of(run: FoundRun) -> str:
     if run.status != "FINISHED":
+        how = "wait until it ends; or, if its process is gone, continue it" if run.running else "continue it"
         raise CheckpointError(
             "only a run that has finished can be promoted",
             where=run,
             got=run.status,
             expected="FINISHED",
-            remedy=f"continue it: mlflow run . -e resume -P run_id={run.run_id}; or promote another run",
+            remedy=f"{how}: mlflow run . -e resume -P run_id={run.run_id}; or promote another run",
         )
     model_id = logged_model_of(run)
     if model_id is None:

@@ -119,7 +119,7 @@ def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
         raise TrackingError(
             "the run seems to be alive on another machine",
             where=run,
-            got=f"it logged a metric {silent:.0f} s ago",
+            got=f"it started or logged a metric {silent:.0f} s ago",
             expected=f"silence of {SILENCE:.0f} s, or the output_dir that it had on this machine",
             remedy="end it there, or wait",
         )

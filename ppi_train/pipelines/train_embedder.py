@@ -18,7 +18,7 @@ from ppi_train.embedders.protein_lm import NAME, new_language_model
 from ppi_train.embedders.tokens import SEPARATOR, tokenize
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.guarded_training import CheckpointUpload, train_guarded
+from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.language_text import LanguageText, language_text
 from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
@@ -77,23 +77,23 @@ class EmbedderJob:
         """
         config = self.config
         device = resolve_device(config.device)
-        self._log_start(tracked, output, describe_device(device))
-        seed_everything(config.seed, deterministic=config.deterministic)
-        hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
-        model = new_language_model(hyperparameters).to(device)
-        upload = CheckpointUpload(tracked, output / "checkpoints")
-        trainer = Trainer(
-            model,
-            # The loop's epoch is a part of a pass.
-            replace(config, epochs=config.epochs * PARTS_A_PASS),
-            task=self._task(device),
-            log=tracked.log_metrics,
-            checkpoints=upload.folder,
-            description=self._description(hyperparameters),
-            keep=upload.keep,
-        )
-        result = train_guarded(trainer, upload, tracked, continued)
-        metrics = self._log_end(result, tracked)
+        with CheckpointUpload(tracked, output / "checkpoints") as upload:
+            self._log_start(tracked, output, describe_device(device))
+            seed_everything(config.seed, deterministic=config.deterministic)
+            hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
+            model = new_language_model(hyperparameters).to(device)
+            trainer = Trainer(
+                model,
+                # The loop's epoch is a part of a pass.
+                replace(config, epochs=config.epochs * PARTS_A_PASS),
+                task=self._task(device),
+                log=tracked.log_metrics,
+                checkpoints=upload.folder,
+                description=self._description(hyperparameters),
+                keep=upload.keep,
+            )
+            result = train_and_upload(trainer, upload, tracked, continued)
+            metrics = self._log_end(result, tracked)
         return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
     def _task(self, device: torch.device) -> LanguageTask:

@@ -27,7 +27,7 @@ from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.guarded_training import CheckpointUpload, train_guarded
+from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.models import model_from_checkpoint, new_model
 from ppi_train.tracking.lookup import FoundRun
@@ -159,24 +159,24 @@ def run_training(
     """
     config = job.config
     device = resolve_device(config.device)
-    _log_start(job, tracked, output, device=describe_device(device))
-    seed_everything(config.seed, deterministic=config.deterministic)
-    train = job.inputs.pair_data("train").to(device)
-    validation = job.inputs.pair_data("validation").to(device)
-    upload = CheckpointUpload(tracked, output / "checkpoints")
-    model = job.build(train).to(device)
-    trainer = Trainer(
-        model,
-        config,
-        task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
-        log=tracked.log_metrics,
-        checkpoints=upload.folder,
-        description=job.description(),
-        keep=upload.keep,
-        warm_start=job.warm_start(model, train),
-    )
-    result = train_guarded(trainer, upload, tracked, continued)
-    metrics = _log_end(job, validation, result, tracked, output)
+    with CheckpointUpload(tracked, output / "checkpoints") as upload:
+        _log_start(job, tracked, output, device=describe_device(device))
+        seed_everything(config.seed, deterministic=config.deterministic)
+        train = job.inputs.pair_data("train").to(device)
+        validation = job.inputs.pair_data("validation").to(device)
+        model = job.build(train).to(device)
+        trainer = Trainer(
+            model,
+            config,
+            task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
+            log=tracked.log_metrics,
+            checkpoints=upload.folder,
+            description=job.description(),
+            keep=upload.keep,
+            warm_start=job.warm_start(model, train),
+        )
+        result = train_and_upload(trainer, upload, tracked, continued)
+        metrics = _log_end(job, validation, result, tracked, output)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
 

@@ -162,9 +162,9 @@ def logged_model_of(run: FoundRun) -> str | None:
 
 
 def seconds_since_sign_of_life(run: FoundRun) -> float:
-    """Since the run last logged a metric; its process, while it lives, logs system metrics all the time."""
+    """Since the run started or last logged a metric; while its process lives, it logs system metrics."""
     with translated_errors("look the run up"):
-        # The latest point of each metric; MLflow shows their times by no public name.
-        metrics = mlflow.MlflowClient().get_run(run.run_id).data._metric_objs
-    latest = max((one.timestamp for one in metrics), default=0)
-    return time.time() - latest / 1000
+        found = mlflow.MlflowClient().get_run(run.run_id)
+    # The latest point of each metric; MLflow shows their times by no public name.
+    latest = max((one.timestamp for one in found.data._metric_objs), default=0)
+    return time.time() - float(max(latest, found.info.start_time)) / 1000

@@ -131,17 +131,10 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
     """Compares every file with the marker's digests and returns them.
 
     Raises:
-        CheckpointError: no marker, a file that is absent, altered, or not named in the marker.
+        CheckpointError: no marker or not one of ours, a file that is absent, altered, or not named in it.
     """
-    try:
-        digests = dict(json.loads((folder / MARKER).read_text()))
-        names = set(digests)
-    except (OSError, ValueError, TypeError, RecursionError):
-        raise CheckpointError(
-            "there is no finished checkpoint",
-            where=folder,
-            expected=f"a folder with {MARKER}, which is written last",
-        ) from None
+    digests = _read_marker(folder)
+    names = set(digests)
     # The marker is data from outside: only the names of a checkpoint's own files are ever opened.
     known = CHECKPOINT_FILES - {MARKER}
     present = {path.name for path in folder.iterdir()} - {MARKER}
@@ -163,7 +156,25 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
                 expected=f"sha256 {digests[name]}",
                 remedy="take another checkpoint, or train again",
             )
-    return dict(digests)
+    return digests
+
+
+def _read_marker(folder: Path) -> dict[str, str]:
+    if not (folder / MARKER).exists():
+        raise CheckpointError(
+            "there is no finished checkpoint",
+            where=folder,
+            expected=f"a folder with {MARKER}, which is written last",
+        )
+    try:
+        return dict(json.loads((folder / MARKER).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        raise CheckpointError(
+            f"the checkpoint is not one of ours: its {MARKER} cannot be read",
+            where=folder,
+            expected="the sha256 of each file, as JSON",
+            remedy="take another checkpoint, or train again",
+        ) from None
 
 
 def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Checkpoint:
@@ -210,7 +221,7 @@ def _read_training_state(path: Path) -> dict[str, Any]:
         state = error
     if not isinstance(state, dict):
         raise CheckpointError(
-            "the training state of the checkpoint cannot be read",
+            "the checkpoint is not one of ours: its training state cannot be read",
             where=path,
             got=type(state).__name__,
             expected="a mapping of tensors, numbers and text: anything else could run code",

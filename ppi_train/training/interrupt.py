@@ -60,7 +60,6 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self.deliver()  # it came after the last step, too late to be asked for
         self._restore()
-        if error is None and self.pending is not None:
-            # It came after the last step, too late to be asked for.
-            raise KeyboardInterrupt

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -61,29 +62,17 @@ def wait_for_epoch(store: mlflow.MlflowClient, process: subprocess.Popen[str]) -
     raise AssertionError("no epoch was finished")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_leaves_the_run_killed_and_its_checkpoint_uploaded(
-    number: signal.Signals, code: int, store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
-) -> None:
-    folders = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path / "runs")]
-    endless = ["--epochs", "100000", "--early_stopping_patience", "0"]
-    with subprocess.Popen(
-        command("train_only", *folders, *endless), stderr=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        run_id = wait_for_epoch(store, process)
-        process.send_signal(number)
-        _, shown = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "stopped by" in shown
-    assert "Traceback" not in shown
-    assert store.get_run(run_id).info.status == "KILLED"
-    assert "checkpoints/last/COMPLETE.json" in {
-        item.path for item in store.list_artifacts(run_id, "checkpoints/last")
-    }
+def ctrl_c(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
 
 
-def test_ctrl_c_at_mlflow_run_leaves_the_run_killed(
-    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+def kill(process: subprocess.Popen[str]) -> None:
+    process.terminate()  # `mlflow run` alone, which dies of it
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, pytest.param(kill, marks=pytest.mark.slow)])
+def test_mlflow_run_that_is_stopped_leaves_the_run_killed(
+    stop: Callable[[subprocess.Popen[str]], None], store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:
     folders = ["-P", f"data_dir={data_dir}", "-P", f"output_dir={tmp_path / 'runs'}"]
     endless = ["-P", "epochs=100000", "-P", "early_stopping_patience=0"]
@@ -93,7 +82,7 @@ def test_ctrl_c_at_mlflow_run_leaves_the_run_killed(
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         run_id = wait_for_epoch(store, process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        stop(process)
         _, shown = process.communicate(timeout=60)
     assert f"mlflow run . -e resume -P run_id={run_id}" in shown
     assert "Traceback" not in shown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +14,56 @@ import pytest
 
 from ppi_train.data.benchmarks import Dataset
 from ppi_train.errors import ConfigError, UserError
-from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+
+
+@pytest.fixture(scope="module")
+def at_server(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
+    """A client of the real server, which the code under test uses as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPI_TRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MLFLOW_TRACKING_URI", server)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        yield mlflow.MlflowClient(server)
 
 
 @pytest.fixture
-def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
-    """A client of the real server, with an experiment of this test's own."""
-    monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
-    client = mlflow.MlflowClient(server)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"pipeline-{time.time_ns()}"))
-    return client
+def client(at_server: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """The client, with an experiment of this test's own."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", at_server.create_experiment(f"pipeline-{time.time_ns()}"))
+    return at_server
 
 
 @pytest.fixture
 def given(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "data_dir": str(data_dir),
-        "output_dir": str(tmp_path / "runs"),
-        "epochs": 2,
-        "bootstrap_resamples": 100,
-    }
+    return settings(data_dir, tmp_path / "runs")
+
+
+def settings(data_dir: Path, runs: Path) -> dict[str, Any]:
+    places = {"data_dir": str(data_dir), "output_dir": str(runs)}
+    return places | {"epochs": 2, "bootstrap_resamples": 100}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A pipeline that has run in an experiment of its own."""
+
+    client: mlflow.MlflowClient
+    experiment: str
+    config: dict[str, Any]
+    result: PipelineResult
+
+
+@pytest.fixture(scope="module")
+def earlier(
+    at_server: mlflow.MlflowClient, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Earlier:
+    config = settings(data_dir, tmp_path_factory.mktemp("runs")) | {"epochs": 1}
+    own = at_server.create_experiment(f"pipeline-{time.time_ns()}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_EXPERIMENT_ID", own)
+        return Earlier(at_server, own, config, execute_pipeline("full_pipeline", config))
 
 
 def nested(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
@@ -119,12 +148,14 @@ def experiment() -> str:
     ],
 )
 def test_only_what_a_change_touches_is_done_again(
-    client: mlflow.MlflowClient, given: dict[str, Any], changed: dict[str, Any], again: set[str]
+    earlier: Earlier, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], again: set[str]
 ) -> None:
-    del client
-    first = execute_pipeline("full_pipeline", given | {"epochs": 1})
-    second = execute_pipeline("full_pipeline", given | {"epochs": 1} | changed)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", earlier.experiment)
+    second = execute_pipeline("full_pipeline", earlier.config | changed)
+    first = earlier.result
     assert {name for name in first.outputs if first.outputs[name] != second.outputs[name]} == again
+    for name in again:  # or the next test would find these in place of the first ones
+        earlier.client.delete_run(second.outputs[name])
 
 
 def test_an_interrupted_training_is_continued(

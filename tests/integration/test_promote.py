@@ -13,7 +13,7 @@ import mlflow
 import pytest
 
 from ppi_train.data.benchmarks import Dataset
-from ppi_train.errors import CheckpointError, DataError, TrackingError
+from ppi_train.errors import CheckpointError, DataError, TrackingError, UserError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -176,17 +176,53 @@ def test_eval_only_takes_the_champion_by_its_uri(
     assert by_uri.metrics == by_id.metrics
 
 
-@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_run_that_failed(client: mlflow.MlflowClient, places: dict[str, Any], name: str) -> None:
+    with pytest.raises(UserError, match="training diverged") as diverged:
+        execute_pipeline("train_only", places | {"epochs": 1, "learning_rate": 1e30, "gradient_clip": 0})
+    (failed,) = client.search_runs(
+        [os.environ["MLFLOW_EXPERIMENT_ID"]],
+        filter_string="attributes.status = 'FAILED' AND tags.`ppi.mode` = 'train_only'",
+    )
+    assert failed.data.tags["ppi.error"] == str(diverged.value)
+    check_refusal(
+        client, places, PipelineResult(run_id=failed.info.run_id), name, "FAILED", "to do: continue it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        ("KILLED", "to do: continue it: mlflow run . -e resume"),
+        ("RUNNING", "to do: wait until it ends; or, if its process is gone, continue it: mlflow run"),
+    ],
+)
 def test_a_run_that_did_not_finish(
-    client: mlflow.MlflowClient, places: dict[str, Any], weak: PipelineResult, name: str, status: str
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    weak: PipelineResult,
+    name: str,
+    status: str,
+    remedy: str,
 ) -> None:
-    client.set_terminated(weak.run_id, status)
+    client.update_run(weak.run_id, status=status)
     try:
-        with pytest.raises(CheckpointError, match="only a run that has finished can be promoted") as caught:
-            promoted(places, weak, name)
+        check_refusal(client, places, weak, name, status, remedy)
     finally:
         client.set_terminated(weak.run_id, "FINISHED")
-    assert f"got: {status}" in str(caught.value)
+
+
+def check_refusal(
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    run: PipelineResult,
+    name: str,
+    status: str,
+    remedy: str,
+) -> None:
+    with pytest.raises(CheckpointError, match="only a run that has finished can be promoted") as caught:
+        promoted(places, run, name)
+    assert f"got: {status}\n  expected: FINISHED" in str(caught.value)
+    assert remedy in str(caught.value)
     assert not client.search_registered_models(f"name = '{name}'")
 
 

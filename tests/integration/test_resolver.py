@@ -355,7 +355,7 @@ def test_a_whole_pipeline_names_its_stages(place: Place) -> None:
     assert f"to do: give the ID of one of its stages: {named}" in told
 
 
-@ON_THIS_MACHINE
+@ON_RUNS
 @pytest.mark.parametrize(
     ("embedder", "dimension", "differs"),
     [("mine", 804, "embedder"), ("mine", 7, "dimension and embedder"), ("descriptors", 7, "dimension")],
@@ -618,7 +618,7 @@ ATTACKS = [
     Attack(weights_saved_by_torch, f"{NOT_OURS}it cannot be read", True),
     Attack(pickled_description, f"{NOT_OURS}it is another one than the run has logged"),
     Attack(pickled_description, f"{NOT_OURS}it cannot be read", True),
-    Attack(pickled_marker, "there is no finished checkpoint", True),
+    Attack(pickled_marker, f"{NOT_OURS}its {MARKER} cannot be read", True),
     Attack(marker_that_names_a_file_outside, f"{NOT_OURS}it holds other files than its marker names", True),
     Attack(
         marker_that_names_a_file_of_the_system, f"{NOT_OURS}it holds other files than its marker names", True
@@ -750,7 +750,7 @@ def test_a_pickled_training_state_does_not_run_on_resume(
     assert told.startswith(f"{NOT_OURS}it is another one than the run has logged\n")
     place.client.set_tag(run_id, TAG, tag_of(killed))
     told = refused_to_resume(place, run_id, tmp_path / "runs")
-    assert told.startswith("the training state of the checkpoint cannot be read\n")
+    assert told.startswith(f"{NOT_OURS}its training state cannot be read\n")
     assert "anything else could run code" in told
     assert not target.exists()
     if by_torch:
@@ -759,7 +759,7 @@ def test_a_pickled_training_state_does_not_run_on_resume(
         target.unlink()
 
 
-@ON_THIS_MACHINE
+@ON_RUNS
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, TRAINING_STATE])
 def test_one_flipped_byte_in_last_stops_a_resume(
     place: Place, killed: Path, tmp_path: Path, name: str

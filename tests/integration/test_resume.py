@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -11,19 +12,22 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from mlflow.entities import Param
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.pipelines.execute import execute_pipeline
-from ppi_train.training.checkpoint import read_checkpoint
+from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
+from ppi_train.training.checkpoint import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 # The default's 2 steps an epoch leave little to be killed in: these make 47, each with its own dropout.
@@ -50,27 +54,45 @@ def at_server(server: str, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClie
 
 
 @pytest.fixture(scope="module")
-def whole(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The outcome of a run that was never interrupted."""
+def train_whole(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainWhole:
+    """Trains at the server without an interruption, and gives the outcome."""
     runs = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", server)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
-        client = mlflow.MlflowClient(server)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"whole-{time.time_ns()}"))
-        places = {"data_dir": str(data_dir), "output_dir": str(runs)}
-        result = execute_pipeline("train_only", TRAINING | places)
-        return outcome(client, result.run_id, runs)
+
+    def train(mode: str, **parameters: object) -> Trained:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", server)
+            patch.delenv("MLFLOW_RUN_ID", raising=False)
+            patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+            client = mlflow.MlflowClient(server)
+            patch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"whole-{time.time_ns()}"))
+            places = {"data_dir": str(data_dir), "output_dir": str(runs)}
+            result = execute_pipeline(mode, TRAINING | places | parameters)
+            return outcome(client, result.run_id, runs)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def whole(train_whole: TrainWhole) -> Trained:
+    """The outcome of a run that was never interrupted."""
+    return train_whole("train_only")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run is compared by: metric points but for those of the clock, and its checkpoints' digests."""
+    """What a run is compared by: metric points, its weights' digests, its files, and how many models it has.
 
+    Of metrics that tell of the clock only the steps count.
+    """
+
+    run_id: str = field(compare=False)
     points: dict[str, list[tuple[int, float]]]
     digests: dict[str, str]
+    files: set[str]
     models: int
+
+
+TrainWhole = Callable[..., Trained]
 
 
 def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Trained:
@@ -78,18 +100,31 @@ def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Train
     assert run.info.status == "FINISHED"
     names = [name for name in run.data.metrics if not name.startswith(("throughput/", "system/"))]
     history = {name: client.get_metric_history(run_id, name) for name in names}
-    digests = {}
-    for name in ("best", "last"):
-        marker = output_dir / run_id / "checkpoints" / name / "COMPLETE.json"
-        digests[name] = json.loads(marker.read_text())["weights.safetensors"]
+    points = {name: [(int(one.step), one.value) for one in found] for name, found in history.items()}
+    rates = client.get_metric_history(run_id, "throughput/pairs_per_second")
+    points["throughput/pairs_per_second"] = [(int(one.step), 0.0) for one in rates]
+    folders = {name: output_dir / run_id / "checkpoints" / name for name in ("best", "last")}
+    markers = {name: json.loads((folder / MARKER).read_text()) for name, folder in folders.items()}
+    stored = StoredCheckpoints.from_tag(run.data.tags[TAG])
+    assert stored is not None
+    assert stored.digests == {name: checkpoint_digest(folder) for name, folder in folders.items()}
     models = client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
     )
     return Trained(
-        points={name: [(int(one.step), one.value) for one in points] for name, points in history.items()},
-        digests=digests,
+        run_id=run_id,
+        points=points,
+        digests={name: one[WEIGHTS] for name, one in markers.items()},
+        files=files_of(client, run_id),
         models=sum(str(one.status.value) == "READY" for one in models),
     )
+
+
+def files_of(client: mlflow.MlflowClient, run_id: str, path: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for item in client.list_artifacts(run_id, path):
+        found |= files_of(client, run_id, item.path) if item.is_dir else {item.path}
+    return found
 
 
 def start(mode: str, **parameters: object) -> subprocess.Popen[str]:
@@ -111,30 +146,65 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> tuple[str, bool]
 
 TAKEN_UP = r"run [0-9a-f]{32} at "
 STEPPING = r"epoch \d+/|continuing at step"
+LOGGED = r"train: [\d,]+ pairs of"  # before that a killed run has nothing to continue by
+FINETUNING = r"epoch 0/|continuing at step"
 LAST_EPOCH = r"epoch 5/5|continuing at step 235"
-# What to wait for, and how many seconds at most then to go on before the kill.
+# What to wait for, and how many seconds at most then to go on before the kill. The first five are so short
+# that training, 5 s and more, cannot end meanwhile.
 MOMENTS = [
-    (STEPPING, 1.0),
+    (STEPPING, 0.8),
     (TAKEN_UP, 2.0),
-    (STEPPING, 2.0),
-    (STEPPING, 2.0),
+    (STEPPING, 0.8),
+    (STEPPING, 0.8),
+    (STEPPING, 0.8),
     (LAST_EPOCH, 3.0),
-    (STEPPING, 3.0),
+    (LAST_EPOCH, 3.0),
 ]
+MOMENTS_OF_FINETUNING = [(LOGGED, 1.0), (FINETUNING, 0.1), (FINETUNING, 0.5), (LAST_EPOCH, 3.0)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(
     at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
 ) -> None:
+    kills = killed_again_and_again(at_server, whole, MOMENTS, "train_only", data_dir, tmp_path)
+    assert len(kills) >= 5, kills
+
+
+@pytest.mark.slow
+def test_a_killed_finetuning_ends_as_one_never_interrupted(
+    at_server: mlflow.MlflowClient,
+    whole: Trained,
+    train_whole: TrainWhole,
+    data_dir: Path,
+    tmp_path: Path,
+) -> None:
+    ancestor = {"pretrain_run_id": whole.run_id}
+    finetuned = train_whole("finetune_from_pretrain", **ancestor)
+    moments, mode = MOMENTS_OF_FINETUNING, "finetune_from_pretrain"
+    kills = killed_again_and_again(at_server, finetuned, moments, mode, data_dir, tmp_path, **ancestor)
+    assert len(kills) >= 3, kills
+
+
+def killed_again_and_again(
+    client: mlflow.MlflowClient,
+    whole: Trained,
+    moments: list[tuple[str, float]],
+    mode: str,
+    data_dir: Path,
+    tmp_path: Path,
+    **parameters: object,
+) -> list[str]:
+    """Kills a run and all that continue it, compares the end with `whole`, and tells when it was killed."""
     seed = int(os.environ.get("PPI_TRAIN_KILL_SEED") or time.time_ns() % 1_000_000)
-    moments = random.Random(seed)
+    draw = random.Random(seed)
     places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
-    process = start("train_only", **TRAINING, **places)
+    process = start(mode, **TRAINING, **places, **parameters)
     run_id, kills = "", []
-    for pattern, longest in MOMENTS:
+    for pattern, longest in moments:
         shown, alive = read_until(process, pattern)
         run_id = run_id or re.findall(r"run ([0-9a-f]{32}) at ", shown)[0]
-        pause = moments.uniform(0, longest)
+        pause = draw.uniform(0, longest)
         time.sleep(pause)
         if alive and process.poll() is None:
             process.kill()
@@ -143,12 +213,9 @@ def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(
         process = start("resume", run_id=run_id)
     _, shown = process.communicate(timeout=120)
     told = f"PPI_TRAIN_KILL_SEED={seed}: killed {kills}\n{shown}"
-    assert len(kills) >= 5, told
     assert process.returncode == 0 or "the run has finished" in shown, told
-    runs = tmp_path / "runs"
-    assert outcome(at_server, run_id, runs) == whole, told
-    left = {item.path for item in at_server.list_artifacts(run_id, "checkpoints")}
-    assert left == {"checkpoints/best", "checkpoints/last"}
+    assert outcome(client, run_id, tmp_path / "runs") == whole, told
+    return kills
 
 
 def interrupted(
@@ -180,7 +247,8 @@ def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewh
     )
     assert returned == code, shown
     assert at_server.get_run(run_id).info.status == "KILLED"
-    assert f"mlflow run . -e resume -P run_id={run_id}" in shown
+    assert f"interrupted; to continue: mlflow run . -e resume -P run_id={run_id}" in shown
+    assert "stopped by" in shown
     assert "Traceback" not in shown
     last = read_checkpoint(tmp_path / "here" / run_id / "checkpoints/last", with_training_state=True)
     assert last.training_state is not None
@@ -199,10 +267,13 @@ def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
 
 
+# Two steps: where a run is continued at its end, or is not continued at all, more would show nothing.
+SHORT: dict[str, Any] = {"epochs": 1, "seed": 5}
+
+
 def broken_off(client: mlflow.MlflowClient, folders: dict[str, Any], **parameters: object) -> str:
-    """The ID of a run whose process died in its second epoch; done quickly, in this process."""
-    short = TRAINING | {"epochs": 2} | folders | parameters
-    result = execute_pipeline("train_only", short)
+    """The ID of a run whose process died after its last step; done quickly, in this process."""
+    result = execute_pipeline("train_only", SHORT | folders | parameters)
     last = Path(folders["output_dir"]) / result.run_id / "checkpoints/last"
     assert last.exists()
     client.update_run(result.run_id, status="RUNNING")
@@ -210,11 +281,34 @@ def broken_off(client: mlflow.MlflowClient, folders: dict[str, Any], **parameter
 
 
 def test_a_run_that_has_finished(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
-    result = execute_pipeline("train_only", TRAINING | {"epochs": 1} | folders)
+    result = execute_pipeline("train_only", SHORT | folders)
     with pytest.raises(CheckpointError, match="the run has finished: there is nothing to continue") as caught:
         execute_pipeline("resume", {"run_id": result.run_id})
     assert f"finetune_from_pretrain -P pretrain_run_id={result.run_id}" in str(caught.value)
     assert store.get_run(result.run_id).info.status == "FINISHED"
+
+
+def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
+    store: mlflow.MlflowClient,
+    folders: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        # While the figures are drawn, when no step is left to end with.
+        interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
+        patch.setattr("ppi_train.evaluation.figures.save_figures", lambda *_: interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            execute_pipeline("train_only", SHORT | folders)
+    (killed,) = store.search_runs(["1"])
+    assert killed.info.status == "KILLED"
+    run_id = killed.info.run_id
+    assert f"interrupted; to continue: mlflow run . -e resume -P run_id={run_id}" in caplog.text
+    execute_pipeline("resume", {"run_id": run_id})
+    finished = store.get_run(run_id)
+    assert finished.info.status == "FINISHED"
+    assert finished.data.metrics["val/auroc_best"] == finished.data.metrics["val/auroc"]
+    assert store.list_artifacts(run_id, "figures")
 
 
 def test_a_run_of_another_mode(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
@@ -224,27 +318,33 @@ def test_a_run_of_another_mode(store: mlflow.MlflowClient, folders: dict[str, An
         execute_pipeline("resume", {"run_id": prepared.run_id})
 
 
-def test_the_same_run_resumed_twice_at_once(
-    store: mlflow.MlflowClient, folders: dict[str, Any], data_dir: Path
-) -> None:
-    run_id, _, _ = interrupted(signal.SIGTERM, data_dir, Path(folders["output_dir"]), epochs=1000)
-    first = start("resume", run_id=run_id)
-    shown, alive = read_until(first, "continuing at step")
-    try:
-        assert alive, shown
-        with pytest.raises(TrackingError, match="another process works on this run") as caught:
-            execute_pipeline("resume", {"run_id": run_id})
-        assert f"held by process {first.pid}" in str(caught.value)
-    finally:
-        first.kill()
-        first.communicate()
+# Holds the folder of a run as whoever trains it does, until it is killed.
+HOLD = """
+import sys, time
+from ppi_train.pipelines.run_folder import run_folder
+
+with run_folder(sys.argv[1], sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_that_another_process_works_on(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+    run_id = broken_off(store, folders)
+    command = [sys.executable, "-c", HOLD, folders["output_dir"], run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(TrackingError, match="another process works on this run") as caught:
+                execute_pipeline("resume", {"run_id": run_id})
+            assert f"held by process {other.pid}" in str(caught.value)
+            assert store.get_run(run_id).info.status == "RUNNING"
+        finally:
+            other.kill()
     # A dead process holds nothing.
-    process = start("resume", run_id=run_id)
-    shown, alive = read_until(process, "continuing at step")
-    process.kill()
-    process.communicate()
-    assert alive, shown
-    assert store.get_run(run_id).info.status == "RUNNING"
+    execute_pipeline("resume", {"run_id": run_id})
+    assert store.get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_run_that_lives_on_another_machine(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
@@ -253,6 +353,14 @@ def test_a_run_that_lives_on_another_machine(store: mlflow.MlflowClient, folders
     elsewhere = {"output_dir": str(Path(folders["output_dir"]).with_name("other"))}
     with pytest.raises(TrackingError, match="seems to be alive on another machine"):
         execute_pipeline("resume", {"run_id": run_id} | elsewhere)
+    # It logs its first metric after seconds, and is no less alive before.
+    young = store.create_run("1", tags={"ppi.mode": "train_only"}).info.run_id
+    store.log_batch(
+        young, params=[Param(name, one) for name, one in store.get_run(run_id).data.params.items()]
+    )
+    with pytest.raises(TrackingError, match="seems to be alive on another machine") as caught:
+        execute_pipeline("resume", {"run_id": young} | elsewhere)
+    assert re.search(r"got: it started or logged a metric \d+ s ago", str(caught.value))
     # Where it ran, its lock tells that it is dead, however lately it was alive.
     assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
 
@@ -281,7 +389,7 @@ def test_a_damaged_checkpoint_here_gives_way_to_the_one_on_the_server(
     last = Path(folders["output_dir"]) / run_id / "checkpoints/last"
     (last / "weights.safetensors").write_bytes(b"")
     assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
-    assert read_checkpoint(last).step == 94
+    assert read_checkpoint(last).step == 2
 
 
 def test_the_attempts_are_shown_below_the_run(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
@@ -296,11 +404,12 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     store: mlflow.MlflowClient, folders: dict[str, Any]
 ) -> None:
     given = {"learning_rate": 1 / 3000, "class_weight": "balanced", "max_length": 200, "deterministic": True}
-    run_id = broken_off(store, folders, epochs=1, **given)
+    given |= {"checkpoint_every": "7 steps", "batch_size": 128}
+    run_id = broken_off(store, folders, **given)
     from ppi_train.pipelines.resume import original_config
     from ppi_train.tracking.lookup import find_run
 
-    wanted, _ = load_config(TrainConfig, TRAINING | {"epochs": 1} | folders | given)
+    wanted, _ = load_config(TrainConfig, SHORT | folders | given)
     found = original_config(find_run(run_id))
     assert isinstance(found, TrainConfig)
     assert found.learning_rate == wanted.learning_rate

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -163,6 +165,11 @@ import cloudpickle, mlflow, pandas as pd, torch
 def refuse(*args, **named):
     raise AssertionError("something was unpickled")
 
+def refuse_what_a_pickle_names(event, arguments):
+    if event == "pickle.find_class":
+        refuse()
+
+sys.addaudithook(refuse_what_a_pickle_names)  # whatever module holds the unpickler by a name of its own
 for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (cloudpickle, "load"),
                      (cloudpickle, "loads"), (torch, "load")):
     setattr(module, name, refuse)
@@ -187,6 +194,23 @@ def test_nothing_is_unpickled(client: mlflow.MlflowClient, champion: PipelineRes
     assert ".safetensors" in kinds
     assert not kinds & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
     assert client.get_run(champion.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("champion")
+def test_the_model_tells_what_it_takes_and_gives() -> None:
+    uri = f"models:/{NAME}@champion"
+    signature = mlflow.models.get_model_info(uri).signature
+    names = {"sequence_a", "sequence_b", "protein_a", "protein_b"}
+    assert {(one.name, one.type.name, one.required) for one in signature.inputs.inputs} == {
+        (name, "string", False) for name in names
+    }
+    assert [(one.name, one.type.name) for one in signature.outputs.inputs] == [
+        ("probability", "double"),
+        ("logit", "double"),
+    ]
+    model = mlflow.pyfunc.load_model(uri)
+    assert list(model.input_example.columns) == ["sequence_a", "sequence_b"]
+    assert len(model.predict(model.input_example)) == len(model.input_example)
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +256,14 @@ def test_a_server_answers_sequences_and_tells_mistakes_with_400(
     assert refused.status_code == 400
     assert "this is not a protein sequence" in refused.json()["message"]
     assert "Traceback" not in refused.json()["message"]
+
+
+def test_the_call_in_the_docs_is_answered(served_at: str) -> None:
+    page = (ROOT / "docs/serving.md").read_text()
+    body = re.search(r"curl \S+/invocations -H '(.+?): (.+?)' -d '(.+?)'\n", page, re.DOTALL)
+    assert body is not None
+    answer = requests.post(served_at, data=body[3], headers={body[1]: body[2]}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    (row,) = answer.json()["predictions"]
+    assert set(row) == {"probability", "logit"}
+    assert row["probability"] == pytest.approx(1 / (1 + math.exp(-row["logit"])))

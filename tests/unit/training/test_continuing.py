@@ -24,7 +24,7 @@ from ppi_train.training.loop import Trainer, without_epoch
 from ppi_train.training.pair_task import PairTask
 
 STEPS_PER_EPOCH = 5
-EPOCHS = 8
+EPOCHS = 4
 CLOCK = "throughput/pairs_per_second"
 
 
@@ -72,15 +72,24 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
         "checkpoint_every": "1 steps",
     }  # fmt: skip
     keep = settings.pop("keep", lambda: None)
+    factor = settings.pop("shrink", None)
     config = TrainConfig(**{**options, **settings})
+    model = DropoutModel()
+
+    def shrink() -> None:
+        with torch.no_grad():
+            for one in model.parameters():
+                one.mul_(factor)
+
     return Trainer(
-        DropoutModel(),
+        model,
         config,
         task=PairTask(config, train=data(200, 0), validation=data(100, 1), ranking_metrics=ranking),
         log=log,
         checkpoints=folder,
         description={},
         keep=keep,
+        warm_start=shrink if factor else None,
     )
 
 
@@ -93,7 +102,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"scheduler": "plateau", "plateau_patience": 0, "early_stopping_metric": "val/loss"},
     {"scheduler": "one_cycle", "accumulation_steps": 2},
     {"amp": "fp16"},
-    {"class_weight": "balanced", "label_smoothing": 0.1, "early_stopping_patience": 2},
+    {"class_weight": "balanced", "label_smoothing": 0.1, "early_stopping_patience": 2, "epochs": 8},
+    {"shrink": 0.4},  # as finetuning does, after it has measured epoch 0
 ]
 
 
@@ -186,6 +196,32 @@ def test_a_second_interrupt_strikes_at_once_if_it_comes_later(
         one.run()
     assert one.step == 6
     assert read_checkpoint(tmp_path / "last").step == STEPS_PER_EPOCH
+
+
+class TerminatedError(KeyboardInterrupt):
+    """What a command makes of SIGTERM, so that its exit code tells it from Ctrl-C."""
+
+
+def test_a_signal_during_the_last_validation_is_not_lost(tmp_path: Path) -> None:
+    one = trainer(tmp_path, {}, checkpoint_every="1000 steps")
+
+    def raise_it(number: int, frame: object) -> None:
+        raise TerminatedError(number, frame)
+
+    def send(module: nn.Module, arguments: object, output: object) -> None:
+        del arguments, output
+        if not module.training and one.epoch == EPOCHS:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        one.model.get_submodule("encoder").register_forward_hook(send)
+        with pytest.raises(TerminatedError):
+            one.run()
+        assert signal.getsignal(signal.SIGTERM) is raise_it
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert read_checkpoint(tmp_path / "last").step == EPOCHS * STEPS_PER_EPOCH
 
 
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""The process that started a command: `mlflow run`, which passes SIGTERM on to nobody."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+_SET_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
+
+
+def end_with_mlflow_run() -> None:
+    """Lets the system send this process SIGTERM when the `mlflow run` that started it dies.
+
+    Else `kill` on it would leave a training behind that nobody sees. Only Linux can do this, and only for
+    a direct child, which a command is with `--env-manager local`.
+    """
+    if sys.platform == "linux" and b"mlflow" in _command_of_parent():
+        ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
+
+
+def _command_of_parent() -> bytes:
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return b""
