@@ -180,5 +180,6 @@ def _evaluation_inputs(
         settings_of_recipe(EmbeddingSettings(dtype=embedding["dtype"]), recipe),
         data_dir=Path(config.data_dir),
         wanted=recipe,
+        memory_mb=config.cache_memory_mb,
     )
     return settle_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)

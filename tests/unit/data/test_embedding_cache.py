@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data import cache_writer
-from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, check_recipe
-from ppi_train.data.cache_writer import CacheWriter, cache_schema
+from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, cache_schema, check_recipe
+from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.errors import CacheError
