@@ -209,7 +209,7 @@ def train_within_memory(folder: Path, gigabytes: float) -> None:
     rng = np.random.default_rng(3)
     for name, pairs in (("train", 5 * count), ("validation", count)):
         ends = rng.permuted(np.resize(np.arange(count), 2 * pairs)).reshape(-1, 2)
-        rows = [f"P{a:05d}\tP{b:05d}\t{k % 2}" for k, (a, b) in enumerate(ends.tolist()) if a != b]
+        rows = [f"P{a:05d}\tP{b:05d}\t{(a + b) % 2}" for a, b in ends.tolist() if a != b]
         (folder / f"{name}.tsv").write_text("\n".join(["protein_a\tprotein_b\tlabel", *dict.fromkeys(rows)]))
     evict((folder / "cache.parquet",))
     report = json.loads(in_process("report_training", folder))

@@ -72,7 +72,8 @@ class CacheWriter:
             CacheError: an embedding that is not finite in the cache's number format, or of another shape.
         """
         with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused here
-            stored = np.ascontiguousarray(embedding, dtype=self._spec.values)
+            # A copy: the caller may use its array again, or it is a view of something larger.
+            stored = np.array(embedding, dtype=self._spec.values, order="C")
         self._check(protein_id, length, stored)
         residues = self._spec.granularity == "residue"
         # Vectors may pass the limit by one; of residues, one more may be a titin of 90 MB.
@@ -88,7 +89,7 @@ class CacheWriter:
         if self._spec.granularity == "residue":
             shape = (int(self._spec.kept_residues(np.array(length))), *shape)
         right_shape = stored.shape == shape and stored.size > 0
-        finite = stored.size > 0 and all_finite(stored)
+        finite = stored.size == 0 or all_finite(stored)
         if not (finite and right_shape):
             raise CacheError(
                 "an embedding is not finite or has the wrong shape",

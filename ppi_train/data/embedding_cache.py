@@ -16,17 +16,18 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from ppi_train.data.buffers import Buffers
 from ppi_train.data.cache_file import CacheFile
 from ppi_train.data.cache_format import CacheSpec, check_recipe
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.prefetch import Job, run_ahead
-from ppi_train.data.residue_store import ResidueStore, chunks, refuse_not_finite
+from ppi_train.data.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
 from ppi_train.errors import CacheError
 
 T = TypeVar("T")
 
-# Enough that no thread waits while the consumer takes its time over one.
-_CHUNKS_AHEAD = 8
+# Enough that the threads are never idle, few enough to stay in the processor's cache.
+_CHUNKS_AHEAD = 4
 
 
 class EmbeddingCache:
@@ -175,16 +176,17 @@ class EmbeddingCache:
     def _fill_means(self, rows: np.ndarray, matrix: np.ndarray) -> None:
         """Averages each protein's residues in the background; `rows` ascend."""
         sizes = self.residue_store.sizes[rows]
+        buffers = Buffers(2 * CHUNK_BYTES)
 
         def job(some: slice) -> Job[None]:
-            states, read = self._states(rows[some])
+            states, read = self._states(rows[some], buffers)
 
             def average() -> None:
                 read()
                 for row, one in zip(range(some.start, some.stop), states, strict=True):
                     matrix[row] = one.mean(axis=0, dtype=np.float32)
 
-            return Job(None, [average], int(sizes[some].sum()))
+            return Job(None, [average], buffers.held(int(sizes[some].sum())))
 
         for _ in self._run_ahead(map(job, chunks(sizes))):
             pass
@@ -200,24 +202,23 @@ class EmbeddingCache:
         rows = self.rows_of(proteins)
         order = np.argsort(rows, kind="stable")
         sizes = store.sizes[rows[order]]
+        buffers = Buffers(2 * CHUNK_BYTES)
 
         def job(some: slice) -> Job[list[np.ndarray]]:
-            states, read = self._states(rows[order[some]])
-            return Job(states, [read], int(sizes[some].sum()))
+            states, read = self._states(rows[order[some]], buffers)
+            return Job(states, [read], buffers.held(int(sizes[some].sum())))
 
         names = iter(order.tolist())
         for chunk in self._run_ahead(map(job, chunks(sizes))):
             for states in chunk:
                 yield proteins[next(names)], states
 
-    def _states(self, rows: np.ndarray) -> tuple[list[np.ndarray], Callable[[], None]]:
+    def _states(self, rows: np.ndarray, buffers: Buffers) -> tuple[list[np.ndarray], Callable[[], None]]:
         """Memory for the residue states (L, d) of some rows, which ascend, and what reads them into it."""
         store = self.residue_store
         sizes = store.sizes[rows]
         ends = np.cumsum(sizes)
-        # Allocated in the consumer's thread, which is the one that frees it: memory that threads hand
-        # to each other is given back to the system and asked for anew each time.
-        content = np.empty(int(ends[-1]), dtype=np.uint8)
+        content = buffers.take(int(ends[-1]))
         values = content.view(self.spec.values).reshape(-1, self.spec.dimension)
         width = self.spec.dimension * self.spec.values.itemsize
         return np.split(values, ends[:-1] // width), partial(store.read, rows, content, ends - sizes)

@@ -23,6 +23,18 @@ class Job(Generic[T]):
     nbytes: int
 
 
+class _Once:
+    """Work that lets go of what it refers to when it is done: a queue may remember it for longer."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+
+    def __call__(self) -> None:
+        work, self._work = self._work, None
+        assert work is not None
+        work()
+
+
 def run_ahead(jobs: Iterable[Job[T]], *, limit: int, depth: int) -> Iterator[T]:
     """Yields the results in order, while threads work on those that follow.
 
@@ -37,18 +49,23 @@ def run_ahead(jobs: Iterable[Job[T]], *, limit: int, depth: int) -> Iterator[T]:
     """
     waiting = iter(jobs)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
-    ahead: deque[tuple[Job[T], list[Future[None]]]] = deque()
+    ahead: deque[tuple[Job[T], list[tuple[_Once, Future[None]]]]] = deque()
     held = in_use = 0
     try:
         following = next(waiting, None)
         while ahead or following:
             while following and (not ahead or (held + following.nbytes <= limit and len(ahead) < depth)):
-                ahead.append((following, [pool.submit(part) for part in following.parts]))
+                begun = [(part, pool.submit(part)) for part in map(_Once, following.parts)]
+                ahead.append((following, begun))
                 held += following.nbytes
                 following = next(waiting, None)
-            job, futures = ahead.popleft()
-            for future in futures:
-                future.result()
+            job, begun = ahead.popleft()
+            for part, future in begun:
+                # What no thread has begun is done here: sooner than waiting for one on a busy machine.
+                if future.cancel():
+                    part()
+                else:
+                    future.result()
             held, in_use = held - in_use, job.nbytes
             yield job.result
     finally:

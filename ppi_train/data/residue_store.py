@@ -40,6 +40,7 @@ class ResidueStore:
     """
 
     def __init__(self, files: Sequence[CacheFile], indexes: Sequence[CacheIndex]) -> None:
+        _check_formats(files)
         self._files = files
         self._indexes = indexes
         self._ends = np.cumsum([len(one.ids) for one in indexes])
@@ -116,6 +117,18 @@ def refuse_not_finite(file: CacheFile, proteins: Sequence[str]) -> None:
         got=", ".join(proteins[:10]),
         remedy="make the cache again",
     )
+
+
+def _check_formats(files: Sequence[CacheFile]) -> None:
+    for file in files:
+        if file.spec.dtype != files[0].spec.dtype:
+            raise CacheError(
+                "the files of the embedding cache hold residues in different number formats",
+                where=file.path,
+                got=file.spec.dtype,
+                expected=f"{files[0].spec.dtype}, as in {files[0].path}",
+                remedy="embed the sequences again with one embedding_dtype",
+            )
 
 
 def _opened(store: ResidueStore, file: CacheFile) -> int:
