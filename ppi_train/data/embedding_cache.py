@@ -21,6 +21,7 @@ from ppi_train.data.cache_file import CacheFile
 from ppi_train.data.cache_format import CacheSpec, check_recipe
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.prefetch import Job, run_ahead
+from ppi_train.data.residue_means import mean_residues
 from ppi_train.data.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
 from ppi_train.errors import CacheError
 
@@ -184,7 +185,7 @@ class EmbeddingCache:
             def average() -> None:
                 read()
                 for row, one in zip(range(some.start, some.stop), states, strict=True):
-                    matrix[row] = one.mean(axis=0, dtype=np.float32)
+                    matrix[row] = mean_residues(one)
 
             return Job(None, [average], buffers.held(int(sizes[some].sum())))
 
