@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.data.cache_format import METADATA_KEY, cache_schema, spec_from_json
+from ppi_train.data.cache_format import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
 from ppi_train.errors import CacheError
 
 # What Arrow raises on a file that is not whole.
@@ -30,6 +30,10 @@ class CacheIndex:
 
 class CacheFile:
     """A file opened for reading.
+
+    Attributes:
+        spec: How it was made.
+        found_finite: Whether its writer has found every number finite.
 
     Raises:
         CacheError: no such file, cut short, corrupt, not a cache, or of a newer version.
@@ -52,6 +56,7 @@ class CacheFile:
                 remedy="make one with the entry point `embed`",
             )
         self.spec = spec_from_json(metadata[METADATA_KEY], where=path)
+        self.found_finite = metadata.get(FINITE_KEY) == b"true"
         self._check_columns()
 
     def refuse(self, error: object) -> NoReturn:

@@ -13,6 +13,9 @@ import pyarrow as pa
 from ppi_train.errors import CacheError
 
 METADATA_KEY = b"ppi_train.embedding_cache"
+# With this, a file says that its writer has found every number finite; the checksums say that they
+# are still the same.
+FINITE_KEY = b"ppi_train.all_finite"
 SCHEMA_VERSION = 1
 GRANULARITIES = ("protein", "residue")
 DTYPES = ("float16", "float32")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal.isal_zlib import crc32
 
-from ppi_train.data.cache_format import CacheSpec, all_finite, cache_schema
+from ppi_train.data.cache_format import FINITE_KEY, CacheSpec, all_finite, cache_schema
 from ppi_train.errors import CacheError
 
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
@@ -36,7 +36,10 @@ class CacheWriter:
     def __init__(self, path: Path, spec: CacheSpec) -> None:
         self.path = path
         self._spec = spec
-        self._schema = cache_schema(spec)
+        schema = cache_schema(spec)
+        if spec.granularity == "residue":
+            schema = schema.with_metadata({**schema.metadata, FINITE_KEY: b"true"})
+        self._schema = schema
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._rows: list[tuple[str, str, int, np.ndarray]] = []
         self._bytes = 0
