@@ -15,7 +15,7 @@ class _Lease:
 
 
 class Buffers:
-    """Hands out arrays of bytes from as few buffers as are in use at once.
+    """Hands out arrays of bytes from as few buffers as are in use at once; threads may ask and let go.
 
     Args:
         size: Bytes of a buffer; what is larger gets memory of its own.
@@ -33,7 +33,10 @@ class Buffers:
         """An array (nbytes,) uint8, the caller's for as long as it or any view of it is referred to."""
         if nbytes > self._size:
             return np.empty(nbytes, dtype=np.uint8)
-        buffer = self._free.pop() if self._free else np.empty(self._size, dtype=np.uint8)
+        try:
+            buffer = self._free.pop()
+        except IndexError:  # not asked before, since threads may take at once
+            buffer = np.empty(self._size, dtype=np.uint8)
         lease = _Lease(buffer)
         # Until then the finalizer keeps the buffer, whatever becomes of this object.
         weakref.finalize(lease, self._free.append, buffer)

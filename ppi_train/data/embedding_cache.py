@@ -8,8 +8,8 @@ choice (`missing`); this reader names the proteins and never makes an embedding 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,10 +180,8 @@ class EmbeddingCache:
         buffers = Buffers(2 * CHUNK_BYTES)
 
         def job(some: slice) -> Job[None]:
-            states, read = self._states(rows[some], buffers)
-
             def average() -> None:
-                read()
+                states = self._read_states(rows[some], buffers)
                 for row, one in zip(range(some.start, some.stop), states, strict=True):
                     matrix[row] = mean_residues(one)
 
@@ -206,23 +204,29 @@ class EmbeddingCache:
         buffers = Buffers(2 * CHUNK_BYTES)
 
         def job(some: slice) -> Job[list[np.ndarray]]:
-            states, read = self._states(rows[order[some]], buffers)
-            return Job(states, [read], buffers.held(int(sizes[some].sum())))
+            states: list[np.ndarray] = []
+
+            def read() -> None:
+                states.extend(self._read_states(rows[order[some]], buffers))
+
+            held = buffers.held(int(sizes[some].sum()))
+            return Job(states, [read], held, quick=store.is_at_hand(int(rows[order[some]][-1])))
 
         names = iter(order.tolist())
         for chunk in self._run_ahead(map(job, chunks(sizes))):
             for states in chunk:
                 yield proteins[next(names)], states
 
-    def _states(self, rows: np.ndarray, buffers: Buffers) -> tuple[list[np.ndarray], Callable[[], None]]:
-        """Memory for the residue states (L, d) of some rows, which ascend, and what reads them into it."""
+    def _read_states(self, rows: np.ndarray, buffers: Buffers) -> list[np.ndarray]:
+        """The residue states (L, d) of each of some rows, which ascend."""
         store = self.residue_store
         sizes = store.sizes[rows]
         ends = np.cumsum(sizes)
         content = buffers.take(int(ends[-1]))
+        store.read(rows, content, ends - sizes)
         values = content.view(self.spec.values).reshape(-1, self.spec.dimension)
         width = self.spec.dimension * self.spec.values.itemsize
-        return np.split(values, ends[:-1] // width), partial(store.read, rows, content, ends - sizes)
+        return np.split(values, ends[:-1] // width)
 
     def _run_ahead(self, jobs: Iterable[Job[T]]) -> Iterator[T]:
         return run_ahead(jobs, limit=self.memory_mb << 20, depth=_CHUNKS_AHEAD)

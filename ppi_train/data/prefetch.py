@@ -16,11 +16,15 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A result, the parts of the work that complete it, and the bytes that it holds until it is used."""
+    """A result, the parts of the work that complete it, and the bytes that it holds until it is used.
+
+    Work that is `quick` is done when its turn comes: handing it to a thread would cost more.
+    """
 
     result: T
     parts: Sequence[Callable[[], None]]
     nbytes: int
+    quick: bool = False
 
 
 class _Once:
@@ -49,20 +53,21 @@ def run_ahead(jobs: Iterable[Job[T]], *, limit: int, depth: int) -> Iterator[T]:
     """
     waiting = iter(jobs)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
-    ahead: deque[tuple[Job[T], list[tuple[_Once, Future[None]]]]] = deque()
+    ahead: deque[tuple[Job[T], list[tuple[_Once, Future[None] | None]]]] = deque()
     held = in_use = 0
     try:
         following = next(waiting, None)
         while ahead or following:
             while following and (not ahead or (held + following.nbytes <= limit and len(ahead) < depth)):
-                begun = [(part, pool.submit(part)) for part in map(_Once, following.parts)]
+                parts = [_Once(part) for part in following.parts]
+                begun = [(part, None if following.quick else pool.submit(part)) for part in parts]
                 ahead.append((following, begun))
                 held += following.nbytes
                 following = next(waiting, None)
             job, begun = ahead.popleft()
             for part, future in begun:
                 # What no thread has begun is done here: sooner than waiting for one on a busy machine.
-                if future.cancel():
+                if future is None or future.cancel():
                     part()
                 else:
                     future.result()

@@ -24,7 +24,7 @@ PREFIX = 4
 _HEADER_START = 8
 # What one thread reads at once: a protein or a few, so that threads share a batch evenly and what is
 # ahead of the consumer stays in the processor's cache.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 2 << 20
 
 
 class ResidueStore:
@@ -85,6 +85,15 @@ class ResidueStore:
                 self._files[number].refuse(error)
             # At once, while the bytes are in the processor's cache.
             self._check(row, int.from_bytes(prefix, "little"), states)
+
+    def is_at_hand(self, row: int) -> bool:
+        """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
+        number = self._file_of(row)
+        last = int(self._offsets[row] + self.sizes[row]) - 1
+        try:
+            return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
+        except (OSError, AttributeError):  # not there yet, or a system without the question
+            return False
 
     def _file_of(self, row: int) -> int:
         return int(np.searchsorted(self._ends, row, side="right"))
