@@ -108,6 +108,9 @@ class CacheOptions(Section):
         "Pairs whose protein has no embedding: refuse before training starts, or drop and count them.",
         choices=("error", "drop"),
     )
+    cache_memory_mb: int = option(
+        1024, "MiB that reading a residue cache may hold in memory, whatever its size.", low=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What an embedding cache says of itself: the JSON under one key of the Parquet file's metadata."""
+"""What an embedding cache says of itself, and the columns that follow: docs/caches.md describes both."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from ppi_train.errors import CacheError
 
 METADATA_KEY = b"ppi_train.embedding_cache"
+# With this, a file says that its writer has found every number finite; the checksums say that they
+# are still the same.
+FINITE_KEY = b"ppi_train.all_finite"
 SCHEMA_VERSION = 1
 GRANULARITIES = ("protein", "residue")
 DTYPES = ("float16", "float32")
@@ -43,6 +49,16 @@ class CacheSpec:
         return json.dumps(fields, sort_keys=True)
 
     @property
+    def values(self) -> np.dtype[np.floating]:
+        """The numbers as they lie in the file, little-endian on every machine."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def kept_residues(self, lengths: np.ndarray) -> np.ndarray:
+        """Rows of each protein's residue states, int64, from the lengths of the full sequences."""
+        kept = lengths.astype(np.int64)
+        return kept if self.max_length is None else np.minimum(kept, self.max_length)
+
+    @property
     def digest(self) -> str:
         """sha256 of all of the above: two caches with equal digests hold the same numbers."""
         fields = dataclasses.asdict(self) | {"embedder": same_wherever_it_lies(self.embedder)}
@@ -70,6 +86,39 @@ def same_wherever_it_lies(embedder: Any) -> Any:
     if not isinstance(parameters, dict):
         return embedder
     return embedder | {"parameters": {name: one for name, one in parameters.items() if name != "model"}}
+
+
+def cache_schema(spec: CacheSpec) -> pa.Schema:
+    """The columns of a cache.
+
+    One vector a protein is a list of fixed size. The states of its residues are raw bytes, since a
+    list of varying length costs two levels a number to store and a decoding to read.
+    """
+    if spec.granularity == "protein":
+        value = {"float16": pa.float16(), "float32": pa.float32()}[spec.dtype]
+        embedding = [("embedding", pa.list_(pa.field("item", value, nullable=False), spec.dimension))]
+    else:
+        embedding = [("crc32", pa.uint32()), ("embedding", pa.binary())]
+    columns = [("protein_id", pa.string()), ("sequence_digest", pa.string()), ("length", pa.int32())]
+    return pa.schema(
+        [pa.field(name, kind, nullable=False) for name, kind in (*columns, *embedding)],
+        metadata={METADATA_KEY: spec.to_json().encode()},
+    )
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether there is no NaN and no infinity, at the speed of memory.
+
+    Those are the numbers whose exponent bits are all set: the largest of the positive ones as signed
+    integers, and of the negative ones as unsigned integers.
+
+    Args:
+        values: float16 or float32, any shape, not empty.
+    """
+    bits = values.dtype.itemsize * 8
+    infinity = {16: 0x7C00, 32: 0x7F80_0000}[bits]
+    signed, unsigned = (values.view(values.dtype.str.replace("f", kind)) for kind in "iu")
+    return bool(signed.max() < infinity and unsigned.max() < infinity + (1 << (bits - 1)))
 
 
 def spec_from_json(text: bytes, *, where: object) -> CacheSpec:

@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from isal.isal_zlib import crc32
 
-from ppi_train.data.cache_format import METADATA_KEY, CacheSpec
+from ppi_train.data.cache_format import FINITE_KEY, CacheSpec, all_finite, cache_schema
 from ppi_train.errors import CacheError
 
-# Large enough that a scan runs at the speed of the disk, small enough that one protein's row group
-# costs little to read for itself.
+# Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
+# enough that one protein's row group costs little to read for itself.
 ROW_GROUP_VALUES = 2_000_000
-
-
-def cache_schema(spec: CacheSpec) -> pa.Schema:
-    """The columns of a cache; a protein's embedding is one vector, or its residues row by row."""
-    value = {"float16": pa.float16(), "float32": pa.float32()}[spec.dtype]
-    item = pa.field("item", value, nullable=False)
-    vector = pa.list_(item, spec.dimension) if spec.granularity == "protein" else pa.list_(item)
-    return pa.schema(
-        [
-            pa.field("protein_id", pa.string(), nullable=False),
-            pa.field("sequence_digest", pa.string(), nullable=False),
-            pa.field("length", pa.int32(), nullable=False),
-            pa.field("embedding", vector, nullable=False),
-        ],
-        metadata={METADATA_KEY: spec.to_json().encode()},
-    )
+# Residues are read in place, whatever the row group: large enough that 20,000 proteins have few
+# hundred groups to open, small enough to write within a few hundred megabytes of memory.
+ROW_GROUP_BYTES = 64 << 20
+# Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
+ROW_GROUP_ROWS = 16_384
+# What the size of a page, a signed 32-bit number, leaves for one protein.
+LARGEST_PROTEIN = (1 << 31) - (1 << 20)
 
 
 class CacheWriter:
     """Writes proteins in the order in which they are added; a context manager.
 
-    The file appears under its name when the block ends well, and not at all otherwise.
+    At most one row group is held in memory. The file appears under its name when the block ends
+    well, and not at all otherwise.
     """
 
     def __init__(self, path: Path, spec: CacheSpec) -> None:
         self.path = path
         self._spec = spec
-        self._schema = cache_schema(spec)
+        schema = cache_schema(spec)
+        if spec.granularity == "residue":
+            schema = schema.with_metadata({**schema.metadata, FINITE_KEY: b"true"})
+        self._schema = schema
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._rows: list[tuple[str, str, int, np.ndarray]] = []
-        self._values = 0
+        self._bytes = 0
+        residues = spec.granularity == "residue"
+        self._group_bytes = ROW_GROUP_BYTES if residues else ROW_GROUP_VALUES * spec.values.itemsize
 
     def __enter__(self) -> CacheWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        residues = self._spec.granularity == "residue"
         self._file = pq.ParquetWriter(
             self._partial,
             self._schema,
@@ -58,6 +56,8 @@ class CacheWriter:
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
+            # No page ends before its row group, so that a protein's place follows from the lengths.
+            data_page_size=LARGEST_PROTEIN if residues else None,
         )
         return self
 
@@ -68,53 +68,68 @@ class CacheWriter:
             protein_id: Its accession.
             sequence_digest: sha256 of its sequence.
             length: Residues of the full sequence.
-            embedding: (d,) for granularity `protein`, (L, d) for `residue`.
+            embedding: (d,) for granularity `protein`; for `residue` (L, d), where L is `length` or
+                the cache's `max_length`, whichever is less.
 
         Raises:
             CacheError: an embedding that is not finite in the cache's number format, or of another shape.
         """
         with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused here
-            stored = embedding.astype(self._spec.dtype)
-        finite = bool(np.isfinite(stored).all())
-        axes = 1 if self._spec.granularity == "protein" else 2
-        right_shape = stored.ndim == axes and stored.size > 0 and stored.shape[-1] == self._spec.dimension
+            # A copy: the caller may use its array again, or it is a view of something larger.
+            stored = np.array(embedding, dtype=self._spec.values, order="C")
+        self._check(protein_id, length, stored)
+        residues = self._spec.granularity == "residue"
+        # Vectors may pass the limit by one; of residues, one more may be a titin of 90 MB.
+        if residues and self._bytes + stored.nbytes > self._group_bytes:
+            self._flush()
+        self._rows.append((protein_id, sequence_digest, length, stored))
+        self._bytes += stored.nbytes
+        if self._bytes >= self._group_bytes or (residues and len(self._rows) >= ROW_GROUP_ROWS):
+            self._flush()
+
+    def _check(self, protein_id: str, length: int, stored: np.ndarray) -> None:
+        shape: tuple[int, ...] = (self._spec.dimension,)
+        if self._spec.granularity == "residue":
+            shape = (int(self._spec.kept_residues(np.array(length))), *shape)
+        right_shape = stored.shape == shape and stored.size > 0
+        finite = stored.size == 0 or all_finite(stored)
         if not (finite and right_shape):
             raise CacheError(
                 "an embedding is not finite or has the wrong shape",
                 where=protein_id,
-                got=f"shape {embedding.shape}, finite as {self._spec.dtype}: {finite}",
-                expected=f"{'one vector' if axes == 1 else 'rows'} of {self._spec.dimension} finite numbers",
+                got=f"shape {stored.shape}, finite as {self._spec.dtype}: {finite}",
+                expected=f"shape {shape}, all numbers finite",
             )
-        self._rows.append((protein_id, sequence_digest, length, stored))
-        self._values += embedding.size
-        if self._values >= ROW_GROUP_VALUES:
-            self._flush()
+        if stored.nbytes > LARGEST_PROTEIN:
+            raise CacheError(
+                "an embedding is too large for a cache",
+                where=protein_id,
+                got=f"{stored.nbytes:,} bytes",
+                expected=f"at most {LARGEST_PROTEIN:,}",
+                remedy="give max_length, or embed in float16",
+            )
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        ids, digests, lengths, embeddings = zip(*self._rows, strict=True)
-        self._file.write_table(
-            pa.Table.from_arrays(
-                [
-                    pa.array(ids, pa.string()),
-                    pa.array(digests, pa.string()),
-                    pa.array(lengths, pa.int32()),
-                    self._column(embeddings),
-                ],
-                schema=self._schema,
-            )
-        )
-        self._rows, self._values = [], 0
+        ids, digests, lengths, embeddings = map(list, zip(*self._rows, strict=True))
+        self._rows, self._bytes = [], 0
+        small = [pa.array(ids, pa.string()), pa.array(digests, pa.string()), pa.array(lengths, pa.int32())]
+        if self._spec.granularity == "residue":
+            small.append(pa.array([crc32(one) for one in embeddings], pa.uint32()))
+        self._file.write_table(pa.Table.from_arrays([*small, self._column(embeddings)], schema=self._schema))
 
-    def _column(self, embeddings: Sequence[np.ndarray]) -> pa.Array:
-        vector_type = self._schema.field("embedding").type
+    def _column(self, embeddings: list[np.ndarray]) -> pa.Array:
+        """The embeddings as one column; empties the list, so that they are not in memory twice."""
+        kind = self._schema.field("embedding").type
+        sizes = [one.nbytes for one in embeddings]
         flat = np.concatenate([one.reshape(-1) for one in embeddings])
-        values = pa.array(flat, vector_type.value_type)
+        embeddings.clear()
         if self._spec.granularity == "protein":
-            return pa.FixedSizeListArray.from_arrays(values, type=vector_type)
-        offsets = np.concatenate([[0], np.cumsum([one.size for one in embeddings])]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), values, type=vector_type)
+            return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
+        return pa.BinaryArray.from_buffers(kind, len(sizes), buffers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

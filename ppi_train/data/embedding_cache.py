@@ -8,103 +8,27 @@ choice (`missing`); this reader names the proteins and never makes an embedding 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ppi_train.data.cache_format import (
-    METADATA_KEY,
-    CacheSpec,
-    check_recipe,
-    same_wherever_it_lies,
-    spec_from_json,
-)
-from ppi_train.data.cache_writer import cache_schema
+from ppi_train.data.buffers import Buffers
+from ppi_train.data.cache_file import CacheFile
+from ppi_train.data.cache_format import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.data.fasta import sequence_digest
+from ppi_train.data.prefetch import Job, run_ahead
+from ppi_train.data.residue_means import mean_residues
+from ppi_train.data.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
 from ppi_train.errors import CacheError
 
-_BROKEN = (pa.ArrowException, OSError, ValueError, EOFError)
+T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a protein's embedding lies: file, row group, row within it."""
-
-    file: int
-    group: int
-    row: int
-
-
-class _CacheFile:
-    """One Parquet file of a cache, its footer and its three small columns read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._parquet = pq.ParquetFile(path, page_checksum_verification=True, memory_map=True)
-            metadata = self._parquet.schema_arrow.metadata or {}
-        except FileNotFoundError:
-            raise CacheError("there is no such embedding cache", where=path.absolute()) from None
-        except _BROKEN as error:
-            self._refuse(error)
-        if METADATA_KEY not in metadata:
-            raise CacheError(
-                "the Parquet file is not an embedding cache",
-                where=path.absolute(),
-                expected=f"file metadata {METADATA_KEY.decode()!r}",
-                remedy="make one with the entry point `embed`",
-            )
-        self.spec = spec_from_json(metadata[METADATA_KEY], where=path)
-        wanted = cache_schema(self.spec)
-        if not self._parquet.schema_arrow.equals(wanted):
-            raise CacheError(
-                "the columns of the embedding cache are not what its metadata says",
-                where=path,
-                got=self._parquet.schema_arrow.names,
-                expected=wanted.names,
-            )
-
-    def _refuse(self, error: Exception) -> NoReturn:
-        raise CacheError(
-            "the embedding cache is cut short or corrupt",
-            where=self.path.absolute(),
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            expected="a whole Parquet file",
-            remedy="delete the file and make it again with the entry point `embed`",
-        ) from None
-
-    @property
-    def groups(self) -> int:
-        return int(self._parquet.num_row_groups)
-
-    def read_group(self, group: int, columns: Sequence[str]) -> pa.Table:
-        try:
-            table = self._parquet.read_row_group(group, columns=list(columns))
-            # A damaged page header, which no checksum covers, makes a page seem empty.
-            rows = self._parquet.metadata.row_group(group).num_rows
-            if any(len(column) != rows for column in table.columns):
-                raise ValueError(f"a row group has other than its {rows} rows")
-        except _BROKEN as error:
-            self._refuse(error)
-        return table
-
-    def embeddings(self, group: int) -> tuple[np.ndarray, np.ndarray]:
-        """All values of a row group and the offset of each protein's first value, length n + 1."""
-        column = self.read_group(group, ["embedding"]).column(0).combine_chunks()
-        values = column.flatten().to_numpy(zero_copy_only=False)
-        if self.spec.granularity == "protein":
-            return values, np.arange(len(column) + 1) * self.spec.dimension
-        offsets = column.offsets.to_numpy()
-        sizes = np.diff(offsets)
-        if (sizes == 0).any() or (sizes % self.spec.dimension).any():
-            self._refuse(ValueError(f"residues that are not rows of {self.spec.dimension} numbers"))
-        return values, offsets - offsets[0]
+# Enough that the threads are never idle, few enough to stay in the processor's cache.
+_CHUNKS_AHEAD = 4
 
 
 class EmbeddingCache:
@@ -112,41 +36,81 @@ class EmbeddingCache:
 
     Args:
         paths: Parquet files or folders of them.
+        memory_mb: Bound, in MiB, on what is held of residue states, beside the results asked for.
 
     Raises:
         CacheError: no such file, cut short, corrupt, not a cache, of a newer version, or files that
             were made in different ways.
     """
 
-    def __init__(self, *paths: str | Path) -> None:
-        self._files = [_CacheFile(path) for path in _expand(paths)]
+    def __init__(self, *paths: str | Path, memory_mb: int = 1024) -> None:
+        self.memory_mb = memory_mb
+        self._files = [CacheFile(path) for path in _expand(paths)]
         self.spec: CacheSpec = self._files[0].spec
-        self._places: dict[str, _Place] = {}
-        self._digests: dict[str, str] = {}
-        self.lengths: dict[str, int] = {}
-        for number, file in enumerate(self._files):
+        for file in self._files:
             check_recipe(file.spec, self.spec.recipe(), where=file.path)
-            for group in range(file.groups):
-                self._index_group(number, group)
+        self._indexes = [file.read_index() for file in self._files]
+        self._digests = pa.chunked_array([chunk for one in self._indexes for chunk in one.digests.chunks])
+        self._rows: dict[str, int] = {}
+        self._index_proteins()
+        self._store = ResidueStore(self._files, self._indexes) if self.spec.granularity == "residue" else None
 
-    def _index_group(self, number: int, group: int) -> None:
-        table = self._files[number].read_group(group, ["protein_id", "sequence_digest", "length"])
-        ids, digests, lengths = (column.to_pylist() for column in table.columns)
-        for row, (protein_id, digest, length) in enumerate(zip(ids, digests, lengths, strict=True)):
-            if self._digests.setdefault(protein_id, digest) != digest:
-                raise CacheError(
-                    "a protein stands in the embedding cache with two sequences",
-                    where=self._files[number].path,
-                    got=protein_id,
-                )
-            self._places.setdefault(protein_id, _Place(number, group, row))
-            self.lengths.setdefault(protein_id, length)
+    def _index_proteins(self) -> None:
+        row = 0
+        for file, index in zip(self._files, self._indexes, strict=True):
+            for protein_id in index.ids:
+                first = self._rows.setdefault(protein_id, row)
+                if first != row and self._digests[first] != self._digests[row]:
+                    raise CacheError(
+                        "a protein stands in the embedding cache with two sequences",
+                        where=file.path,
+                        got=protein_id,
+                    )
+                row += 1
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
     def __contains__(self, protein_id: str) -> bool:
-        return protein_id in self._places
+        return protein_id in self._rows
+
+    @cached_property
+    def lengths(self) -> Mapping[str, int]:
+        """Residues of each protein's full sequence."""
+        lengths = np.concatenate([one.lengths for one in self._indexes]).tolist()
+        return {protein_id: lengths[row] for protein_id, row in self._rows.items()}
+
+    @property
+    def residue_store(self) -> ResidueStore:
+        """The residue states by row.
+
+        Raises:
+            CacheError: the cache holds one vector a protein.
+        """
+        if self._store is None:
+            raise CacheError(
+                "the embedding cache has no residues",
+                where=self._files[0].path,
+                got=f"granularity {self.spec.granularity}",
+                expected="granularity residue",
+            )
+        return self._store
+
+    def rows_of(self, proteins: Sequence[str]) -> np.ndarray:
+        """The row of each protein, (n,) int64.
+
+        Raises:
+            CacheError: a protein that the cache does not hold.
+        """
+        missing = self.missing(proteins)
+        if missing:
+            raise CacheError(
+                f"{len(missing)} proteins have no embedding",
+                where=self._files[0].path,
+                got=", ".join(missing[:10]),
+                expected="proteins that the embedding cache holds",
+            )
+        return np.array([self._rows[one] for one in proteins], dtype=np.int64)
 
     @cached_property
     def digest(self) -> str:
@@ -156,13 +120,14 @@ class EmbeddingCache:
         hasher = hashlib.sha256(repr((sorted(recipe.items()), formats)).encode())
         for content in sorted({file.spec.content_digest or "" for file in self._files} - {""}):
             hasher.update(f"imported\t{content}\n".encode())
-        for protein_id in sorted(self._digests):
-            hasher.update(f"{protein_id}\t{self._digests[protein_id]}\n".encode())
+        digests = self._digests.to_pylist()
+        for protein_id in sorted(self._rows):
+            hasher.update(f"{protein_id}\t{digests[self._rows[protein_id]]}\n".encode())
         return hasher.hexdigest()
 
     def missing(self, proteins: Sequence[str]) -> list[str]:
         """Those of the proteins that the cache does not hold."""
-        return [one for one in proteins if one not in self._places]
+        return [one for one in proteins if one not in self._rows]
 
     def check_sequences(self, sequences: Mapping[str, str]) -> None:
         """Compares the cache with the FASTA that a user names beside it.
@@ -173,7 +138,7 @@ class EmbeddingCache:
         changed = [
             one
             for one, sequence in sequences.items()
-            if one in self._digests and self._digests[one] != sequence_digest(sequence)
+            if one in self._rows and self._digests[self._rows[one]].as_py() != sequence_digest(sequence)
         ]
         if changed:
             raise CacheError(
@@ -183,63 +148,91 @@ class EmbeddingCache:
                 remedy="embed the FASTA again, or name the FASTA that the cache was made from",
             )
 
-    def _by_group(self, proteins: Sequence[str]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for target, protein_id in enumerate(proteins):
-            place = self._places[protein_id]
-            groups.setdefault((place.file, place.group), []).append((target, place.row))
-        return groups
-
     def protein_matrix(self, proteins: Sequence[str]) -> np.ndarray:
         """One vector a protein, float32, shape (n, d); residues are averaged.
 
-        Reads row group by row group, so that beside the result only one row group is in memory.
+        Beside the result, one row group of vectors is in memory, or `memory_mb` of residue states.
 
         Raises:
-            CacheError: a value that is not finite, or a corrupt page.
+            CacheError: a protein that is not there, a value that is not finite, or corrupt bytes.
         """
-        matrix = np.empty((len(proteins), self.spec.dimension), dtype=np.float32)
-        for (number, group), wanted in sorted(self._by_group(proteins).items()):
-            values, offsets = self._files[number].embeddings(group)
-            if self.spec.granularity == "protein":
-                targets, rows = (np.array(one) for one in zip(*wanted, strict=True))
-                matrix[targets] = values.reshape(-1, self.spec.dimension)[rows]
-                continue
-            for target, row in wanted:
-                residues = values[offsets[row] : offsets[row + 1]].reshape(-1, self.spec.dimension)
-                matrix[target] = residues.mean(axis=0, dtype=np.float32)
-        self._require_finite(matrix, proteins)
-        return matrix
+        rows, targets = np.unique(self.rows_of(proteins), return_inverse=True)
+        matrix = np.empty((len(rows), self.spec.dimension), dtype=np.float32)
+        fill = self._fill_vectors if self._store is None else self._fill_means
+        fill(rows, matrix)
+        in_order = np.array_equal(targets, np.arange(len(rows)))
+        return matrix if in_order else matrix[targets]
 
-    def _require_finite(self, matrix: np.ndarray, proteins: Sequence[str]) -> None:
-        broken = ~np.isfinite(matrix).all(axis=1)
-        if broken.any():
-            raise CacheError(
-                f"{int(broken.sum())} embeddings in the cache are not finite numbers",
-                where=self._files[0].path,
-                got=", ".join(proteins[row] for row in np.flatnonzero(broken)[:10]),
-                remedy="make the cache again",
-            )
+    def _fill_vectors(self, rows: np.ndarray, matrix: np.ndarray) -> None:
+        """Reads row group by row group; `rows` ascend."""
+        first = 0
+        for file, index in zip(self._files, self._indexes, strict=True):
+            starts = file.group_starts() + first
+            cuts = np.searchsorted(rows, starts)
+            for group in np.flatnonzero(np.diff(cuts)).tolist():
+                wanted = slice(cuts[group], cuts[group + 1])
+                matrix[wanted] = file.vectors(group)[rows[wanted] - starts[group]]
+                broken = np.flatnonzero(~np.isfinite(matrix[wanted]).all(axis=1))
+                if len(broken):
+                    refuse_not_finite(file, [index.ids[row - first] for row in rows[wanted][broken]])
+            first += len(index.ids)
+
+    def _fill_means(self, rows: np.ndarray, matrix: np.ndarray) -> None:
+        """Averages each protein's residues in the background; `rows` ascend."""
+        sizes = self.residue_store.sizes[rows]
+        buffers = Buffers(2 * CHUNK_BYTES)
+
+        def job(some: slice) -> Job[None]:
+            def average() -> None:
+                states = self._read_states(rows[some], buffers)
+                for row, one in zip(range(some.start, some.stop), states, strict=True):
+                    matrix[row] = mean_residues(one)
+
+            return Job(None, [average], buffers.held(int(sizes[some].sum())))
+
+        for _ in self._run_ahead(map(job, chunks(sizes))):
+            pass
 
     def residues(self, proteins: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields (accession, residue states (L, d)) in the order in which they lie in the cache.
 
         Raises:
-            CacheError: the cache holds one vector a protein, a value that is not finite, or a corrupt page.
+            CacheError: the cache holds one vector a protein, or lacks one of these; a value that is
+                not finite, or corrupt bytes.
         """
-        if self.spec.granularity != "residue":
-            raise CacheError(
-                "the embedding cache has no residues",
-                where=self._files[0].path,
-                got=f"granularity {self.spec.granularity}",
-                expected="granularity residue",
-            )
-        for (number, group), wanted in sorted(self._by_group(proteins).items()):
-            values, offsets = self._files[number].embeddings(group)
-            for target, row in wanted:
-                states = values[offsets[row] : offsets[row + 1]]
-                self._require_finite(states[None], [proteins[target]])
-                yield proteins[target], states.reshape(-1, self.spec.dimension)
+        store = self.residue_store
+        rows = self.rows_of(proteins)
+        order = np.argsort(rows, kind="stable")
+        sizes = store.sizes[rows[order]]
+        buffers = Buffers(2 * CHUNK_BYTES)
+
+        def job(some: slice) -> Job[list[np.ndarray]]:
+            states: list[np.ndarray] = []
+
+            def read() -> None:
+                states.extend(self._read_states(rows[order[some]], buffers))
+
+            held = buffers.held(int(sizes[some].sum()))
+            return Job(states, [read], held, quick=store.is_at_hand(int(rows[order[some]][-1])))
+
+        names = iter(order.tolist())
+        for chunk in self._run_ahead(map(job, chunks(sizes))):
+            for states in chunk:
+                yield proteins[next(names)], states
+
+    def _read_states(self, rows: np.ndarray, buffers: Buffers) -> list[np.ndarray]:
+        """The residue states (L, d) of each of some rows, which ascend."""
+        store = self.residue_store
+        sizes = store.sizes[rows]
+        ends = np.cumsum(sizes)
+        content = buffers.take(int(ends[-1]))
+        store.read(rows, content, ends - sizes)
+        values = content.view(self.spec.values).reshape(-1, self.spec.dimension)
+        width = self.spec.dimension * self.spec.values.itemsize
+        return np.split(values, ends[:-1] // width)
+
+    def _run_ahead(self, jobs: Iterable[Job[T]]) -> Iterator[T]:
+        return run_ahead(jobs, limit=self.memory_mb << 20, depth=_CHUNKS_AHEAD)
 
 
 def _expand(paths: Sequence[str | Path]) -> list[Path]:

@@ -184,5 +184,6 @@ def _evaluation_inputs(
         EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device),
         data_dir=Path(config.data_dir),
         wanted=recipe,
+        memory_mb=config.cache_memory_mb,
     )
     return settle_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)

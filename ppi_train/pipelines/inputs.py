@@ -100,6 +100,7 @@ def open_cache(
     *,
     data_dir: Path,
     wanted: Mapping[str, object],
+    memory_mb: int,
 ) -> EmbeddingCache:
     """The cache that was named, checked against FASTA and config, or the one made from the FASTAs.
 
@@ -109,6 +110,7 @@ def open_cache(
         settings: For a cache that is made.
         data_dir: Where made caches lie.
         wanted: Part of the recipe that the cache must have.
+        memory_mb: What reading it may hold.
 
     Raises:
         CacheError: the cache is broken, or was made in another way or from other sequences.
@@ -116,9 +118,9 @@ def open_cache(
     if embeddings is None:
         _refuse_imported(settings.embedder, fastas)
         made = dict.fromkeys(cached_embeddings(one, settings, data_dir) for one in dict.fromkeys(fastas))
-        cache = EmbeddingCache(*made)
+        cache = EmbeddingCache(*made, memory_mb=memory_mb)
     else:
-        cache = EmbeddingCache(embeddings)
+        cache = EmbeddingCache(embeddings, memory_mb=memory_mb)
         for fasta in dict.fromkeys(fastas):
             cache.check_sequences(read_fasta(fasta).sequences)
     _check_embedder_name(cache, wanted)

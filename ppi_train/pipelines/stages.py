@@ -21,10 +21,10 @@ from ppi_train.tracking.run import TrackedRun
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "ppi.fingerprint"
-# Where things lie, and how often they are saved, changes nothing of what comes out; what is read
-# counts by its digest.
+# Where things lie, how often they are saved and in how much memory they are read changes nothing of
+# what comes out; what is read counts by its digest.
 _PLACES = frozenset(
-    {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every"}
+    {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
     | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})

@@ -72,7 +72,14 @@ def training_inputs(
     files, name = _training_files(config)
     tables = read_tables(files)
     fastas = [one.fasta for one in files.values() if one.fasta]
-    cache = open_cache(config.embeddings, fastas, settings, data_dir=Path(config.data_dir), wanted=wanted)
+    cache = open_cache(
+        config.embeddings,
+        fastas,
+        settings,
+        data_dir=Path(config.data_dir),
+        wanted=wanted,
+        memory_mb=config.cache_memory_mb,
+    )
     return settle_missing(name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None)
 
 

@@ -298,6 +298,7 @@ def _example(job: TrainingJob) -> dict[str, list[str]]:
 def served_requirements(embedder: str) -> list[str]:
     """The project's own dependencies at the versions that are installed, for whoever serves the model."""
     names = [re.split(r"[<>=!~; \[]", one)[0] for one in importlib.metadata.requires("ppi_train") or []]
-    needed = [name for name in names if name in ("torch", "mlflow", "pyarrow", "safetensors", "pooch")]
+    served = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal")
+    needed = [name for name in names if name in served]
     needed += [name for name in _EMBEDDER_NEEDS.get(embedder, ()) if importlib.util.find_spec(name)]
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

@@ -1,0 +1,141 @@
+"""One Parquet file of an embedding cache: opened, checked, its small columns read, its vectors decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppi_train.data.cache_format import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
+from ppi_train.errors import CacheError
+
+# What Arrow raises on a file that is not whole.
+_BROKEN = (pa.ArrowException, OSError, ValueError, EOFError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheIndex:
+    """The small columns of a file, one entry a protein; `checksums` for residues only."""
+
+    ids: list[str]
+    digests: pa.ChunkedArray
+    lengths: np.ndarray
+    checksums: np.ndarray
+
+
+class CacheFile:
+    """A file opened for reading.
+
+    Attributes:
+        spec: How it was made.
+        found_finite: Whether its writer has found every number finite.
+
+    Raises:
+        CacheError: no such file, cut short, corrupt, not a cache, or of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
+            metadata = self._parquet.schema_arrow.metadata or {}
+        except FileNotFoundError:
+            raise CacheError("there is no such embedding cache", where=path.absolute()) from None
+        except _BROKEN as error:
+            self.refuse(error)
+        if METADATA_KEY not in metadata:
+            raise CacheError(
+                "the Parquet file is not an embedding cache",
+                where=path.absolute(),
+                expected=f"file metadata {METADATA_KEY.decode()!r}",
+                remedy="make one with the entry point `embed`",
+            )
+        self.spec = spec_from_json(metadata[METADATA_KEY], where=path)
+        self.found_finite = metadata.get(FINITE_KEY) == b"true"
+        self._check_columns()
+
+    def refuse(self, error: object) -> NoReturn:
+        """Raises the CacheError of a damaged file."""
+        raise CacheError(
+            "the embedding cache is cut short or corrupt",
+            where=self.path.absolute(),
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected="a whole Parquet file",
+            remedy="delete the file and make it again with the entry point `embed`",
+        ) from None
+
+    def _check_columns(self) -> None:
+        found, wanted = self._parquet.schema_arrow, cache_schema(self.spec)
+        if found.equals(wanted):
+            return
+        if self.spec.granularity == "residue" and found.names == [n for n in wanted.names if n != "crc32"]:
+            raise CacheError(
+                "the embedding cache holds residues as lists, which were only written before version 0.3",
+                where=self.path,
+                expected="raw bytes with a checksum",
+                remedy="delete the file and make it again with the entry point `embed`",
+            )
+        raise CacheError(
+            "the columns of the embedding cache are not what its metadata says",
+            where=self.path,
+            got=_columns(found),
+            expected=_columns(wanted),
+        )
+
+    def read_index(self) -> CacheIndex:
+        """Reads all columns but the embeddings."""
+        names = [name for name in self._parquet.schema_arrow.names if name != "embedding"]
+        table = self._read(None, names)
+        residues = "crc32" in names
+        return CacheIndex(
+            ids=table["protein_id"].to_pylist(),
+            digests=table["sequence_digest"],
+            lengths=_numbers(table["length"]),
+            checksums=_numbers(table["crc32"]) if residues else np.empty(0, np.uint32),
+        )
+
+    def _read(self, group: int | None, columns: Sequence[str]) -> pa.Table:
+        file = self._parquet
+        try:
+            if group is None:
+                table, rows = file.read(columns=list(columns)), file.metadata.num_rows
+            else:
+                table = file.read_row_group(group, columns=list(columns))
+                rows = file.metadata.row_group(group).num_rows
+            # A damaged page header, which no checksum covers, makes a page seem empty.
+            if any(len(column) != rows for column in table.columns):
+                raise ValueError(f"a column has other than its {rows} rows")
+        except _BROKEN as error:
+            self.refuse(error)
+        return table
+
+    def group_starts(self) -> np.ndarray:
+        """The first protein of each row group, and their number at the end, int64."""
+        metadata = self._parquet.metadata
+        rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        return np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+
+    def vectors(self, group: int) -> np.ndarray:
+        """All vectors of a row group, (n, d), for granularity `protein`."""
+        column = self._read(group, ["embedding"]).column(0)
+        values = _numbers(pa.chunked_array([one.flatten() for one in column.chunks]))
+        return values.reshape(-1, self.spec.dimension)
+
+    def page(self, group: int) -> pq.ColumnChunkMetaData:
+        """What the footer says of a row group's embeddings."""
+        return self._parquet.metadata.row_group(group).column(self._parquet.metadata.num_columns - 1)
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """The numbers of a column that has no nulls; to_numpy() would import pandas, at half a second."""
+    chunks = [np.from_dlpack(one) for one in column.chunks if len(one)]
+    return np.concatenate(chunks or [np.empty(0, np.int32)])
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)

@@ -1,0 +1,79 @@
+"""Residue states in batches, packed without padding and read ahead in the background.
+
+What was read is not kept: the system's page cache does that, in memory that it gives back when
+another program wants it, and reading from there costs no more than copying from a cache of our own
+(docs/caches.md has the figures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.prefetch import Job, run_ahead
+from ppi_train.data.residue_store import chunks
+
+_BATCHES_AHEAD = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedResidues:
+    """The states of some proteins' residues, one protein after the other.
+
+    Attributes:
+        proteins: The distinct proteins of the batch, in the order in which they were first named.
+        states: (sum of their lengths, d), in the number format of the cache.
+        offsets: (n + 1,) int64: protein i has the rows offsets[i] to offsets[i + 1].
+    """
+
+    proteins: tuple[str, ...]
+    states: np.ndarray
+    offsets: np.ndarray
+
+
+class ResidueBatches:
+    """Iterates over batches of proteins; may be iterated over again if `batches` may.
+
+    Args:
+        cache: A cache of granularity `residue`.
+        batches: The accessions of each batch. What one names twice is read once.
+        memory_mb: Bound on what is read ahead together with the batch in use; one batch is read
+            whatever its size. None for the cache's own bound.
+
+    Raises:
+        CacheError: the cache has no residues; in iterating: it lacks a protein, a file is damaged,
+            a number is not finite.
+    """
+
+    def __init__(
+        self, cache: EmbeddingCache, batches: Iterable[Sequence[str]], *, memory_mb: int | None = None
+    ) -> None:
+        self._cache = cache
+        self._store = cache.residue_store
+        self._batches = batches
+        self._limit = (memory_mb or cache.memory_mb) << 20
+
+    def __iter__(self) -> Iterator[PackedResidues]:
+        return run_ahead(map(self._job, self._batches), limit=self._limit, depth=_BATCHES_AHEAD)
+
+    def _job(self, batch: Sequence[str]) -> Job[PackedResidues]:
+        proteins = tuple(dict.fromkeys(batch))
+        rows = self._cache.rows_of(proteins)
+        sizes = self._store.sizes[rows]
+        ends = np.cumsum(sizes)
+        # Not touched before a thread fills it, so it costs nothing until then.
+        content = np.empty(int(sizes.sum()), dtype=np.uint8)
+        order = np.argsort(rows)
+        parts = [
+            partial(self._store.read, rows[order[one]], content, (ends - sizes)[order[one]])
+            for one in chunks(sizes[order])
+        ]
+        spec = self._cache.spec
+        states = content.view(spec.values).reshape(-1, spec.dimension)
+        offsets = np.concatenate([[0], ends // (spec.dimension * spec.values.itemsize)])
+        packed = PackedResidues(proteins=proteins, states=states, offsets=offsets)
+        return Job(packed, parts, content.nbytes)

@@ -1,0 +1,213 @@
+"""Where the states of each protein's residues lie in the files of a cache, and reading them in place.
+
+The column of states is raw bytes in one plain page a row group: a header and then, protein by
+protein, the size in four bytes and the states. So the footer and the lengths give every place, and a
+protein is one read into the caller's memory, with nothing to decode.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from isal.isal_zlib import crc32
+
+from ppi_train.data.cache_file import CacheFile, CacheIndex
+from ppi_train.data.cache_format import all_finite
+from ppi_train.errors import CacheError
+
+PREFIX = 4
+# A page's header begins with its kind and its size, in at most this many bytes.
+_HEADER_START = 8
+# What one thread reads at once: a protein or a few, so that threads share a batch evenly and what is
+# ahead of the consumer stays in the processor's cache.
+CHUNK_BYTES = 2 << 20
+
+
+class ResidueStore:
+    """The residue states of all proteins of a cache, by row: the proteins of all its files in order.
+
+    Threads may read at once.
+
+    Attributes:
+        sizes: Bytes of each protein's states, int64.
+
+    Raises:
+        CacheError: a file whose places do not follow from its lengths, or that is corrupt.
+    """
+
+    def __init__(self, files: Sequence[CacheFile], indexes: Sequence[CacheIndex]) -> None:
+        _check_formats(files)
+        self._files = files
+        self._indexes = indexes
+        self._ends = np.cumsum([len(one.ids) for one in indexes])
+        self._descriptors = [_opened(self, file) for file in files]
+        self.sizes = np.concatenate([_sizes(*one) for one in zip(files, indexes, strict=True)])
+        self._offsets = np.empty_like(self.sizes)
+        self._checksums = np.concatenate([one.checksums for one in indexes])
+        # A protein is checked when it is first read; from then on the disk is trusted.
+        self._checked = np.zeros(len(self.sizes), dtype=bool)
+        for number in range(len(files)):
+            self._place_file(number)
+
+    def _place_file(self, number: int) -> None:
+        file = self._files[number]
+        starts = file.group_starts() + (self._ends[number] - len(self._indexes[number].ids))
+        for group, (start, end) in enumerate(pairwise(starts)):
+            steps = self.sizes[start:end] + PREFIX
+            first = _first_value(file, self._descriptors[number], group, int(steps.sum()))
+            self._offsets[start:end] = first + PREFIX + np.cumsum(steps) - steps
+
+    def read(self, rows: np.ndarray, out: np.ndarray, starts: np.ndarray) -> None:
+        """Reads proteins into the places given; those that are new are checked.
+
+        Args:
+            rows: (n,), ascending for the sake of speed.
+            out: Bytes (uint8), flat.
+            starts: Where in `out` each protein begins, (n,) int64.
+
+        Raises:
+            CacheError: the file is cut short, a protein's bytes are not those written, or a number
+                is not finite.
+        """
+        view = memoryview(out)  # type: ignore[arg-type]
+        prefix = bytearray(PREFIX)
+        columns = (rows, self._offsets[rows], self.sizes[rows], starts)
+        for row, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
+            number = self._file_of(row)
+            states = view[start : start + size]
+            try:
+                _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
+            except OSError as error:
+                self._files[number].refuse(error)
+            # At once, while the bytes are in the processor's cache.
+            self._check(row, int.from_bytes(prefix, "little"), states)
+
+    def is_at_hand(self, row: int) -> bool:
+        """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
+        number = self._file_of(row)
+        last = int(self._offsets[row] + self.sizes[row]) - 1
+        try:
+            return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
+        except (OSError, AttributeError):  # not there yet, or a system without the question
+            return False
+
+    def _file_of(self, row: int) -> int:
+        return int(np.searchsorted(self._ends, row, side="right"))
+
+    def _check(self, row: int, prefix: int, states: memoryview) -> None:
+        if self._checked[row] and prefix == len(states):
+            return
+        number = self._file_of(row)
+        file, index = self._files[number], self._indexes[number]
+        protein = index.ids[row - int(self._ends[number])]  # from the end, as the index of a list may be
+        if prefix != len(states) or crc32(states) != self._checksums[row]:
+            file.refuse(f"the residues of {protein} are not those that were written")
+        if not file.found_finite and not all_finite(np.frombuffer(states, dtype=file.spec.values)):
+            refuse_not_finite(file, [protein])
+        self._checked[row] = True
+
+
+def chunks(sizes: np.ndarray) -> Iterator[slice]:
+    """Cuts proteins of these sizes, in bytes, into stretches of about CHUNK_BYTES."""
+    number = np.cumsum(sizes) // CHUNK_BYTES
+    cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
+    return (slice(start, end) for start, end in pairwise(cuts) if start < end)
+
+
+def refuse_not_finite(file: CacheFile, proteins: Sequence[str]) -> None:
+    """Raises the CacheError of embeddings with a NaN or an infinity."""
+    raise CacheError(
+        f"{len(proteins)} embeddings in the cache are not finite numbers",
+        where=file.path,
+        got=", ".join(proteins[:10]),
+        remedy="make the cache again",
+    )
+
+
+def _check_formats(files: Sequence[CacheFile]) -> None:
+    for file in files:
+        if file.spec.dtype != files[0].spec.dtype:
+            raise CacheError(
+                "the files of the embedding cache hold residues in different number formats",
+                where=file.path,
+                got=file.spec.dtype,
+                expected=f"{files[0].spec.dtype}, as in {files[0].path}",
+                remedy="embed the sequences again with one embedding_dtype",
+            )
+
+
+def _opened(store: ResidueStore, file: CacheFile) -> int:
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY)
+    except OSError as error:
+        file.refuse(error)
+    weakref.finalize(store, os.close, descriptor)
+    return descriptor
+
+
+def _sizes(file: CacheFile, index: CacheIndex) -> np.ndarray:
+    spec = file.spec
+    sizes = spec.kept_residues(index.lengths) * (spec.dimension * spec.values.itemsize)
+    if len(sizes) and sizes.min() <= 0:
+        file.refuse("a protein of no residues")
+    return sizes
+
+
+def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> int:
+    """Where the first value of a row group's only page begins.
+
+    Args:
+        content: Bytes of the page, as the lengths say.
+    """
+    column = file.page(group)
+    header = column.total_compressed_size - content
+    page = os.pread(descriptor, _HEADER_START, column.data_page_offset)
+    plain = column.compression == "UNCOMPRESSED" and set(column.encodings) <= {"PLAIN", "RLE"}
+    if not plain or column.has_dictionary_page or header <= 0 or _size_of_data_page(page) != content:
+        raise CacheError(
+            "the residues of the embedding cache cannot be read in place",
+            where=file.path,
+            got=f"row group {group}: {column.compression}, {'/'.join(column.encodings)}, "
+            f"{column.total_compressed_size:,} bytes that begin with a page of {_size_of_data_page(page):,}",
+            expected=f"UNCOMPRESSED, PLAIN, one page of the {content:,} bytes that the lengths make",
+            remedy="make the file again with the entry point `embed`; for other programs see docs/caches.md",
+        )
+    return int(column.data_page_offset + header)
+
+
+def _size_of_data_page(header: bytes) -> int:
+    """The size in a page header, which is Thrift's compact protocol; -1 of another kind of page.
+
+    Field 1 (0x15: one further, an integer) is the kind, 0 for a data page of version 1; field 2 (0x15
+    again) is the size, a zigzag number in groups of seven bits, the lowest first.
+    """
+    if header[:3] != b"\x15\x00\x15":
+        return -1
+    number = 0
+    for place, byte in enumerate(header[3:8]):
+        number |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return number >> 1
+    return -1
+
+
+def _fill(descriptor: int, buffers: list[memoryview], offset: int) -> None:
+    """Reads on from an offset until all buffers are full.
+
+    Raises:
+        OSError: the file ends before, or cannot be read.
+    """
+    while buffers:
+        got = os.preadv(descriptor, buffers, offset)
+        if not got:
+            raise OSError(f"the file ends at byte {offset:,}")
+        offset += got
+        # A read may end early: one call gives at most 2 GiB.
+        while buffers and got >= len(buffers[0]):
+            got -= len(buffers.pop(0))
+        if got:
+            buffers[0] = buffers[0][got:]
