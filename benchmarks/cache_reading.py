@@ -1,6 +1,6 @@
 """How fast residue states are read: this cache, a memory-mapped file, HDF5 with a data set per protein.
 
-    pip install -e .[benchmarks]
+    pip install -e .[h5]
     nice -n 10 python benchmarks/cache_reading.py [--proteins 4000] [--folder /a/disk]
     nice -n 10 python benchmarks/cache_reading.py --gigabytes 20 --folder /a/disk
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -144,3 +145,28 @@ def _wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -
         except requests.RequestException:
             time.sleep(0.5)
     raise AssertionError(f"the tracking server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def client(
+    request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[mlflow.MlflowClient]:
+    """A client of the real server, which the code under test uses as well; the module's own experiment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPI_TRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MLFLOW_TRACKING_URI", server)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        client = mlflow.MlflowClient(server)
+        experiment = client.create_experiment(f"{request.module.__name__}-{time.time_ns()}")
+        patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def places(
+    client: mlflow.MlflowClient, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Where runs at the server read and write; shared by the tests of a module."""
+    del client
+    return {"data_dir": str(data_dir), "output_dir": str(tmp_path_factory.mktemp("runs"))}

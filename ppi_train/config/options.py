@@ -18,13 +18,14 @@ DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecol
 EMBEDDER_NAMES = ("descriptors", "protein_lm", "esm2")
 MODEL_NAMES = ("pooled_mlp",)
 SPLIT_NAMES = ("train", "validation", "test")
+AMP = ("off", "bf16", "fp16")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
 MONITORED = ("val/auroc", "val/auprc", "val/loss")
 FINETUNE_EPOCHS = 8
 FINETUNE_RATE = 8e-3
 LM_HIDDEN_DIM = 384
 LM_EPOCHS = 4
-LM_RATE = 2e-3
+LM_RATE = 3e-3
 # A name that fits into a tag, a file name and a command line.
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -197,6 +198,7 @@ class LanguageStageOptions(ExcludeOptions):
     lm_hidden_dim: int = option(LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1)
     lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1)
     lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
+    lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         if getattr(self, "trains_embedder", False):
@@ -294,6 +296,9 @@ class TrainingOptions(Section):
     batch_size: int = option(4096, "Pairs per optimiser step and accumulation step.", low=1)
     learning_rate: float = option(4e-3, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
+    adam_beta2: float = option(
+        0.999, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
+    )
     gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
     accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
     early_stopping_metric: str = option(
@@ -374,7 +379,7 @@ class DeviceOptions(Section):
 class ComputeOptions(DeviceOptions):
     SECTION: ClassVar[str] = "compute"
 
-    amp: str = option("off", "Mixed precision.", choices=("off", "bf16", "fp16"))
+    amp: str = option("off", "Mixed precision.", choices=AMP)
     deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
     seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
 

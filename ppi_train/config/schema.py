@@ -51,6 +51,10 @@ class TrainEmbedderConfig(of.LanguageModelOptions, LoopConfig, of.LanguageTextOp
     epochs: int = option(of.LM_EPOCHS, "Passes over the sequences.", low=1)
     batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
     learning_rate: float = option(of.LM_RATE, "Peak learning rate of AdamW.", above=0)
+    adam_beta2: float = option(
+        0.98, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
+    )
+    scheduler: str = option("linear", "Course of the learning rate over the run.", choices=of.SCHEDULERS)
     early_stopping_metric: str = option(
         "val/loss", "Validation metric that picks the best weights.", choices=("val/loss",)
     )

@@ -98,13 +98,14 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
     """Learns from the sequences that the pairs are of."""
     shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
-              "device", "amp", "deterministic", "seed", "output_dir")  # fmt: skip
+              "device", "deterministic", "seed", "output_dir")  # fmt: skip
     return TrainEmbedderConfig(
         **{name: getattr(config, name) for name in shared},
         exclude_pairs=config.exclude_pairs or config.test_pairs,
         hidden_dim=config.lm_hidden_dim,
         epochs=config.lm_epochs,
         learning_rate=config.lm_learning_rate,
+        amp=config.lm_amp,
     )
 
 

@@ -24,7 +24,12 @@ def build_optimizer(model: nn.Module, config: TrainingOptions) -> torch.optim.Ad
         {"params": [one for one in weights if one.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [one for one in weights if one.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([one for one in groups if one["params"]], lr=config.learning_rate, fused=True)
+    return torch.optim.AdamW(
+        [one for one in groups if one["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.adam_beta2),
+        fused=True,
+    )
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

@@ -31,24 +31,6 @@ NAME = "served"
 
 
 @pytest.fixture(scope="module")
-def client(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
-    """A client of the real server, which the code under test uses as well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PPI_TRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("MLFLOW_TRACKING_URI", server)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
-        client = mlflow.MlflowClient(server)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"served-{time.time_ns()}"))
-        yield client
-
-
-@pytest.fixture(scope="module")
-def places(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return {"data_dir": str(data_dir), "output_dir": str(tmp_path_factory.mktemp("runs"))}
-
-
-@pytest.fixture(scope="module")
 def champion(client: mlflow.MlflowClient, places: dict[str, Any]) -> PipelineResult:
     """A run whose model is models:/served@champion, trained on float16, which rounds, of both ends."""
     del client
