@@ -280,11 +280,11 @@ class ModelOptions(Section):
     SECTION: ClassVar[str] = "model"
 
     model: str = option("pooled_mlp", "Architecture.", choices=MODEL_NAMES)
-    hidden_dim: int = option(192, "Width of the hidden layers.", low=1)
+    hidden_dim: int = option(256, "Width of the hidden layers.", low=1)
     num_layers: int = option(1, "Hidden layers of the protein encoder.", low=1)
     dropout: float = option(0.3, "Share of activations dropped in training.", low=0, below=1)
     input_dropout: float = option(
-        0.3, "Share of embedding dimensions hidden from the model, anew for each batch.", low=0, below=1
+        0.5, "Share of embedding dimensions hidden from the model, anew for each batch.", low=0, below=1
     )
 
 
@@ -294,7 +294,7 @@ class TrainingOptions(Section):
 
     epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
     batch_size: int = option(4096, "Pairs per optimiser step and accumulation step.", low=1)
-    learning_rate: float = option(4e-3, "Peak learning rate of AdamW.", above=0)
+    learning_rate: float = option(3e-3, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
     adam_beta2: float = option(
         0.999, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
