@@ -74,7 +74,7 @@ def test_an_unknown_name_in_the_file_or_in_the_overrides(tmp_path: Path) -> None
     assert message.startswith("the configuration has 3 problems:\n")
     assert f"- {path}: learning_rat: no such parameter; did you mean learning_rate" in message
     assert "- epoch: no such parameter; did you mean epochs" in message
-    assert "- zzz: no such parameter; known: accumulation_steps, amp, batch_size" in message
+    assert "- zzz: no such parameter; known: accumulation_steps, adam_beta2, amp, batch_size" in message
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
