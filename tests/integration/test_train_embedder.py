@@ -179,7 +179,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
         marker = runs / run_id / "checkpoints/best/COMPLETE.json"
         return str(json.loads(marker.read_text())["weights.safetensors"])
 
-    longer = SMALL | {"epochs": 3, "seed": 4, "checkpoint_every": "3 steps"}
+    longer = SMALL | {"epochs": 3, "seed": 4, "checkpoint_every": "40 steps"}
     whole = execute_pipeline("train_embedder", places | longer)
     runs = tmp_path / "runs"
     settings = longer | {"data_dir": places["data_dir"], "output_dir": str(runs)}
