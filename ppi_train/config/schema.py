@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import embedding_options as emb
 from ppi_train.config import options as of
 from ppi_train.config.fields import option
 from ppi_train.config.options import Section
@@ -20,7 +21,7 @@ class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig(of.EmbedOutputOptions, of.DeviceOptions, of.EmbedderOptions, of.DatasetOptions):
+class EmbedConfig(emb.EmbedOutputOptions, of.DeviceOptions, emb.EmbedderOptions, of.DatasetOptions):
     """`embed`: FASTA -> Parquet embedding cache."""
 
     def own_problems(self) -> list[str]:
@@ -30,7 +31,7 @@ class EmbedConfig(of.EmbedOutputOptions, of.DeviceOptions, of.EmbedderOptions, o
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig(of.ImportOptions):
+class ImportConfig(emb.ImportOptions):
     """`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache."""
 
 
@@ -45,12 +46,12 @@ class PairLoopConfig(of.PairLossOptions, LoopConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainEmbedderConfig(of.LanguageModelOptions, LoopConfig, of.LanguageTextOptions, of.DatasetOptions):
+class TrainEmbedderConfig(emb.LanguageModelOptions, LoopConfig, emb.LanguageTextOptions, of.DatasetOptions):
     """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
 
-    epochs: int = option(of.LM_EPOCHS, "Passes over the sequences.", low=1)
+    epochs: int = option(emb.LM_EPOCHS, "Passes over the sequences.", low=1)
     batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
-    learning_rate: float = option(of.LM_RATE, "Peak learning rate of AdamW.", above=0)
+    learning_rate: float = option(emb.LM_RATE, "Peak learning rate of AdamW.", above=0)
     adam_beta2: float = option(
         0.98, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
     )
@@ -69,7 +70,7 @@ class TrainEmbedderConfig(of.LanguageModelOptions, LoopConfig, of.LanguageTextOp
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
+class TrainDataConfig(emb.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
     """What every training run reads: a data set of the catalogue or the user's own tables, whole."""
 
     def own_problems(self) -> list[str]:
@@ -86,7 +87,7 @@ class TrainDataConfig(of.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(PairLoopConfig, of.ModelOptions, of.EmbedderOptions, TrainDataConfig):
+class TrainConfig(PairLoopConfig, of.ModelOptions, emb.EmbedderOptions, TrainDataConfig):
     """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
 
@@ -104,7 +105,7 @@ class ResumeConfig(of.ResumedRunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestDataConfig(of.CacheOptions, of.TestPairsOptions, of.DatasetOptions):
+class TestDataConfig(emb.CacheOptions, of.TestPairsOptions, of.DatasetOptions):
     """What every evaluation reads."""
 
     def own_problems(self) -> list[str]:
@@ -150,7 +151,7 @@ class PipelineConfig(
     of.TestPairsOptions,
     of.FinetuneStageOptions,
     of.WarmStartOptions,
-    of.LanguageStageOptions,
+    emb.LanguageStageOptions,
     TrainConfig,
 ):
     """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""

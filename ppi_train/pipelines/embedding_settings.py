@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppi_train.config.options import EmbedderOptions
+from ppi_train.config.embedding_options import EmbedderOptions
 from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embedders import make_embedder

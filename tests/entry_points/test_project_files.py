@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from entry_points.mlproject import render
+from ppi_train.config.embedding_options import EMBEDDER_NAMES
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.options import DATASET_NAMES, EMBEDDER_NAMES, MODEL_NAMES
+from ppi_train.config.options import DATASET_NAMES, MODEL_NAMES
 from ppi_train.config.schema import MODES
 from ppi_train.data.benchmarks import DATASETS
 from ppi_train.embedders import EMBEDDERS

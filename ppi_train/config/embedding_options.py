@@ -1,0 +1,197 @@
+"""The parameters of embeddings: which embedder, what it learns from, where its caches are."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppi_train.config.fields import option
+from ppi_train.config.options import AMP, Section
+
+EMBEDDER_NAMES = ("descriptors", "protein_lm", "esm2")
+LM_HIDDEN_DIM = 384
+LM_EPOCHS = 4
+LM_RATE = 3e-3
+# A name that fits into a tag, a file name and a command line.
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    fasta: str | None = option(None, "Sequences of the proteins in your own pairs (FASTA, plain or gzip).")
+    embeddings: str | None = option(
+        None, "Parquet embedding cache (file or folder); made from the FASTA if unset."
+    )
+    missing: str = option(
+        "error",
+        "Pairs whose protein has no embedding: refuse before training starts, or drop and count them.",
+        choices=("error", "drop"),
+    )
+    cache_memory_mb: int = option(
+        1024, "MiB that reading a residue cache may hold in memory, whatever its size.", low=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+    TRAINS_EMBEDDER: ClassVar[bool] = False
+    """Whether the mode trains the language model that it is not given."""
+
+    embedder: str | None = option(
+        None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
+    )
+    embedder_run_id: str | None = option(
+        None, "protein_lm: the MLflow run of train_embedder with its weights."
+    )
+    embedder_model: str | None = option(
+        None, "esm2: a size such as t33_650M (default: t30_150M), a Hugging Face ID, or a local folder."
+    )
+    embedder_precision: str = option(
+        "float32", "esm2: number format of its arithmetic.", choices=("float32", "bf16", "fp16")
+    )
+    granularity: str | None = option(
+        None, "One vector a protein, or one a residue (default: protein).", choices=("protein", "residue")
+    )
+    max_length: int | None = option(None, "Residues embedded of a protein; unset: all.", low=1)
+    truncation: str | None = option(
+        None,
+        "What is kept of a protein over max_length: its head (default), both ends, or it is an error.",
+        choices=("head", "head_tail", "error"),
+    )
+    embedding_dtype: str = option(
+        "float32", "Number format in a newly made cache.", choices=("float16", "float32")
+    )
+
+    def own_problems(self) -> list[str]:
+        needed = self.embedder == "protein_lm" and not (self.TRAINS_EMBEDDER or self.embedder_run_id)
+        if needed and not getattr(self, "embeddings", None):
+            return ["embedder_run_id: required with embedder=protein_lm; the ID of a run of train_embedder"]
+        return []
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        owners = {"embedder_run_id": "protein_lm", "embedder_model": "esm2", "embedder_precision": "esm2"}
+        idle = [
+            f"{name} has no effect: it is for embedder={owner}"
+            for name, owner in owners.items()
+            if name in given and self.embedder != owner
+        ]
+        if "truncation" in given and self.max_length is None:
+            idle.append(f"truncation={self.truncation} has no effect: max_length is not given")
+        return idle
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludeOptions(Section):
+    SECTION: ClassVar[str] = "embedder"
+
+    exclude_fasta: str | None = option(
+        None, "Sequences kept out of the language model's text, beside the test proteins of the dataset."
+    )
+    exclude_pairs: str | None = option(
+        None, "Pairs whose proteins are kept out of that text, by their accession."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageTextOptions(ExcludeOptions):
+    SECTION: ClassVar[str] = "embedder"
+
+    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelOptions(Section):
+    SECTION: ClassVar[str] = "model"
+
+    hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
+    num_layers: int = option(1, "Recurrent layers.", low=1)
+    window: int = option(256, "Residues that are read in one go.", low=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageStageOptions(ExcludeOptions):
+    SECTION: ClassVar[str] = "embedder"
+
+    lm_hidden_dim: int = option(LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1)
+    lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1)
+    lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
+    lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if getattr(self, "trains_embedder", False):
+            return []
+        names = [one.name for one in dataclasses.fields(LanguageStageOptions) if one.name in given]
+        return [f"{name} has no effect: no language model is trained" for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOutputOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.")
+    output: str | None = option(None, "The cache to write (.parquet); unset: under data_dir.")
+    overwrite: bool = option(False, "Replace an output that exists.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Section):
+    SECTION: ClassVar[str] = "embedding"
+
+    source: str | None = option(
+        None, "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: an array a protein."
+    )
+    fasta: str | None = option(None, "The sequences that the embeddings were made from, by the same names.")
+    output: str | None = option(None, "The cache to write (.parquet).")
+    overwrite: bool = option(False, "Replace an output that exists.")
+    embedder_name: str | None = option(
+        None, "What made the embeddings, such as esm2_t33; caches of one name count as made alike."
+    )
+    granularity: str = option(
+        "auto",
+        "One vector a protein, or one a residue; auto: residue where an array has several rows.",
+        choices=("auto", "protein", "residue"),
+    )
+    layer: int | None = option(None, "Layer to take from the .pt files of ESM; unset: the last.", low=0)
+    max_length: int | None = option(
+        None, "Residues that the source cut its proteins to; unset: it has all.", low=1
+    )
+    truncation: str | None = option(
+        None,
+        "What the source kept of a protein over max_length: its head (default), both ends; or none is over.",
+        choices=("head", "head_tail", "error"),
+    )
+    embedding_dtype: str = option("float32", "Number format in the cache.", choices=("float16", "float32"))
+    missing: str = option(
+        "error",
+        "Proteins of the FASTA that the source lacks: refuse, or leave them out and count them.",
+        choices=("error", "drop"),
+    )
+
+    def own_problems(self) -> list[str]:
+        needed = {
+            "source": "the embeddings to import",
+            "fasta": "the sequences that the embeddings were made from",
+            "output": "the cache to write, a name that ends in .parquet",
+            "embedder_name": "a name for what made the embeddings, such as esm2_t33",
+        }
+        found = [f"{name}: required; {what}" for name, what in needed.items() if not getattr(self, name)]
+        if self.embedder_name in EMBEDDER_NAMES:
+            found.append(
+                f"embedder_name: {self.embedder_name} is an embedder of this project; give another name"
+            )
+        elif self.embedder_name and not _LABEL.fullmatch(self.embedder_name):
+            found.append(
+                "embedder_name: expected letters, digits and . _ + -, at most 100 of them; "
+                f"got {self.embedder_name!r}"
+            )
+        return found
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "truncation" in given and self.max_length is None:
+            return [f"truncation={self.truncation} has no effect: max_length is not given"]
+        return []
