@@ -208,26 +208,25 @@ class EmbeddingCache:
 
         def job(some: slice) -> Job[list[np.ndarray]]:
             states: list[np.ndarray] = []
-            at_hand = store.is_at_hand(int(rows[order[some]][-1]))
 
             def read() -> None:
-                states.extend(self._read_states(rows[order[some]], buffers, at_hand=at_hand))
+                states.extend(self._read_states(rows[order[some]], buffers))
 
             held = buffers.held(int(sizes[some].sum()))
-            return Job(states, [read], held, quick=at_hand)
+            return Job(states, [read], held, quick=store.is_at_hand(int(rows[order[some]][-1])))
 
         names = iter(order.tolist())
         for chunk in self._run_ahead(map(job, chunks(sizes))):
             for states in chunk:
                 yield proteins[next(names)], states
 
-    def _read_states(self, rows: np.ndarray, buffers: Buffers, *, at_hand: bool = False) -> list[np.ndarray]:
+    def _read_states(self, rows: np.ndarray, buffers: Buffers) -> list[np.ndarray]:
         """The residue states (L, d) of each of some rows, which ascend."""
         store = self.residue_store
         sizes = store.sizes[rows]
         ends = np.cumsum(sizes)
         content = buffers.take(int(ends[-1]))
-        store.read(rows, content, ends - sizes, at_hand=at_hand)
+        store.read(rows, content, ends - sizes)
         values = content.view(self.spec.values).reshape(-1, self.spec.dimension)
         width = self.spec.dimension * self.spec.values.itemsize
         return np.split(values, ends[:-1] // width)

@@ -7,9 +7,7 @@ protein is one read into the caller's memory, with nothing to decode.
 
 from __future__ import annotations
 
-import mmap
 import os
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -46,8 +44,6 @@ class ResidueStore:
         self._files = files
         self._indexes = indexes
         self._ends = np.cumsum([len(one.ids) for one in indexes])
-        self._mappings: dict[int, mmap.mmap] = {}
-        self._mapping_lock = threading.Lock()
         self._descriptors = [_opened(self, file) for file in files]
         self.sizes = np.concatenate([_sizes(*one) for one in zip(files, indexes, strict=True)])
         self._offsets = np.empty_like(self.sizes)
@@ -65,14 +61,13 @@ class ResidueStore:
             first = _first_value(file, self._descriptors[number], group, int(steps.sum()))
             self._offsets[start:end] = first + PREFIX + np.cumsum(steps) - steps
 
-    def read(self, rows: np.ndarray, out: np.ndarray, starts: np.ndarray, *, at_hand: bool = False) -> None:
+    def read(self, rows: np.ndarray, out: np.ndarray, starts: np.ndarray) -> None:
         """Reads proteins into the places given; those that are new are checked.
 
         Args:
             rows: (n,), ascending for the sake of speed.
             out: Bytes (uint8), flat.
             starts: Where in `out` each protein begins, (n,) int64.
-            at_hand: They are in the system's page cache, from where a mapping copies twice as fast.
 
         Raises:
             CacheError: the file is cut short, a protein's bytes are not those written, or a number
@@ -80,43 +75,16 @@ class ResidueStore:
         """
         view = memoryview(out)  # type: ignore[arg-type]
         prefix = bytearray(PREFIX)
-        fill = self._copy if at_hand else self._fill
         columns = (rows, self._offsets[rows], self.sizes[rows], starts)
         for row, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
             number = self._file_of(row)
             states = view[start : start + size]
             try:
-                fill(number, memoryview(prefix), states, offset - PREFIX)
+                _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
             except OSError as error:
                 self._files[number].refuse(error)
             # At once, while the bytes are in the processor's cache.
             self._check(row, int.from_bytes(prefix, "little"), states)
-
-    def _fill(self, number: int, prefix: memoryview, states: memoryview, offset: int) -> None:
-        _fill(self._descriptors[number], [prefix, states], offset)
-
-    def _copy(self, number: int, prefix: memoryview, states: memoryview, offset: int) -> None:
-        """As `_fill`, out of a mapping of the file, whose pages do not stay in this process's memory.
-
-        Raises:
-            OSError: the file ends before; to touch a mapping there would end the process.
-        """
-        start, end = offset + PREFIX, offset + PREFIX + len(states)
-        if os.fstat(self._descriptors[number]).st_size < end:
-            raise OSError(f"the file ends before byte {end:,}")
-        mapping = self._mapping(number)
-        with memoryview(mapping) as content:
-            prefix[:] = content[offset:start]
-            states[:] = content[start:end]
-        page = offset - offset % mmap.PAGESIZE
-        mapping.madvise(mmap.MADV_DONTNEED, page, end - page)
-
-    def _mapping(self, number: int) -> mmap.mmap:
-        with self._mapping_lock:
-            if number not in self._mappings:
-                descriptor = self._descriptors[number]
-                self._mappings[number] = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-            return self._mappings[number]
 
     def is_at_hand(self, row: int) -> bool:
         """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
