@@ -93,12 +93,17 @@ class TestPairsOptions(Section):
 class ModelOptions(Section):
     SECTION: ClassVar[str] = "model"
 
-    model: str = option("pooled_mlp", "Architecture.", choices=MODEL_NAMES)
-    hidden_dim: int = option(256, "Width of the hidden layers.", low=1)
-    num_layers: int = option(1, "Hidden layers of the protein encoder.", low=1)
-    dropout: float = option(0.3, "Share of activations dropped in training.", low=0, below=1)
-    input_dropout: float = option(
-        0.5, "Share of embedding dimensions hidden from the model, anew for each batch.", low=0, below=1
+    model: str = option(
+        "pooled_mlp", "Architecture; it has its own defaults for what follows.", choices=MODEL_NAMES
+    )
+    hidden_dim: int | None = option(None, "Width of the hidden layers of a member.", low=1)
+    num_layers: int | None = option(None, "Hidden layers of the protein encoder.", low=1)
+    dropout: float | None = option(None, "Share of activations dropped in training.", low=0, below=1)
+    input_dropout: float | None = option(
+        None, "Share of embedding dimensions hidden from a member, anew for each batch.", low=0, below=1
+    )
+    members: int | None = option(
+        None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
     )
 
 
@@ -136,6 +141,18 @@ class TrainingOptions(Section):
                 f"early_stopping_patience={self.early_stopping_patience} has no effect: epochs={self.epochs}"
             ]
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(Section):
+    SECTION: ClassVar[str] = "training"
+
+    sampling: str = option(
+        "auto",
+        "Batches of pairs at random (uniform), or over few proteins, so that each is encoded less often "
+        "(shared); auto: shared for models of residues.",
+        choices=("auto", "uniform", "shared"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.Tr
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairLoopConfig(of.PairLossOptions, LoopConfig):
+class PairLoopConfig(of.SamplingOptions, of.PairLossOptions, LoopConfig):
     """What every training of a pair model has."""
 
 

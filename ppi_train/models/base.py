@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 
 class PairModel(nn.Module, ABC):
     """A pair model over protein embeddings, symmetric in its two proteins.
 
     Args:
-        input_dim: Numbers in a protein's embedding, d.
+        input_dim: Numbers in an embedding, d.
 
-    Embeddings are standardised with the mean and deviation of the training proteins, which are part
+    Embeddings are standardised with mean and deviation over the training data, which are part
     of the weights, and clipped, since a lone outlier of a rare feature would drown the rest.
     """
 
+    GRANULARITY: ClassVar[str] = "protein"
+    """What `encode` takes: `protein`, features (n, d), or `residue`, their residues as `Packed`."""
     CLIP = 5.0
     mean: Tensor
     scale: Tensor
@@ -32,8 +35,16 @@ class PairModel(nn.Module, ABC):
         self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("scale", torch.ones(input_dim))
 
-    def fit_input_statistics(self, features: Tensor) -> None:
-        """Takes mean and deviation from the training proteins' features (n, d)."""
+    def fit_input_statistics(self, proteins: Iterable[Any]) -> None:
+        """Takes mean and deviation from the training proteins.
+
+        Args:
+            proteins: Some at a time, as `encode` takes them; of granularity `protein`: (n, d).
+        """
+        self._standardise_to(torch.cat([one.cpu() for one in proteins]))
+
+    def _standardise_to(self, features: Tensor) -> None:
+        """Mean and deviation of features (n, d)."""
         deviation = features.std(dim=0, correction=0)
         self.mean.copy_(features.mean(dim=0))
         # A constant feature says nothing; it must not become a division by zero on other data.
@@ -45,7 +56,7 @@ class PairModel(nn.Module, ABC):
         self._frozen = True
 
     @torch.no_grad()
-    def shrink(self, factor: float, features: Tensor) -> None:
+    def shrink(self, factor: float, proteins: Iterable[Any]) -> None:
         """Readies trained weights for other data: smaller matrices, and the scale of the new features.
 
         Weights that have grown in one training are slow to change in the next; the factor, from Ash &
@@ -54,14 +65,14 @@ class PairModel(nn.Module, ABC):
 
         Args:
             factor: 1 leaves the matrices as they are.
-            features: (n, d) of the new training proteins.
+            proteins: The new training proteins; see `fit_input_statistics`.
         """
         if self._frozen:
             return
         for weight in self.parameters():
             if weight.ndim > 1:
                 weight.mul_(factor)
-        self.fit_input_statistics(features)
+        self.fit_input_statistics(proteins)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -70,19 +81,54 @@ class PairModel(nn.Module, ABC):
         return self
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Features (n, d) in units of the training proteins' deviation."""
+        """Features (n, d) in units of the training data's deviation."""
         return ((features - self.mean) * self.scale).clamp(-self.CLIP, self.CLIP)
 
     @abstractmethod
-    def encode(self, proteins: Tensor) -> Tensor:
-        """Features (n, d) -> states (n, h)."""
+    def encode(self, proteins: Any) -> Any:
+        """Proteins, see `GRANULARITY`, -> their states: a tensor (n, h), or what `select` can take from."""
 
     @abstractmethod
-    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        """States (m, h) of both sides -> logits (m,); the same bits with the sides exchanged."""
+    def score_members(self, state_a: Any, state_b: Any) -> Tensor:
+        """States of m proteins on both sides -> logits (m, k) of the k members of an ensemble; k may be 1.
 
-    def forward(self, features: Tensor, pairs: Tensor) -> Tensor:
-        """Logits (m,) of pairs (m, 2), which are rows of the features (n, d) of distinct proteins."""
-        states = self.encode(features)
+        The same bits with the sides exchanged.
+        """
+
+    def select(self, states: Any, rows: Tensor) -> Any:
+        """The states of the proteins at `rows` (m,)."""
         # `embedding` and not `states[rows]`: its backward sums in a fixed order, and in parallel.
-        return self.score(embedding(pairs[:, 0], states), embedding(pairs[:, 1], states))
+        return embedding(rows, states)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """The states of several calls of `encode` as those of one."""
+        return torch.cat(list(states))
+
+    def score(self, state_a: Any, state_b: Any) -> Tensor:
+        """States of m proteins on both sides -> logits (m,); the same bits with the sides exchanged."""
+        return self.score_members(state_a, state_b).mean(dim=1)
+
+    def score_with_uncertainty(self, state_a: Any, state_b: Any) -> tuple[Tensor, Tensor]:
+        """Logits (m,), and the standard deviation (m,) of each by what the model does not know."""
+        members = self.score_members(state_a, state_b)
+        return members.mean(dim=1), members.std(dim=1, correction=0)
+
+    def losses(self, proteins: Any, pairs: Tensor, targets: Tensor) -> Tensor:
+        """What training minimises, a pair: the mean over the members of their cross entropies.
+
+        Args:
+            proteins: Distinct ones, as `encode` takes them.
+            pairs: (m, 2) rows of these.
+            targets: (m,) between 0 and 1.
+
+        Returns:
+            (m,), in nats.
+        """
+        members = self(proteins, pairs).float()
+        wanted = targets[:, None].expand_as(members)
+        return binary_cross_entropy_with_logits(members, wanted, reduction="none").mean(dim=1)
+
+    def forward(self, proteins: Any, pairs: Tensor) -> Tensor:
+        """Logits (m, k) of the members, of pairs (m, 2), which are rows of distinct proteins."""
+        states = self.encode(proteins)
+        return self.score_members(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))

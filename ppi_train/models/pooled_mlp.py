@@ -1,51 +1,53 @@
-"""`pooled_mlp`: one vector a protein, a small encoder, and an MLP over symmetric features of the pair."""
+"""`pooled_mlp`: one vector a protein, and a small ensemble of MLPs over symmetric features of the pair."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppi_train.models.base import PairModel
+from ppi_train.models.members import MemberEncoder, MemberPairHead
 from ppi_train.models.registry import register
 
 
 @register("pooled_mlp")
 class PooledMlp(PairModel):
-    """Scores a pair from a + b, |a - b| and a * b of its encoded proteins.
-
-    Each of the three is the same, bit for bit, with a and b exchanged, and so is the score.
+    """See `MemberEncoder` and `MemberPairHead`.
 
     Args:
         input_dim: Numbers in a protein's embedding.
-        hidden_dim: Width of the encoder and of the head.
+        hidden_dim: Width of a member's encoder and head.
         num_layers: Hidden layers of the encoder.
         dropout: Share of activations dropped in training.
         input_dropout: Share of the embedding's dimensions that a training batch does not see.
+        members: Networks whose mean is the score.
     """
 
     def __init__(
-        self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float, input_dropout: float
+        self,
+        input_dim: int,
+        *,
+        hidden_dim: int = 128,
+        num_layers: int = 1,
+        dropout: float = 0.3,
+        input_dropout: float = 0.5,
+        members: int = 4,
     ) -> None:
         super().__init__(input_dim)
-        self.input_dropout = input_dropout
-        layers: list[nn.Module] = []
-        for width in [input_dim] + [hidden_dim] * (num_layers - 1):
-            layers += [nn.Linear(width, hidden_dim), nn.GELU(), nn.Dropout(dropout)]
-        self.encoder = nn.Sequential(*layers, nn.LayerNorm(hidden_dim))
-        self.head = nn.Sequential(
-            nn.Linear(3 * hidden_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, 1)
+        self.encoder = MemberEncoder(
+            input_dim,
+            members=members,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            dropout=dropout,
+            input_dropout=input_dropout,
         )
+        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, dropout=dropout)
 
     def encode(self, proteins: Tensor) -> Tensor:
-        features = self.standardise(proteins)
-        if self.encoder.training and self.input_dropout:
-            # One mask for the whole batch: as good as one a protein, and a thousand times fewer draws.
-            kept = torch.rand(features.shape[-1], device=features.device) >= self.input_dropout
-            features = features * (kept / (1 - self.input_dropout))
-        states: Tensor = self.encoder(features)
+        """Features (n, d) -> states (n, members * hidden_dim)."""
+        states: Tensor = self.encoder(self.standardise(proteins))
         return states
 
-    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        both = torch.cat([state_a + state_b, (state_a - state_b).abs(), state_a * state_b], dim=-1)
-        logits: Tensor = self.head(both).squeeze(-1)
+    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a, state_b)
         return logits

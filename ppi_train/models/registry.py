@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 
 from ppi_train.errors import ConfigError
 from ppi_train.models.base import PairModel
@@ -23,12 +24,26 @@ def register(name: str) -> Callable[[ModelFactory], ModelFactory]:
     return add
 
 
+def own_hyperparameters(name: str, given: Mapping[str, object]) -> dict[str, object]:
+    """Those of the given hyper-parameters that a model has, with its own value where None is given.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    has = inspect.signature(_factory(name)).parameters
+    return {one: has[one].default if value is None else value for one, value in given.items() if one in has}
+
+
 def build_model(name: str, *, input_dim: int, **hyperparameters: object) -> PairModel:
     """A new model with random weights.
 
     Raises:
         ConfigError: an unknown name; says which names are near, and which are known.
     """
+    return _factory(name)(input_dim=input_dim, **hyperparameters)
+
+
+def _factory(name: str) -> ModelFactory:
     if name not in MODEL_FACTORIES:
         near = difflib.get_close_matches(name, MODEL_FACTORIES, n=3)
         raise ConfigError(
@@ -37,4 +52,4 @@ def build_model(name: str, *, input_dim: int, **hyperparameters: object) -> Pair
             expected=", ".join(sorted(MODEL_FACTORIES)),
             remedy=f"did you mean {' or '.join(near)}?" if near else None,
         )
-    return MODEL_FACTORIES[name](input_dim=input_dim, **hyperparameters)
+    return MODEL_FACTORIES[name]

@@ -140,7 +140,7 @@ def score_split(resolved: ResolvedCheckpoint, config: EvalConfig, split: Evaluat
     seed_everything(config.seed, deterministic=config.deterministic)
     device = resolve_device(config.device)
     model = model_from_checkpoint(checkpoint, device)
-    data = inputs.pair_data(split.split).to(device)
+    data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
     logits = score_pairs(model, data, batch_size=config.batch_size).cpu().numpy()
     labels = data.labels.cpu().numpy().astype(np.int8)
     name = checkpoint.description["model"]["name"]

@@ -19,6 +19,7 @@ from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.embed import cached_embeddings
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.prepare_data import tracked_dataset
+from ppi_train.pipelines.protein_features import features_of
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
 
@@ -45,13 +46,13 @@ class Inputs:
     cache: EmbeddingCache
     dropped: Mapping[str, PairTable]
 
-    def pair_data(self, split: str) -> PairData:
-        """Tensors of a split: one row of features for each protein that it has."""
+    def pair_data(self, split: str, granularity: str) -> PairData:
+        """A split as a model of that granularity takes it, with a row for each protein that it has."""
         table = self.tables[split]
         if table.labels is None:
             raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
         return PairData(
-            features=torch.from_numpy(self.cache.protein_matrix(table.proteins)),
+            features=features_of(self.cache, table.proteins, granularity),
             pairs=torch.from_numpy(table.index.astype(np.int64)),
             labels=torch.from_numpy(table.labels.astype(np.float32)),
         )

@@ -19,8 +19,10 @@ from ppi_train.embedders.truncation import truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.models import model_from_checkpoint
+from ppi_train.pipelines.protein_features import features_of, features_of_embeddings
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
+from ppi_train.training.features import Features
 from ppi_train.training.scoring import score_pairs
 
 _SEQUENCES = ("sequence_a", "sequence_b")
@@ -76,7 +78,7 @@ class PairScorer:
         self,
         table: Mapping[str, Sequence[str]],
         columns: tuple[str, str],
-        features_of: Callable[[list[str]], np.ndarray],
+        to_features: Callable[[list[str]], Features],
     ) -> np.ndarray:
         a, b = (list(table[name]) for name in columns)
         if not a:
@@ -84,13 +86,13 @@ class PairScorer:
         row_of = {text: row for row, text in enumerate(dict.fromkeys([*a, *b]))}
         rows = [[row_of[one], row_of[other]] for one, other in zip(a, b, strict=True)]
         data = PairData(
-            features=torch.from_numpy(features_of(list(row_of))),
+            features=to_features(list(row_of)),
             pairs=torch.tensor(rows, dtype=torch.int64),
             labels=torch.zeros(len(rows)),
         )
         return np.asarray(score_pairs(self._model, data).numpy())
 
-    def _look_up(self, proteins: list[str]) -> np.ndarray:
+    def _look_up(self, proteins: list[str]) -> Features:
         if self._cache is None:
             raise CacheError(
                 "protein IDs need an embedding cache",
@@ -103,22 +105,17 @@ class PairScorer:
                 got=", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else ""),
                 expected="IDs that the embedding cache holds",
             )
-        return self._cache.protein_matrix(proteins)
+        return features_of(self._cache, proteins, self._model.GRANULARITY)
 
-    def _embed(self, sequences: list[str]) -> np.ndarray:
+    def _embed(self, sequences: list[str]) -> Features:
         limit, truncation = self._recipe["max_length"], self._recipe["truncation"]
         kept = [
             truncate("sequence", clean_sequence(one), max_length=limit, truncation=truncation)
             for one in sequences
         ]
-        return np.stack([self._as_the_cache_gives_it(one) for one in self._embedder.embed(kept)])
-
-    def _as_the_cache_gives_it(self, embedding: np.ndarray) -> np.ndarray:
-        """What the model was trained on: rounded, where the cache is of float16, and residues averaged."""
-        stored = embedding.astype(self._dtype)
-        if self._recipe["granularity"] == "residue":
-            return np.asarray(stored.mean(axis=0, dtype=np.float32))
-        return stored.astype(np.float32)
+        # As the cache would give it: rounded, where that is of float16.
+        stored = [one.astype(self._dtype) for one in self._embedder.embed(kept)]
+        return features_of_embeddings(stored, self._recipe["granularity"], self._model.GRANULARITY)
 
     @cached_property  # weights are loaded with the first request of sequences, and stay
     def _embedder(self) -> Embedder:

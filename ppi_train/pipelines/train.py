@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ppi_train.config.options import ModelOptions
 from ppi_train.config.schema import TrainConfig, TrainDataConfig
+from ppi_train.models.registry import own_hyperparameters
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
@@ -16,6 +19,8 @@ from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.pipelines.training_run import TrainingJob
 from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
@@ -31,6 +36,7 @@ def training_job(config: TrainConfig) -> TrainingJob:
         UserError: the data or the embeddings are not what the config says.
     """
     settings = EmbeddingSettings.of_config(config, device=config.device)
+    hyperparameters = _hyperparameters(config)
     inputs = training_inputs(config, settings, _wanted(config))
     recipe = inputs.cache.spec
     resolved = replace(
@@ -42,14 +48,24 @@ def training_job(config: TrainConfig) -> TrainingJob:
         truncation=recipe.truncation,
         embedding_dtype=recipe.dtype,
     )
-    names = [one.name for one in dataclasses.fields(ModelOptions) if one.name != "model"]
     return TrainingJob(
         mode="train_only",
-        config=resolved,
+        config=replace(resolved, **hyperparameters),
         inputs=inputs,
         model=config.model,
-        hyperparameters={name: getattr(config, name) for name in names},
+        hyperparameters=hyperparameters,
     )
+
+
+def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
+    """What the model is made with: what was given, else its own defaults."""
+    names = [one.name for one in dataclasses.fields(ModelOptions) if one.name != "model"]
+    given = {name: getattr(config, name) for name in names}
+    taken = own_hyperparameters(config.model, given)
+    for name, value in given.items():
+        if value is not None and name not in taken:
+            logger.warning("%s=%s has no effect: %s has no such parameter", name, value, config.model)
+    return taken
 
 
 def _wanted(config: TrainConfig) -> dict[str, object]:

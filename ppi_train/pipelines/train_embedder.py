@@ -102,6 +102,7 @@ class EmbedderJob:
             validation=[tokenize(one) for one in self.text.held_out.values()],
             separator=SEPARATOR,
             window=self.config.window,
+            batch_size=self.config.batch_size,
             seed=self.config.seed,
             device=device,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import importlib.util
 import logging
@@ -35,6 +34,7 @@ from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
 from ppi_train.training.device import describe_device, resolve_device, seed_everything
+from ppi_train.training.features import every_protein
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.scoring import score_pairs
@@ -129,15 +129,15 @@ class TrainingJob:
         """What readies an ancestor's weights for the new data."""
         if not isinstance(self.config, FinetuneConfig):
             return None
-        return functools.partial(model.shrink, self.config.shrink, train.features.cpu())
+        shrink = self.config.shrink
+        return lambda: model.shrink(shrink, every_protein(train.features))
 
-    def build(self, train: PairData) -> PairModel:
-        """The model before the first step, on the CPU."""
+    def build(self) -> PairModel:
+        """The model before the first step, on the CPU; a new one has yet to see the scale of its inputs."""
         if self.ancestor:
             model = model_from_checkpoint(self.ancestor.checkpoint, torch.device("cpu"))
         else:
             model = new_model(self.model, self.inputs.cache.spec.dimension, self.hyperparameters)
-            model.fit_input_statistics(train.features.cpu())
         if isinstance(self.config, FinetuneConfig) and self.config.freeze == "encoder":
             model.freeze_encoder()
         return model
@@ -162,13 +162,21 @@ def run_training(
     with CheckpointUpload(tracked, output / "checkpoints") as upload:
         _log_start(job, tracked, output, device=describe_device(device))
         seed_everything(config.seed, deterministic=config.deterministic)
-        train = job.inputs.pair_data("train").to(device)
-        validation = job.inputs.pair_data("validation").to(device)
-        model = job.build(train).to(device)
+        model = job.build().to(device)
+        train = job.inputs.pair_data("train", model.GRANULARITY).to(device)
+        validation = job.inputs.pair_data("validation", model.GRANULARITY).to(device)
+        if not (job.ancestor or continued):
+            model.fit_input_statistics(every_protein(train.features))
         trainer = Trainer(
             model,
             config,
-            task=PairTask(config, train=train, validation=validation, ranking_metrics=ranking_metrics),
+            task=PairTask(
+                config,
+                train=train,
+                validation=validation,
+                ranking_metrics=ranking_metrics,
+                share_proteins=_shares_proteins(config.sampling, model),
+            ),
             log=tracked.log_metrics,
             checkpoints=upload.folder,
             description=job.description(),
@@ -178,6 +186,11 @@ def run_training(
         result = train_and_upload(trainer, upload, tracked, continued)
         metrics = _log_end(job, validation, result, tracked, output)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+
+def _shares_proteins(sampling: str, model: PairModel) -> bool:
+    """`auto` shares where encoding a protein is most of the work."""
+    return sampling == "shared" or (sampling == "auto" and model.GRANULARITY == "residue")
 
 
 def _ancestor_tags(job: TrainingJob) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -27,6 +27,7 @@ class LanguageTask:
         train, validation: Proteins as tokens, each (L,) uint8, none of them a separator.
         separator: The token between them.
         window: Residues that a window has to guess, T.
+        batch_size: Windows of a batch.
         seed: Of order and cuts.
         device: Where windows go.
 
@@ -44,6 +45,7 @@ class LanguageTask:
         validation: Sequence[np.ndarray],
         separator: int,
         window: int,
+        batch_size: int,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -62,16 +64,18 @@ class LanguageTask:
                 expected=f"at least {(PARTS_A_PASS + 2) * window:,}, and {window + 1:,} held out",
                 remedy="give a FASTA of some thousand proteins, such as a proteome",
             )
+        self._batch_size = batch_size
+        self.n_batches = -(-self.size // batch_size)
         self._pass: int | None = None
         self._stream = torch.empty(0, dtype=torch.uint8)
         self._starts = torch.empty(0, dtype=torch.int64)
 
-    def order(self, epoch: int) -> Tensor:
+    def batches(self, epoch: int) -> Sequence[Tensor]:
         """Where the windows of a fifth of a pass begin in the stream of that pass."""
         number, part = divmod(epoch, PARTS_A_PASS)
         if number != self._pass:
             self._lay_pass(number)
-        return self._starts[part * self.size : (part + 1) * self.size]
+        return list(self._starts[part * self.size : (part + 1) * self.size].split(self._batch_size))
 
     def _lay_pass(self, number: int) -> None:
         rng = np.random.default_rng([self._seed, number])
@@ -80,10 +84,14 @@ class LanguageTask:
         self._stream, self._starts = torch.from_numpy(laid), torch.from_numpy(starts)
         self._pass = number
 
-    def loss(self, model: nn.Module, items: Tensor) -> Tensor:
+    def load(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The windows (n, T + 1) of each batch."""
+        for starts in batches:
+            yield self._stream[starts[:, None] + torch.arange(self._window + 1)]
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """The sum over windows of their mean loss, in nats a residue."""
-        rows = items[:, None] + torch.arange(self._window + 1)
-        return len(items) * self._mean_loss(model, self._stream[rows])
+        return len(batch) * self._mean_loss(model, batch)
 
     def _mean_loss(self, model: nn.Module, windows: Tensor) -> Tensor:
         return cast(Tensor, model.loss(windows.to(self.device, torch.int64)))  # type: ignore[operator]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +51,9 @@ class TrainResult:
 
 @dataclass(kw_only=True)
 class EpochPart:
-    """How far the present epoch has come; `loss_sum` over its `items` so far."""
+    """How far the present epoch has come: `batches` done, of `items` in all, whose losses make `loss_sum`."""
 
+    batches: int = 0
     items: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
@@ -89,8 +92,7 @@ class Trainer:
         self._warm_start = warm_start
         self.device = task.device
         self.optimizer = build_optimizer(model, config)
-        n_batches = -(-task.size // config.batch_size)
-        self._steps_per_epoch = -(-n_batches // config.accumulation_steps)
+        self._steps_per_epoch = -(-task.n_batches // config.accumulation_steps)
         self.schedule = Schedule(
             self.optimizer,
             config,
@@ -194,23 +196,26 @@ class Trainer:
         self.model.train()
         started = time.perf_counter() - self._part.seconds
         self.result.first_step_at = self.result.first_step_at or time.time()
-        order = self.task.order(self.epoch)
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
-        size = self.config.batch_size * self.config.accumulation_steps
-        for start in range(self._part.items, len(order), size):
-            group = order[start : start + size]
-            self.schedule.before_step(self.step)
-            loss_sum += self._optimiser_step(group)
-            self.step += 1
-            self._part.items += len(group)
-            progress.advance(len(group) * self.task.units_per_item)
-            if interruption.pending or self._cadence.due(self.step):
-                self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
-                self._stop_over(interruption)
-        mean_loss = loss_sum.item() / len(order)
+        batches = self.task.batches(self.epoch)[self._part.batches :]
+        with closing(cast(Any, self.task.load([one for one in batches if len(one)]))) as loaded:
+            for start in range(0, len(batches), self.config.accumulation_steps):
+                group = [len(one) for one in batches[start : start + self.config.accumulation_steps]]
+                n_items = sum(group)
+                self.schedule.before_step(self.step)
+                if n_items:
+                    loss_sum += self._optimiser_step(islice(loaded, sum(map(bool, group))), n_items)
+                self.step += 1
+                self._part.batches += len(group)
+                self._part.items += n_items
+                progress.advance(n_items * self.task.units_per_item)
+                if interruption.pending or self._cadence.due(self.step):
+                    self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
+                    self._stop_over(interruption)
+        mean_loss = loss_sum.item() / self.task.size
         seconds = time.perf_counter() - started
         self.result.training_seconds += seconds
-        self.result.units_seen += len(order) * self.task.units_per_item
+        self.result.units_seen += self.task.size * self.task.units_per_item
         if not math.isfinite(mean_loss):
             raise UserError(
                 "training diverged: the loss is not a finite number",
@@ -230,13 +235,13 @@ class Trainer:
         self._keep()
         self._cadence.start(self.step)
 
-    def _optimiser_step(self, group: Tensor) -> Tensor:
-        """One step on a group of items; returns the sum of their losses."""
+    def _optimiser_step(self, batches: Iterator[Any], n_items: int) -> Tensor:
+        """One step on some batches of so many items in all; returns the sum of their losses."""
         loss_sum = torch.zeros((), device=self.device)
-        for items in group.split(self.config.batch_size):
+        for batch in batches:
             with autocast(self.device, self.config.amp):
-                loss = self.task.loss(self.model, items)
-            self.scaler.scale(loss / len(group)).backward()
+                loss = self.task.loss(self.model, batch)
+            self.scaler.scale(loss / n_items).backward()
             loss_sum += loss.detach()
         if self.config.gradient_clip:
             self.scaler.unscale_(self.optimizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -12,7 +12,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.config.schema import PairLoopConfig
 from ppi_train.errors import UserError
-from ppi_train.training.batches import PairData, batch_of, epoch_order
+from ppi_train.training.batches import (
+    PairBatch,
+    PairData,
+    epoch_order,
+    groups_for_sharing,
+    load_batches,
+    shared_batches,
+)
 from ppi_train.training.scoring import Scorer, score_pairs
 
 RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
@@ -22,9 +29,10 @@ class PairTask:
     """The task of every pair model; see `Task`.
 
     Args:
-        config: Of the loss, and the seed of the order.
+        config: Of the loss and the batches, and the seed of their order.
         train, validation: The pairs, on one device.
         ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        share_proteins: Whether batches are of few distinct proteins each, where there are enough pairs.
     """
 
     unit = "pair"
@@ -38,21 +46,34 @@ class PairTask:
         train: PairData,
         validation: PairData,
         ranking_metrics: RankingMetrics,
+        share_proteins: bool = False,
     ) -> None:
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
         self._seed, self._smoothing = config.seed, config.label_smoothing
         self._weights = class_weights(train.labels, config.class_weight)
         self.device, self.size = train.pairs.device, len(train)
+        self._batch_size = config.batch_size
+        self._groups = 0
+        if share_proteins:
+            self._groups = groups_for_sharing(self.size, len(train.features), config.batch_size)
+        self.n_batches = self._groups**2 // 2 or -(-self.size // config.batch_size)
 
-    def order(self, epoch: int) -> Tensor:
-        return epoch_order(self.size, seed=self._seed, epoch=epoch, device=self.device)
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        if self._groups:
+            pairs, proteins = self._train.pairs, len(self._train.features)
+            return shared_batches(pairs, proteins, self._groups, seed=self._seed, epoch=epoch)
+        order = epoch_order(self.size, seed=self._seed, epoch=epoch, device=self.device)
+        return list(order.split(self._batch_size))
 
-    def loss(self, model: nn.Module, items: Tensor) -> Tensor:
-        features, pairs, labels = batch_of(self._train, items)
-        logits = model(features, pairs)
-        targets = labels * (1 - self._smoothing) + self._smoothing / 2
-        weights = None if self._weights is None else self._weights[labels.long()]
-        return binary_cross_entropy_with_logits(logits.float(), targets, weight=weights, reduction="sum")
+    def load(self, batches: Sequence[Tensor]) -> Iterator[PairBatch]:
+        return load_batches(self._train, batches)
+
+    def loss(self, model: nn.Module, batch: PairBatch) -> Tensor:
+        targets = batch.labels * (1 - self._smoothing) + self._smoothing / 2
+        losses = cast(Tensor, model.losses(batch.proteins, batch.pairs, targets))  # type: ignore[operator]
+        if self._weights is not None:
+            losses = losses * self._weights[batch.labels.long()]
+        return losses.sum()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc`."""

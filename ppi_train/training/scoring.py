@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ppi_train.training.batches import PairData
+from ppi_train.training.features import Features, every_protein
 
 
 class Scorer(Protocol):
-    """The two functions that every model is."""
+    """The functions of a model that scoring needs; see `PairModel`."""
 
-    def encode(self, proteins: Tensor) -> Tensor:
-        """Features (n, d) -> states (n, h)."""
+    def encode(self, proteins: Any) -> Any: ...
 
-    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        """States (m, h) of both sides -> logits (m,)."""
+    def select(self, states: Any, rows: Tensor) -> Any: ...
+
+    def join(self, states: Sequence[Any]) -> Any: ...
+
+    def score(self, state_a: Any, state_b: Any) -> Tensor: ...
+
+    def score_with_uncertainty(self, state_a: Any, state_b: Any) -> tuple[Tensor, Tensor]: ...
+
+
+@torch.inference_mode()
+def encode_all(model: Scorer, features: Features) -> Any:
+    """The states of all proteins, each encoded once; the model must be in evaluation mode."""
+    return model.join([model.encode(some) for some in every_protein(features)])
 
 
 @torch.inference_mode()
@@ -26,6 +38,20 @@ def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Ten
 
     The model must be in evaluation mode.
     """
-    states = torch.cat([model.encode(chunk) for chunk in data.features.split(batch_size)])
-    logits = [model.score(states[one[:, 0]], states[one[:, 1]]) for one in data.pairs.split(batch_size)]
-    return torch.cat(logits).float() if logits else torch.empty(0)
+    return score_pairs_with_uncertainty(model, data, batch_size=batch_size)[0]
+
+
+@torch.inference_mode()
+def score_pairs_with_uncertainty(
+    model: Scorer, data: PairData, *, batch_size: int = 8192
+) -> tuple[Tensor, Tensor]:
+    """Logits and their standard deviations, each (n_pairs,) float32; see `score_pairs`."""
+    if not len(data):
+        return torch.empty(0), torch.empty(0)
+    states = encode_all(model, data.features)
+    scored = [
+        model.score_with_uncertainty(model.select(states, one[:, 0]), model.select(states, one[:, 1]))
+        for one in data.pairs.split(batch_size)
+    ]
+    logits, deviations = (torch.cat(part).float() for part in zip(*scored, strict=True))
+    return logits, deviations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ class Task(Protocol):
     Attributes:
         unit: What rates count, in the singular.
         size: Items of an epoch.
+        n_batches: Batches of an epoch.
         round_name: What an epoch of the loop is called: `epoch`, or a part of one.
         units_per_item: Units that one item stands for.
         device: Where the items lie, and the model must.
@@ -23,14 +24,21 @@ class Task(Protocol):
     unit: str
     round_name: str
     size: int
+    n_batches: int
     units_per_item: int
     device: torch.device
 
-    def order(self, epoch: int) -> Tensor:
-        """The items (size,) of an epoch, counted from 0, in their order; a function of the seed alone."""
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """The items of each batch of an epoch, counted from 0; a function of the seed alone.
 
-    def loss(self, model: nn.Module, items: Tensor) -> Tensor:
-        """The sum of the losses of some items, as one batch; runs under mixed precision if that is on."""
+        Every item stands in one batch; a batch may be empty.
+        """
+
+    def load(self, batches: Sequence[Tensor]) -> Iterator[Any]:
+        """Yields what `loss` takes of each of the batches, and may read ahead."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The sum of the losses of a batch's items; runs under mixed precision if that is on."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Metrics of the model, in evaluation mode, on the validation items; `val/loss` among them.

@@ -257,6 +257,8 @@ def _other_value(schema: type[Section], name: str) -> object:
         return not spec.default
     if isinstance(spec.default, float):
         return spec.default / 2 + 1e-5
+    if spec.kind == "number":
+        return 0.25
     return max(7, int(spec.rule.low or 0)) if spec.kind == "integer" else "no"
 
 

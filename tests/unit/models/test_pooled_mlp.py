@@ -9,7 +9,7 @@ from ppi_train.errors import ConfigError
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import MODEL_FACTORIES, build_model, register
 
-HYPERPARAMETERS = {"hidden_dim": 16, "num_layers": 2, "dropout": 0.1, "input_dropout": 0.1}
+HYPERPARAMETERS = {"hidden_dim": 16, "num_layers": 2, "dropout": 0.1, "input_dropout": 0.1, "members": 3}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def features() -> torch.Tensor:
 def model(features: torch.Tensor) -> PairModel:
     torch.manual_seed(0)
     built = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS)
-    built.fit_input_statistics(features)
+    built.fit_input_statistics([features])
     return built.eval()
 
 
@@ -45,7 +45,8 @@ def test_each_distinct_protein_is_encoded_once(model: PairModel, features: torch
 def test_forward_is_encode_then_score(model: PairModel, features: torch.Tensor) -> None:
     pairs = torch.tensor([[0, 1], [2, 3], [1, 0]])
     states = model.encode(features)
-    torch.testing.assert_close(model(features, pairs), model.score(states[pairs[:, 0]], states[pairs[:, 1]]))
+    logits = model.score(states[pairs[:, 0]], states[pairs[:, 1]])
+    torch.testing.assert_close(model(features, pairs).mean(dim=1), logits)
 
 
 def test_weights_and_input_statistics_survive_a_reload(model: PairModel, features: torch.Tensor) -> None:
@@ -58,14 +59,14 @@ def test_weights_and_input_statistics_survive_a_reload(model: PairModel, feature
 def test_units_of_the_input_do_not_matter(model: PairModel, features: torch.Tensor) -> None:
     other = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS).eval()
     other.load_state_dict(model.state_dict())
-    other.fit_input_statistics(features * 1000)
+    other.fit_input_statistics([features * 1000])
     torch.testing.assert_close(other.encode(features * 1000), model.encode(features), atol=1e-4, rtol=1e-4)
 
 
 def test_a_constant_feature_is_ignored_and_not_divided_by(features: torch.Tensor) -> None:
     features[:, 0] = 5.0
     built = build_model("pooled_mlp", input_dim=12, **HYPERPARAMETERS).eval()
-    built.fit_input_statistics(features)
+    built.fit_input_statistics([features])
     elsewhere = features.clone()
     elsewhere[:, 0] = 6.0
     assert torch.equal(built.encode(features), built.encode(elsewhere))
@@ -92,7 +93,7 @@ def test_shrinking_scales_the_matrices_and_takes_the_new_features_scale() -> Non
     model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
     before = {name: one.clone() for name, one in model.state_dict().items()}
     features = torch.tensor([[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]])
-    model.shrink(0.5, features)
+    model.shrink(0.5, [features])
     for name, weight in model.named_parameters():
         assert torch.equal(weight, before[name] * 0.5 if weight.ndim > 1 else before[name]), name
     assert model.mean.tolist() == [2.0, 0.0, 5.0]
@@ -103,5 +104,5 @@ def test_nothing_of_a_frozen_encoders_model_is_shrunk() -> None:
     model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
     model.freeze_encoder()
     before = {name: one.clone() for name, one in model.state_dict().items()}
-    model.shrink(0.5, torch.randn(5, 3))
+    model.shrink(0.5, [torch.randn(5, 3)])
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())

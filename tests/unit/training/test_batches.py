@@ -7,7 +7,15 @@ import itertools
 import pytest
 import torch
 
-from ppi_train.training.batches import PairData, batch_of, distinct_proteins, epoch_order
+from ppi_train.training.batches import (
+    PairData,
+    distinct_proteins,
+    epoch_order,
+    groups_for_sharing,
+    load_batches,
+    shared_batches,
+)
+from ppi_train.training.features import VectorFeatures
 
 CPU = torch.device("cpu")
 
@@ -38,17 +46,39 @@ def test_batches_hold_every_pair_once_with_its_own_features_and_label(batch_size
     generator = torch.Generator().manual_seed(2)
     # Each protein and each pair is told by its number.
     data = PairData(
-        features=torch.arange(20.0).reshape(20, 1),
+        features=VectorFeatures(torch.arange(20.0).reshape(20, 1)),
         pairs=torch.randint(20, (30, 2), generator=generator),
         labels=torch.arange(30.0),
     )
     order = epoch_order(30, seed=0, epoch=0, device=CPU)
     seen: list[float] = []
-    for chosen in order.split(batch_size):
-        features, local, labels = batch_of(data, chosen)
-        assert len(labels) <= batch_size
-        assert len(features.unique()) == len(features)
-        rows = labels.long()
-        assert torch.equal(features[local].squeeze(-1), data.pairs[rows].float())
-        seen += labels.tolist()
+    for batch in load_batches(data, order.split(batch_size)):
+        assert len(batch.labels) <= batch_size
+        assert len(batch.proteins.unique()) == len(batch.proteins)
+        rows = batch.labels.long()
+        assert torch.equal(batch.proteins[batch.pairs].squeeze(-1), data.pairs[rows].float())
+        seen += batch.labels.tolist()
     assert seen == order.tolist()
+
+
+def test_shared_batches_hold_every_pair_once_over_few_proteins_anew_each_epoch() -> None:
+    pairs = torch.randint(800, (20_000, 2), generator=torch.Generator().manual_seed(3))
+    groups = groups_for_sharing(len(pairs), 800, batch_size=1000)
+    assert groups == 6
+    orders = []
+    for epoch in range(2):
+        batches = shared_batches(pairs, 800, groups, seed=0, epoch=epoch)
+        again = shared_batches(pairs, 800, groups, seed=0, epoch=epoch)
+        assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
+        assert len(batches) == groups**2 // 2
+        assert torch.equal(torch.cat(batches).sort().values, torch.arange(20_000))
+        assert all(800 <= len(one) <= 1400 for one in batches)
+        # Two sixths of the proteins, where a uniform batch of 1,000 pairs has nearly all of them.
+        assert all(len(pairs[one].unique()) <= 2 * 134 for one in batches)
+        orders.append(torch.cat(batches).tolist())
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize(("n_pairs", "n_proteins", "batch_size"), [(100, 50, 64), (1000, 12, 10), (0, 0, 1)])
+def test_few_pairs_or_proteins_are_not_worth_sharing(n_pairs: int, n_proteins: int, batch_size: int) -> None:
+    assert groups_for_sharing(n_pairs, n_proteins, batch_size) == 0

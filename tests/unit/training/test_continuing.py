@@ -17,9 +17,11 @@ from torch.nn.functional import dropout
 from ppi_train.config.interval import Interval, parse_interval
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import CheckpointError
+from ppi_train.models.base import PairModel
 from ppi_train.training.batches import PairData
 from ppi_train.training.cadence import Cadence
 from ppi_train.training.checkpoint import read_checkpoint
+from ppi_train.training.features import VectorFeatures
 from ppi_train.training.loop import Trainer, without_epoch
 from ppi_train.training.pair_task import PairTask
 
@@ -28,24 +30,20 @@ EPOCHS = 4
 CLOCK = "throughput/pairs_per_second"
 
 
-class DropoutModel(nn.Module):
+class DropoutModel(PairModel):
     """Draws random numbers at each step, so that a lost generator shows."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(8)
         self.encoder = nn.Linear(8, 16)
         self.head = nn.Linear(16, 1)
 
     def encode(self, proteins: Tensor) -> Tensor:
         return dropout(torch.tanh(self.encoder(proteins)), 0.3, self.training)
 
-    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        logits: Tensor = self.head(state_a + state_b).squeeze(-1)
+    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a + state_b)
         return logits
-
-    def forward(self, features: Tensor, pairs: Tensor) -> Tensor:
-        states = self.encode(features)
-        return self.score(states[pairs[:, 0]], states[pairs[:, 1]])
 
 
 def data(count: int, seed: int) -> PairData:
@@ -53,7 +51,7 @@ def data(count: int, seed: int) -> PairData:
     features = torch.randn(40, 8, generator=torch.Generator().manual_seed(9))
     pairs = torch.randint(40, (count, 2), generator=generator)
     labels = (features[pairs].sum(dim=(1, 2)) + torch.randn(count, generator=generator) > 0).float()
-    return PairData(features=features, pairs=pairs, labels=labels)
+    return PairData(features=VectorFeatures(features), pairs=pairs, labels=labels)
 
 
 def ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -30,7 +30,7 @@ def proteins(count: int, seed: int = 0) -> list[np.ndarray]:
 def task(train: Sequence[np.ndarray], *, seed: int = 0, window: int = WINDOW) -> LanguageTask:
     return LanguageTask(
         train=train, validation=proteins(10, seed=99), separator=SEPARATOR, window=window,
-        seed=seed, device=torch.device("cpu"),
+        batch_size=8, seed=seed, device=torch.device("cpu"),
     )  # fmt: skip
 
 
@@ -50,9 +50,11 @@ def read_pass(shown: LanguageTask, number: int) -> Tensor:
     """The windows of a pass, in the order of its parts."""
     recorder = Recorder()
     for part in range(PARTS_A_PASS):
-        order = shown.order(number * PARTS_A_PASS + part)
-        assert len(order) == shown.size
-        shown.loss(recorder, order)
+        batches = shown.batches(number * PARTS_A_PASS + part)
+        assert sum(map(len, batches)) == shown.size
+        assert len(batches) == shown.n_batches
+        for windows in shown.load(batches):
+            shown.loss(recorder, windows)
     return torch.cat(recorder.windows)
 
 
@@ -83,7 +85,7 @@ def test_seed_and_pass_fix_the_order_wherever_training_takes_it_up() -> None:
     shown, fresh, recorder = task(train), task(train), (Recorder(), Recorder())
     read_pass(shown, 0)
     for one, to in ((shown, recorder[0]), (fresh, recorder[1])):
-        one.loss(to, one.order(PARTS_A_PASS + 3))
+        one.loss(to, next(one.load(one.batches(PARTS_A_PASS + 3))))
     assert torch.equal(recorder[0].windows[0], recorder[1].windows[0])
 
 
@@ -97,8 +99,9 @@ def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:
     cycle = np.array([1, 2, 3, 4, 5, 6, 7], dtype=np.uint8)
     train = [np.roll(np.tile(cycle, 12), -shift) for shift in range(7)] * 10
     learned = LanguageTask(
-        train=train, validation=train[:5], separator=SEPARATOR, window=32, seed=0, device=torch.device("cpu")
-    )
+        train=train, validation=train[:5], separator=SEPARATOR, window=32, batch_size=8, seed=0,
+        device=torch.device("cpu"),
+    )  # fmt: skip
     settings: dict[str, Any] = {
         "epochs": 2 * PARTS_A_PASS, "batch_size": 8, "learning_rate": 0.02, "early_stopping_patience": 0,
     }  # fmt: skip

@@ -17,9 +17,11 @@ from torch.nn.functional import logsigmoid
 
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import DeviceError, UserError
+from ppi_train.models.base import PairModel
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.device import resolve_device
+from ppi_train.training.features import VectorFeatures, every_protein
 from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask, class_weights
 
@@ -27,11 +29,11 @@ N_PROTEINS = 40
 DIMENSION = 8
 
 
-class SumModel(nn.Module):
+class SumModel(PairModel):
     """Scores the sum of two encoded proteins: symmetric, and enough for pairs that a line separates."""
 
     def __init__(self, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(DIMENSION)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.encoder = nn.Linear(DIMENSION, 32)
@@ -40,13 +42,9 @@ class SumModel(nn.Module):
     def encode(self, proteins: Tensor) -> Tensor:
         return torch.tanh(self.encoder(proteins))
 
-    def score(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        logits: Tensor = self.head(state_a + state_b).squeeze(-1)
+    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a + state_b)
         return logits
-
-    def forward(self, features: Tensor, pairs: Tensor) -> Tensor:
-        states = self.encode(features)
-        return self.score(states[pairs[:, 0]], states[pairs[:, 1]])
 
 
 def _data(count: int = 200, seed: int = 0, *, noise: bool = False) -> PairData:
@@ -60,7 +58,12 @@ def _data(count: int = 200, seed: int = 0, *, noise: bool = False) -> PairData:
     sides = features[pairs].sum(dim=1)[:, :2].sum(dim=1)
     coin = torch.rand(count, generator=generator) - 0.5
     tossed = torch.rand(count, generator=generator) < (1 / 3 if noise else 0.0)
-    return PairData(features=features, pairs=pairs, labels=(torch.where(tossed, coin, sides) > 0).float())
+    labels = (torch.where(tossed, coin, sides) > 0).float()
+    return PairData(features=VectorFeatures(features), pairs=pairs, labels=labels)
+
+
+def _features(data: PairData) -> Tensor:
+    return next(every_protein(data.features))  # type: ignore[no-any-return]
 
 
 def _ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -272,7 +275,7 @@ def test_class_weights_of_one_class_alone_are_finite() -> None:
 def test_label_smoothing_changes_the_loss_as_by_its_formula(tmp_path: Path) -> None:
     data = _data()
     with torch.no_grad():
-        logits = SumModel()(data.features, data.pairs)
+        logits = SumModel()(_features(data), data.pairs).squeeze(1)
     for smoothing in (0.0, 0.2):
         trainer = _trainer(tmp_path, epochs=1, batch_size=200, label_smoothing=smoothing, validation=data)
         # One step on all pairs: the logged loss is that of the initial weights.
@@ -286,7 +289,7 @@ def test_the_validation_loss_is_neither_smoothed_nor_weighted(tmp_path: Path) ->
     trainer = _trainer(tmp_path, label_smoothing=0.5, class_weight="balanced")
     data = _data(100, seed=1)
     with torch.no_grad():
-        logits = trainer.model(data.features, data.pairs)
+        logits = trainer.model(_features(data), data.pairs).squeeze(1)
     expected = torch.where(data.labels == 1, -logsigmoid(logits), -logsigmoid(-logits)).mean()
     assert trainer.validate()["val/loss"] == pytest.approx(expected.item(), rel=1e-5)
 
@@ -299,7 +302,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path, amp: str) -> None:
         trainer = _trainer(tmp_path, gradient_clip=clip, amp=amp)
         trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1.0)  # type: ignore[assignment]
         before = _weights(trainer)
-        trainer._optimiser_step(torch.arange(50))
+        trainer._optimiser_step(trainer.task.load([torch.arange(50)]), 50)
         moved = [(tensor - before[name]).flatten() for name, tensor in _weights(trainer).items()]
         norms.append(torch.cat(moved).norm().item())
     assert 1e-2 < norms[0] < 1.0

@@ -1,0 +1,69 @@
+"""Proteins of any lengths in one tensor, one after the other, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of several proteins.
+
+    Attributes:
+        values: (sum of the lengths, d).
+        offsets: (n + 1,) int64, on the CPU: protein i has the rows offsets[i] to offsets[i + 1].
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """Rows of each protein, (n,) int64."""
+        return self.offsets.diff()
+
+    @classmethod
+    def one_row_each(cls, values: Tensor) -> Packed:
+        """Proteins of one row each, such as their pooled vectors (n, d)."""
+        return cls(values, torch.arange(len(values) + 1))
+
+    def take(self, rows: Tensor) -> Packed:
+        """The proteins at `rows` (m,), in that order; one may be taken several times."""
+        rows = rows.cpu()
+        lengths = self.lengths[rows]
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        # Where row r of the result comes from: its place in its protein, from where that begins.
+        shift = (self.offsets[:-1][rows] - offsets[:-1]).repeat_interleave(lengths)
+        source = torch.arange(int(offsets[-1])) + shift
+        return Packed(self.values[source.to(self.values.device)], offsets)
+
+    def protein_of_row(self) -> Tensor:
+        """The number of the protein that each row belongs to, (sum of the lengths,) int64."""
+        return torch.arange(len(self)).repeat_interleave(self.lengths).to(self.values.device)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Values (n, longest, d), zero beyond a protein's end, and which are its own, (n, longest)."""
+        longest = int(self.lengths.max()) if len(self) else 0
+        own = (torch.arange(longest) < self.lengths[:, None]).to(self.values.device)
+        values = self.values.new_zeros(len(self), longest, self.values.shape[-1])
+        values[own] = self.values
+        return values, own
+
+    def to(self, device: torch.device) -> Packed:
+        return Packed(self.values.to(device, non_blocking=True), self.offsets)
+
+    @staticmethod
+    def join(parts: Sequence[Packed]) -> Packed:
+        """The proteins of all parts, in order."""
+        ends = torch.tensor([0] + [int(one.offsets[-1]) for one in parts]).cumsum(0)
+        shifted = [one.offsets[1:] + end for one, end in zip(parts, ends, strict=False)]
+        return Packed(
+            torch.cat([one.values for one in parts]), torch.cat([torch.zeros(1, dtype=torch.int64), *shifted])
+        )

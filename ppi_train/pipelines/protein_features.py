@@ -1,0 +1,112 @@
+"""From an embedding cache to what models encode: vectors in memory, or residues read as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.residue_reader import ResidueBatches
+from ppi_train.models.packed import Packed
+from ppi_train.training.features import Features, VectorFeatures
+
+# Residues encoded at once outside training: enough to be fast, few enough for any memory.
+_CHUNK_RESIDUES = 65_536
+
+
+def features_of(cache: EmbeddingCache, proteins: Sequence[str], granularity: str) -> Features:
+    """The proteins as a model of that granularity takes them, whatever the granularity of the cache.
+
+    Residues become one vector by their mean; a vector becomes a protein of one residue.
+
+    Raises:
+        CacheError: see `EmbeddingCache.protein_matrix`; of residues, only when they are read.
+    """
+    if granularity == "residue" and cache.spec.granularity == "residue":
+        return ResidueFeatures(cache=cache, proteins=tuple(proteins))
+    vectors = VectorFeatures(torch.from_numpy(cache.protein_matrix(proteins)))
+    return SingleResidues(vectors) if granularity == "residue" else vectors
+
+
+def features_of_embeddings(embeddings: Sequence[np.ndarray], stored: str, granularity: str) -> Features:
+    """The same of embeddings in memory, in the number format and granularity of a cache, `stored`."""
+    if granularity == "residue":
+        parts = [torch.from_numpy(one.reshape(-1, one.shape[-1])) for one in embeddings]
+        offsets = torch.tensor([0] + [len(one) for one in parts]).cumsum(0)
+        return PackedFeatures(Packed(torch.cat(parts), offsets))
+    means = [one.mean(axis=0, dtype=np.float32) if stored == "residue" else one for one in embeddings]
+    return VectorFeatures(torch.from_numpy(np.stack(means).astype(np.float32)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidueFeatures:
+    """Residue states, read from the cache in the background each time that they are asked for."""
+
+    cache: EmbeddingCache
+    proteins: tuple[str, ...]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return len(self.proteins)
+
+    def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
+        named = ([self.proteins[row] for row in rows.tolist()] for rows in requests)
+        for one in ResidueBatches(self.cache, named):
+            yield Packed(torch.from_numpy(one.states), torch.from_numpy(one.offsets)).to(self.device)
+
+    def chunks(self) -> Sequence[Tensor]:
+        lengths = self.cache.lengths
+        return _chunks([lengths[one] for one in self.proteins])
+
+    def to(self, device: torch.device) -> ResidueFeatures:
+        return replace(self, device=device)
+
+
+@dataclass(frozen=True)
+class PackedFeatures:
+    """Residue states in memory."""
+
+    packed: Packed
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
+        for rows in requests:
+            yield self.packed.take(rows)
+
+    def chunks(self) -> Sequence[Tensor]:
+        return _chunks(self.packed.lengths.tolist())
+
+    def to(self, device: torch.device) -> PackedFeatures:
+        return PackedFeatures(self.packed.to(device))
+
+
+def _chunks(lengths: Sequence[int]) -> Sequence[Tensor]:
+    """The numbers of the proteins, in order, some at a time."""
+    cuts = np.flatnonzero(np.diff(np.cumsum(lengths) // _CHUNK_RESIDUES)) + 1
+    return torch.arange(len(lengths)).tensor_split(torch.from_numpy(cuts))
+
+
+@dataclass(frozen=True)
+class SingleResidues:
+    """Proteins of which only one vector each is known, as proteins of one residue."""
+
+    vectors: VectorFeatures
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
+        for vectors in self.vectors.load(requests):
+            yield Packed.one_row_each(vectors)
+
+    def chunks(self) -> Sequence[Tensor]:
+        return self.vectors.chunks()
+
+    def to(self, device: torch.device) -> SingleResidues:
+        return SingleResidues(self.vectors.to(device))

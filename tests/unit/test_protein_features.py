@@ -1,0 +1,78 @@
+"""What models are given of a cache: vectors or residues, whatever the cache has, each protein its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ppi_train.data.cache_format import CacheSpec
+from ppi_train.data.cache_writer import CacheWriter
+from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.fasta import sequence_digest
+from ppi_train.models.packed import Packed
+from ppi_train.pipelines import protein_features
+from ppi_train.pipelines.protein_features import features_of, features_of_embeddings
+from ppi_train.training.features import Features
+
+States = dict[str, np.ndarray]
+LENGTHS = [5, 1, 30, 7, 12]
+
+
+def states(granularity: str) -> States:
+    rng = np.random.default_rng(0)
+    lengths = LENGTHS if granularity == "residue" else [1] * len(LENGTHS)
+    drawn = {f"P{n}": rng.normal(size=(one, 4)).astype(np.float16) for n, one in enumerate(lengths)}
+    return drawn if granularity == "residue" else {name: one[0] for name, one in drawn.items()}
+
+
+def cache(folder: Path, granularity: str) -> EmbeddingCache:
+    spec = CacheSpec(
+        embedder={"name": "noise", "parameters": {}, "digest": "ab" * 32}, dimension=4,
+        granularity=granularity, dtype="float16", max_length=None, truncation="head", fasta_digest="cd" * 32,
+    )  # fmt: skip
+    path = folder / f"{granularity}.parquet"
+    with CacheWriter(path, spec) as writer:
+        for length, (protein, one) in zip(LENGTHS, states(granularity).items(), strict=True):
+            writer.add(protein, sequence_digest(protein), length, one)
+    return EmbeddingCache(path)
+
+
+def proteins_of(loaded: Packed | torch.Tensor) -> list[np.ndarray]:
+    if isinstance(loaded, Packed):
+        return [one.numpy() for one in loaded.values.split(loaded.lengths.tolist())]
+    return [one.numpy() for one in loaded]
+
+
+def expected(stored: str, wanted: str) -> list[np.ndarray]:
+    given = states(stored).values()
+    if (stored, wanted) == ("residue", "protein"):
+        return [one.mean(axis=0, dtype=np.float32) for one in given]
+    if (stored, wanted) == ("protein", "residue"):
+        return [one[None].astype(np.float32) for one in given]
+    return [one.astype(np.float32) for one in given]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("wanted", ["protein", "residue"])
+@pytest.mark.parametrize("stored", ["protein", "residue"])
+def test_each_protein_comes_with_its_own_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str, wanted: str, in_memory: bool
+) -> None:
+    monkeypatch.setattr(protein_features, "_CHUNK_RESIDUES", 20)
+    features: Features = (
+        features_of_embeddings(list(states(stored).values()), stored, wanted)
+        if in_memory
+        else features_of(cache(tmp_path, stored), list(states(stored)), wanted)
+    )
+    assert len(features) == 5
+    requests = [[4, 0], [2], [0, 1, 2, 3, 4]]
+    loaded = list(features.to(torch.device("cpu")).load(torch.tensor(one) for one in requests))
+    for rows, one in zip(requests, loaded, strict=True):
+        for row, got in zip(rows, proteins_of(one), strict=True):
+            np.testing.assert_allclose(got, expected(stored, wanted)[row], rtol=1e-6)
+    assert torch.cat(list(features.chunks())).tolist() == [0, 1, 2, 3, 4]
+    if stored == wanted == "residue":  # 55 residues, some 20 at a time
+        assert [len(one) for one in features.chunks()] == [2, 1, 2]
