@@ -1,8 +1,9 @@
 """How much a predicted network looks like the true one, on sampled sets of proteins.
 
-The metrics of PRING (Zheng et al. 2025, arXiv:2507.05101, and its `topology_task/eval.py`): both networks are induced on each node set, and the subgraphs compared one to one (similarity, density)
-or as two samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a
-Gaussian kernel of the total variation between histograms.
+The metrics of PRING (Zheng et al. 2025, arXiv:2507.05101, and its `topology_task/eval.py`): both networks
+are induced on each node set, and the subgraphs compared one to one (similarity, density) or as two
+samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a Gaussian kernel of
+the total variation between histograms.
 
 An MMD has no scale of its own, so that the paper prints its ratio to the MMD of two samples of the test
 network. Here that is the MMD, with the true edges in both, of the published node sets and a second draw of
