@@ -1,0 +1,138 @@
+"""Whether a network tells essential proteins from others: PRING's essential protein task.
+
+Essential proteins sit in dense neighbourhoods. The network centrality of a protein (NC, Wang et al.
+2012, "Identification of essential proteins based on edge clustering coefficient", IEEE/ACM TCBB 9(4))
+sums over its edges how nearly they are in as many triangles as they could be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ppi_train.errors import DataError
+from ppi_train.evaluation.network import Network
+
+Floats = npt.NDArray[np.float64]
+
+TOP = 100
+_POINTS = 10_000  # of the integral, as PRING has it
+_SAME = 1e-12  # centralities closer than this, relative to the largest, differ by rounding
+
+
+def essential_metrics(
+    predicted: Network,
+    essential: Sequence[str],
+    non_essential: Sequence[str],
+    *,
+    truth: Network | None = None,
+    top: int = TOP,
+) -> dict[str, float]:
+    """Compares the centralities of essential and other proteins in a predicted network.
+
+    Args:
+        predicted: The network that a model calls.
+        essential: Essential proteins, each once.
+        non_essential: Others, none of them essential.
+        truth: The true network, over the same proteins; for `essential_top_agreement_at_<top>`.
+        top: How many of the most central proteins are looked at.
+
+    Returns:
+        `essential_precision_at_<top>`: the share of essential proteins among the listed ones with the
+        highest centrality. `essential_top_agreement_at_<top>`: the share of these that are among the as
+        many most central in the true network, which is what PRING's script calls precision.
+        `essential_overlap`: see `distribution_overlap`; smaller is better.
+
+    Raises:
+        DataError: a list is too short, a protein is listed twice, or is not in the network.
+    """
+    _check_lists(essential, non_essential, top)
+    proteins = [*essential, *non_essential]
+    places = predicted.numbers(proteins, "essential and non-essential proteins")
+    is_essential = np.arange(len(proteins)) < len(essential)
+    central = network_centrality(predicted)[places]
+    among = top_shares(central, top)
+    found = {
+        f"essential_precision_at_{top}": float(among[is_essential].sum() / top),
+        "essential_overlap": distribution_overlap(central[is_essential], central[~is_essential]),
+    }
+    if truth is not None:
+        assert truth.proteins == predicted.proteins, "two networks over different lists of proteins"
+        agreed = among @ top_shares(network_centrality(truth)[places], top)
+        found[f"essential_top_agreement_at_{top}"] = float(agreed / top)
+    return found
+
+
+def network_centrality(network: Network) -> Floats:
+    """NC(u), the sum over the neighbours v of u of |N(u) and N(v)| / min(|N(u)| - 1, |N(v)| - 1).
+
+    Edges with a denominator of 0 or less are skipped. A protein that interacts with itself is a
+    neighbour of its own, once.
+
+    Returns:
+        (n,) one a protein.
+    """
+    adjacency = network.adjacency
+    degree = np.diff(adjacency.indptr)
+    common = (adjacency @ adjacency).multiply(adjacency).tocoo()
+    limit = np.minimum(degree[common.row], degree[common.col]) - 1
+    shares = np.divide(common.data, limit, out=np.zeros(len(limit)), where=limit > 0)
+    return np.bincount(common.row, shares, minlength=len(degree)).astype(np.float64)
+
+
+def top_shares(values: Floats, top: int) -> Floats:
+    """How surely each value is among the highest, (n,), summing to `top`.
+
+    1 above the lowest of them and 0 below; values equal to it, up to rounding, share the places that are
+    left. So the result does not depend on the order: in an empty network, where all are equal, the first
+    that are listed would win otherwise.
+    """
+    scale = max(float(np.max(np.abs(values))), 1.0)
+    rounded = np.round(values / scale / _SAME) * _SAME
+    cut = np.partition(rounded, len(values) - top)[len(values) - top]
+    above, at = rounded > cut, rounded == cut
+    return np.where(above, 1.0, np.where(at, (top - above.sum()) / at.sum(), 0.0))
+
+
+def distribution_overlap(first: Floats, second: Floats) -> float:
+    """The area under both of two Gaussian kernel densities: about 1 if alike, 0 if apart.
+
+    Scott's bandwidth; the integral of the smaller density, by trapezia on 10,000 points from the larger
+    minimum to the smaller maximum. 0 if that range is empty. Values that are all the same have no density:
+    two lists of one and the same value overlap wholly, any other list with such a one not at all.
+
+    Args:
+        first: At least two values.
+        second: At least two values.
+    """
+    from scipy.stats import gaussian_kde  # half a second to import
+
+    scale = max(float(np.max(np.abs([*first, *second]))), 1.0) * _SAME
+    if min(np.ptp(first), np.ptp(second)) <= scale:
+        return 1.0 if np.ptp([*first, *second]) <= scale else 0.0
+    low, high = max(first.min(), second.min()), min(first.max(), second.max())
+    if low >= high:
+        return 0.0
+    points = np.linspace(low, high, _POINTS)
+    smaller = np.minimum(gaussian_kde(first)(points), gaussian_kde(second)(points))
+    return float(np.trapezoid(smaller, points))
+
+
+def _check_lists(essential: Sequence[str], non_essential: Sequence[str], top: int) -> None:
+    both = [*essential, *non_essential]
+    if min(len(essential), len(non_essential)) < 2 or len(both) < top:
+        raise DataError(
+            "there are too few essential or non-essential proteins",
+            got=f"{len(essential)} and {len(non_essential)}",
+            expected=f"two of each at least, and {top} in all",
+        )
+    if len(set(both)) < len(both):
+        twice = next(one for place, one in enumerate(both) if one in both[:place])
+        raise DataError(
+            "a protein is listed twice",
+            where="essential and non-essential proteins",
+            got=twice,
+            expected="each once, in one of the two lists",
+        )

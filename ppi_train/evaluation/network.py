@@ -1,0 +1,104 @@
+"""A network of proteins: who is called to interact with whom, among a list of proteins.
+
+Every protein of the list is a node, whether or not it has an edge: two networks over one list have the
+same nodes, which is how a predicted network gets the nodes that the prediction leaves alone.
+
+Legend of shapes: n proteins, m pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ppi_train.errors import DataError
+from ppi_train.evaluation.pair_metrics import THRESHOLD
+
+_NAMED = 10  # so many unknown proteins are told by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """An undirected network without weights.
+
+    Attributes:
+        proteins: n distinct accessions; a protein's place in them is its number.
+        adjacency: (n, n) CSR of float64, symmetric; 1 for each edge, on the diagonal for a self loop.
+    """
+
+    proteins: tuple[str, ...]
+    adjacency: sparse.csr_array
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The number of each protein."""
+        return {protein: place for place, protein in enumerate(self.proteins)}
+
+    @property
+    def loops(self) -> int:
+        """How many proteins interact with themselves."""
+        return int(self.adjacency.diagonal().sum())
+
+    @property
+    def edges(self) -> int:
+        """How many edges there are; a self loop is one."""
+        return (int(self.adjacency.nnz) + self.loops) // 2
+
+    @property
+    def density(self) -> float:
+        """Edges, self loops among them, over the number of pairs of distinct proteins."""
+        n = len(self.proteins)
+        return 2 * self.edges / (n * (n - 1)) if n > 1 else 0.0
+
+    def numbers(self, proteins: Sequence[str], where: object) -> npt.NDArray[np.int64]:
+        """The numbers of some proteins, in their order; `where` is named in the error.
+
+        Raises:
+            DataError: the network does not have all of them; the message names those that it lacks.
+        """
+        unknown = [one for one in dict.fromkeys(proteins) if one not in self.places]
+        if unknown:
+            more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+            which = "1 protein is" if len(unknown) == 1 else f"{len(unknown):,} proteins are"
+            raise DataError(
+                f"{which} not in the network",
+                where=where,
+                got=", ".join(unknown[:_NAMED]) + more,
+                expected=f"proteins among the {len(self.proteins):,} whose pairs were scored",
+                remedy="score the pairs of these proteins too, or leave them out here",
+            )
+        return np.array([self.places[one] for one in proteins], np.int64)
+
+
+def network_from_pairs(
+    proteins: Sequence[str],
+    pairs: npt.NDArray[Any],
+    scores: npt.NDArray[Any] | None = None,
+    *,
+    threshold: float = THRESHOLD,
+) -> Network:
+    """Makes the network of the pairs that are called to interact.
+
+    Args:
+        proteins: n distinct accessions, all nodes.
+        pairs: (m, 2) numbers of proteins. A pair that comes twice, in either order, is one edge; a
+            protein with itself is a self loop.
+        scores: (m,) one a pair; None where all pairs are edges.
+        threshold: A pair is an edge at this score or above.
+    """
+    assert len(set(proteins)) == len(proteins), "a protein is listed twice"
+    ends = np.asarray(pairs, np.int64).reshape(-1, 2)
+    if scores is not None:
+        assert len(scores) == len(ends), f"{len(scores)} scores for {len(ends)} pairs"
+        ends = ends[np.asarray(scores) >= threshold]
+    rows, columns = np.concatenate([ends, ends[:, ::-1]]).T
+    size = len(proteins)
+    found = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size)).tocsr()
+    found.data[:] = 1.0  # what came twice was added up
+    return Network(proteins=tuple(proteins), adjacency=found)

@@ -1,0 +1,229 @@
+"""How much a predicted network looks like the true one, on sampled sets of proteins.
+
+The metrics of PRING (Zheng et al. 2025, arXiv:2507.05101, and its `topology_task/eval.py`): both networks
+are induced on each node set, and the subgraphs compared one to one (similarity, density) or as two
+samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a Gaussian kernel of
+the total variation between histograms.
+
+An MMD has no scale of its own, so that the paper prints its ratio to the MMD of two samples of the test
+network. Here that is the MMD, with the true edges in both, of the published node sets and a second draw of
+as many sets of the same sizes by the same walk: a ratio of 1 says that the predicted network is as far
+from the true one as that is from itself. PRING did not publish its second sample, and one draw of 50
+sets puts the MMD at up to twice that of another: `sampling_noise` takes the mean of several. The ratios
+compare between models that are measured here, and only roughly with the paper's.
+
+Legend of shapes: s node sets of a size, b bins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from ppi_train.errors import DataError
+from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.node_sampling import sample_node_sets
+from ppi_train.evaluation.subgraphs import Floats, Numbers, Profile, induced_cells, profile
+
+NodeSets = Mapping[int, Sequence[Sequence[str]]]
+Noise = Mapping[int, Mapping[str, float]]
+
+PAIRED = ("graph_similarity", "relative_density")
+MMDS = ("degree_mmd", "clustering_mmd", "spectral_mmd")
+_HISTOGRAMS = {"degree_mmd": "degrees", "clustering_mmd": "clustering", "spectral_mmd": "spectrum"}
+_NOTHING = 1e-10  # an MMD below is 0 but for rounding and the 1e-6 in the histograms' sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkMetrics:
+    """The metrics of one kind of node sets.
+
+    Attributes:
+        overall: By name. `graph_similarity` and `relative_density` are means over all node sets;
+            `degree_mmd`, `clustering_mmd` and `spectral_mmd` means over the sizes; each `..._mmd_ratio`,
+            present if the noise was given, is that mean over the same mean of the noise.
+        by_size: The same names for each size of node sets alone.
+    """
+
+    overall: dict[str, float]
+    by_size: dict[int, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueSample:
+    """The true network on sampled node sets, measured once for all predictions.
+
+    Attributes:
+        network: The true network.
+        sets: The numbers of each node set's proteins, by size.
+        profiles: What the true subgraphs look like, by size.
+    """
+
+    network: Network
+    sets: dict[int, list[Numbers]]
+    profiles: dict[int, Profile]
+
+    @classmethod
+    def of(cls, network: Network, node_sets: NodeSets) -> TrueSample:
+        """Measures the true subgraphs; 500 sets of up to 200 proteins take half a second.
+
+        Args:
+            network: The true network.
+            node_sets: Sets of accessions by size.
+
+        Raises:
+            DataError: there are no node sets, one is empty, has a protein twice, or some proteins are not in
+                the network.
+        """
+        sets = _numbered(network, node_sets)
+        profiles = {size: profile(network, chosen) for size, chosen in sets.items()}
+        return cls(network=network, sets=sets, profiles=profiles)
+
+
+def network_metrics(predicted: Network, truth: TrueSample, noise: Noise | None = None) -> NetworkMetrics:
+    """Compares two networks on sampled node sets; 500 sets of up to 200 proteins take half a second.
+
+    No value is NaN. `relative_density` is infinite if a node set has predicted edges and no true ones,
+    and a ratio if the noise is 0 and the prediction's MMD is not; 0/0 is 1.
+
+    Args:
+        predicted: The network that a model calls, over the same list of proteins as the true one.
+        truth: The true network on the node sets.
+        noise: What `sampling_noise` gives for this truth; None for no ratios.
+    """
+    assert predicted.proteins == truth.network.proteins, "two networks over different lists of proteins"
+    common = predicted.adjacency.multiply(truth.network.adjacency).tocsr()
+    paired: dict[int, dict[str, Floats]] = {}
+    mmds: dict[int, dict[str, float]] = {}
+    for size, chosen in truth.sets.items():
+        ours, true = profile(predicted, chosen), truth.profiles[size]
+        paired[size] = {
+            "graph_similarity": graph_similarity(ours, true, induced_cells(common, chosen)),
+            "relative_density": relative_density(ours, true),
+        }
+        mmds[size] = _mmds(ours, true)
+
+    def over(sizes: Sequence[int]) -> dict[str, float]:
+        units = [noise[one] for one in sizes] if noise else []
+        return _summary([paired[one] for one in sizes], [mmds[one] for one in sizes], units)
+
+    return NetworkMetrics(overall=over(list(paired)), by_size={size: over([size]) for size in paired})
+
+
+def sampling_noise(truth: TrueSample, kind: str, *, draws: int = 5, seed: int) -> dict[int, dict[str, float]]:
+    """The MMDs of two samples of the true network; two to three seconds for 500 sets of up to 200 proteins.
+
+    Args:
+        truth: The true network on the node sets, the first sample.
+        kind: How these were drawn: `bfs`, `dfs` or `random_walk`. The second sample is drawn so.
+        draws: How many second samples are drawn; the MMDs are means over them.
+        seed: The same seed gives the same values.
+
+    Returns:
+        `degree_mmd`, `clustering_mmd` and `spectral_mmd` for each size.
+    """
+    network, counts = truth.network, {size: len(chosen) for size, chosen in truth.sets.items()}
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in counts}
+    for child in np.random.SeedSequence(seed).generate_state(draws).tolist():
+        second = _numbered(network, sample_node_sets(network, kind, counts, seed=child))
+        for size, chosen in second.items():
+            found[size].append(_mmds(profile(network, chosen), truth.profiles[size]))
+    return {
+        size: {name: float(np.mean([one[name] for one in values])) for name in MMDS}
+        for size, values in found.items()
+    }
+
+
+def _numbered(network: Network, node_sets: NodeSets) -> dict[int, list[Numbers]]:
+    """The node sets as numbers of proteins."""
+    if not any(node_sets.values()):
+        raise DataError("there are no node sets", expected="sets of proteins by size")
+    for size, sets in node_sets.items():
+        for row, proteins in enumerate(sets, start=1):
+            if not proteins or len(set(proteins)) != len(proteins):
+                raise DataError(
+                    "a node set is empty or has a protein twice",
+                    where=f"node set {row} of size {size}",
+                    got=f"{len(proteins)} proteins, {len(set(proteins))} of them distinct",
+                    expected="at least one protein, each once",
+                )
+    # All at once, so that a message names every unknown protein and not those of the first set only.
+    network.numbers([one for sets in node_sets.values() for nodes in sets for one in nodes], "node sets")
+    filled = {size: sets for size, sets in node_sets.items() if sets}
+    return {size: [network.numbers(one, "node sets") for one in sets] for size, sets in filled.items()}
+
+
+def graph_similarity(predicted: Profile, truth: Profile, common: Floats) -> Floats:
+    """1 - sum|A' - A| / (sum A' + sum A) for each node set, (s,); 1 where neither has an edge.
+
+    Args:
+        predicted: The predicted subgraphs.
+        truth: The true ones.
+        common: (s,) sums of the adjacency matrices of the edges that both have.
+    """
+    both = predicted.cells + truth.cells
+    different = both - 2 * common
+    return 1 - np.divide(different, both, out=np.zeros_like(both), where=both > 0)
+
+
+def relative_density(predicted: Profile, truth: Profile) -> Floats:
+    """Predicted over true density of each node set, (s,); with no true edge infinite, or 1 for 0/0.
+
+    A node set of one protein has no pairs, and the density 0.
+    """
+    pairs = truth.degrees.sum(axis=1) > 1
+    edges = np.where(pairs, predicted.edges, 0.0)
+    expected = np.where(pairs, truth.edges, 0.0)
+    without = np.where(edges > 0, np.inf, 1.0)
+    return np.divide(edges, expected, out=without, where=expected > 0)
+
+
+def mmd(first: Floats, second: Floats) -> float:
+    """The squared maximum mean discrepancy of two samples of histograms, (s, b) and (t, c).
+
+    Biased, as PRING has it: the kernel of each histogram with itself counts, so that two samples of a
+    few dozen graphs of one kind are not quite 0 apart.
+    """
+    bins = max(first.shape[1], second.shape[1])
+    x, y = (_normalised(np.pad(one, ((0, 0), (0, bins - one.shape[1])))) for one in (first, second))
+    return _mean_kernel(x, x) + _mean_kernel(y, y) - 2 * _mean_kernel(x, y)
+
+
+def _normalised(histograms: Floats) -> Floats:
+    normalised: Floats = histograms / (histograms.sum(axis=1, keepdims=True) + 1e-6)
+    return normalised
+
+
+def _mean_kernel(x: Floats, y: Floats) -> float:
+    """Mean of exp(-TV^2 / 2), TV half the L1 distance, over all pairs of a row of x and one of y."""
+    variation = cdist(x, y, "cityblock") / 2
+    return float(np.mean(np.exp(-variation * variation / 2)))
+
+
+def _mmds(first: Profile, second: Profile) -> dict[str, float]:
+    return {name: mmd(getattr(first, field), getattr(second, field)) for name, field in _HISTOGRAMS.items()}
+
+
+def _summary(
+    paired: Sequence[Mapping[str, Floats]],
+    mmds: Sequence[Mapping[str, float]],
+    units: Sequence[Mapping[str, float]],
+) -> dict[str, float]:
+    """The values over some sizes; `units`, the noise at each, may be empty."""
+    found = {name: float(np.mean(np.concatenate([one[name] for one in paired]))) for name in PAIRED}
+    for name in MMDS:
+        found[name] = float(np.mean([one[name] for one in mmds]))
+    if units:
+        for name in MMDS:
+            found[f"{name}_ratio"] = _ratio(found[name], float(np.mean([one[name] for one in units])))
+    return found
+
+
+def _ratio(value: float, unit: float) -> float:
+    if abs(unit) < _NOTHING:
+        return 1.0 if abs(value) < _NOTHING else math.inf
+    return value / unit
