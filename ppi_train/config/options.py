@@ -14,7 +14,7 @@ from ppi_train.config.fields import option
 from ppi_train.config.interval import parse_interval
 
 DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
-MODEL_NAMES = ("pooled_mlp",)
+MODEL_NAMES = ("pooled_mlp", "v3")
 SPLIT_NAMES = ("train", "validation", "test")
 AMP = ("off", "bf16", "fp16")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
@@ -96,7 +96,8 @@ class ModelOptions(Section):
     model: str = option(
         "pooled_mlp", "Architecture; it has its own defaults for what follows.", choices=MODEL_NAMES
     )
-    hidden_dim: int | None = option(None, "Width of the hidden layers of a member.", low=1)
+    hidden_dim: int | None = option(None, "Width of a protein's state, of each member.", low=1)
+    head_dim: int | None = option(None, "Width of the layer that scores a pair, of each member.", low=1)
     num_layers: int | None = option(None, "Hidden layers of the protein encoder.", low=1)
     dropout: float | None = option(None, "Share of activations dropped in training.", low=0, below=1)
     input_dropout: float | None = option(
@@ -105,6 +106,7 @@ class ModelOptions(Section):
     members: int | None = option(
         None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
     )
+    slots: int | None = option(None, "v3: learned summaries of a protein's residues.", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)

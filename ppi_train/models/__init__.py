@@ -1,3 +1,5 @@
 """The registry of model factories, and one file per architecture."""
 
-from ppi_train.models import pooled_mlp as _pooled_mlp  # noqa: F401 - importing registers it
+# Importing a file registers its model.
+from ppi_train.models import pooled_mlp as _pooled_mlp  # noqa: F401
+from ppi_train.models import v3 as _v3  # noqa: F401

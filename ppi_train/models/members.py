@@ -90,25 +90,26 @@ class MemberEncoder(nn.Module):
 
 
 class MemberPairHead(nn.Module):
-    """Scores a pair, for each member, from a + b, |a - b| and a * b of its states.
+    """Scores a pair, for each member, from |a - b| and a * b of its states.
 
-    Each of the three is the same, bit for bit, with a and b exchanged, and so is the score.
+    Both are the same, bit for bit, with a and b exchanged, and so is the score.
 
     Args:
         members: k.
-        hidden_dim: Width of a member's state and of its hidden layer, h.
+        hidden_dim: Width of a member's state, h.
+        head_dim: Width of its hidden layer: what a pair costs, so much smaller.
         dropout: Share of activations dropped in training.
     """
 
-    def __init__(self, *, members: int, hidden_dim: int, dropout: float) -> None:
+    def __init__(self, *, members: int, hidden_dim: int, head_dim: int, dropout: float) -> None:
         super().__init__()
         self.members, self.dropout = members, dropout
-        self.hidden = MemberLinear(members, 3 * hidden_dim, hidden_dim)
-        self.out = MemberLinear(members, hidden_dim, 1)
+        self.hidden = MemberLinear(members, 2 * hidden_dim, head_dim)
+        self.out = MemberLinear(members, head_dim, 1)
 
     def forward(self, state_a: Tensor, state_b: Tensor) -> Tensor:
         """States (m, k * h) of both sides -> logits (m, k)."""
         a, b = (one.view(len(one), self.members, -1) for one in (state_a, state_b))
-        both = torch.cat([a + b, (a - b).abs(), a * b], dim=-1).transpose(0, 1)
+        both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
         hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
         return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]

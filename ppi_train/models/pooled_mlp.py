@@ -15,7 +15,8 @@ class PooledMlp(PairModel):
 
     Args:
         input_dim: Numbers in a protein's embedding.
-        hidden_dim: Width of a member's encoder and head.
+        hidden_dim: Width of a member's state.
+        head_dim: Width of the hidden layer that scores a pair.
         num_layers: Hidden layers of the encoder.
         dropout: Share of activations dropped in training.
         input_dropout: Share of the embedding's dimensions that a training batch does not see.
@@ -26,7 +27,8 @@ class PooledMlp(PairModel):
         self,
         input_dim: int,
         *,
-        hidden_dim: int = 128,
+        hidden_dim: int = 256,
+        head_dim: int = 64,
         num_layers: int = 1,
         dropout: float = 0.3,
         input_dropout: float = 0.5,
@@ -41,7 +43,7 @@ class PooledMlp(PairModel):
             dropout=dropout,
             input_dropout=input_dropout,
         )
-        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, dropout=dropout)
+        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
 
     def encode(self, proteins: Tensor) -> Tensor:
         """Features (n, d) -> states (n, members * hidden_dim)."""

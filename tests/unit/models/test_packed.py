@@ -28,7 +28,7 @@ def test_what_is_taken_are_the_proteins_own_rows(packed: Packed) -> None:
 
 
 def test_parts_join_to_what_they_were_taken_from(packed: Packed) -> None:
-    parts = [packed.take(torch.tensor(some)) for some in ([0, 1], [], [2], [3])]
+    parts = [packed.take(torch.tensor(some, dtype=torch.int64)) for some in ([0, 1], [], [2], [3])]
     joined = Packed.join(parts)
     assert torch.equal(joined.values, packed.values)
     assert torch.equal(joined.offsets, packed.offsets)

@@ -1,0 +1,151 @@
+"""`v3`: a protein as a few learned summaries of its residues, scored against those of its partner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ppi_train.models.attention_pool import N_ENDS, Scratch, attention_pool
+from ppi_train.models.base import PairModel
+from ppi_train.models.members import MemberEncoder, MemberPairHead
+from ppi_train.models.packed import Packed
+from ppi_train.models.registry import register
+
+END = 50
+"""Residues of either end with a mean of their own."""
+N_STATISTICS = 5
+
+
+class SlotEncoder(nn.Module):
+    """Fixed statistics and learned weighted means of a protein's residues, to one state a member.
+
+    Each slot weighs the residues by what it looks for and how near the ends they are (attention with a
+    learned query), so that a protein costs time linear in its length, whatever it is later paired with.
+
+    Args:
+        input_dim: Numbers of a residue, d.
+        slots: Learned summaries of a protein, k.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        slots: int,
+        members: int,
+        hidden_dim: int,
+        dropout: float,
+        input_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(input_dim, slots) / math.sqrt(input_dim))
+        self.ends = nn.Parameter(torch.zeros(N_ENDS, slots))
+        self.states = MemberEncoder(
+            (N_STATISTICS + slots) * input_dim,
+            members=members,
+            hidden_dim=hidden_dim,
+            num_layers=1,
+            dropout=dropout,
+            input_dropout=input_dropout,
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardised statistics and slots (n, (5 + k) * d) -> states (n, members * hidden_dim)."""
+        states: Tensor = self.states(features)
+        return states
+
+
+@register("v3")
+class V3(PairModel):
+    """See `SlotEncoder` and `MemberPairHead`.
+
+    Args:
+        input_dim: Numbers in a residue's embedding, d.
+        hidden_dim: Width of a member's state.
+        head_dim: Width of the hidden layer that scores a pair.
+        dropout: Share of activations dropped in training.
+        input_dropout: Share of the numbers of statistics and slots that a member does not see in a batch.
+        members: Networks whose mean is the score.
+        slots: Learned summaries of a protein, k.
+    """
+
+    GRANULARITY: ClassVar[str] = "residue"
+    residue_scale: Tensor
+    encoder: SlotEncoder
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        hidden_dim: int = 256,
+        head_dim: int = 64,
+        dropout: float = 0.3,
+        input_dropout: float = 0.5,
+        members: int = 2,
+        slots: int = 16,
+    ) -> None:
+        super().__init__((N_STATISTICS + slots) * input_dim)
+        self.slots = slots
+        self.register_buffer("residue_scale", torch.ones(input_dim))
+        self.encoder = SlotEncoder(
+            input_dim,
+            slots=slots,
+            members=members,
+            hidden_dim=hidden_dim,
+            dropout=dropout,
+            input_dropout=input_dropout,
+        )
+        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
+
+    def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
+        """Takes the scale of residues and of what is pooled from them; a slot has that of the mean."""
+        statistics = torch.cat([statistics_of(one).cpu() for one in proteins])
+        means, _, deviations, _, _ = statistics.chunk(N_STATISTICS, dim=1)
+        self._standardise_to(torch.cat([statistics, means.repeat(1, self.slots)], dim=1))
+        within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
+        self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
+
+    def encode(self, proteins: Packed) -> Tensor:
+        """Residues of n proteins -> states (n, members * hidden_dim)."""
+        return self._states(statistics_of(proteins), self._slots(proteins))
+
+    def _slots(self, proteins: Packed) -> Tensor:
+        """(n, k, d)."""
+        return attention_pool(proteins, self._query(), self.encoder.ends)
+
+    def _query(self) -> Tensor:
+        """What the slots look for, in units of the residues' deviation."""
+        return self.encoder.query * self.residue_scale[:, None]
+
+    def _states(self, statistics: Tensor, slots: Tensor) -> Tensor:
+        states: Tensor = self.encoder(self.standardise(torch.cat([statistics, slots.flatten(1)], dim=1)))
+        return states
+
+    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a, state_b)
+        return logits
+
+
+@torch.no_grad()
+def statistics_of(proteins: Packed) -> Tensor:
+    """Mean, maximum, deviation, and the means of the first and the last `END` residues.
+
+    Returns:
+        (n, N_STATISTICS * d) float32.
+    """
+    found = proteins.values.new_empty(
+        len(proteins), N_STATISTICS, proteins.values.shape[-1], dtype=torch.float32
+    )
+    for row, residues in zip(found, Scratch(proteins), strict=True):
+        torch.mean(residues, dim=0, out=row[0])
+        torch.amax(residues, dim=0, out=row[1])
+        torch.mean(residues[:END], dim=0, out=row[3])
+        torch.mean(residues[-END:], dim=0, out=row[4])
+        # Many times faster than `torch.std`; last, since it overwrites the residues.
+        torch.mean(residues.sub_(row[0]).square_(), dim=0, out=row[2])
+    found[:, 2].sqrt_()
+    return found.flatten(1)

@@ -1,0 +1,69 @@
+"""Attention pooling: the weighted means that a plain formula gives, and its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppi_train.models.attention_pool import N_ENDS, attention_pool, nearness_to_ends
+from ppi_train.models.packed import Packed
+
+LENGTHS = [4, 1, 30, 7]
+D, K = 6, 3
+
+
+def packed(dtype: torch.dtype = torch.float32) -> Packed:
+    values = torch.randn(sum(LENGTHS), D, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return Packed(values, torch.tensor([0, *LENGTHS]).cumsum(0))
+
+
+def parameters() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    query, ends = (torch.randn(rows, K, generator=generator) for rows in (D, N_ENDS))
+    return query.requires_grad_(), ends.requires_grad_()
+
+
+def by_formula(residues: Packed, query: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    slots = []
+    for protein in residues.values.float().split(LENGTHS):
+        logits = protein @ query + nearness_to_ends(len(protein)) @ ends
+        weights = logits.exp() / logits.exp().sum(dim=0)
+        slots.append((weights[:, :, None] * protein[:, None, :]).sum(dim=0))
+    return torch.stack(slots)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_slots_and_gradients_are_those_of_the_formula(dtype: torch.dtype) -> None:
+    residues = packed(dtype)
+    toward = torch.randn(len(LENGTHS), K, D, generator=torch.Generator().manual_seed(2))
+    found = []
+    for pool in (attention_pool, by_formula):
+        query, ends = parameters()
+        slots = pool(residues, query, ends)
+        (slots * toward).sum().backward()
+        found.append((slots.detach(), query.grad, ends.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_precision_changes_nothing() -> None:
+    query, ends = parameters()
+    with torch.autocast("cpu", torch.bfloat16):
+        slots = attention_pool(packed(), query, ends)
+        slots.sum().backward()
+    assert torch.equal(slots, attention_pool(packed(), query, ends))
+
+
+def test_what_a_protein_is_pooled_with_does_not_matter() -> None:
+    query, ends = parameters()
+    together = attention_pool(packed(), query, ends)
+    alone = [attention_pool(packed().take(torch.tensor([one])), query, ends) for one in range(len(LENGTHS))]
+    torch.testing.assert_close(torch.cat(alone), together)
+
+
+def test_the_ends_are_near_themselves_alone() -> None:
+    near = nearness_to_ends(1000)
+    assert near.shape == (1000, N_ENDS)
+    assert near[0].tolist() == pytest.approx([3, 3, 0, 0], abs=1e-6)
+    assert near[-1].tolist() == pytest.approx([0, 0, 3, 3], abs=1e-6)
+    assert near[500].abs().max() < 1e-3

@@ -1,0 +1,106 @@
+"""`v3`: linear in length, symmetric to the bit, independent of the batch, and able to find a motif."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppi_train.models.base import PairModel
+from ppi_train.models.packed import Packed
+from ppi_train.models.registry import build_model
+
+D = 8
+LENGTHS = [30, 1, 12, 55, 7, 120]
+
+
+def packed(lengths: list[int] = LENGTHS, seed: int = 0) -> Packed:
+    values = torch.randn(sum(lengths), D, generator=torch.Generator().manual_seed(seed)) * 3 + 1
+    return Packed(values, torch.tensor([0, *lengths]).cumsum(0))
+
+
+def v3(proteins: Packed, **hyperparameters: object) -> PairModel:
+    torch.manual_seed(0)
+    given = {"hidden_dim": 16, "head_dim": 8, "slots": 4, "members": 2, **hyperparameters}
+    built = build_model("v3", input_dim=D, **given)
+    built.fit_input_statistics([proteins])
+    return built.eval()
+
+
+@pytest.fixture
+def model() -> PairModel:
+    return v3(packed())
+
+
+def test_the_order_of_a_pair_changes_no_bit(model: PairModel) -> None:
+    pairs = torch.tensor([[0, 1], [2, 3], [4, 4], [5, 1]])
+    assert torch.equal(model(packed(), pairs), model(packed(), pairs.flip(1)))
+
+
+def test_a_state_has_one_size_whatever_the_length_and_the_batch(model: PairModel) -> None:
+    states = model.encode(packed())
+    assert states.shape == (6, 2 * 16)
+    alone = [model.encode(packed().take(torch.tensor([one]))) for one in range(6)]
+    torch.testing.assert_close(model.join(alone), states, rtol=1e-5, atol=1e-5)
+    halves = Packed(packed().values.half(), packed().offsets)
+    torch.testing.assert_close(model.encode(halves), states, rtol=0.05, atol=0.05)
+
+
+def test_titin_and_a_single_residue_are_encoded_to_finite_states(model: PairModel) -> None:
+    assert model.encode(packed([34_350, 1, 60])).isfinite().all()
+
+
+def test_vectors_of_a_protein_are_proteins_of_one_residue() -> None:
+    single = Packed.one_row_each(packed().values[:20])
+    model = v3(single)
+    scores = model.score(model.encode(single)[:10], model.encode(single)[10:])
+    assert scores.isfinite().all()
+    assert scores.std() > 1e-4
+
+
+def test_the_spread_of_the_members_is_the_uncertainty(model: PairModel) -> None:
+    states = model.encode(packed())
+    members = model.score_members(states[:3], states[3:])
+    logits, deviation = model.score_with_uncertainty(states[:3], states[3:])
+    torch.testing.assert_close(logits, members.mean(dim=1))
+    torch.testing.assert_close(deviation, (members[:, 0] - members[:, 1]).abs() / 2)
+
+
+def test_a_motif_of_three_residues_among_hundred_is_found() -> None:
+    """Pairs interact if both or neither have the motif: the mean of so many residues hardly shows it."""
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(64 * 100, D, generator=generator)
+    motif = 4 * torch.randn(D, generator=generator).sign()
+    has_it = torch.arange(64) % 2 == 0
+    for protein in has_it.nonzero().flatten().tolist():
+        start = 100 * protein + int(torch.randint(97, (), generator=generator))
+        values[start : start + 3] += motif
+    proteins = Packed(values, 100 * torch.arange(65))
+    model = v3(proteins, input_dropout=0.0, dropout=0.0).train()
+    pairs = torch.randint(64, (600, 2), generator=generator)
+    targets = (has_it[pairs[:, 0]] == has_it[pairs[:, 1]]).float()
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.losses(proteins, pairs, targets).mean().backward()
+        optimizer.step()
+    model.eval()
+    fresh = torch.randint(64, (600, 2), generator=generator)
+    right = (model(proteins, fresh).mean(dim=1) > 0) == (has_it[fresh[:, 0]] == has_it[fresh[:, 1]])
+    assert right.float().mean() > 0.95
+    weights = torch.softmax(values[:100] @ model._query(), dim=0)  # type: ignore[operator]
+    motif_rows = (values[:100] @ motif).topk(3).indices
+    assert weights[motif_rows].sum(dim=0).max() > 0.2
+
+
+def test_weights_and_scales_survive_a_reload(model: PairModel) -> None:
+    torch.manual_seed(1)
+    other = build_model("v3", input_dim=D, hidden_dim=16, head_dim=8, slots=4, members=2).eval()
+    other.load_state_dict(model.state_dict())
+    pairs = torch.tensor([[0, 1], [2, 3]])
+    assert torch.equal(model(packed(), pairs), other(packed(), pairs))
+
+
+def test_the_unit_of_the_embedding_does_not_matter(model: PairModel) -> None:
+    large = Packed(packed().values * 1000, packed().offsets)
+    other = v3(large)
+    torch.testing.assert_close(other.encode(large), model.encode(packed()), rtol=1e-3, atol=1e-3)
