@@ -114,6 +114,13 @@ class LanguageModelOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LanguageBatchOptions(Section):
+    SECTION: ClassVar[str] = "training"
+
+    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LanguageStageOptions(ExcludeOptions):
     SECTION: ClassVar[str] = "embedder"
 

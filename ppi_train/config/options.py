@@ -114,7 +114,6 @@ class TrainingOptions(Section):
     SECTION: ClassVar[str] = "training"
 
     epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
-    batch_size: int = option(4096, "Pairs per optimiser step and accumulation step.", low=1)
     learning_rate: float = option(3e-3, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
     adam_beta2: float = option(
@@ -149,11 +148,14 @@ class TrainingOptions(Section):
 class SamplingOptions(Section):
     SECTION: ClassVar[str] = "training"
 
+    batch_size: int | None = option(
+        None, "Pairs per optimiser step and accumulation step; unset: the model's own.", low=1
+    )
     sampling: str = option(
-        "auto",
-        "Batches of pairs at random (uniform), or over few proteins, so that each is encoded less often "
-        "(shared); auto: shared for models of residues.",
-        choices=("auto", "uniform", "shared"),
+        "shared",
+        "Batches of pairs over few proteins, so that each is encoded less often (shared), or at random "
+        "(uniform); shared batches have about batch_size pairs.",
+        choices=("shared", "uniform"),
     )
 
 

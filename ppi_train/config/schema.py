@@ -46,11 +46,12 @@ class PairLoopConfig(of.SamplingOptions, of.PairLossOptions, LoopConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainEmbedderConfig(emb.LanguageModelOptions, LoopConfig, emb.LanguageTextOptions, of.DatasetOptions):
+class TrainEmbedderConfig(
+    emb.LanguageBatchOptions, emb.LanguageModelOptions, LoopConfig, emb.LanguageTextOptions, of.DatasetOptions
+):
     """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
 
     epochs: int = option(emb.LM_EPOCHS, "Passes over the sequences.", low=1)
-    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
     learning_rate: float = option(emb.LM_RATE, "Peak learning rate of AdamW.", above=0)
     adam_beta2: float = option(
         0.98, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1

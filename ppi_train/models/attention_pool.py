@@ -70,7 +70,7 @@ class _AttentionPool(torch.autograd.Function):
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor]:
         (pooled,) = ctx.saved_tensors
         query, ends = (gradient_nkd.new_zeros(shape) for shape in ctx.shapes)
         # d softmax: weight * (its own part - the weighted mean of all parts).
@@ -95,5 +95,5 @@ def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor) -> Tenso
     Returns:
         (n, k, d) float32.
     """
-    pooled: Tensor = _AttentionPool.apply(residues, query_dk, ends_ek)
+    pooled: Tensor = _AttentionPool.apply(residues, query_dk, ends_ek)  # type: ignore[no-untyped-call]
     return pooled

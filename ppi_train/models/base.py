@@ -23,6 +23,8 @@ class PairModel(nn.Module, ABC):
 
     GRANULARITY: ClassVar[str] = "protein"
     """What `encode` takes: `protein`, features (n, d), or `residue`, their residues as `Packed`."""
+    BATCH_SIZE: ClassVar[int] = 4096
+    """Pairs of a training batch, if nothing else is asked for."""
     CLIP = 5.0
     mean: Tensor
     scale: Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from ppi_train.models.base import PairModel
@@ -23,12 +25,14 @@ class PooledMlp(PairModel):
         members: Networks whose mean is the score.
     """
 
+    BATCH_SIZE: ClassVar[int] = 1024
+
     def __init__(
         self,
         input_dim: int,
         *,
-        hidden_dim: int = 256,
-        head_dim: int = 64,
+        hidden_dim: int = 128,
+        head_dim: int = 32,
         num_layers: int = 1,
         dropout: float = 0.3,
         input_dropout: float = 0.5,

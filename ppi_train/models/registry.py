@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from ppi_train.errors import ConfigError
 from ppi_train.models.base import PairModel
 
-ModelFactory = Callable[..., PairModel]
+ModelFactory = type[PairModel]
 MODEL_FACTORIES: dict[str, ModelFactory] = {}
 
 
@@ -22,6 +22,15 @@ def register(name: str) -> Callable[[ModelFactory], ModelFactory]:
         return factory
 
     return add
+
+
+def own_batch_size(name: str) -> int:
+    """Pairs of a training batch, if nothing else is asked for.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    return _factory(name).BATCH_SIZE
 
 
 def own_hyperparameters(name: str, given: Mapping[str, object]) -> dict[str, object]:

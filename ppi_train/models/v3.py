@@ -81,11 +81,11 @@ class V3(PairModel):
         self,
         input_dim: int,
         *,
-        hidden_dim: int = 256,
-        head_dim: int = 64,
+        hidden_dim: int = 128,
+        head_dim: int = 32,
         dropout: float = 0.3,
         input_dropout: float = 0.5,
-        members: int = 2,
+        members: int = 4,
         slots: int = 16,
     ) -> None:
         super().__init__((N_STATISTICS + slots) * input_dim)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ppi_train.config.schema import FinetuneConfig
+from ppi_train.models.registry import own_batch_size
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
@@ -39,7 +40,11 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
     model = checkpoint.description["model"]
     return TrainingJob(
         mode="finetune_from_pretrain",
-        config=replace(config, dataset=None if config.train_pairs else inputs.name),
+        config=replace(
+            config,
+            dataset=None if config.train_pairs else inputs.name,
+            batch_size=config.batch_size or own_batch_size(model["name"]),
+        ),
         inputs=inputs,
         model=model["name"],
         hyperparameters=model["hyperparameters"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from ppi_train.config.options import ModelOptions
 from ppi_train.config.schema import TrainConfig, TrainDataConfig
-from ppi_train.models.registry import own_hyperparameters
+from ppi_train.models.registry import own_batch_size, own_hyperparameters
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
@@ -50,7 +50,9 @@ def training_job(config: TrainConfig) -> TrainingJob:
     )
     return TrainingJob(
         mode="train_only",
-        config=replace(resolved, **hyperparameters),
+        config=replace(
+            resolved, batch_size=config.batch_size or own_batch_size(config.model), **hyperparameters
+        ),
         inputs=inputs,
         model=config.model,
         hyperparameters=hyperparameters,

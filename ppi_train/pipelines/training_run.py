@@ -175,7 +175,8 @@ def run_training(
                 train=train,
                 validation=validation,
                 ranking_metrics=ranking_metrics,
-                share_proteins=_shares_proteins(config.sampling, model),
+                batch_size=config.batch_size or model.BATCH_SIZE,
+                share_proteins=config.sampling == "shared",
             ),
             log=tracked.log_metrics,
             checkpoints=upload.folder,
@@ -186,11 +187,6 @@ def run_training(
         result = train_and_upload(trainer, upload, tracked, continued)
         metrics = _log_end(job, validation, result, tracked, output)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
-
-
-def _shares_proteins(sampling: str, model: PairModel) -> bool:
-    """`auto` shares where encoding a protein is most of the work."""
-    return sampling == "shared" or (sampling == "auto" and model.GRANULARITY == "residue")
 
 
 def _ancestor_tags(job: TrainingJob) -> dict[str, str]:

@@ -29,9 +29,10 @@ class PairTask:
     """The task of every pair model; see `Task`.
 
     Args:
-        config: Of the loss and the batches, and the seed of their order.
+        config: Of the loss, and the seed of their order.
         train, validation: The pairs, on one device.
         ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        batch_size: Pairs of a batch.
         share_proteins: Whether batches are of few distinct proteins each, where there are enough pairs.
     """
 
@@ -46,17 +47,18 @@ class PairTask:
         train: PairData,
         validation: PairData,
         ranking_metrics: RankingMetrics,
+        batch_size: int,
         share_proteins: bool = False,
     ) -> None:
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
         self._seed, self._smoothing = config.seed, config.label_smoothing
         self._weights = class_weights(train.labels, config.class_weight)
         self.device, self.size = train.pairs.device, len(train)
-        self._batch_size = config.batch_size
+        self._batch_size = batch_size
         self._groups = 0
         if share_proteins:
-            self._groups = groups_for_sharing(self.size, len(train.features), config.batch_size)
-        self.n_batches = self._groups**2 // 2 or -(-self.size // config.batch_size)
+            self._groups = groups_for_sharing(self.size, len(train.features), batch_size)
+        self.n_batches = self._groups**2 // 2 or -(-self.size // batch_size)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         if self._groups:

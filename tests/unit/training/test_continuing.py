@@ -66,11 +66,12 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
         logged[epoch] = {name: one for name, one in metrics.items() if name != CLOCK}
 
     options: dict[str, Any] = {
-        "batch_size": 41, "epochs": EPOCHS, "learning_rate": 0.1, "early_stopping_patience": 0,
+        "sampling": "uniform", "epochs": EPOCHS, "learning_rate": 0.1, "early_stopping_patience": 0,
         "checkpoint_every": "1 steps",
     }  # fmt: skip
     keep = settings.pop("keep", lambda: None)
     factor = settings.pop("shrink", None)
+    batch_size = settings.pop("batch_size", 41)
     config = TrainConfig(**{**options, **settings})
     model = DropoutModel()
 
@@ -82,7 +83,14 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
     return Trainer(
         model,
         config,
-        task=PairTask(config, train=data(200, 0), validation=data(100, 1), ranking_metrics=ranking),
+        task=PairTask(
+            config,
+            train=data(200, 0),
+            validation=data(100, 1),
+            ranking_metrics=ranking,
+            batch_size=batch_size,
+            share_proteins=config.sampling == "shared",
+        ),
         log=log,
         checkpoints=folder,
         description={},
@@ -100,6 +108,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"scheduler": "plateau", "plateau_patience": 0, "early_stopping_metric": "val/loss"},
     {"scheduler": "one_cycle", "accumulation_steps": 2},
     {"amp": "fp16"},
+    {"batch_size": 10, "sampling": "shared", "accumulation_steps": 3},
     {"class_weight": "balanced", "label_smoothing": 0.1, "early_stopping_patience": 2, "epochs": 8},
     {"shrink": 0.4},  # as finetuning does, after it has measured epoch 0
 ]

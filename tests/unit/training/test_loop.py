@@ -87,8 +87,8 @@ def _trainer(
         if logged is not None:
             logged.append((epoch, dict(metrics)))
 
+    batch_size = settings.pop("batch_size", 50)
     options: dict[str, Any] = {
-        "batch_size": 50,
         "learning_rate": 0.02,
         "weight_decay": 0.01,
         "gradient_clip": 1.0,
@@ -104,6 +104,7 @@ def _trainer(
         train=_data() if train is None else train,
         validation=_data(100, seed=1) if validation is None else validation,
         ranking_metrics=_ranking,
+        batch_size=batch_size,
     )
     return Trainer(
         SumModel(),
