@@ -1,14 +1,15 @@
-"""Which proteins of one set are similar to which of another: a k-mer index, then alignment of what it finds.
+"""Which proteins of one set are similar to which of another: a word index, then alignment of what it finds.
 
-As in BLAST and MMseqs2, words in common near one diagonal make a candidate, the best of which by their score
-without gaps are aligned within a band around that diagonal; what scores near the bound is aligned exactly.
+The candidates of `word_index.py` are aligned within a band around their diagonal; what scores about as well
+as counts is aligned again within a band of 513 residues, where whole domains may be missing from either.
 
 *Identity* is, as in CD-HIT (Li and Godzik 2006), the number of identical residues in the alignment divided
 by the length of the shorter sequence: a shared motif does not make two long proteins alike. An alignment
 counts if fewer than one in a thousand as good is expected by chance in the whole search of a protein (Karlin
-and Altschul 1990); below some 25% identity there are relatives that neither this nor MMseqs2 sees.
+and Altschul 1990). Relatives of less than some 25% identity are often missed, and those of long repeats
+underestimated; docs/splits.md has the figures.
 
-Legend of shapes: q queries, t targets, n alignments, h common words of a query.
+Legend of shapes: q queries, t targets, n alignments.
 """
 
 from __future__ import annotations
@@ -27,21 +28,13 @@ from ppi_train.data.alignment import (
     banded_alignments,
     banded_scores,
     encode_sequence,
-    pair_scores,
 )
+from ppi_train.data.word_index import WordIndex, ranges, rank_within
 
 MAX_EXPECTED = 1e-3
 CANDIDATES = 8
 NEIGHBOURS = 5
 
-_WORD = 4
-_RESIDUES = 20  # the first letters of an encoded sequence; the others make no words
-# Diagonals are binned by this; two bins in a row make a window.
-_BIN = 16
-# Fewer common words than this make no candidate: chance brings them, and no alignment that counts had fewer.
-_MIN_WORDS = 3
-# How many of the targets with the most common words are looked at along their diagonal.
-_LOOKED_AT = 60
 # Half widths of the bands, in residues: some insertions, and whole domains.
 _NARROW, _WIDE = 20, 256
 # The narrow band may leave a score this much short of the full one.
@@ -93,7 +86,7 @@ def find_similar(
     # Equal sequences, which splits by pairs are full of, are neither searched for nor aligned twice.
     query_rows, of_query = _distinct(queries)
     target_rows, of_target = _distinct(targets)
-    index = _WordIndex([encode_sequence(one) for one in target_rows])
+    index = WordIndex([encode_sequence(one) for one in target_rows])
     chunks = [query_rows[start : start + _CHUNK] for start in range(0, len(query_rows), _CHUNK)]
     work = partial(_search, index, neighbours=neighbours, candidates=candidates)
     found: list[_Hits] = []
@@ -144,7 +137,7 @@ def _of_copies(hits: _Hits, of_query: np.ndarray, of_target: np.ndarray, neighbo
     values = hits.values[hit]
     order = np.lexsort((target, -values[:, 0], query))
     query, target, values = query[order], target[order], values[order]
-    keep = _rank_within(query) < neighbours
+    keep = rank_within(query) < neighbours
     identity, aligned, coverage = values[keep].T
     return Similarities(
         query=query[keep],
@@ -159,115 +152,11 @@ def _expand(distinct: np.ndarray, of_all: np.ndarray) -> tuple[np.ndarray, np.nd
     """Every position whose distinct one is in `distinct`, with the row of the latter that it comes from."""
     members = np.argsort(of_all, kind="stable")
     bounds = np.searchsorted(of_all[members], np.arange(of_all.max(initial=-1) + 2))
-    rows, places = _ranges(bounds[distinct], bounds[distinct + 1])
+    rows, places = ranges(bounds[distinct], bounds[distinct + 1])
     return members[places], rows
 
 
-def _ranges(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of many ranges, one range after the other, and the number of the range of each."""
-    sizes = ends - starts
-    rows = np.repeat(np.arange(len(sizes)), sizes)
-    before = np.cumsum(sizes) - sizes
-    return rows, np.arange(len(rows)) - np.repeat(before - starts, sizes)
-
-
-def _rank_within(groups: np.ndarray) -> np.ndarray:
-    """How many entries of its group stand before each entry; equal groups stand together."""
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    return np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
-
-
-def _words(sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of the words of a sequence and where they start.
-
-    Words of one or two kinds of residues are left out: they are what proteins of low complexity share
-    without being related.
-    """
-    if len(sequence) < _WORD:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(sequence, _WORD).astype(np.int64)
-    ordered = np.sort(windows, axis=1)
-    kinds = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
-    starts = np.flatnonzero((ordered[:, -1] < _RESIDUES) & (kinds > 2))
-    return windows[starts] @ _RESIDUES ** np.arange(_WORD), starts
-
-
-class _WordIndex:
-    """Where each word occurs in the targets."""
-
-    def __init__(self, targets: Sequence[np.ndarray]) -> None:
-        self.targets = targets
-        self.lengths = np.array([len(one) for one in targets], np.int64)
-        words = [_words(one) for one in targets]
-        codes = np.concatenate([np.empty(0, np.int64), *(one for one, _ in words)])
-        order = np.argsort(codes, kind="stable")
-        self._joined = np.concatenate([np.empty(0, np.uint8), *targets])
-        self._offsets = np.cumsum(self.lengths) - self.lengths
-        self._bounds = np.searchsorted(codes[order], np.arange(_RESIDUES**_WORD + 1))
-        sizes = [len(one) for one, _ in words]
-        # Of 32 bits: gathering and sorting these takes most of a search's time.
-        self._target = np.repeat(np.arange(len(targets), dtype=np.int32), sizes)[order]
-        starts = np.concatenate([np.empty(0, np.int64), *(one for _, one in words)])
-        self._start = starts[order].astype(np.int32)
-
-    @property
-    def residues(self) -> int:
-        return int(self.lengths.sum())
-
-    def candidates(self, query: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """The targets that are most like the query along one diagonal without gaps, and that diagonal."""
-        codes, starts = _words(query)
-        rows, places = _ranges(self._bounds[codes], self._bounds[codes + 1])
-        diagonals = self._start[places] + (len(query) - starts).astype(np.int32)[rows]
-        targets, best = self._most_words(self._target[places], diagonals, len(query))
-        scores = self._ungapped(query, targets, best - len(query))
-        order = np.argsort(-scores, kind="stable")[:limit]
-        return targets[order], best[order] - len(query)
-
-    def _most_words(
-        self, targets: np.ndarray, diagonals: np.ndarray, length: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Of (h,) common words: the targets with most of them in a window, and the fullest diagonal there."""
-        span = ((int(self.lengths.max(initial=0)) + length) // _BIN + 2) * _BIN
-        kind = np.int32 if len(self.targets) * span < 2**31 else np.int64
-        keys, counts = np.unique(targets.astype(kind) * kind(span) + diagonals, return_counts=True)
-        bins = keys // _BIN
-        first = np.flatnonzero(np.diff(bins, prepend=-1))
-        if not len(first):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        bins, words = bins[first], np.add.reduceat(counts, first)
-        # Count and diagonal in one number, to find the fullest diagonal of each bin.
-        fullest = np.maximum.reduceat((counts << 40) + keys, first)
-        # With the next bin, where the diagonals of one alignment may go on.
-        next_there = np.flatnonzero(np.diff(bins) == 1)
-        windows, of_window = words.copy(), fullest.copy()
-        windows[next_there] += words[next_there + 1]
-        of_window[next_there] = np.maximum(fullest[next_there], fullest[next_there + 1])
-        of_target = bins // (span // _BIN)
-        order = np.lexsort((-windows, of_target))
-        best = order[np.flatnonzero(np.diff(of_target[order], prepend=-1))]
-        best = best[windows[best] >= _MIN_WORDS]
-        best = best[np.argsort(-windows[best], kind="stable")[:_LOOKED_AT]]
-        return of_target[best].astype(np.int64), (of_window[best] & ((1 << 40) - 1)) % span
-
-    def _ungapped(self, query: np.ndarray, targets: np.ndarray, diagonals: np.ndarray) -> np.ndarray:
-        """The best sum of scores in a row along each diagonal, (n,)."""
-        if not len(targets):
-            return np.empty(0, np.int64)
-        first = np.maximum(0, -diagonals)
-        sizes = np.minimum(len(query) - first, self.lengths[targets] - first - diagonals)
-        rows, places = _ranges(first, first + sizes)
-        faced = self._joined[(self._offsets[targets] + diagonals)[rows] + places]
-        sums = np.cumsum(pair_scores(query[places], faced))
-        ends = np.cumsum(sizes)
-        before = np.concatenate([[0], sums[:-1]])
-        # A step down at each new diagonal keeps the running minimum from reaching back into the one before.
-        steps = rows * (np.abs(sums).max() * 2 + 1)
-        least = np.minimum.accumulate(before - steps) + steps
-        return np.maximum.reduceat(sums - least, ends - sizes)
-
-
-def _search(index: _WordIndex, queries: Sequence[str], *, neighbours: int, candidates: int) -> _Hits:
+def _search(index: WordIndex, queries: Sequence[str], *, neighbours: int, candidates: int) -> _Hits:
     """The significant alignments of some queries, the most similar targets of each."""
     encoded = [encode_sequence(one) for one in queries]
     found = [index.candidates(one, candidates) for one in encoded]
@@ -283,7 +172,7 @@ def _search(index: _WordIndex, queries: Sequence[str], *, neighbours: int, candi
     keep = np.flatnonzero((scores > bound[query] - _SHORT_OF) | equal)
     # The best few by score: identity is not known before the second alignment.
     keep = keep[np.lexsort((-scores[keep], query[keep]))]
-    keep = keep[_rank_within(query[keep]) < neighbours]
+    keep = keep[rank_within(query[keep]) < neighbours]
     query, target, equal = query[keep], target[keep], equal[keep]
     a, b = _sequences(encoded, query), _sequences(index.targets, target)
     aligned = banded_alignments(a, b, diagonal[keep], half_width=_WIDE)
@@ -310,3 +199,30 @@ def _shares(aligned: Alignments, shorter: np.ndarray) -> np.ndarray:
         ],
         axis=1,
     )
+
+
+def similarity_clusters(
+    sequences: Sequence[str], max_identity: float, *, advance: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """Groups sequences so that any two of more than some identity, and what links them, are in one group.
+
+    Single linkage: a group may hold sequences that are not alike, but nothing outside it is like any of it.
+
+    Args:
+        sequences: p sequences.
+        max_identity: Between 0 and 1; sequences of more identity are linked.
+        advance: Told how many sequences were done since the last call.
+
+    Returns:
+        (p,) integers, the group of each.
+    """
+    from scipy.sparse import coo_array  # a quarter of a second to import
+    from scipy.sparse.csgraph import connected_components
+
+    # More than a search for the nearest needs, since of a large family each must find the others.
+    found = find_similar(sequences, sequences, neighbours=20, candidates=20, advance=advance)
+    linked = found.identity > max_identity
+    ends = (found.query[linked], found.target[linked])
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(len(sequences), len(sequences)))
+    _, groups = connected_components(graph, directed=False)
+    return np.asarray(groups, np.int64)
