@@ -129,7 +129,8 @@ def encode_sequence(sequence: str) -> np.ndarray:
 
 def pair_scores(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The score of each residue of `a` against the one of `b` at its place; (length,) int32."""
-    return _SCORE.table[a.astype(np.intp) * (PADDING + 1) + b]
+    scores: np.ndarray = _SCORE.table[a.astype(np.intp) * (PADDING + 1) + b]
+    return scores
 
 
 def banded_scores(
@@ -271,4 +272,5 @@ def _best_cells(of_a: np.ndarray, of_b: np.ndarray, width: int | None, weights: 
         for end in (low, high + 1):
             cells[end], across[end], down[end] = 0, worst, worst
         before, last, cells = last, cells, before
-    return best.max(axis=0)
+    found: np.ndarray = best.max(axis=0)
+    return found
