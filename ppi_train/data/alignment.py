@@ -252,8 +252,6 @@ def _best_cells(of_a: np.ndarray, of_b: np.ndarray, width: int | None, weights: 
         low, high = max(0, total - columns + 1), min(rows, total + 1)
         if width is not None:
             low, high = max(low, (total - width + 1) // 2), min(high, total // 2 + 1)
-        if low >= high:
-            continue
         here, above = slice(low + 1, high + 1), slice(low, high)
         begin = columns - 1 - total + low
         new = cells[here]

@@ -14,7 +14,7 @@ Legend of shapes: q queries, t targets, n alignments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -87,8 +87,9 @@ def find_similar(
     query_rows, of_query = _distinct(queries)
     target_rows, of_target = _distinct(targets)
     index = WordIndex([encode_sequence(one) for one in target_rows])
+    equal = {sequence: position for position, sequence in enumerate(target_rows)}
     chunks = [query_rows[start : start + _CHUNK] for start in range(0, len(query_rows), _CHUNK)]
-    work = partial(_search, index, neighbours=neighbours, candidates=candidates)
+    work = partial(_search, index, equal, neighbours=neighbours, candidates=candidates)
     found: list[_Hits] = []
     copies = np.bincount(of_query, minlength=len(query_rows))
     with ThreadPoolExecutor(threads) as pool:
@@ -156,10 +157,15 @@ def _expand(distinct: np.ndarray, of_all: np.ndarray) -> tuple[np.ndarray, np.nd
     return members[places], rows
 
 
-def _search(index: WordIndex, queries: Sequence[str], *, neighbours: int, candidates: int) -> _Hits:
+def _search(
+    index: WordIndex, equal: Mapping[str, int], queries: Sequence[str], *, neighbours: int, candidates: int
+) -> _Hits:
     """The significant alignments of some queries, the most similar targets of each."""
     encoded = [encode_sequence(one) for one in queries]
-    found = [index.candidates(one, candidates) for one in encoded]
+    found = [
+        _with_equal(index.candidates(one, candidates), equal.get(sequence))
+        for one, sequence in zip(encoded, queries, strict=True)
+    ]
     query = np.repeat(np.arange(len(found)), [len(targets) for targets, _ in found])
     target = _concatenated(targets for targets, _ in found)
     diagonal = _concatenated(diagonals for _, diagonals in found)
@@ -168,18 +174,27 @@ def _search(index: WordIndex, queries: Sequence[str], *, neighbours: int, candid
     lengths = np.array([len(one) for one in encoded], np.int64)
     # What chance alone reaches, in a search through this many residues.
     bound = np.log(KAPPA * lengths * max(index.residues, 1) / MAX_EXPECTED) / LAMBDA
-    equal = np.array([np.array_equal(one, other) for one, other in zip(a, b, strict=True)], bool)
-    keep = np.flatnonzero((scores > bound[query] - _SHORT_OF) | equal)
+    same = np.array([equal.get(one, -1) for one in queries], np.int64)[query] == target
+    keep = np.flatnonzero((scores > bound[query] - _SHORT_OF) | same)
     # The best few by score: identity is not known before the second alignment.
-    keep = keep[np.lexsort((-scores[keep], query[keep]))]
+    keep = keep[np.lexsort((-scores[keep], ~same[keep], query[keep]))]
     keep = keep[rank_within(query[keep]) < neighbours]
-    query, target, equal = query[keep], target[keep], equal[keep]
+    query, target, same = query[keep], target[keep], same[keep]
     a, b = _sequences(encoded, query), _sequences(index.targets, target)
     aligned = banded_alignments(a, b, diagonal[keep], half_width=_WIDE)
     values = _shares(aligned, np.minimum(lengths[query], index.lengths[target]))
+    values[same] = 1.0  # residues that are not known count as identical here
     order = np.lexsort((target, -values[:, 0], query))
-    order = order[(aligned.score > bound[query])[order] | equal[order]]
+    order = order[(aligned.score > bound[query])[order] | same[order]]
     return _Hits(query=query[order], target=target[order], values=values[order])
+
+
+def _with_equal(found: tuple[np.ndarray, np.ndarray], equal: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates and their diagonals, with the target that equals the query: it may have no words at all."""
+    if equal is None:
+        return found
+    others = found[0] != equal
+    return np.append(found[0][others], equal), np.append(found[1][others], 0)
 
 
 def _concatenated(arrays: Iterable[np.ndarray]) -> np.ndarray:
