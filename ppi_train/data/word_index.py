@@ -18,8 +18,6 @@ _WORD = 4
 _RESIDUES = 20  # the first letters of an encoded sequence; the others make no words
 # Diagonals are binned by this; two bins in a row make a window.
 _BIN = 16
-# Fewer common words than this make no candidate: they are what chance brings.
-_MIN_WORDS = 3
 # How many of the targets with the most common words are looked at along their diagonal.
 _LOOKED_AT = 60
 
@@ -108,7 +106,6 @@ class WordIndex:
         of_target = bins // (span // _BIN)
         order = np.lexsort((-windows, of_target))
         best = order[np.flatnonzero(np.diff(of_target[order], prepend=-1))]
-        best = best[windows[best] >= _MIN_WORDS]
         best = best[np.argsort(-windows[best], kind="stable")[:_LOOKED_AT]]
         return of_target[best].astype(np.int64), (of_window[best] & ((1 << 40) - 1)) % span
 

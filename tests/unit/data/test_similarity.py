@@ -13,7 +13,7 @@ RESIDUES = list("ACDEFGHIKLMNPQRSTVWY")
 FREQUENCIES = np.array(
     [8.3, 1.4, 5.5, 6.7, 3.9, 7.1, 2.3, 5.9, 5.8, 9.6, 2.4, 4.1, 4.7, 3.9, 5.5, 6.6, 5.4, 6.9, 1.1, 2.9]
 )
-KEPT = (0.98, 0.7, 0.5, 0.4)
+KEPT = (0.98, 0.7, 0.6, 0.5)
 
 
 def random_sequence(rng: np.random.Generator, length: int) -> str:
@@ -30,11 +30,11 @@ def relative(rng: np.random.Generator, sequence: str, kept: float) -> str:
 
 @pytest.fixture(scope="module")
 def sets() -> tuple[list[str], list[str]]:
-    """Queries, of which the first forty have a relative among the targets at their own place."""
+    """Queries, of which the first 24 have a relative among the targets at their own place."""
     rng = np.random.default_rng(1)
-    targets = [random_sequence(rng, int(rng.integers(80, 300))) for _ in range(60)]
-    queries = [relative(rng, targets[place], KEPT[place % len(KEPT)]) for place in range(40)]
-    return [*queries, *(random_sequence(rng, 200) for _ in range(20))], targets
+    targets = [random_sequence(rng, int(rng.integers(80, 200))) for _ in range(32)]
+    queries = [relative(rng, targets[place], KEPT[place % len(KEPT)]) for place in range(24)]
+    return [*queries, *(random_sequence(rng, 200) for _ in range(8))], targets
 
 
 def exact_identities(queries: list[str], targets: list[str]) -> np.ndarray:
@@ -50,9 +50,9 @@ def test_the_nearest_is_what_exact_alignment_finds(sets: tuple[list[str], list[s
     found = find_similar(queries, targets)
     exact = exact_identities(queries, targets)
     nearest = found.nearest(len(queries))
-    assert (found.target[np.searchsorted(found.query, np.arange(40))] == np.arange(40)).all()
-    assert np.abs(nearest[:40] - exact[np.arange(40), np.arange(40)]).max() < 0.02
-    assert not nearest[40:].any()
+    assert (found.target[np.searchsorted(found.query, np.arange(24))] == np.arange(24)).all()
+    assert np.abs(nearest[:24] - exact[np.arange(24), np.arange(24)]).max() < 0.02
+    assert not nearest[24:].any()
     assert (np.abs(found.identity - exact[found.query, found.target]) < 0.02).all()
     assert (found.aligned_identity >= found.identity - 1e-9).all()
     assert ((found.coverage > 0) & (found.coverage <= 1)).all()
