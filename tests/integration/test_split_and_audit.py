@@ -105,7 +105,7 @@ def test_a_clustered_split_leaves_no_similar_protein_where_c3_does(
 ) -> None:
     # Every protein gets a twin of another name, but for one residue in ten, with the same partners.
     sequences = read_fasta(network["fasta"]).sequences
-    edges = [pair for pair in sorted(pairs_of(read_pairs(network["pairs"]), 1))[:600] if pair[0] != pair[1]]
+    edges = [pair for pair in sorted(pairs_of(read_pairs(network["pairs"]), 1))[:200] if pair[0] != pair[1]]
     twins = {
         f"{name}t": "A".join(one[i : i + 9] for i in range(0, len(one), 10))
         for name, one in sequences.items()
@@ -119,6 +119,7 @@ def test_a_clustered_split_leaves_no_similar_protein_where_c3_does(
     )
     write_pairs(tmp_path / "doubled.tsv", doubled)
     given = {"pairs": str(tmp_path / "doubled.tsv"), "fasta": str(tmp_path / "twins.fasta")}
+    given |= {"val_fraction": "0.2", "test_fraction": "0.3"}
     above = {
         method: execute_pipeline(
             "split", given | {"method": method, "output": str(tmp_path / method)}
@@ -160,9 +161,10 @@ def test_the_command_audits_the_example_by_default(
     (run,) = store.search_runs(store.search_experiments(filter_string="name = 'test'")[0].experiment_id)
     assert run.info.run_name == "audit-example"
     assert run.data.metrics["audit/c3_pairs"] == 2_000
-    # The example's planted motifs are short: they make no two proteins alike.
-    assert run.data.metrics["audit/identity_above_40_share"] == 0
-    assert 0.4 < run.data.metrics["audit/nearest_auroc"] < 1
+    # Short proteins with many copies of one planted motif are alike, though they share no ancestor.
+    assert 0 < run.data.metrics["audit/identity_above_40_share"] < 0.3
+    assert run.data.metrics["audit/identity_above_90_share"] == 0
+    assert run.data.metrics["audit/nearest_auroc"] > run.data.metrics["audit/degree_auroc"] == 0.5
     path = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="audit.json")
     measures = json.loads(Path(path).read_text())["measures"]
     assert {f"audit/{name}" for name in measures} == set(run.data.metrics) - _system(run.data.metrics)
