@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import benchmark_options as bench
 from ppi_train.config import embedding_options as emb
 from ppi_train.config import options as of
 from ppi_train.config.fields import option
@@ -18,6 +19,16 @@ from ppi_train.config.options import Section
 @dataclass(frozen=True, kw_only=True)
 class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
     """`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(bench.NewSplitOptions):
+    """`split`: divide a network into train, validation and test, draw negatives, audit the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions):
+    """`audit`: what a test set shares with a training set, and how far that alone gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +189,8 @@ MODES: dict[str, type[Section]] = {
     "main": PipelineConfig,
     "full_pipeline": PipelineConfig,
     "prepare_data": PrepareDataConfig,
+    "split": SplitConfig,
+    "audit": AuditConfig,
     "train_embedder": TrainEmbedderConfig,
     "embed": EmbedConfig,
     "import_embeddings": ImportConfig,

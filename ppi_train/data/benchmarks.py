@@ -22,7 +22,8 @@ from ppi_train.data.catalogue import CATALOGUE, benchmark, unknown_name
 from ppi_train.data.download import fetch, local_path
 from ppi_train.data.fasta import read_fasta, read_file, write_fasta, write_file
 from ppi_train.data.negatives import degree_matched_negatives
-from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
+from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.data.splits import labelled_pairs
 from ppi_train.errors import ConfigError, DataError
 
 DATASETS = ("example", *CATALOGUE)
@@ -233,22 +234,8 @@ def _draw_training(edges: PairTable, held_out: frozenset[str], seed: int) -> dic
     for name, positives in (("validation", pool[:size]), ("train", pool[size:])):
         negatives = degree_matched_negatives(positives, forbidden=known, count=len(positives), rng=rng)
         known = np.concatenate([known, negatives])
-        made[name] = _labelled(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
+        made[name] = labelled_pairs(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
     return made
-
-
-def _labelled(
-    proteins: Sequence[str],
-    positives: np.ndarray,
-    negatives: np.ndarray,
-    rng: np.random.Generator,
-    source: str,
-) -> PairTable:
-    labels = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-    order = rng.permutation(len(labels))
-    pairs = np.concatenate([positives, negatives])[order]
-    names = np.array(proteins, dtype=object)
-    return pairs_from_ids(list(names[pairs[:, 0]]), list(names[pairs[:, 1]]), labels[order], source)
 
 
 _MAKERS: Mapping[str, Callable[[_Job, str], Sequence[str]]] = {

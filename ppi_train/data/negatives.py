@@ -1,7 +1,8 @@
-"""Negative pairs that a protein's number of partners does not give away.
+"""Negative pairs, drawn so that a protein's number of partners gives them away or does not.
 
 Known negatives hardly exist, so they are drawn. Drawn uniformly over proteins, a model could score
 well by learning who has many partners; drawn from the ends of the positives, it cannot.
+Both ways are here, since published test sets were drawn in either.
 """
 
 from __future__ import annotations
@@ -33,6 +34,29 @@ def degree_matched_negatives(
         DataError: so many do not exist, or are too rare to be found in `MAX_ROUNDS` rounds.
     """
     ends = positives.reshape(-1).astype(np.int64)
+    return _draw(ends, positives, forbidden, count, rng)
+
+
+def uniform_negatives(
+    positives: np.ndarray, *, forbidden: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws pairs of the proteins that the positives have, each such pair as likely as any other.
+
+    A protein with many partners is then as rare among the negatives as one with few, so that the number
+    of partners gives positives away: see `degree_matched_negatives`, whose arguments, result and errors
+    these are.
+    """
+    ends = np.unique(positives).astype(np.int64)
+    return _draw(ends, positives, forbidden, count, rng)
+
+
+NEGATIVES = {"degree_matched": degree_matched_negatives, "uniform": uniform_negatives}
+
+
+def _draw(
+    ends: np.ndarray, positives: np.ndarray, forbidden: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws both ends of a pair from `ends`, which may hold a protein several times."""
     known = np.concatenate([positives.reshape(-1, 2), forbidden.reshape(-1, 2)]).astype(np.int64)
     if not count:
         return np.empty((0, 2), np.int32)

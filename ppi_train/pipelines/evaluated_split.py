@@ -6,7 +6,9 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ppi_train.config.options import DatasetOptions
 from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.data.benchmarks import Split
 from ppi_train.data.download import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.inputs import SplitFiles
@@ -61,20 +63,25 @@ def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id:
 
 
 def _dataset_split(config: EvalConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
-    """A split of a data set; `auto` says so when it must take validation for want of the test files."""
+    """A split of a data set, that which the run was trained on unless another is named."""
     name = config.dataset or trained.dataset or DEFAULT_DATASET
     wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
-    split = "test" if config.split == "auto" else config.split
+    found = available_split(wanted, config.split)
+    files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
+    return EvaluatedSplit(split=found.name, name=name, files=files)
+
+
+def available_split(config: DatasetOptions, split: str) -> Split:
+    """A split of a data set; `auto` is test, or validation, with a warning, where that cannot be had."""
+    wanted = "test" if split == "auto" else split
     try:
-        dataset = prepare(wanted, (split,))
+        return prepare(config, (wanted,)).splits[wanted]
     except NotInMirrorError as error:
-        if config.split != "auto":
+        if split != "auto":
             raise
         logger.warning(
-            "the mirror does not hold the test files of %s (%s): scoring VALIDATION instead", name, error.what
+            "the mirror does not hold the test files of %s (%s): scoring VALIDATION instead",
+            config.dataset,
+            error.what,
         )
-        split = "validation"
-        dataset = prepare(wanted, (split,))
-    found = dataset.splits[split]
-    files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
-    return EvaluatedSplit(split=split, name=name, files=files)
+        return prepare(config, ("validation",)).splits["validation"]

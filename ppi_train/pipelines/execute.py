@@ -20,6 +20,8 @@ ALIASES = {"pretrain_only": "train_only", "main": "full_pipeline"}
 _MODULES = {
     "full_pipeline": "full_pipeline",
     "prepare_data": "prepare_data",
+    "split": "split",
+    "audit": "audit",
     "train_embedder": "train_embedder",
     "embed": "embed",
     "import_embeddings": "import_embeddings",

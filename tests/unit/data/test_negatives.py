@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.data.negatives import degree_matched_negatives
+from ppi_train.data.negatives import degree_matched_negatives, uniform_negatives
 from ppi_train.errors import DataError
 
 
@@ -58,3 +58,15 @@ def test_every_pair_that_exists_can_be_drawn_and_no_more() -> None:
     with pytest.raises(DataError):
         degree_matched_negatives(empty, forbidden=empty, count=1, rng=rng)
     assert len(degree_matched_negatives(empty, forbidden=empty, count=0, rng=rng)) == 0
+
+
+def test_uniform_negatives_do_not_follow_the_degrees() -> None:
+    rng = np.random.default_rng(0)
+    positives = _random_positives(rng, 2_000, 5_000)
+    drawn = uniform_negatives(positives, forbidden=positives, count=len(positives), rng=rng)
+    wanted, got = (np.bincount(pairs.ravel(), minlength=2_000) for pairs in (positives, drawn))
+    there = wanted > 0
+    assert abs(np.corrcoef(wanted[there], got[there])[0, 1]) < 0.15
+    assert not got[~there].any()
+    assert len(np.unique(drawn, axis=0)) == len(positives)
+    assert not {tuple(row) for row in drawn.tolist()} & {tuple(row) for row in positives.tolist()}

@@ -1,0 +1,99 @@
+"""The parameters of making a benchmark of one's own, and of auditing any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppi_train.config.fields import option
+from ppi_train.config.options import Section
+
+SPLIT_METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
+NEGATIVE_KINDS = ("degree_matched", "uniform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSplitOptions(Section):
+    SECTION: ClassVar[str] = "split"
+
+    pairs: str | None = option(
+        None, "The positive pairs; where there are labels, those of label 0 are left out."
+    )
+    fasta: str | None = option(
+        None, "Their sequences: required by method=clustered, and for the whole audit of the result."
+    )
+    output: str | None = option(None, "Folder for train.tsv, validation.tsv, test.tsv and split.json.")
+    overwrite: bool = option(False, "Replace a split that is there.")
+    method: str = option(
+        "c3",
+        "What is kept apart: pairs, proteins (c3), clusters of similar ones, or a piece of the network.",
+        choices=SPLIT_METHODS,
+    )
+    max_identity: float = option(
+        0.4, "clustered: proteins of more identity than this stay on one side.", low=0, below=1
+    )
+    val_fraction: float = option(
+        0.1,
+        "Share for validation: of the pairs (random), of the training pairs (bfs, dfs, random_walk), "
+        "of the proteins (c3, clustered).",
+        above=0,
+        below=1,
+    )
+    test_fraction: float = option(
+        0.2, "Share for test: of the pairs (random), or of the proteins.", above=0, below=1
+    )
+    negatives: str = option(
+        "degree_matched",
+        "How negative pairs are drawn, of the proteins of each side.",
+        choices=NEGATIVE_KINDS,
+    )
+    negative_ratio: float = option(1.0, "Negative pairs for each positive one.", above=0)
+    seed: int = option(0, "Seed of the split and of the negatives.", low=0)
+
+    def own_problems(self) -> list[str]:
+        needed = {"pairs": "the positive pairs to split", "output": "the folder to write to"}
+        found = [f"{name}: required; {what}" for name, what in needed.items() if not getattr(self, name)]
+        if self.method == "clustered" and not self.fasta:
+            found.append("fasta: required with method=clustered; the sequences to cluster")
+        walks = self.method in ("bfs", "dfs", "random_walk")
+        if not walks and self.val_fraction + self.test_fraction >= 1:
+            found.append(
+                "val_fraction and test_fraction: expected a sum below 1; "
+                f"got {self.val_fraction + self.test_fraction:g}"
+            )
+        return found
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "max_identity" in given and self.method != "clustered":
+            return [f"max_identity={self.max_identity} has no effect: method={self.method}"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedPairsOptions(Section):
+    SECTION: ClassVar[str] = "data"
+
+    train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
+    test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.")
+    fasta: str | None = option(
+        None, "Sequences of the proteins in your own pairs; unset: similarity is not measured."
+    )
+    split: str = option(
+        "auto",
+        "Split of the dataset to audit; auto is test where the test files can be had, else validation.",
+        choices=("auto", "validation", "test"),
+    )
+
+    def own_problems(self) -> list[str]:
+        if bool(self.train_pairs) != bool(self.test_pairs):
+            return ["train_pairs and test_pairs: give both or none"]
+        if self.train_pairs and getattr(self, "dataset", None):
+            return ["dataset and train_pairs: give one of them, not both"]
+        if self.fasta and not self.train_pairs:
+            return ["fasta: goes with train_pairs and test_pairs"]
+        return []
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        if "split" in given and self.train_pairs:
+            return [f"split={self.split} has no effect: test_pairs is given"]
+        return []

@@ -1,0 +1,270 @@
+"""Splits of a network of interactions into train, validation and test, with drawn negatives.
+
+What a score on the test set means depends on what the split keeps apart. `random` keeps only the pairs
+apart; `c3` the proteins; `clustered` also what is similar to them. `bfs`, `dfs` and `random_walk` keep a
+connected piece of the network apart, as PRING does, so that the test set is a network by itself.
+
+Legend of shapes: n edges, p proteins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppi_train.data.negatives import NEGATIVES
+from ppi_train.data.pairs import PairTable, pairs_from_ids
+from ppi_train.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SIDES = ("train", "validation", "test")
+METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
+
+# As in PRING's graph_split.py: neither a hub, whose neighbours fill the side, nor a dead end.
+ROOT_DEGREE = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """How a network is split.
+
+    `test_fraction` is a share of the edges for `random`, of the proteins for all other methods.
+    `val_fraction` is so too, but for `bfs`, `dfs` and `random_walk`, where it is, as in PRING, a share
+    of the edges that are left for training, so that validation shares proteins with train.
+    `negative_ratio` is the number of negatives a positive.
+    """
+
+    method: str
+    val_fraction: float
+    test_fraction: float
+    negatives: str
+    negative_ratio: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnSplit:
+    """`tables` holds labelled pairs by side; `dropped` counts the edges between two sides."""
+
+    tables: Mapping[str, PairTable]
+    dropped: int
+
+
+def draw_split(edges: PairTable, plan: SplitPlan, clusters: np.ndarray | None = None) -> DrawnSplit:
+    """Divides edges among the sides, and gives each its negatives, of its own proteins.
+
+    The same edges, plan and clusters give the same split. No negative is an edge of any side or one that
+    was dropped, a protein with itself, or there twice, be it on two sides.
+
+    Args:
+        edges: The positive pairs; labels are not looked at, and no protein interacts with itself.
+        plan: How.
+        clusters: (p,) integers for `clustered`: proteins with the same number stay on one side.
+
+    Raises:
+        DataError: a side would be left without edges, or enough negatives do not exist.
+    """
+    rng = np.random.default_rng([plan.seed, 0])
+    sides = _divide(edges.index, len(edges.proteins), plan, clusters, rng)
+    for number, name in enumerate(SIDES):
+        if not (sides == number).any():
+            raise DataError(
+                f"the split leaves no edge for {name}",
+                where=edges.source,
+                got=f"{len(edges):,} edges of {len(edges.proteins):,} proteins, method={plan.method}, "
+                f"val_fraction={plan.val_fraction}, test_fraction={plan.test_fraction}",
+                remedy="give more edges, a larger fraction, or method=random, which drops none",
+            )
+    # Apart, so that another kind of negatives leaves the positives where they are.
+    rng = np.random.default_rng([plan.seed, 1])
+    known = edges.index
+    tables: dict[str, PairTable] = {}
+    for number, name in enumerate(SIDES):
+        positives = edges.index[sides == number]
+        count = round(plan.negative_ratio * len(positives))
+        negatives = NEGATIVES[plan.negatives](positives, forbidden=known, count=count, rng=rng)
+        known = np.concatenate([known, negatives])
+        tables[name] = labelled_pairs(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
+    return DrawnSplit(tables=tables, dropped=int((sides < 0).sum()))
+
+
+def labelled_pairs(
+    proteins: Sequence[str],
+    positives: np.ndarray,
+    negatives: np.ndarray,
+    rng: np.random.Generator,
+    source: str,
+) -> PairTable:
+    """Positives (n, 2) and negatives (m, 2), numbers into `proteins`, as one table in random order."""
+    labels = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
+    order = rng.permutation(len(labels))
+    pairs = np.concatenate([positives, negatives])[order]
+    names = np.array(proteins, dtype=object)
+    return pairs_from_ids(list(names[pairs[:, 0]]), list(names[pairs[:, 1]]), labels[order], source)
+
+
+def _divide(
+    edges: np.ndarray, proteins: int, plan: SplitPlan, clusters: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """The side of each edge, (n,), a number into `SIDES`; -1 for an edge between two of them."""
+    fractions = (plan.val_fraction, plan.test_fraction)
+    if plan.method == "random":
+        return _shuffled_sides(len(edges), fractions, rng)
+    if plan.method in _WALKS:
+        return _walked_sides(edges, proteins, plan, rng)
+    if plan.method == "c3":
+        clusters = np.arange(proteins)
+    assert clusters is not None, "clustered: the caller has the sequences"
+    of_protein = group_sides(clusters, fractions, rng)
+    return _common_side(edges, of_protein)
+
+
+def _common_side(edges: np.ndarray, of_protein: np.ndarray) -> np.ndarray:
+    ends = of_protein[edges]
+    return np.where(ends[:, 0] == ends[:, 1], ends[:, 0], -1)
+
+
+def _shuffled_sides(size: int, fractions: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    validation, test = (round(fraction * size) for fraction in fractions)
+    sides = np.zeros(size, np.int64)
+    order = rng.permutation(size)
+    sides[order[:test]] = SIDES.index("test")
+    sides[order[test : test + validation]] = SIDES.index("validation")
+    return sides
+
+
+def group_sides(groups: np.ndarray, fractions: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Gives whole groups of proteins, in random order, to the first of test and validation with room.
+
+    What fits into neither is for training, so that a group that is larger than a side never makes that
+    side larger than was asked for.
+
+    Args:
+        groups: (p,) integers.
+        fractions: Shares of the proteins for validation and for test.
+        rng: The source of randomness.
+
+    Returns:
+        (p,) integers into `SIDES`.
+    """
+    _, of_protein, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    room = {
+        SIDES.index("test"): round(fractions[1] * len(groups)),
+        SIDES.index("validation"): round(fractions[0] * len(groups)),
+    }
+    side_of = np.zeros(len(sizes), np.int64)
+    for group in rng.permutation(len(sizes)):
+        for side, left in room.items():
+            if sizes[group] <= left:
+                side_of[group] = side
+                room[side] = left - int(sizes[group])
+                break
+    sides: np.ndarray = side_of[of_protein]
+    return sides
+
+
+def _walked_sides(edges: np.ndarray, proteins: int, plan: SplitPlan, rng: np.random.Generator) -> np.ndarray:
+    visited = walk(edges, proteins, plan.method, size=int(plan.test_fraction * proteins), rng=rng)
+    sides = _common_side(edges, np.where(visited, SIDES.index("test"), SIDES.index("train")))
+    training = np.flatnonzero(sides == SIDES.index("train"))
+    chosen = rng.permutation(training)[: round(plan.val_fraction * len(training))]
+    sides[chosen] = SIDES.index("validation")
+    return sides
+
+
+def walk(edges: np.ndarray, proteins: int, method: str, *, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Visits `size` proteins from a random root of degree 5, as PRING's `graph_split.py` does.
+
+    Zheng et al. 2025, PRING, arXiv:2507.05101. Where the connected component of the root is smaller, as
+    many as it has are visited, with a warning.
+
+    Args:
+        edges: (n, 2) integers below `proteins`, distinct pairs of two proteins.
+        proteins: How many there are.
+        method: `bfs`; `dfs`, which takes the last neighbour first; or `random_walk`, which steps to a
+            random unvisited neighbour, and jumps to a random visited protein that has one when it has none.
+        size: How many to visit.
+        rng: The source of randomness.
+
+    Returns:
+        (p,) bool, which were visited.
+
+    Raises:
+        DataError: no protein has degree 5.
+    """
+    neighbours = _neighbours(edges, proteins)
+    degrees = np.array([len(one) for one in neighbours])
+    order = rng.permutation(proteins)
+    roots = order[degrees[order] == ROOT_DEGREE]
+    if not len(roots):
+        raise DataError(
+            f"no protein has {ROOT_DEGREE} partners, where {method} would start",
+            got=f"{proteins:,} proteins of {degrees.min(initial=0)} to {degrees.max(initial=0)} partners",
+            remedy="give more edges, or method=c3",
+        )
+    visited = np.zeros(proteins, bool)
+    steps = _WALKS[method](neighbours, int(roots[0]), visited, rng)
+    for _, protein in zip(range(size), steps, strict=False):
+        visited[protein] = True
+    if visited.sum() < size:
+        logger.warning(
+            "%s: the root's part of the network has %s proteins, not the %s wanted; try another seed",
+            method, f"{visited.sum():,}", f"{size:,}",
+        )  # fmt: skip
+    return visited
+
+
+def _neighbours(edges: np.ndarray, proteins: int) -> list[np.ndarray]:
+    """The partners of each protein in ascending order, which is that of their accessions."""
+    both = np.concatenate([edges, edges[:, ::-1]]).astype(np.int64)
+    both = both[np.lexsort((both[:, 1], both[:, 0]))]
+    bounds = np.searchsorted(both[:, 0], np.arange(1, proteins))
+    return np.split(both[:, 1], bounds)
+
+
+# A walk yields proteins that are not visited yet; whoever steps marks each before the next is asked for.
+_Walk = Callable[[list[np.ndarray], int, np.ndarray, np.random.Generator], Iterator[int]]
+
+
+def _search(take_next: Callable[[deque[int]], int]) -> _Walk:
+    def steps(
+        neighbours: list[np.ndarray], root: int, visited: np.ndarray, _: np.random.Generator
+    ) -> Iterator[int]:
+        waiting = deque([root])
+        while waiting:
+            protein = take_next(waiting)
+            if not visited[protein]:
+                yield protein
+                found = neighbours[protein]
+                waiting.extend(found[~visited[found]].tolist())
+
+    return steps
+
+
+def _random_walk(
+    neighbours: list[np.ndarray], root: int, visited: np.ndarray, rng: np.random.Generator
+) -> Iterator[int]:
+    unvisited = np.array([len(one) for one in neighbours])
+    current = root
+    while True:
+        yield current
+        unvisited[neighbours[current]] -= 1
+        if not unvisited[current]:
+            ways_out = np.flatnonzero(visited & (unvisited > 0))
+            if not len(ways_out):
+                return
+            current = int(rng.choice(ways_out))
+        ahead = neighbours[current]
+        current = int(rng.choice(ahead[~visited[ahead]]))
+
+
+_WALKS: Mapping[str, _Walk] = {
+    "bfs": _search(deque.popleft),
+    "dfs": _search(deque.pop),
+    "random_walk": _random_walk,
+}

@@ -1,0 +1,181 @@
+"""`audit`: what a test set shares with a training set, and how far that alone gets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import AuditConfig
+from ppi_train.data.fasta import read_fasta, write_file
+from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.data.similarity import find_similar
+from ppi_train.errors import DataError
+from ppi_train.evaluation.leakage import (
+    JointPairs,
+    Neighbours,
+    audit_text,
+    degree_scores,
+    identity_measures,
+    nearest_scores,
+    overlap_measures,
+    proteins_seen,
+)
+from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.pipelines.evaluated_split import available_split
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare, tracked_dataset
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+METRIC_PREFIX = "audit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What a test set shares with a training set; arrays in the order of the test pairs.
+
+    `measures` holds single numbers by name; `baselines` the scores of the trivial ways of scoring, each (m,),
+    higher for more likely to interact and otherwise in no unit; `seen` (m,) how many proteins of a pair occur
+    in training: 2, 1, 0 for C1, C2, C3.
+    """
+
+    measures: Mapping[str, float]
+    baselines: Mapping[str, np.ndarray]
+    seen: np.ndarray
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The measures as a run logs them."""
+        return {f"{METRIC_PREFIX}/{name}": float(one) for name, one in self.measures.items()}
+
+
+def audit_tables(train: PairTable, test: PairTable, sequences: Mapping[str, str] | None) -> Audit:
+    """Audits a test set against a training set.
+
+    Args:
+        train: Labelled pairs.
+        test: Labelled pairs of both classes.
+        sequences: Of all their proteins, by accession; None leaves out all that needs similarity.
+
+    Raises:
+        DataError: a table has no labels, the test set has one class only, or a sequence is missing.
+    """
+    started = time.perf_counter()
+    proteins = sorted({*train.proteins, *test.proteins})
+    number = {protein: position for position, protein in enumerate(proteins)}
+    pairs = JointPairs(
+        proteins=len(proteins),
+        train=_renumbered(train, number),
+        train_labels=_labels(train),
+        test=_renumbered(test, number),
+        test_labels=_labels(test),
+    )
+    measures = overlap_measures(pairs)
+    baselines = {"degree": degree_scores(pairs)}
+    if sequences is not None:
+        neighbours, nearest = _neighbours(train, test, sequences, number)
+        measures |= identity_measures(nearest)
+        baselines["nearest"] = nearest_scores(pairs, neighbours)
+    for name, scores in baselines.items():
+        found = ranking_metrics(scores, pairs.test_labels)
+        measures |= {f"{name}_{metric}": one for metric, one in found.items()}
+    measures["seconds"] = time.perf_counter() - started
+    return Audit(measures=measures, baselines=baselines, seen=proteins_seen(pairs))
+
+
+def _renumbered(table: PairTable, number: Mapping[str, int]) -> np.ndarray:
+    # Both vocabularies are sorted, so that rows stay in ascending order.
+    numbers = np.array([number[one] for one in table.proteins], np.int64)
+    renumbered: np.ndarray = numbers[table.index]
+    return renumbered
+
+
+def _labels(table: PairTable) -> np.ndarray:
+    if table.labels is None:
+        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
+    return table.labels
+
+
+def _neighbours(
+    train: PairTable, test: PairTable, sequences: Mapping[str, str], number: Mapping[str, int]
+) -> tuple[Neighbours, np.ndarray]:
+    """The training proteins most similar to each test protein, and the identity of the nearest."""
+    queries, targets = (sequences_of(one, sequences) for one in (test, train))
+    logger.info("looking for %s test proteins among %s of training", f"{len(queries):,}", f"{len(targets):,}")
+    with Progress(len(queries), unit="protein") as progress:
+        found = find_similar(queries, targets, advance=progress.advance)
+    of_test, of_train = (np.array([number[one] for one in table.proteins]) for table in (test, train))
+    neighbours = Neighbours(
+        query=of_test[found.query], target=of_train[found.target], identity=found.identity
+    )
+    return neighbours, found.nearest(len(queries))
+
+
+def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:
+    """The sequences of a table's proteins, in their order.
+
+    Raises:
+        DataError: some are missing; their number and the first ten.
+    """
+    missing = [one for one in table.proteins if one not in sequences]
+    if missing:
+        raise DataError(
+            f"{len(missing):,} proteins of the pairs have no sequence",
+            where=table.source,
+            got=", ".join(missing[:10]) + (", ..." if len(missing) > 10 else ""),
+            expected="a sequence for every protein",
+            remedy="add them to the FASTA, or leave their pairs out",
+        )
+    return [sequences[one] for one in table.proteins]
+
+
+def log_audit(audit: Audit, tracked: TrackedRun, folder: Path, *, train: str, test: str) -> Path:
+    """Writes `audit.json`, uploads it, logs the metrics and prints the table."""
+    path = folder / "audit.json"
+    content = {"train": train, "test": test, "measures": audit.measures}
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    tracked.log_file(path)
+    tracked.log_metrics(audit.metrics)
+    logger.info("audit of %s", audit_text(audit.measures, train=train, test=test))
+    return path
+
+
+def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
+    """Audits a pair of tables, or the splits of a data set."""
+    if config.train_pairs is None:
+        config = replace(config, dataset=config.dataset or DEFAULT_DATASET)
+        files, fastas, split = _dataset_files(config)
+        config = replace(config, split=split)
+    else:
+        assert config.test_pairs is not None  # the schema wants both or none
+        files, split = (Path(config.train_pairs), Path(config.test_pairs)), "test"
+        fastas = [Path(config.fasta)] if config.fasta else []
+    name = config.dataset or files[1].stem
+    tracked.identify(dataset=name, split=split)
+    tracked.log_parameters(logged_parameters(config))
+    train, test = (read_pairs(one) for one in files)
+    tracked.log_datasets([tracked_dataset(name, "train", train), tracked_dataset(name, split, test)])
+    if not fastas:
+        logger.warning("no fasta is given: how similar the proteins are is not measured")
+    sequences = {key: one for path in fastas for key, one in read_fasta(path).sequences.items()}
+    audit = audit_tables(train, test, sequences if fastas else None)
+    path = log_audit(
+        audit, tracked, Path(config.output_dir) / tracked.run_id, train=train.source, test=test.source
+    )
+    return PipelineResult(run_id=tracked.run_id, metrics=audit.metrics, outputs={"audit": str(path)})
+
+
+def _dataset_files(config: AuditConfig) -> tuple[tuple[Path, Path], list[Path], str]:
+    """Training and test pairs of a data set, their sequences, and the split that is audited."""
+    train = prepare(config, ("train",)).splits["train"]
+    found = available_split(config, config.split)
+    return (train.pairs, found.pairs), list(dict.fromkeys([train.fasta, found.fasta])), found.name

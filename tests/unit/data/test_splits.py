@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ppi_train.data.pairs import PairTable, pairs_from_ids
+from ppi_train.data.splits import METHODS, SIDES, DrawnSplit, SplitPlan, draw_split, group_sides, walk
+from ppi_train.errors import DataError
+
+PLAN = SplitPlan(
+    method="random",
+    val_fraction=0.2,
+    test_fraction=0.2,
+    negatives="degree_matched",
+    negative_ratio=1.0,
+    seed=3,
+)
+Pair = tuple[str, str]
+
+
+def network(proteins: int = 300, edges: int = 1_500, seed: int = 0) -> PairTable:
+    """A network with hubs, as real ones have."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.sqrt(np.arange(1, proteins + 1))
+    ends = rng.choice(proteins, size=(2 * edges, 2), p=weights / weights.sum())
+    ends = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
+    ends = ends[rng.permutation(len(ends))[:edges]]
+    a, b = ([f"P{one:04d}" for one in column] for column in ends.T.tolist())
+    return pairs_from_ids(a, b, None, "network")
+
+
+def pairs_of(table: PairTable, label: int | None = None) -> set[Pair]:
+    keep = np.ones(len(table), bool) if label is None else table.labels == label
+    return {(table.proteins[a], table.proteins[b]) for a, b in table.index[keep].tolist()}
+
+
+def rows_of(table: PairTable) -> list[tuple[list[int], int]]:
+    assert table.labels is not None
+    return list(zip(table.index.tolist(), table.labels.tolist(), strict=True))
+
+
+def proteins_of(split: DrawnSplit, side: str) -> set[str]:
+    return set(split.tables[side].proteins)
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "degree_matched"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_edge_is_on_one_side_or_counted_and_no_negative_is_known(method: str, negatives: str) -> None:
+    edges = network()
+    clusters = np.arange(len(edges.proteins)) // 3
+    plan = replace(PLAN, method=method, negatives=negatives, negative_ratio=1.5)
+    split = draw_split(edges, plan, clusters)
+    assert tuple(split.tables) == SIDES
+    positives = [pairs_of(split.tables[side], 1) for side in SIDES]
+    drawn = [pairs_of(split.tables[side], 0) for side in SIDES]
+    known = pairs_of(edges)
+    assert sum(map(len, positives)) == len(set.union(*positives)) == len(known) - split.dropped
+    assert set.union(*positives) <= known
+    assert not set.union(*drawn) & known
+    assert sum(map(len, drawn)) == len(set.union(*drawn))
+    assert all(a != b for a, b in set.union(*drawn))
+    for mine, theirs in zip(positives, drawn, strict=True):
+        assert len(theirs) == round(1.5 * len(mine))
+        assert {one for pair in theirs for one in pair} <= {one for pair in mine for one in pair}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_draws_the_same_and_another_seed_another(method: str) -> None:
+    edges = network()
+    clusters = np.arange(len(edges.proteins)) // 3
+    plan = replace(PLAN, method=method)
+    first, again, other = (
+        draw_split(edges, one, clusters).tables for one in (plan, plan, replace(plan, seed=4))
+    )
+    assert all(rows_of(first[side]) == rows_of(again[side]) for side in SIDES)
+    assert first["test"].digest != other["test"].digest
+
+
+def test_another_kind_of_negatives_leaves_the_positives_where_they_are() -> None:
+    matched, uniform = (
+        draw_split(network(), replace(PLAN, negatives=kind)).tables for kind in ("degree_matched", "uniform")
+    )
+    assert all(pairs_of(matched[side], 1) == pairs_of(uniform[side], 1) for side in SIDES)
+
+
+def test_random_takes_the_fractions_of_the_edges_and_drops_none() -> None:
+    split = draw_split(network(), replace(PLAN, val_fraction=0.1, test_fraction=0.3))
+    assert [split.tables[side].positives for side in SIDES] == [900, 150, 450]
+    assert split.dropped == 0
+
+
+def test_c3_shares_no_protein_between_any_two_sides() -> None:
+    split = draw_split(network(), replace(PLAN, method="c3"))
+    sides = [proteins_of(split, side) for side in SIDES]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert split.dropped > 0
+
+
+def test_clustered_keeps_every_cluster_on_one_side() -> None:
+    edges = network()
+    clusters = np.random.default_rng(0).integers(0, 60, len(edges.proteins))
+    split = draw_split(edges, replace(PLAN, method="clustered"), clusters)
+    cluster_of = dict(zip(edges.proteins, clusters.tolist(), strict=True))
+    sides = [{cluster_of[one] for one in proteins_of(split, side)} for side in SIDES]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+def test_a_group_that_is_larger_than_a_side_is_for_training() -> None:
+    groups = np.array([0] * 60 + list(range(1, 41)))
+    sides = group_sides(groups, (0.1, 0.2), np.random.default_rng(0))
+    assert np.bincount(sides).tolist() == [70, 10, 20]
+    assert not sides[:60].any()
+
+
+@pytest.mark.parametrize("method", ["bfs", "dfs", "random_walk"])
+def test_a_walk_takes_a_fifth_of_the_proteins_in_one_piece_and_validation_is_of_the_rest(method: str) -> None:
+    edges = network()
+    split = draw_split(edges, replace(PLAN, method=method))
+    size = len(edges.proteins) // 5
+    tested = walk(edges.index, len(edges.proteins), method, size=size, rng=np.random.default_rng([3, 0]))
+    assert tested.sum() == size
+    names = {one for one, there in zip(edges.proteins, tested.tolist(), strict=True) if there}
+    assert pairs_of(split.tables["test"], 1) == {pair for pair in pairs_of(edges) if names >= set(pair)}
+    training = {pair for pair in pairs_of(edges) if not names & set(pair)}
+    assert pairs_of(split.tables["train"], 1) | pairs_of(split.tables["validation"], 1) == training
+    assert split.tables["validation"].positives == round(0.2 * len(training))
+    assert _is_connected(edges, tested)
+
+
+def _is_connected(edges: PairTable, among: np.ndarray) -> bool:
+    inside = edges.index[among[edges.index].all(axis=1)]
+    reached = {int(np.flatnonzero(among)[0])}
+    for _ in range(int(among.sum())):
+        reached |= {int(one) for row in inside.tolist() if reached & set(row) for one in row}
+    return len(reached) == int(among.sum())
+
+
+# A root of five partners, in a network that every method leaves at another place.
+TREE = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [0, 5], [1, 6], [5, 7], [5, 8], [8, 9]])
+
+
+@pytest.mark.parametrize(
+    ("method", "visited"), [("bfs", [0, 1, 2, 3]), ("dfs", [0, 5, 8, 9]), ("dfs", [0, 5, 7, 8, 9])]
+)
+def test_breadth_first_takes_neighbours_in_order_and_depth_first_the_last_one(
+    method: str, visited: list[int]
+) -> None:
+    found = walk(TREE, 10, method, size=len(visited), rng=np.random.default_rng(0))
+    assert np.flatnonzero(found).tolist() == visited
+
+
+def test_a_random_walk_that_is_stuck_jumps_until_all_is_visited(caplog: pytest.LogCaptureFixture) -> None:
+    for seed in range(20):
+        assert walk(TREE, 10, "random_walk", size=10, rng=np.random.default_rng(seed)).all()
+    two_pieces = np.concatenate([TREE, [[10, 11]]])
+    found = walk(two_pieces, 12, "random_walk", size=12, rng=np.random.default_rng(0))
+    assert found.sum() == 10
+    assert "the root's part of the network has 10 proteins, not the 12 wanted" in caplog.text
+
+
+def test_without_a_root_of_degree_five_a_walk_is_refused() -> None:
+    ring = pairs_from_ids(list("ABCD"), list("BCDA"), None, "ring")
+    with pytest.raises(DataError, match="no protein has 5 partners, where bfs would start"):
+        draw_split(ring, replace(PLAN, method="bfs"))
+
+
+def test_a_side_without_edges_is_refused() -> None:
+    few = pairs_from_ids(list("ABC"), list("BCD"), None, "few")
+    with pytest.raises(DataError, match="the split leaves no edge for") as caught:
+        draw_split(few, replace(PLAN, method="c3"))
+    assert "3 edges of 4 proteins, method=c3" in str(caught.value)
