@@ -66,4 +66,6 @@ class PredictionOptions(Section):
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         idle = [name for name in ("top_k", "include_self") if name in given and self.pairs]
-        return [f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle]
+        return [
+            f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle
+        ]

@@ -1,4 +1,4 @@
-"""The table that `predict` writes: scored pairs as Parquet, streamed, and the same bytes for the same rows."""
+"""The table that `predict` writes: scored pairs as Parquet, streamed; the same rows give the same bytes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PredictionWriter:
         return self
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Appends rows: `a` and `b`, numbers of the proteins, `probability`, and `uncertainty` if it is had."""
+        """Appends rows: `a` and `b`, numbers of the proteins, and a column for each score."""
         self.rows += len(columns["a"])
         for full in self._rows.add(columns):
             self._write(full)

@@ -120,8 +120,7 @@ class PredictionParts:
             with pq.ParquetFile(part.path) as file:
                 for batch in file.iter_batches(_ROWS):
                     yield {
-                        name: batch.column(name).to_numpy(zero_copy_only=False)
-                        for name in batch.schema.names
+                        name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
                     }
 
     def discard(self) -> None:

@@ -63,17 +63,20 @@ class PairGrid:
         """Those with a cell that counts, in the order in which they are scored."""
         rows, columns = (self._cuts(self.shared + one) for one in (self.only_a, self.only_b))
         blocks = (Block(a, b) for a in rows for b in columns)
-        return tuple(one for one in blocks if self.pairs_in(one))
+        return tuple(one for one in blocks if self._pairs_of(one))
 
     def _cuts(self, count: int) -> list[slice]:
         return [slice(one, min(one + self.side, count)) for one in range(0, count, self.side)]
 
-    def pairs_in(self, block: Block) -> int:
-        """Pairs of a block that are scored for the first time there."""
+    def pairs_in(self, number: int) -> int:
+        """Pairs that a block adds."""
+        return self._pairs_of(self.blocks[number])
+
+    def _pairs_of(self, block: Block) -> int:
         rows, columns = block.rows, block.columns
-        cells = (rows.stop - rows.start) * (columns.stop - columns.start)
-        twice = np.arange(rows.start, min(rows.stop, self.shared)) + (0 if self.include_self else 1)
-        return cells - int(np.clip(twice - columns.start, 0, columns.stop - columns.start).sum())
+        cells: int = (rows.stop - rows.start) * (columns.stop - columns.start)
+        ends = np.arange(rows.start, min(rows.stop, self.shared)) + (0 if self.include_self else 1)
+        return cells - int(np.clip(ends - columns.start, 0, columns.stop - columns.start).sum())
 
     def numbers(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """The proteins of a block's rows (n,) and columns (m,), int64, ascending."""
@@ -113,15 +116,21 @@ class PairList:
         starts = range(0, len(self.index), LISTED)
         return tuple(slice(one, min(one + LISTED, len(self.index))) for one in starts)
 
-    def pairs_in(self, block: slice) -> int:
-        return int(block.stop - block.start)
+    def pairs_in(self, number: int) -> int:
+        """Pairs of a block."""
+        return int(self.blocks[number].stop - self.blocks[number].start)
 
 
-def all_cells(a: Tensor, b: Tensor, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+def cell_proteins(a: Tensor, b: Tensor, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
     """The proteins of cells of a block, row after row: of those `chosen`, flat numbers, or of all."""
     if chosen is None:
         return a.repeat_interleave(len(b)), b.repeat(len(a))
     return a[chosen // len(b)], b[chosen % len(b)]
+
+
+def cell_values(values: Tensor, chosen: Tensor | None) -> Tensor:
+    """What stands in the same cells, (n, m) -> (cells,)."""
+    return values.flatten() if chosen is None else values.flatten()[chosen]
 
 
 def in_chunks(count: int, size: int) -> Iterator[slice]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ppi_train.errors import CheckpointError
-from ppi_train.training.pair_grid import PairGrid, PairList, all_cells, in_chunks
+from ppi_train.training.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
 from ppi_train.training.scoring import Scorer
 from ppi_train.training.top_partners import TopPartners
 
@@ -137,7 +137,8 @@ class Threshold:
         deviations: Tensor | None, uncertainty: bool,
     ) -> ScoredPairs:  # fmt: skip
         """The pairs (m,), (m,) with logits (m,) that are kept; deviations are made if they are wanted."""
-        (a, b), probability = pairs, logits.float().sigmoid()
+        # In float64: float32 would depend in its last digit on the place in the block.
+        (a, b), probability = pairs, logits.double().sigmoid().float()
         if not self.keeps_all:
             kept = probability >= self._least
             a, b, probability = a[kept], b[kept], probability[kept]
@@ -199,16 +200,11 @@ class ThresholdScan:
         if repeated is not None or not self._threshold.keeps_all:
             kept = logits >= self._threshold.logit
             chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
-        logits, deviations = (
-            one if one is None else one.flatten() if chosen is None else one.flatten()[chosen]
-            for one in (logits, deviations)
-        )  # fmt: skip
-        assert logits is not None
         return self._threshold.scored(
             self._proteins,
-            all_cells(a, b, chosen),
-            logits,
-            deviations=deviations,
+            cell_proteins(a, b, chosen),
+            cell_values(logits, chosen),
+            deviations=None if deviations is None else cell_values(deviations, chosen),
             uncertainty=self._uncertainty,
         )
 
