@@ -57,23 +57,19 @@ def main() -> None:
         counts = make_prediction(prediction, lambda: encoded(given, device))
         seconds = time.perf_counter() - started
         print(f"model {given.model}, {describe_device(device)}")
+        rate, size = counts.pairs / counts.seconds, prediction.output.stat().st_size
         print(f"proteins {given.proteins:,}, pairs {counts.pairs:,}, kept {counts.kept:,}")
-        print(
-            f"scan {counts.seconds:.1f} s, {counts.pairs / counts.seconds:,.0f} pairs/s; all {seconds:.1f} s"
-        )
-        print(
-            f"table {prediction.output.stat().st_size / 1e6:,.1f} MB; peak memory {peak_memory() / 1e6:,.0f} MB"
-        )
+        print(f"scan {counts.seconds:.1f} s, {rate:,.0f} pairs/s; all {seconds:.1f} s")
+        print(f"table {size / 1e6:,.1f} MB; peak memory {peak_memory() / 1e6:,.0f} MB")
 
 
 def encoded(given: argparse.Namespace, device: torch.device) -> EncodedProteins:
     """The states of random proteins."""
     torch.manual_seed(0)
     model = build_model(given.model, input_dim=given.dimension).to(device).eval()
-    states = []
+    sizes = [len(rows) for rows in torch.arange(given.proteins).split(_AT_ONCE)]
     with torch.inference_mode():
-        for rows in torch.arange(given.proteins).split(_AT_ONCE):
-            states.append(model.encode(features(model, len(rows), given, device)))
+        states = [model.encode(features(model, size, given, device)) for size in sizes]
         return EncodedProteins(model=model, states=model.join(states), device=device)
 
 
