@@ -60,6 +60,7 @@ class PredictionParts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: list[_Part] = []
+        self._discarded = False
 
     @property
     def done(self) -> int:
@@ -125,7 +126,13 @@ class PredictionParts:
 
     def discard(self) -> None:
         """Removes the folder, under another name first, so that nobody locks a file in it."""
+        self._discarded = True
         shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
+
+    def discard_if_empty(self) -> None:
+        """Removes a folder without parts: what failed before the first one is nothing to go on with."""
+        if not self._discarded and not _has_parts(self._folder):
+            self.discard()
 
 
 def check_outputs(output: Path, edges: Path | None, *, overwrite: bool) -> None:
@@ -178,16 +185,19 @@ def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        _settle_job(folder, output, job, overwrite=overwrite)
         parts = PredictionParts(folder)
-        parts.take_up()
-        yield parts
+        try:
+            _settle_job(folder, output, job, overwrite=overwrite)
+            parts.take_up()
+            yield parts
+        finally:
+            parts.discard_if_empty()
 
 
 def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwrite: bool) -> None:
     """Leaves parts in the folder only if they are of this job, and says there which that is."""
     wanted = json.loads(json.dumps(job))
-    found = _read_job(folder / _JOB)
+    found = _read_job(folder / _JOB) if _has_parts(folder) else None
     if found == wanted:
         return
     if found is not None and not overwrite:
@@ -208,6 +218,10 @@ def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwr
         if path.name != _LOCK:
             path.unlink()
     write_file(folder / _JOB, json.dumps(wanted, indent=1, sort_keys=True).encode())
+
+
+def _has_parts(folder: Path) -> bool:
+    return any(_PART.fullmatch(one.name) for one in folder.iterdir())
 
 
 def _read_job(path: Path) -> dict[str, object] | None:

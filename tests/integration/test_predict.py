@@ -123,7 +123,7 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
 
 def test_all_pairs_of_a_fasta_by_the_uri_of_a_model(
     store: mlflow.MlflowClient, given: dict[str, Any], trained: PipelineResult, scored: pd.DataFrame,
-    fasta: Path,
+    fasta: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
     experiment = store.get_run(trained.run_id).info.experiment_id
     (model,) = store.search_logged_models([experiment], filter_string=f"source_run_id = '{trained.run_id}'")
@@ -134,6 +134,12 @@ def test_all_pairs_of_a_fasta_by_the_uri_of_a_model(
     common = scan.index.intersection(single.index)
     assert len(common) > 10
     np.testing.assert_allclose(scan[common], single[common], atol=1e-5)
+    cache = str(tmp_path / "cache.parquet")
+    execute_pipeline("embed", {"fasta": str(fasta), "output": cache, "embedding_dtype": "float16"})
+    _, again = predicted(
+        named | {"all_pairs": True, "embeddings": cache, "output": str(tmp_path / "2.parquet")}
+    )
+    pd.testing.assert_frame_equal(again, table)
 
 
 def test_the_best_partners_as_a_network(given: dict[str, Any], fasta: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.prediction_parts import check_outputs, held_prediction
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, DataError
 
 JOB = {"checkpoint": "c1", "top_k": 3}
 
@@ -101,3 +101,14 @@ def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
         held_prediction(table, JOB, overwrite=False),
     ):
         pass
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["edges.tsv", "table.parquet"]
+
+
+def test_what_failed_before_its_first_part_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with held_prediction(tmp_path / "table.parquet", JOB, overwrite=False):
+            raise DataError("a number is not finite")
+
+    with pytest.raises(DataError):
+        fail()
+    assert not list(tmp_path.iterdir())
