@@ -1,6 +1,6 @@
-"""Scores all pairs of some proteins in a process of its own, slowly, so that a test can kill it midway.
+"""Scores all pairs of some proteins in a process of its own, which stops midway for a test to kill it.
 
-python prediction_process.py OUTPUT SECONDS_A_BLOCK [TOP_K]
+python prediction_process.py OUTPUT BLOCKS [TOP_K]
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ PROTEINS = 90
 SIDE = 12
 
 
-class SlowModel(PooledMlp):
-    """Takes a while for each block."""
+class TiringModel(PooledMlp):
+    """Scores some blocks, and then none."""
 
-    seconds = 0.0
+    blocks = 0
 
     def score_block(self, states_a: torch.Tensor, states_b: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.seconds)
+        if not self.blocks:
+            time.sleep(600)
+        self.blocks -= 1
         return super().score_block(states_a, states_b)
 
 
-def encode(seconds: float) -> EncodedProteins:
+def encode(blocks: int) -> EncodedProteins:
     torch.manual_seed(0)
-    model = SlowModel(8, hidden_dim=16, members=2).eval()
-    model.seconds = seconds
+    model = TiringModel(8, hidden_dim=16, members=2).eval()
+    model.blocks = blocks
     with torch.inference_mode():
         states = model.encode(torch.randn(PROTEINS, 8))
     return EncodedProteins(model=model, states=states, device=torch.device("cpu"))
 
 
-def main(output: str, seconds: str, top_k: str = "") -> None:
+def main(output: str, blocks: str, top_k: str = "") -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prediction_work.PART_SECONDS = 0.02
+    prediction_work.PART_SECONDS = 0.0
     prediction = prediction_work.Prediction(
         output=Path(output),
         edges=Path(output).with_suffix(".tsv"),
@@ -51,7 +53,7 @@ def main(output: str, seconds: str, top_k: str = "") -> None:
         top_k=int(top_k) if top_k else None,
         min_probability=None if top_k else 0.49,
     )
-    counts = prediction_work.make_prediction(prediction, lambda: encode(float(seconds)))
+    counts = prediction_work.make_prediction(prediction, lambda: encode(int(blocks)))
     print("pairs", counts.pairs, "scored", counts.scored, "kept", counts.kept)  # noqa: T201 - what the test reads
 
 

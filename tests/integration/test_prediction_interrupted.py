@@ -17,9 +17,10 @@ PROGRAM = Path(__file__).with_name("prediction_process.py")
 PAIRS = 90 * 89 // 2
 
 
-def start(output: Path, seconds: float, *options: str) -> subprocess.Popen[str]:
+def start(output: Path, blocks: int, *options: str) -> subprocess.Popen[str]:
+    """A process that stops after some blocks."""
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(output), str(seconds), *options],
+        [sys.executable, str(PROGRAM), str(output), str(blocks), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,21 +43,19 @@ def blocks_done(output: Path) -> int:
 @pytest.mark.parametrize("options", [(), ("3",)], ids=["threshold", "top_k"])
 def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path: Path) -> None:
     output, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
-    done = 0
-    for _ in range(2):
-        process = start(output, 0.05, *options)
-        while blocks_done(output) < done + 2:
+    for done in (3, 5):
+        process = start(output, done - blocks_done(output), *options)
+        while blocks_done(output) < done:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not output.exists()
-        done = blocks_done(output)
-    counts, log = finish(start(output, 0.0, *options))
+    counts, log = finish(start(output, 1000, *options))
     assert re.search(rf"going on: [\d,]+ of {PAIRS:,} pairs are scored", log)
     assert 0 < counts["scored"] < counts["pairs"] == PAIRS
-    uninterrupted, _ = finish(start(whole, 0.0, *options))
+    uninterrupted, _ = finish(start(whole, 1000, *options))
     assert uninterrupted == {**counts, "scored": PAIRS}
     assert 0 < counts["kept"] < PAIRS
     assert output.read_bytes() == whole.read_bytes()

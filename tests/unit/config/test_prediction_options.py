@@ -49,6 +49,6 @@ def test_what_has_no_effect_on_a_table_of_pairs_is_told() -> None:
         PredictConfig, RIGHT | {"all_pairs": "", "pairs": "p.tsv", "top_k": "3", "include_self": "true"}
     )
     assert warnings == [
-        "top_k=3 has no effect: a table names the pairs",
-        "include_self=True has no effect: a table names the pairs",
+        "top_k=3 has no effect: the pairs are given by a table",
+        "include_self=True has no effect: the pairs are given by a table",
     ]

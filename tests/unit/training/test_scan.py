@@ -168,7 +168,8 @@ def test_uncertainty_is_told_to_be_there_or_not() -> None:
 
 def test_scores_that_are_no_numbers_are_refused_and_not_lost() -> None:
     proteins = encoded(12)
-    proteins.states[4, 0] = torch.nan
+    broken = torch.where(torch.arange(12)[:, None] == 4, torch.nan, proteins.states)
+    proteins = replace(proteins, states=broken)
     grid = PairGrid(shared=12)
     for scan in (ThresholdScan(proteins, grid, min_probability=0.9), TopScan(proteins, grid, 2)):
         with pytest.raises(CheckpointError, match="not finite\n  got: 23 of 144 pairs"):
