@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # A kill loses at most this, and the block at work.
 PART_SECONDS = 5.0
 # Of a scan's time, what writing parts may take.
-_WRITING_SHARE = 0.1
+WRITING_SHARE = 0.1
 # Rows in memory: 16 bytes each.
 _PART_ROWS = 4 << 20
 # Best partners in memory, of all proteins: 160 MB, and some times that when they are sorted in the end.
@@ -172,7 +172,7 @@ class _Work:
         writing = 0.0
         with Progress(self._pairs.pairs, done=self._done_pairs) as progress:
             while self._parts.done < len(self._pairs.blocks):
-                ends = time.perf_counter() + max(PART_SECONDS, writing / _WRITING_SHARE)
+                ends = time.perf_counter() + max(PART_SECONDS, writing / WRITING_SHARE)
                 stop = self._score_some(scan, ends, progress)
                 begun = time.perf_counter()
                 self._parts.add(stop, scan.take(), cumulative=scan.cumulative)

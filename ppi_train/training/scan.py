@@ -63,7 +63,7 @@ class EncodedProteins:
         return torch.cat(logits), torch.cat(deviations) if uncertainty else None
 
     def have_uncertainty(self, proteins: int) -> bool:
-        """Whether the model is less sure of one pair than of another: told by a few pairs."""
+        """Whether the model gives deviations that are not all zero: told by a few pairs."""
         numbers = torch.arange(min(proteins, 64), device=self.device)
         _, deviations = self.score(numbers, numbers.flip(0), uncertainty=True)
         assert deviations is not None

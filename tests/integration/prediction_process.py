@@ -6,6 +6,7 @@ python prediction_process.py OUTPUT BLOCKS [TOP_K]
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -44,7 +45,9 @@ def encode(blocks: int) -> EncodedProteins:
 
 def main(output: str, blocks: str, top_k: str = "") -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Each block is a part.
     prediction_work.PART_SECONDS = 0.0
+    prediction_work.WRITING_SHARE = math.inf
     prediction = prediction_work.Prediction(
         output=Path(output),
         edges=Path(output).with_suffix(".tsv"),

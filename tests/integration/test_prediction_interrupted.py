@@ -40,14 +40,22 @@ def blocks_done(output: Path) -> int:
     return max((int(one[1]) for one in found if one), default=0)
 
 
+def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
+    for _ in range(12_000):
+        assert process.poll() is None, process.communicate()
+        if blocks_done(output) == blocks:
+            return
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
 @pytest.mark.parametrize("options", [(), ("3",)], ids=["threshold", "top_k"])
 def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path: Path) -> None:
     output, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
     for done in (3, 5):
         process = start(output, done - blocks_done(output), *options)
-        while blocks_done(output) < done:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        wait_for(process, output, done)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
