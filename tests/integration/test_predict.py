@@ -116,6 +116,7 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
     assert run.data.tags["ppi.output_digest"] == hashlib.sha256(output.read_bytes()).hexdigest()
     (logged,) = store.list_artifacts(result.run_id, "predictions")
     assert (logged.path, logged.file_size) == ("predictions/table.parquet", output.stat().st_size)
+    assert run.inputs
     assert run.inputs.dataset_inputs[0].dataset.name == "pairs/pairs"
     assert read_about(output)["run_id"] == trained.run_id
     assert [one.name for one in output.parent.iterdir()] == ["table.parquet"]

@@ -41,7 +41,7 @@ def blocks_done(output: Path) -> int:
 
 
 def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
-    for _ in range(12_000):
+    for _ in range(30_000):
         assert process.poll() is None, process.communicate()
         if blocks_done(output) == blocks:
             return

@@ -47,7 +47,12 @@ def run(scan: Scan, blocks: int) -> ScoredPairs:
         scan.score(number)
     parts = list(scan.result(iter([scan.take()])))
     columns = {name: np.concatenate([one.columns[name] for one in parts]) for name in parts[0].columns}
-    return ScoredPairs(**({"uncertainty": None} | columns))
+    return ScoredPairs(
+        a=columns["a"],
+        b=columns["b"],
+        probability=columns["probability"],
+        uncertainty=columns.get("uncertainty"),
+    )
 
 
 def one_by_one(proteins: EncodedProteins, grid: PairGrid) -> dict[tuple[int, int], tuple[float, float]]:
