@@ -51,16 +51,17 @@ class EncodedProteins:
     @torch.inference_mode()
     def score(self, a: Tensor, b: Tensor, *, uncertainty: bool) -> tuple[Tensor, Tensor | None]:
         """Logits of pairs (m,), (m,), and their standard deviations if those are wanted, each (m,)."""
-        logits, deviations = [torch.empty(0, device=self.device)], [torch.empty(0, device=self.device)]
+        # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
+        logits = torch.empty(len(a), device=self.device)
+        deviations = torch.empty_like(logits) if uncertainty else None
         for some in in_chunks(len(a), _AT_ONCE):
             states = self.at(a[some]), self.at(b[some])
-            if uncertainty:
-                one, deviation = self.model.score_with_uncertainty(*states)
-                deviations.append(deviation.float())
+            if deviations is None:
+                logits[some] = self.model.score(*states).float()
             else:
-                one = self.model.score(*states)
-            logits.append(one.float())
-        return torch.cat(logits), torch.cat(deviations) if uncertainty else None
+                scores = self.model.score_with_uncertainty(*states)
+                logits[some], deviations[some] = (one.float() for one in scores)
+        return logits, deviations
 
     def have_uncertainty(self, proteins: int) -> bool:
         """Whether the model gives deviations that are not all zero: told by a few pairs."""
