@@ -12,6 +12,7 @@ from typing import ClassVar
 from ppi_train.config import benchmark_options as bench
 from ppi_train.config import embedding_options as emb
 from ppi_train.config import options as of
+from ppi_train.config import prediction_options as pred
 from ppi_train.config.fields import option
 from ppi_train.config.options import Section
 
@@ -139,6 +140,20 @@ class EvalConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictConfig(
+    pred.PredictionOptions, of.EvaluatedRunOptions, of.DeviceOptions, emb.CacheOptions, of.DatasetOptions
+):
+    """`predict`: score pairs, or all pairs of many proteins, with a run's best checkpoint."""
+
+    def own_problems(self) -> list[str]:
+        if self.fasta and self.dataset:
+            return ["fasta and dataset: give one of them, not both"]
+        if self.proteins_a or self.proteins_b or self.fasta or self.dataset or self.embeddings:
+            return []
+        return ["fasta: required (or embeddings, or dataset); the proteins' sequences or embeddings"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromoteConfig(of.PromotionOptions, EvalConfig):
     """`promote`: register a run's model and move an alias to it if it beats the present holder."""
 
@@ -199,6 +214,7 @@ MODES: dict[str, type[Section]] = {
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
     "eval_only": EvalConfig,
+    "predict": PredictConfig,
     "promote": PromoteConfig,
     "rollback": RollbackConfig,
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
+
+# Pairs of a block that are scored at once, by a model without a faster way.
+_PAIRS_AT_ONCE = 8192
 
 
 class PairModel(nn.Module, ABC):
@@ -114,6 +117,41 @@ class PairModel(nn.Module, ABC):
         """Logits (m,), and the standard deviation (m,) of each by what the model does not know."""
         members = self.score_members(state_a, state_b)
         return members.mean(dim=1), members.std(dim=1, correction=0)
+
+    def score_block(self, states_a: Any, states_b: Any) -> Tensor:
+        """Each of n states with each of m others -> logits (n, m), those of `score` to rounding.
+
+        What a scan of many proteins spends its time in: a model that can share work among the
+        pairs of a protein does so here.
+        """
+        # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
+        logits = torch.empty(self.count(states_a), self.count(states_b), device=self.mean.device)
+        for rows, *pair in self._expanded(states_a, states_b):
+            logits[rows] = self.score(*pair).view(-1, logits.shape[1]).float()
+        return logits
+
+    def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]:
+        """The same by `score_with_uncertainty`: logits and their standard deviations, each (n, m)."""
+        logits = torch.empty(self.count(states_a), self.count(states_b), device=self.mean.device)
+        deviations = torch.empty_like(logits)
+        for rows, *pair in self._expanded(states_a, states_b):
+            scores = self.score_with_uncertainty(*pair)
+            logits[rows], deviations[rows] = (one.view(-1, logits.shape[1]).float() for one in scores)
+        return logits, deviations
+
+    def count(self, states: Any) -> int:
+        """How many proteins the states are of."""
+        return len(states)
+
+    def _expanded(self, states_a: Any, states_b: Any) -> Iterator[tuple[Tensor, Any, Any]]:
+        """Some rows of a block at a time: their numbers, and the states of both sides of their pairs."""
+        device = self.mean.device
+        columns = torch.arange(self.count(states_b), device=device)
+        for rows in torch.arange(self.count(states_a), device=device).split(
+            max(1, _PAIRS_AT_ONCE // len(columns))
+        ):
+            a, b = rows.repeat_interleave(len(columns)), columns.repeat(len(rows))
+            yield rows, self.select(states_a, a), self.select(states_b, b)
 
     def losses(self, proteins: Any, pairs: Tensor, targets: Tensor) -> Tensor:
         """What training minimises, a pair: the mean over the members of their cross entropies.

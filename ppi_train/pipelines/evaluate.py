@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ppi_train.config.loading import load_config, logged_parameters
+from ppi_train.config.options import EvaluatedRunOptions
 from ppi_train.config.schema import MODES, EvalConfig, FinetuneConfig, TrainConfig
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
@@ -97,12 +98,12 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
 
 
-def resolve_candidate(config: EvalConfig) -> ResolvedCheckpoint:
+def resolve_candidate(config: EvaluatedRunOptions) -> ResolvedCheckpoint:
     """The checkpoint that `run_id` or `model_uri` names."""
     return resolve_checkpoint(candidate_run_id(config))
 
 
-def candidate_run_id(config: EvalConfig) -> str:
+def candidate_run_id(config: EvaluatedRunOptions) -> str:
     """The run that `run_id` or `model_uri` names."""
     if config.model_uri:
         run_id, _ = resolve_model_uri(config.model_uri)

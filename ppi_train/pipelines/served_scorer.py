@@ -23,7 +23,7 @@ from ppi_train.pipelines.protein_features import features_of, features_of_embedd
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.features import Features
-from ppi_train.training.scoring import score_pairs
+from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 _SEQUENCES = ("sequence_a", "sequence_b")
 _IDS = ("protein_a", "protein_b")
@@ -63,6 +63,10 @@ class PairScorer:
             CacheError: IDs without a cache, or that the cache does not have.
             CheckpointError: sequences, but the model's embedder is not one of this version's.
         """
+        return self.with_uncertainty(table)[0]
+
+    def with_uncertainty(self, table: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and the standard deviation (n,) float32 of each logit; see `PairModel`."""
         given = {name for name in (*_SEQUENCES, *_IDS) if name in table}
         if given == set(_SEQUENCES):
             return self._score(table, _SEQUENCES, self._embed)
@@ -79,10 +83,10 @@ class PairScorer:
         table: Mapping[str, Sequence[str]],
         columns: tuple[str, str],
         to_features: Callable[[list[str]], Features],
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
         a, b = (list(table[name]) for name in columns)
         if not a:
-            return np.empty(0, dtype=np.float32)
+            return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32)
         row_of = {text: row for row, text in enumerate(dict.fromkeys([*a, *b]))}
         rows = [[row_of[one], row_of[other]] for one, other in zip(a, b, strict=True)]
         data = PairData(
@@ -90,7 +94,8 @@ class PairScorer:
             pairs=torch.tensor(rows, dtype=torch.int64),
             labels=torch.zeros(len(rows)),
         )
-        return np.asarray(score_pairs(self._model, data).numpy())
+        logits, deviations = score_pairs_with_uncertainty(self._model, data)
+        return logits.numpy(), deviations.numpy()
 
     def _look_up(self, proteins: list[str]) -> Features:
         if self._cache is None:

@@ -23,7 +23,7 @@ _CODE = Path(__file__).with_name("served_model.py")
 _COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, name, required=False) for name in _COLUMNS]),
-    outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.double, "logit")]),
+    outputs=Schema([ColSpec(DataType.double, name) for name in ("probability", "logit", "uncertainty")]),
 )
 
 

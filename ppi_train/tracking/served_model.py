@@ -1,4 +1,4 @@
-"""The pyfunc behind a logged model: pairs in, probability and logit out, nothing unpickled.
+"""The pyfunc behind a logged model: pairs in, their scores out, nothing unpickled.
 
 MLflow runs this file to make the model ("models from code"); the checkpoint comes as an artifact.
 The scorer is named by text in the model's config, since this package does not import pipelines.
@@ -40,17 +40,27 @@ class ServedModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """A row of `probability` and `logit` for each pair, in the order of the input.
+        """A row of `probability`, `logit` and `uncertainty` for each pair, in the order of the input.
+
+        The last is the standard deviation of the logit by what the model does not know; 0 for a model
+        that cannot tell.
 
         Raises:
             MlflowException: the pairs cannot be scored; a server answers 400 with the message.
         """
         del context, params  # MLflow's signature
         try:
-            logits = self._scorer({name: list(model_input[name]) for name in model_input.columns})
+            table = {name: list(model_input[name]) for name in model_input.columns}
+            logits, deviations = self._scorer.with_uncertainty(table)
         except self._mistake as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        return pd.DataFrame({"probability": probabilities(logits), "logit": logits.astype(np.float64)})
+        return pd.DataFrame(
+            {
+                "probability": probabilities(logits),
+                "logit": logits.astype(np.float64),
+                "uncertainty": deviations.astype(np.float64),
+            }
+        )
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

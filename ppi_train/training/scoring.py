@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -27,9 +27,19 @@ class Scorer(Protocol):
 
 
 @torch.inference_mode()
-def encode_all(model: Scorer, features: Features) -> Any:
-    """The states of all proteins, each encoded once; the model must be in evaluation mode."""
-    return model.join([model.encode(some) for some in every_protein(features)])
+def encode_all(
+    model: Scorer, features: Features, *, encoded: Callable[[int], object] = lambda _: None
+) -> Any:
+    """The states of all proteins, each encoded once; the model must be in evaluation mode.
+
+    Args:
+        encoded: Told how many proteins were encoded, some at a time.
+    """
+    states = []
+    for rows, some in zip(features.chunks(), every_protein(features), strict=True):
+        states.append(model.encode(some))
+        encoded(len(rows))
+    return model.join(states)
 
 
 @torch.inference_mode()

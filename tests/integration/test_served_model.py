@@ -63,7 +63,7 @@ def model_id(client: mlflow.MlflowClient, result: PipelineResult) -> str:
 def test_sequences_score_as_eval_only_scored_them(scored: pd.DataFrame, example: Dataset) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     served = model.predict(sequences_of(scored, example))
-    assert list(served.columns) == ["probability", "logit"]
+    assert list(served.columns) == ["probability", "logit", "uncertainty"]
     np.testing.assert_allclose(served["probability"], scored["probability"], atol=1e-6, rtol=0)
     turned = sequences_of(scored, example).rename(
         columns={"sequence_a": "sequence_b", "sequence_b": "sequence_a"}
@@ -136,7 +136,7 @@ def test_what_cannot_be_scored_is_told(table: dict[str, list[str]], message: str
 def test_an_empty_table_gives_an_empty_one() -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     empty = model.predict(pd.DataFrame({"sequence_a": [], "sequence_b": []}, dtype=str))
-    assert list(empty.columns) == ["probability", "logit"]
+    assert list(empty.columns) == ["probability", "logit", "uncertainty"]
     assert empty.empty
 
 
@@ -189,6 +189,7 @@ def test_the_model_tells_what_it_takes_and_gives() -> None:
     assert [(one.name, one.type.name) for one in signature.outputs.inputs] == [
         ("probability", "double"),
         ("logit", "double"),
+        ("uncertainty", "double"),
     ]
     model = mlflow.pyfunc.load_model(uri)
     assert list(model.input_example.columns) == ["sequence_a", "sequence_b"]
@@ -247,5 +248,6 @@ def test_the_call_in_the_docs_is_answered(served_at: str) -> None:
     answer = requests.post(served_at, data=body[3], headers={body[1]: body[2]}, timeout=30)
     assert answer.status_code == 200, answer.text
     (row,) = answer.json()["predictions"]
-    assert set(row) == {"probability", "logit"}
+    assert set(row) == {"probability", "logit", "uncertainty"}
+    assert row["uncertainty"] > 0
     assert row["probability"] == pytest.approx(1 / (1 + math.exp(-row["logit"])))

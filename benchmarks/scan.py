@@ -1,0 +1,94 @@
+"""How fast all pairs of many proteins are scored, by a model with random weights on random embeddings.
+
+    nice -n 10 python benchmarks/scan.py [--proteins 20000] [--model pooled_mlp] [--top_k 10]
+    nice -n 10 python benchmarks/scan.py --proteins 20000 --everything
+
+Prints the pairs, the time and the rate of the scan, the time of all, the size of the table and the peak
+of resident memory. The default is small; the second command writes every pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from ppi_train.models.base import PairModel
+from ppi_train.models.packed import Packed
+from ppi_train.models.registry import MODEL_FACTORIES, build_model
+from ppi_train.pipelines.prediction_work import Prediction, make_prediction
+from ppi_train.training.device import describe_device, resolve_device
+from ppi_train.training.pair_grid import SIDE, PairGrid
+from ppi_train.training.scan import EncodedProteins
+
+# Proteins that are encoded at once.
+_AT_ONCE = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--proteins", type=int, default=2000)
+    parser.add_argument("--model", choices=sorted(MODEL_FACTORIES), default="pooled_mlp")
+    parser.add_argument("--dimension", type=int, default=640, help="numbers of an embedding")
+    parser.add_argument("--residues", type=int, default=400, help="of a protein, for models of residues")
+    parser.add_argument("--top_k", type=int, default=10)
+    parser.add_argument("--everything", action="store_true", help="keep all pairs")
+    parser.add_argument("--no_uncertainty", action="store_true")
+    parser.add_argument("--side", type=int, default=SIDE, help="proteins on either side of a block")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", help="where to write; a disk, as /tmp may be memory")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    device = resolve_device(given.device)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        prediction = Prediction(
+            output=Path(folder) / "table.parquet",
+            proteins=tuple(f"P{number:06d}" for number in range(given.proteins)),
+            pairs=PairGrid(shared=given.proteins, side=given.side),
+            top_k=None if given.everything else given.top_k,
+            uncertainty=not given.no_uncertainty,
+        )
+        started = time.perf_counter()
+        counts = make_prediction(prediction, lambda: encoded(given, device))
+        seconds = time.perf_counter() - started
+        print(f"model {given.model}, {describe_device(device)}")
+        rate, size = counts.pairs / counts.seconds, prediction.output.stat().st_size
+        print(f"proteins {given.proteins:,}, pairs {counts.pairs:,}, kept {counts.kept:,}")
+        print(f"scan {counts.seconds:.1f} s, {rate:,.0f} pairs/s; all {seconds:.1f} s")
+        print(f"table {size / 1e6:,.1f} MB; peak memory {peak_memory() / 1e6:,.0f} MB")
+
+
+def encoded(given: argparse.Namespace, device: torch.device) -> EncodedProteins:
+    """The states of random proteins."""
+    torch.manual_seed(0)
+    model = build_model(given.model, input_dim=given.dimension).to(device).eval()
+    sizes = [len(rows) for rows in torch.arange(given.proteins).split(_AT_ONCE)]
+    with torch.inference_mode():
+        states = [model.encode(features(model, size, given, device)) for size in sizes]
+        return EncodedProteins(model=model, states=model.join(states), device=device)
+
+
+def features(
+    model: PairModel, count: int, given: argparse.Namespace, device: torch.device
+) -> torch.Tensor | Packed:
+    """Random proteins as the model takes them."""
+    if model.GRANULARITY == "protein":
+        return torch.randn(count, given.dimension).to(device)
+    offsets = torch.arange(count + 1) * given.residues
+    return Packed(torch.randn(int(offsets[-1]), given.dimension), offsets).to(device)
+
+
+def peak_memory() -> int:
+    """Bytes that were resident at the most."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

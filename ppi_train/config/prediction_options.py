@@ -1,0 +1,71 @@
+"""The parameters of `predict`: which pairs are scored, which of them are kept, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppi_train.config.fields import option
+from ppi_train.config.options import Section
+
+EDGE_ENDINGS = (".graphml", ".tsv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(Section):
+    SECTION: ClassVar[str] = "prediction"
+
+    pairs: str | None = option(None, "Pairs to score (TSV, CSV, Parquet); labels are not needed.")
+    all_pairs: bool = option(
+        False, "Score all pairs of the proteins of the FASTA, the data set or the embedding cache."
+    )
+    proteins_a: str | None = option(
+        None, "Proteins to pair with those of proteins_b: accessions, one a line, or a FASTA."
+    )
+    proteins_b: str | None = option(None, "The other list; goes with proteins_a.")
+    include_self: bool = option(False, "Pair each protein also with itself.")
+    top_k: int | None = option(
+        None, "Keep the best partners of each protein, so many; a pair counts that is among those of either.",
+        low=1,
+    )  # fmt: skip
+    min_probability: float | None = option(None, "Keep pairs of this probability or above.", low=0, high=1)
+    uncertainty: bool = option(True, "Write the standard deviation of the logit, where the model has one.")
+    output: str | None = option(None, "The table to write (.parquet).")
+    edges: str | None = option(
+        None, "The kept pairs as a network too, for Cytoscape: a name that ends in .graphml or .tsv."
+    )
+    overwrite: bool = option(False, "Replace an output that exists.")
+
+    def own_problems(self) -> list[str]:
+        return [*self._problems_of_pairs(), *self._problems_of_names()]
+
+    def _problems_of_pairs(self) -> list[str]:
+        lists = {"proteins_a": self.proteins_a, "proteins_b": self.proteins_b}
+        absent = [name for name, value in lists.items() if not value]
+        asked = {"pairs": bool(self.pairs), "all_pairs": self.all_pairs, "proteins_a": len(absent) < 2}
+        given = [name for name, value in asked.items() if value]
+        if not given:
+            return ["pairs: required (or all_pairs=true, or proteins_a and proteins_b)"]
+        if len(given) > 1:
+            return [f"{' and '.join(given)}: give one of them, not {'both' if len(given) == 2 else 'all'}"]
+        if len(absent) == 1:
+            return [f"{absent[0]}: required, since the other list is given"]
+        return []
+
+    def _problems_of_names(self) -> list[str]:
+        found = []
+        if not self.output:
+            found.append("output: required; the table to write, a name that ends in .parquet")
+        elif not self.output.endswith(".parquet"):
+            found.append(f"output: expected a name that ends in .parquet; got {self.output!r}")
+        if self.edges and not self.edges.endswith(EDGE_ENDINGS):
+            found.append(
+                f"edges: expected a name that ends in {' or '.join(EDGE_ENDINGS)}; got {self.edges!r}"
+            )
+        return found
+
+    def own_warnings(self, given: frozenset[str]) -> list[str]:
+        idle = [name for name in ("top_k", "include_self") if name in given and self.pairs]
+        return [
+            f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle
+        ]

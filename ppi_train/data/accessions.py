@@ -1,0 +1,72 @@
+"""Lists of proteins: accessions, one a line, or a FASTA, told by the content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppi_train.data.fasta import read_fasta, read_file
+from ppi_train.errors import DataError
+
+_BOM = b"\xef\xbb\xbf"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinList:
+    """Distinct accessions, in the order of the file.
+
+    `duplicates` counts lines that repeat an earlier one; `fasta` is the file if it has sequences, else
+    None; `source` is the path as it was given, for messages.
+    """
+
+    accessions: tuple[str, ...]
+    duplicates: int
+    fasta: Path | None
+    source: str
+
+
+def read_proteins(path: str | Path) -> ProteinList:
+    """Reads accessions, one a line, blank lines skipped; or those of a FASTA, plain or gzip.
+
+    Raises:
+        DataError: the file is absent, empty or not text, or, with the line, more than one word stands
+            in a line; see `read_fasta` for a FASTA.
+    """
+    data = read_file(path, "list of proteins").removeprefix(_BOM)
+    if data.startswith(_GZIP_MAGIC) or data.lstrip().startswith(b">"):
+        table = read_fasta(path)
+        return ProteinList(
+            accessions=tuple(table.sequences), duplicates=table.duplicates, fasta=Path(path), source=str(path)
+        )
+    first_of = _first_lines(path, data)
+    if not first_of:
+        raise DataError("the list of proteins is empty", where=path, got="blank lines only")
+    lines = sum(1 for line in data.splitlines() if line.strip())
+    return ProteinList(
+        accessions=tuple(first_of), duplicates=lines - len(first_of), fasta=None, source=str(path)
+    )
+
+
+def _first_lines(path: str | Path, data: bytes) -> Mapping[str, int]:
+    """Each accession, and the line in which it first stands."""
+    first_of: dict[str, int] = {}
+    for number, line in enumerate(data.splitlines(), start=1):
+        words = line.split()
+        if len(words) > 1 or b"\0" in line:
+            raise DataError(
+                "a line of the list is not an accession",
+                where=f"{path}, line {number}",
+                got=repr(line[:60].decode("utf-8", "replace")),
+                expected="one accession a line, or a FASTA",
+                remedy="for a table of pairs give pairs=",
+            )
+        try:
+            if words:
+                first_of.setdefault(words[0].decode("utf-8"), number)
+        except UnicodeDecodeError:
+            raise DataError(
+                "an accession is not UTF-8", where=f"{path}, line {number}", got=words[0]
+            ) from None
+    return first_of

@@ -1,0 +1,233 @@
+"""The finished parts of a prediction that is being made, in a folder beside its output.
+
+A part holds what some successive blocks of pairs have given, and says in its name which, and the
+sha256 of its bytes: whatever else lies in the folder was never finished, and a part whose bytes have
+changed is made again, with those after it. `job.json` says what is being made, so that nobody goes on
+with the parts of another job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppi_train.data.cache_parts import parts_folder
+from ppi_train.data.fasta import write_file
+from ppi_train.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "lock"
+_JOB = "job.json"
+_UNFINISHED = "unfinished.parquet"
+_WHOLE = "whole.parquet"
+_PART = re.compile(r"(\d{9})-(\d{9})-([0-9a-f]{64})\.parquet")
+# Rows that are read of a part at once.
+_ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Blocks `first` to `stop`, without that one."""
+
+    path: Path
+    first: int
+    stop: int
+    digest: str
+
+    @property
+    def intact(self) -> bool:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.digest
+
+
+class PredictionParts:
+    """The parts of one prediction; made by `held_prediction`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: list[_Part] = []
+        self._discarded = False
+
+    @property
+    def done(self) -> int:
+        """Blocks that are finished, from the first one on."""
+        return self._parts[-1].stop if self._parts else 0
+
+    @property
+    def whole(self) -> Path:
+        """Where the table is written before it is moved into place."""
+        return self._folder / _WHOLE
+
+    def take_up(self) -> None:
+        """Finds what an interrupted process has left; removes what it has not finished."""
+        found = []
+        for path in self._folder.iterdir():
+            name = _PART.fullmatch(path.name)
+            if name:
+                found.append(_Part(path, int(name[1]), int(name[2]), name[3]))
+            elif path.name not in (_LOCK, _JOB):
+                path.unlink()
+        for one in sorted(found, key=lambda part: (part.first, -part.stop)):
+            if one.first == self.done and one.intact:
+                self._parts.append(one)
+                continue
+            if one.first >= self.done:
+                logger.warning("%s is damaged, or what comes before it: it is made again", one.path)
+            one.path.unlink()
+
+    def add(self, stop: int, columns: Mapping[str, np.ndarray], *, cumulative: bool) -> None:
+        """Writes a part: what the blocks up to `stop` have given since the last one.
+
+        Args:
+            stop: Blocks that are finished by now.
+            columns: Arrays of one length by name.
+            cumulative: The part has what all earlier ones had: it takes their place.
+        """
+        unfinished = self._folder / _UNFINISHED
+        table = pa.table({name: pa.array(column) for name, column in columns.items()})
+        # Places repeat; scores are noise to a compressor.
+        pq.write_table(table, unfinished, compression="zstd", compression_level=1, use_dictionary=False)
+        first = 0 if cumulative else self.done
+        with unfinished.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        path = unfinished.rename(self._folder / f"{first:09d}-{stop:09d}-{digest}.parquet")
+        superseded = self._parts if cumulative else []
+        self._parts = [*([] if cumulative else self._parts), _Part(path, first, stop, digest)]
+        for one in superseded:
+            one.path.unlink()
+
+    def last(self) -> dict[str, np.ndarray]:
+        """The columns of the last part."""
+        table = pq.read_table(self._parts[-1].path)
+        return {name: table.column(name).to_numpy() for name in table.column_names}
+
+    def columns(self) -> Iterator[dict[str, np.ndarray]]:
+        """What all parts hold, in order, some rows at a time."""
+        for part in self._parts:
+            with pq.ParquetFile(part.path) as file:
+                for batch in file.iter_batches(_ROWS):
+                    yield {
+                        name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
+                    }
+
+    def discard(self) -> None:
+        """Removes the folder, under another name first, so that nobody locks a file in it."""
+        self._discarded = True
+        shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
+
+    def discard_if_empty(self) -> None:
+        """Removes a folder without parts: what failed before the first one is nothing to go on with."""
+        if not self._discarded and not _has_parts(self._folder):
+            self.discard()
+
+
+def check_outputs(output: Path, edges: Path | None, *, overwrite: bool) -> None:
+    """Refuses, before any work is done, to replace a file.
+
+    With parts beside the output, whoever began with them was allowed to: this may be the finished one of
+    a process that died as it removed them.
+
+    Raises:
+        ConfigError: the output or the edge list exists and is to stay.
+    """
+    if overwrite or parts_folder(output).exists():
+        return
+    for path in (output, edges):
+        if path is not None and path.exists():
+            raise _output_exists(path)
+
+
+def _output_exists(path: Path) -> ConfigError:
+    return ConfigError(
+        "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
+    )
+
+
+@contextmanager
+def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool) -> Iterator[PredictionParts]:
+    """Holds the folder of parts for one process, with what is there of the same job.
+
+    Args:
+        output: The table that is being made.
+        job: All that its bytes follow from, as JSON has it.
+        overwrite: Whether an output, and parts of another job, may be replaced.
+
+    Raises:
+        ConfigError: another process makes this output, or parts of another job lie there.
+    """
+    folder = parts_folder(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ConfigError(
+                "another process is making this output",
+                where=output.absolute(),
+                got=f"held by process {lock.read() or '?'}",
+                remedy="wait until it ends, or end it, or give another output",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        parts = PredictionParts(folder)
+        try:
+            _settle_job(folder, output, job, overwrite=overwrite)
+            parts.take_up()
+            yield parts
+        finally:
+            parts.discard_if_empty()
+
+
+def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwrite: bool) -> None:
+    """Leaves parts in the folder only if they are of this job, and says there which that is."""
+    wanted = json.loads(json.dumps(job))
+    found = _read_job(folder / _JOB) if _has_parts(folder) else None
+    if found == wanted:
+        return
+    if found is not None and not overwrite:
+        names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+        raise ConfigError(
+            "unfinished parts of another prediction lie beside the output",
+            where=folder.absolute(),
+            got=", ".join(f"{name}={found.get(name)}" for name in names),
+            expected=", ".join(f"{name}={wanted.get(name)}" for name in names),
+            remedy="give the former command again to finish it; else another output, or overwrite=true, "
+            "which removes them",
+        )
+    if output.exists() and not overwrite:
+        raise _output_exists(output)
+    if found is not None:
+        logger.warning("unfinished parts of another prediction are removed: %s", folder)
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            path.unlink()
+    write_file(folder / _JOB, json.dumps(wanted, indent=1, sort_keys=True).encode())
+
+
+def _has_parts(folder: Path) -> bool:
+    return any(_PART.fullmatch(one.name) for one in folder.iterdir())
+
+
+def _read_job(path: Path) -> dict[str, object] | None:
+    """The job that parts were made for; None if there are none that can be gone on with."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,139 @@
+"""Which pairs a scan scores, in which blocks: every protein with every other, or a list of pairs.
+
+Legend of shapes: n proteins on one side of a block, m on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Proteins on either side of a block: its logits are 4 MB, and the states of both sides fit into a
+# processor's cache.
+SIDE = 1024
+# Pairs in a block of a list.
+LISTED = 65_536
+
+
+@dataclass(frozen=True)
+class Block:
+    """Proteins `rows` of the first list with proteins `columns` of the second, by place in the lists."""
+
+    rows: slice
+    columns: slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairGrid:
+    """Each protein of one list with each of another, every unordered pair once.
+
+    Proteins have numbers: first those of both lists, then those of the first alone, then those of the
+    second alone. All pairs of a list are the pairs of the list with itself.
+
+    Attributes:
+        shared: Proteins of both lists.
+        only_a: Proteins of the first list alone.
+        only_b: Proteins of the second list alone.
+        include_self: Whether a protein of both lists is paired with itself.
+        side: Proteins on either side of a block.
+    """
+
+    shared: int
+    only_a: int = 0
+    only_b: int = 0
+    include_self: bool = False
+    side: int = SIDE
+
+    @property
+    def proteins(self) -> int:
+        return self.shared + self.only_a + self.only_b
+
+    @property
+    def pairs(self) -> int:
+        both = self.shared * (self.shared - 1) // 2 + (0 if self.include_self else self.shared)
+        return (self.shared + self.only_a) * (self.shared + self.only_b) - both
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Those with a cell that counts, in the order in which they are scored."""
+        rows, columns = (self._cuts(self.shared + one) for one in (self.only_a, self.only_b))
+        blocks = (Block(a, b) for a in rows for b in columns)
+        return tuple(one for one in blocks if self._pairs_of(one))
+
+    def _cuts(self, count: int) -> list[slice]:
+        return [slice(one, min(one + self.side, count)) for one in range(0, count, self.side)]
+
+    def pairs_in(self, number: int) -> int:
+        """Pairs that a block adds."""
+        return self._pairs_of(self.blocks[number])
+
+    def _pairs_of(self, block: Block) -> int:
+        rows, columns = block.rows, block.columns
+        cells: int = (rows.stop - rows.start) * (columns.stop - columns.start)
+        ends = np.arange(rows.start, min(rows.stop, self.shared)) + (0 if self.include_self else 1)
+        return cells - int(np.clip(ends - columns.start, 0, columns.stop - columns.start).sum())
+
+    def numbers(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """The proteins of a block's rows (n,) and columns (m,), int64, ascending."""
+        columns = np.arange(block.columns.start, block.columns.stop)
+        return np.arange(block.rows.start, block.rows.stop), np.where(
+            columns < self.shared, columns, columns + self.only_a
+        )
+
+    def repeated(self, block: Block, device: torch.device) -> Tensor | None:
+        """Cells (n, m) that are another cell's pair, or none that is asked for; None where all count."""
+        rows, columns = block.rows, block.columns
+        if columns.start >= min(rows.stop, self.shared):
+            return None
+        a = torch.arange(rows.start, rows.stop, device=device)[:, None]
+        b = torch.arange(columns.start, columns.stop, device=device)
+        return ((b < a) if self.include_self else (b <= a)) & (a < self.shared)
+
+    def oriented(self, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs (m,), (m,) with that protein first which is in the first list, else the smaller number."""
+        a, b = np.minimum(one, other), np.maximum(one, other)
+        turned = (b >= self.shared) & (b < self.shared + self.only_a)
+        return np.where(turned, b, a), np.where(turned, a, b)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairList:
+    """Pairs that were named, `index` (p, 2), as numbers of their proteins."""
+
+    index: np.ndarray
+
+    @property
+    def pairs(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def blocks(self) -> tuple[slice, ...]:
+        starts = range(0, len(self.index), LISTED)
+        return tuple(slice(one, min(one + LISTED, len(self.index))) for one in starts)
+
+    def pairs_in(self, number: int) -> int:
+        """Pairs of a block."""
+        return int(self.blocks[number].stop - self.blocks[number].start)
+
+
+def cell_proteins(a: Tensor, b: Tensor, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The proteins of cells of a block, row after row: of those `chosen`, flat numbers, or of all."""
+    if chosen is None:
+        return a.repeat_interleave(len(b)), b.repeat(len(a))
+    return a[chosen // len(b)], b[chosen % len(b)]
+
+
+def cell_values(values: Tensor, chosen: Tensor | None) -> Tensor:
+    """What stands in the same cells, (n, m) -> (cells,)."""
+    return values.flatten() if chosen is None else values.flatten()[chosen]
+
+
+def in_chunks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `count` items."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

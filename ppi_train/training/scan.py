@@ -1,0 +1,318 @@
+"""Scores the pairs of many encoded proteins block by block, and keeps those that are wanted.
+
+What is kept of a block is found on whole blocks of logits; probabilities, and uncertainties where a
+filter spares most pairs, are made for the kept ones alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppi_train.errors import CheckpointError
+from ppi_train.training.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
+from ppi_train.training.scoring import Scorer
+from ppi_train.training.top_partners import TopPartners
+
+# Pairs that are scored one by one at once.
+_AT_ONCE = 8192
+# Of the best partners, handed on at once.
+_ROWS = 1 << 20
+# As far as float32 may be off near 1.
+_SLACK = 2.4e-7
+
+
+class BlockScorer(Scorer, Protocol):
+    """The functions of a model that a scan needs; see `PairModel`."""
+
+    def score_block(self, states_a: Any, states_b: Any) -> Tensor: ...
+
+    def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedProteins:
+    """A model in evaluation mode, and the states of all proteins, on one device."""
+
+    model: BlockScorer
+    states: Any
+    device: torch.device
+
+    def at(self, numbers: np.ndarray | Tensor) -> Any:
+        """The states of some."""
+        return self.model.select(self.states, torch.as_tensor(numbers, device=self.device).long())
+
+    @torch.inference_mode()
+    def score(self, a: Tensor, b: Tensor, *, uncertainty: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits of pairs (m,), (m,), and their standard deviations if those are wanted, each (m,)."""
+        # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
+        logits = torch.empty(len(a), device=self.device)
+        deviations = torch.empty_like(logits) if uncertainty else None
+        for some in in_chunks(len(a), _AT_ONCE):
+            states = self.at(a[some]), self.at(b[some])
+            if deviations is None:
+                logits[some] = self.model.score(*states).float()
+            else:
+                scores = self.model.score_with_uncertainty(*states)
+                logits[some], deviations[some] = (one.float() for one in scores)
+        return logits, deviations
+
+    def have_uncertainty(self, proteins: int) -> bool:
+        """Whether the model gives deviations that are not all zero: told by a few pairs."""
+        numbers = torch.arange(min(proteins, 64), device=self.device)
+        _, deviations = self.score(numbers, numbers.flip(0), uncertainty=True)
+        assert deviations is not None
+        return bool((deviations != 0).any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredPairs:
+    """Pairs as numbers of their proteins, `a` and `b` (m,) int32, and their scores, (m,) float32.
+
+    `uncertainty` is the standard deviation of the logit; None where it is not asked for.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    probability: np.ndarray
+    uncertainty: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        found = {"a": self.a, "b": self.b, "probability": self.probability}
+        return found if self.uncertainty is None else found | {"uncertainty": self.uncertainty}
+
+
+class Scan(Protocol):
+    """Scores blocks by their number, in turn; what it keeps is taken from it now and then."""
+
+    cumulative: bool
+    """Whether what is taken replaces what was taken before, or is to be added to that."""
+
+    def score(self, number: int) -> None:
+        """Scores a block."""
+
+    @property
+    def held(self) -> int:
+        """Rows that wait to be taken."""
+
+    def take(self) -> dict[str, np.ndarray]:
+        """Columns of what the blocks since the last call have given, or all blocks."""
+
+    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
+        """Goes on from what was taken last; for a cumulative scan."""
+
+    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
+        """The kept pairs, from all that was taken."""
+
+
+class Threshold:
+    """Pairs of at least some probability.
+
+    Args:
+        probability: None keeps all.
+    """
+
+    def __init__(self, probability: float | None) -> None:
+        # As what is written compares: in float32.
+        self._least = np.float32(probability or 0).item()
+        low = self._least - _SLACK
+        self.logit = math.log(low / (1 - low)) if low > 0 else -math.inf
+        """Logits below are surely not kept."""
+
+    @property
+    def keeps_all(self) -> bool:
+        return self._least == 0
+
+    def scored(
+        self, proteins: EncodedProteins, pairs: tuple[Tensor, Tensor], logits: Tensor, *,
+        deviations: Tensor | None, uncertainty: bool,
+    ) -> ScoredPairs:  # fmt: skip
+        """The pairs (m,), (m,) with logits (m,) that are kept; deviations are made if they are wanted."""
+        # In float64: float32 would depend in its last digit on the place in the block.
+        (a, b), probability = pairs, logits.double().sigmoid().float()
+        if not self.keeps_all:
+            kept = probability >= self._least
+            a, b, probability = a[kept], b[kept], probability[kept]
+            deviations = None if deviations is None else deviations[kept]
+        if uncertainty and deviations is None:
+            deviations = proteins.score(a, b, uncertainty=True)[1]
+        return ScoredPairs(
+            a=a.int().cpu().numpy(),
+            b=b.int().cpu().numpy(),
+            probability=probability.cpu().numpy(),
+            uncertainty=None if deviations is None else deviations.float().cpu().numpy(),
+        )
+
+
+class ThresholdScan:
+    """Keeps every pair of at least some probability; of a grid or of a list.
+
+    Args:
+        proteins: All proteins of the pairs, encoded.
+        pairs: What is scored.
+        min_probability: None keeps all.
+        uncertainty: Whether the standard deviation of each logit is wanted.
+    """
+
+    cumulative = False
+
+    def __init__(
+        self,
+        proteins: EncodedProteins,
+        pairs: PairGrid | PairList,
+        *,
+        min_probability: float | None = None,
+        uncertainty: bool = False,
+    ) -> None:
+        self._proteins, self._pairs, self._uncertainty = proteins, pairs, uncertainty
+        self._threshold = Threshold(min_probability)
+        self._held: list[ScoredPairs] = []
+
+    @torch.inference_mode()
+    def score(self, number: int) -> None:
+        pairs = self._pairs
+        found = self._of_list(pairs, number) if isinstance(pairs, PairList) else self._of_grid(pairs, number)
+        self._held.append(found)
+
+    def _of_list(self, pairs: PairList, number: int) -> ScoredPairs:
+        index = torch.from_numpy(pairs.index[pairs.blocks[number]]).to(self._proteins.device)
+        a, b = index[:, 0], index[:, 1]
+        logits, deviations = self._proteins.score(a, b, uncertainty=self._uncertainty)
+        require_finite(logits)
+        return self._threshold.scored(
+            self._proteins, (a, b), logits, deviations=deviations, uncertainty=self._uncertainty
+        )
+
+    def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
+        at_once = self._uncertainty and self._threshold.keeps_all
+        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=at_once)
+        repeated = grid.repeated(grid.blocks[number], self._proteins.device)
+        chosen = None
+        if repeated is not None or not self._threshold.keeps_all:
+            kept = logits >= self._threshold.logit
+            chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
+        return self._threshold.scored(
+            self._proteins,
+            cell_proteins(a, b, chosen),
+            cell_values(logits, chosen),
+            deviations=None if deviations is None else cell_values(deviations, chosen),
+            uncertainty=self._uncertainty,
+        )
+
+    @property
+    def held(self) -> int:
+        return sum(map(len, self._held))
+
+    def take(self) -> dict[str, np.ndarray]:
+        columns: Sequence[dict[str, np.ndarray]] = [one.columns for one in self._held]
+        self._held = []
+        return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+
+    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
+        """Blocks do not depend on one another."""
+
+    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
+        for one in taken:
+            yield ScoredPairs(
+                a=one["a"], b=one["b"], probability=one["probability"], uncertainty=one.get("uncertainty")
+            )
+
+
+class TopScan:
+    """Keeps the pairs of a grid that are among the k best of either of their proteins.
+
+    Args:
+        proteins: All proteins of the grid, encoded.
+        grid: What is scored.
+        k: Partners that are kept of a protein.
+        min_probability: Of these, pairs below are left out.
+        uncertainty: Whether the standard deviation of each logit is wanted.
+    """
+
+    cumulative = True
+    held = 0
+
+    def __init__(
+        self,
+        proteins: EncodedProteins,
+        grid: PairGrid,
+        k: int,
+        *,
+        min_probability: float | None = None,
+        uncertainty: bool = False,
+    ) -> None:
+        self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
+        self._threshold = Threshold(min_probability)
+        self._best = TopPartners(grid.proteins, min(k, grid.proteins), proteins.device)
+
+    @torch.inference_mode()
+    def score(self, number: int) -> None:
+        a, b, logits, _ = score_cells(self._proteins, self._grid, number, uncertainty=False)
+        repeated = self._grid.repeated(self._grid.blocks[number], self._proteins.device)
+        if repeated is not None:
+            logits = logits.masked_fill(repeated, -torch.inf)
+        self._best.add(a, b, logits.float())
+
+    def take(self) -> dict[str, np.ndarray]:
+        return self._best.state()
+
+    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
+        self._best.restore(taken)
+
+    @torch.inference_mode()
+    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
+        """The kept pairs, ascending; scores are in this object, whatever was taken from it."""
+        del taken
+        proteins, partners, logits = self._best.pairs()
+        a, b = self._grid.oriented(proteins, partners)
+        _, first = np.unique(a * self._grid.proteins + b, return_index=True)
+        for some in in_chunks(len(first), _ROWS):
+            one, other, score = (
+                torch.from_numpy(column[first[some]]).to(self._proteins.device) for column in (a, b, logits)
+            )
+            yield self._threshold.scored(
+                self._proteins, (one, other), score, deviations=None, uncertainty=self._uncertainty
+            )
+
+
+def score_cells(
+    proteins: EncodedProteins, grid: PairGrid, number: int, *, uncertainty: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Proteins of the rows (n,) and the columns (m,) of a block, logits (n, m), and their deviations.
+
+    Raises:
+        CheckpointError: a score is not finite.
+    """
+    a, b = (torch.from_numpy(one).to(proteins.device) for one in grid.numbers(grid.blocks[number]))
+    states = proteins.at(a), proteins.at(b)
+    deviations = None
+    if uncertainty:
+        logits, deviations = proteins.model.score_block_with_uncertainty(*states)
+    else:
+        logits = proteins.model.score_block(*states)
+    require_finite(logits)
+    return a, b, logits, deviations
+
+
+def require_finite(logits: Tensor) -> None:
+    """A score that is no number would compare as below any threshold, and be lost without a word.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
+        raise CheckpointError(
+            "the model gives scores that are not finite",
+            got=f"{int((~torch.isfinite(logits)).sum()):,} of {logits.numel():,} pairs",
+            remedy="the training has diverged: take another run, or train with a lower learning_rate",
+        )

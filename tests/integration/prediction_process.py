@@ -1,0 +1,64 @@
+"""Scores all pairs of some proteins in a process of its own, which stops midway for a test to kill it.
+
+python prediction_process.py OUTPUT BLOCKS [TOP_K]
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ppi_train.models.pooled_mlp import PooledMlp
+from ppi_train.pipelines import prediction_work
+from ppi_train.training.pair_grid import PairGrid
+from ppi_train.training.scan import EncodedProteins
+
+PROTEINS = 90
+SIDE = 12
+
+
+class TiringModel(PooledMlp):
+    """Scores some blocks, and then none."""
+
+    blocks = 0
+
+    def score_block(self, states_a: torch.Tensor, states_b: torch.Tensor) -> torch.Tensor:
+        if not self.blocks:
+            time.sleep(600)
+        self.blocks -= 1
+        return super().score_block(states_a, states_b)
+
+
+def encode(blocks: int) -> EncodedProteins:
+    torch.manual_seed(0)
+    model = TiringModel(8, hidden_dim=16, members=2).eval()
+    model.blocks = blocks
+    with torch.inference_mode():
+        states = model.encode(torch.randn(PROTEINS, 8))
+    return EncodedProteins(model=model, states=states, device=torch.device("cpu"))
+
+
+def main(output: str, blocks: str, top_k: str = "") -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Each block is a part.
+    prediction_work.PART_SECONDS = 0.0
+    prediction_work.WRITING_SHARE = math.inf
+    prediction = prediction_work.Prediction(
+        output=Path(output),
+        edges=Path(output).with_suffix(".tsv"),
+        proteins=tuple(f"P{number:03}" for number in range(PROTEINS)),
+        pairs=PairGrid(shared=PROTEINS, side=SIDE),
+        top_k=int(top_k) if top_k else None,
+        min_probability=None if top_k else 0.49,
+    )
+    counts = prediction_work.make_prediction(prediction, lambda: encode(int(blocks)))
+    print("pairs", counts.pairs, "scored", counts.scored, "kept", counts.kept)  # noqa: T201 - what the test reads
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,73 @@
+"""A prediction that is killed goes on with what is missing, and the table has the same bytes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ppi_train.data.cache_parts import parts_folder
+
+PROGRAM = Path(__file__).with_name("prediction_process.py")
+PAIRS = 90 * 89 // 2
+
+
+def start(output: Path, blocks: int, *options: str) -> subprocess.Popen[str]:
+    """A process that stops after some blocks."""
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(output), str(blocks), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
+    """The counts that the process tells, and its log."""
+    told, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    words = told.split()
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True)), log
+
+
+def blocks_done(output: Path) -> int:
+    found = (re.match(r"\d{9}-(\d{9})-", one.name) for one in parts_folder(output).glob("*-*.parquet"))
+    return max((int(one[1]) for one in found if one), default=0)
+
+
+def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
+    for _ in range(30_000):
+        assert process.poll() is None, process.communicate()
+        if blocks_done(output) == blocks:
+            return
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("options", [(), ("3",)], ids=["threshold", "top_k"])
+def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path: Path) -> None:
+    output, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
+    for done in (3, 5):
+        process = start(output, done - blocks_done(output), *options)
+        wait_for(process, output, done)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not output.exists()
+    counts, log = finish(start(output, 1000, *options))
+    assert re.search(rf"going on: [\d,]+ of {PAIRS:,} pairs are scored", log)
+    assert 0 < counts["scored"] < counts["pairs"] == PAIRS
+    uninterrupted, _ = finish(start(whole, 1000, *options))
+    assert uninterrupted == {**counts, "scored": PAIRS}
+    assert 0 < counts["kept"] < PAIRS
+    assert output.read_bytes() == whole.read_bytes()
+    assert output.with_suffix(".tsv").read_bytes() == whole.with_suffix(".tsv").read_bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "killed.parquet", "killed.tsv", "whole.parquet", "whole.tsv",
+    ]  # fmt: skip

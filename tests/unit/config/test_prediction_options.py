@@ -1,0 +1,54 @@
+"""What `predict` accepts: one kind of pairs, something to embed, and names that end as they should."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppi_train.config.loading import load_config
+from ppi_train.config.schema import PredictConfig
+from ppi_train.errors import ConfigError
+
+RIGHT = {"run_id": "1", "fasta": "f", "all_pairs": "true", "output": "o.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"all_pairs": "false"}, "pairs: required (or all_pairs=true, or proteins_a and proteins_b)"),
+        ({"pairs": "p.tsv"}, "pairs and all_pairs: give one of them, not both"),
+        (
+            {"pairs": "p.tsv", "proteins_b": "b"},
+            "pairs and all_pairs and proteins_a: give one of them, not all",
+        ),
+        ({"all_pairs": "", "proteins_b": "b"}, "proteins_a: required, since the other list is given"),
+        ({"fasta": ""}, "fasta: required (or embeddings, or dataset)"),
+        ({"dataset": "example"}, "fasta and dataset: give one of them"),
+        ({"output": ""}, "output: required; the table to write, a name that ends in .parquet"),
+        ({"output": "o.tsv"}, "output: expected a name that ends in .parquet; got 'o.tsv'"),
+        ({"edges": "o.sif"}, "edges: expected a name that ends in .graphml or .tsv; got 'o.sif'"),
+        ({"run_id": ""}, "run_id: required"),
+        ({"top_k": "0"}, "top_k: expected a value at least 1; got 0"),
+        ({"min_probability": "50"}, "min_probability: expected a value at most 1; got 50.0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(PredictConfig, RIGHT | given)
+    assert message in str(caught.value)
+
+
+def test_lists_may_bring_their_own_sequences() -> None:
+    lists = {"all_pairs": "", "fasta": "", "proteins_a": "a.fasta", "proteins_b": "b.fasta"}
+    config, warnings = load_config(PredictConfig, RIGHT | lists)
+    assert config.proteins_a == "a.fasta"
+    assert not warnings
+
+
+def test_what_has_no_effect_on_a_table_of_pairs_is_told() -> None:
+    _, warnings = load_config(
+        PredictConfig, RIGHT | {"all_pairs": "", "pairs": "p.tsv", "top_k": "3", "include_self": "true"}
+    )
+    assert warnings == [
+        "top_k=3 has no effect: the pairs are given by a table",
+        "include_self=True has no effect: the pairs are given by a table",
+    ]

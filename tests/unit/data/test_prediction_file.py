@@ -1,0 +1,111 @@
+"""The table of predictions and its networks: streamed, the same bytes, and read by what users have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import networkx
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from ppi_train.data import prediction_file
+from ppi_train.data.edge_list import write_edges
+from ppi_train.data.pairs import read_pairs
+from ppi_train.data.prediction_file import PredictionWriter, read_about
+
+NAMES = ("A1", 'B"<&>', "C'3", "D4", "Ünï")
+
+
+def rows(count: int, *, uncertainty: bool = True) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(count)
+    a, b = rng.integers(0, 4, (2, count)).astype(np.int32)  # the last is in no pair
+    columns = {"a": a, "b": b, "probability": rng.random(count, np.float32)}
+    return columns | ({"uncertainty": rng.random(count, np.float32)} if uncertainty else {})
+
+
+def written(path: Path, columns: dict[str, np.ndarray], cuts: Sequence[int] = ()) -> Path:
+    with PredictionWriter(path, NAMES, {"model": "m"}, uncertainty="uncertainty" in columns) as writer:
+        edges = [0, *cuts, len(columns["a"])]
+        for start, stop in pairwise(edges):
+            writer.add({name: one[start:stop] for name, one in columns.items()})
+    assert writer.rows == len(columns["a"])
+    return path
+
+
+def test_the_bytes_do_not_show_in_which_pieces_the_rows_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_file, "ROW_GROUP_ROWS", 100)
+    columns = rows(730)
+    whole = written(tmp_path / "whole.parquet", columns)
+    pieces = written(tmp_path / "pieces.parquet", columns, cuts=(0, 1, 100, 100, 155, 560, 729))
+    assert whole.read_bytes() == pieces.read_bytes()
+    assert pq.ParquetFile(whole).metadata.num_row_groups == 8
+
+
+@pytest.mark.parametrize("uncertainty", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 730])
+def test_pandas_reads_what_was_written(
+    count: int, uncertainty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_file, "ROW_GROUP_ROWS", 100)
+    columns = rows(count, uncertainty=uncertainty)
+    table = pd.read_parquet(written(tmp_path / "table.parquet", columns))
+    for side in "ab":
+        assert list(table[f"protein_{side}"]) == [NAMES[one] for one in columns[side]]
+    for name in list(columns)[2:]:
+        np.testing.assert_array_equal(table[name], columns[name])
+        assert table[name].dtype == np.float32
+    assert list(table.columns) == ["protein_a", "protein_b", *list(columns)[2:]]
+
+
+def test_a_table_says_what_its_scores_follow_from_and_can_be_scored_again(tmp_path: Path) -> None:
+    path = written(tmp_path / "table.parquet", rows(20))
+    assert read_about(path) == {"model": "m"}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(), tmp_path / "other.parquet")
+    assert read_about(tmp_path / "other.parquet") == {}
+    assert set(read_pairs(path, require_labels=False).proteins) <= set(NAMES)
+
+
+def graph_rows() -> dict[str, np.ndarray]:
+    """Each pair once, as in a prediction."""
+    a, b = np.triu_indices(4, 1)
+    rng = np.random.default_rng(0)
+    scores = {name: rng.random(len(a), np.float32) for name in ("probability", "uncertainty")}
+    return {"a": a.astype(np.int32), "b": b.astype(np.int32), **scores}
+
+
+def test_networkx_reads_the_graphml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_file, "ROW_GROUP_ROWS", 4)
+    columns = graph_rows()
+    write_edges(tmp_path / "net.graphml", written(tmp_path / "table.parquet", columns))
+    graph = networkx.read_graphml(tmp_path / "net.graphml")
+    assert not graph.is_directed()
+    assert set(graph.nodes) == set(NAMES[:4])
+    for a, b, probability, uncertainty in zip(*columns.values(), strict=True):
+        edge = graph.edges[NAMES[a], NAMES[b]]
+        assert np.float32(edge["probability"]) == probability
+        assert np.float32(edge["uncertainty"]) == uncertainty
+    assert graph.number_of_edges() == 6
+
+
+def test_pandas_reads_the_tsv(tmp_path: Path) -> None:
+    columns = graph_rows()
+    write_edges(tmp_path / "net.tsv", written(tmp_path / "table.parquet", columns))
+    table = pd.read_csv(tmp_path / "net.tsv", sep="\t")
+    assert list(table["protein_a"]) == [NAMES[one] for one in columns["a"]]
+    np.testing.assert_array_equal(table["probability"].astype(np.float32), columns["probability"])
+    assert list(table.columns) == ["protein_a", "protein_b", "probability", "uncertainty"]
+
+
+@pytest.mark.parametrize("name", ["net.graphml", "net.tsv"])
+def test_a_network_without_edges(name: str, tmp_path: Path) -> None:
+    write_edges(tmp_path / name, written(tmp_path / "table.parquet", rows(0, uncertainty=False)))
+    if name.endswith(".tsv"):
+        assert (tmp_path / name).read_text() == "protein_a\tprotein_b\tprobability\n"
+    else:
+        assert len(networkx.read_graphml(tmp_path / name)) == 0

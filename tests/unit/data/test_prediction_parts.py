@@ -1,0 +1,114 @@
+"""Parts of a prediction: of one job, by one process, and none that is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppi_train.data.cache_parts import parts_folder
+from ppi_train.data.prediction_parts import check_outputs, held_prediction
+from ppi_train.errors import ConfigError, DataError
+
+JOB = {"checkpoint": "c1", "top_k": 3}
+
+
+def numbers(*values: int) -> dict[str, np.ndarray]:
+    return {"a": np.array(values, np.int32)}
+
+
+def read(output: Path) -> list[int]:
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        return [number for some in parts.columns() for number in some["a"].tolist()]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """An output beside which three parts of a job lie, of blocks 0-3, 4 and 5-8."""
+    path = tmp_path / "table.parquet"
+    with held_prediction(path, JOB, overwrite=False) as parts:
+        for stop, values in ((4, (1, 2)), (5, ()), (9, (3,))):
+            parts.add(stop, numbers(*values), cumulative=False)
+        assert parts.done == 9
+    return path
+
+
+def test_another_process_finds_them_in_order(output: Path) -> None:
+    assert read(output) == [1, 2, 3]
+
+
+def test_what_was_never_finished_is_removed(output: Path) -> None:
+    (parts_folder(output) / "unfinished.parquet").write_bytes(b"half")
+    assert read(output) == [1, 2, 3]
+    assert not (parts_folder(output) / "unfinished.parquet").exists()
+
+
+def test_a_damaged_part_and_those_after_it_are_made_again(
+    output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (second,) = parts_folder(output).glob("000000004-*")
+    second.write_bytes(second.read_bytes()[:-1])
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        assert parts.done == 4
+    assert f"{second} is damaged" in caplog.text
+    assert read(output) == [1, 2]
+
+
+def test_a_cumulative_part_takes_the_place_of_all_before(output: Path) -> None:
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        parts.add(12, numbers(9, 9), cumulative=True)
+        assert parts.done == 12
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        assert parts.done == 12
+        assert parts.last()["a"].tolist() == [9, 9]
+    assert len(list(parts_folder(output).glob("*.parquet"))) == 1
+
+
+def test_those_of_another_job_are_refused_with_what_differs(output: Path) -> None:
+    other = {"checkpoint": "c2", "top_k": 3}
+    with (
+        pytest.raises(ConfigError, match="unfinished parts of another prediction") as caught,
+        held_prediction(output, other, overwrite=False),
+    ):
+        pass
+    assert "got: checkpoint=c1\n  expected: checkpoint=c2" in str(caught.value)
+    assert read(output) == [1, 2, 3]
+    with held_prediction(output, other, overwrite=True) as parts:
+        assert parts.done == 0
+
+
+def test_two_processes_at_once_are_refused(output: Path) -> None:
+    with (
+        held_prediction(output, JOB, overwrite=False),
+        pytest.raises(ConfigError, match="another process is making this output"),
+        held_prediction(output, JOB, overwrite=False),
+    ):
+        pass
+
+
+def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
+    table, edges = tmp_path / "table.parquet", tmp_path / "edges.tsv"
+    check_outputs(table, edges, overwrite=False)
+    edges.touch()
+    with pytest.raises(ConfigError, match="the output exists") as caught:
+        check_outputs(table, edges, overwrite=False)
+    assert "edges.tsv" in str(caught.value)
+    check_outputs(table, edges, overwrite=True)
+    table.touch()
+    with (
+        pytest.raises(ConfigError, match="the output exists"),
+        held_prediction(table, JOB, overwrite=False),
+    ):
+        pass
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["edges.tsv", "table.parquet"]
+
+
+def test_what_failed_before_its_first_part_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with held_prediction(tmp_path / "table.parquet", JOB, overwrite=False):
+            raise DataError("a number is not finite")
+
+    with pytest.raises(DataError):
+        fail()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,210 @@
+"""A scan of blocks: every pair once, scored as it would be by itself, and the wanted ones kept."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ppi_train.errors import CheckpointError
+from ppi_train.models import base
+from ppi_train.models.base import PairModel
+from ppi_train.models.registry import build_model
+from ppi_train.training.pair_grid import PairGrid, PairList
+from ppi_train.training.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
+
+GRIDS = [
+    PairGrid(shared=23, side=5),
+    PairGrid(shared=23, side=5, include_self=True),
+    PairGrid(shared=0, only_a=11, only_b=9, side=4),
+    PairGrid(shared=6, only_a=7, only_b=9, side=4),
+    PairGrid(shared=6, only_a=7, only_b=9, side=4, include_self=True),
+    PairGrid(shared=7, only_a=0, only_b=4, side=3),
+    PairGrid(shared=5, only_a=4, only_b=0, side=100),
+]
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_PAIRS_AT_ONCE", 7)
+
+
+def encoded(proteins: int, *, members: int = 3) -> EncodedProteins:
+    torch.manual_seed(proteins)
+    model = build_model(
+        "pooled_mlp", input_dim=6, hidden_dim=8, num_layers=1, dropout=0.0, input_dropout=0.0, members=members
+    ).eval()
+    with torch.inference_mode():
+        states = model.encode(torch.randn(proteins, 6))
+    return EncodedProteins(model=model, states=states, device=torch.device("cpu"))
+
+
+def run(scan: Scan, blocks: int) -> ScoredPairs:
+    for number in range(blocks):
+        scan.score(number)
+    parts = list(scan.result(iter([scan.take()])))
+    columns = {name: np.concatenate([one.columns[name] for one in parts]) for name in parts[0].columns}
+    return ScoredPairs(
+        a=columns["a"],
+        b=columns["b"],
+        probability=columns["probability"],
+        uncertainty=columns.get("uncertainty"),
+    )
+
+
+def one_by_one(proteins: EncodedProteins, grid: PairGrid) -> dict[tuple[int, int], tuple[float, float]]:
+    """Probability and deviation of each pair that the grid is to have, by its two numbers."""
+    first = range(grid.shared + grid.only_a)
+    second = [*range(grid.shared), *range(grid.shared + grid.only_a, grid.proteins)]
+    pairs = {(min(a, b), max(a, b)) for a, b in itertools.product(first, second)}
+    wanted = sorted(one for one in pairs if grid.include_self or one[0] != one[1])
+    a, b = torch.tensor(wanted).T
+    with torch.inference_mode():
+        logits, deviations = proteins.model.score_with_uncertainty(
+            proteins.model.select(proteins.states, a), proteins.model.select(proteins.states, b)
+        )
+    return dict(zip(wanted, zip(logits.sigmoid().tolist(), deviations.tolist(), strict=True), strict=True))
+
+
+def require_same(found: ScoredPairs, wanted: dict[tuple[int, int], tuple[float, float]]) -> None:
+    keys = [(min(one), max(one)) for one in zip(found.a.tolist(), found.b.tolist(), strict=True)]
+    assert sorted(keys) == sorted(wanted)
+    assert found.uncertainty is not None
+    for key, *scores in zip(keys, found.probability, found.uncertainty, strict=True):
+        assert scores == pytest.approx(wanted[key], abs=1e-5)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_pair_is_scored_once_and_as_by_itself(grid: PairGrid) -> None:
+    proteins = encoded(grid.proteins)
+    found = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
+    assert len(found) == grid.pairs == sum(map(grid.pairs_in, range(len(grid.blocks))))
+    require_same(found, one_by_one(proteins, grid))
+    # The first is of the first list, the second of the other.
+    assert (found.a < grid.shared + grid.only_a).all()
+    assert ((found.b < grid.shared) | (found.b >= grid.shared + grid.only_a)).all()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_threshold_keeps_what_reaches_it(grid: PairGrid) -> None:
+    proteins = encoded(grid.proteins)
+    scores = one_by_one(proteins, grid)
+    least = float(np.quantile([one for one, _ in scores.values()], 0.7))
+    found = run(ThresholdScan(proteins, grid, min_probability=least, uncertainty=True), len(grid.blocks))
+    require_same(found, {pair: one for pair, one in scores.items() if one[0] >= least})
+
+
+def test_the_threshold_compares_what_is_written() -> None:
+    grid = PairGrid(shared=30, side=8)
+    proteins = encoded(30)
+    everything = run(ThresholdScan(proteins, grid), len(grid.blocks)).probability
+    for least in np.unique(everything)[::40].tolist():  # each on the edge
+        kept = run(ThresholdScan(proteins, grid, min_probability=least), len(grid.blocks)).probability
+        np.testing.assert_array_equal(np.sort(kept), np.sort(everything[everything >= np.float32(least)]))
+
+
+def best(scores: dict[tuple[int, int], tuple[float, float]], k: int) -> set[tuple[int, int]]:
+    """Pairs among the k best of either protein."""
+    by_protein: dict[int, list[tuple[float, tuple[int, int]]]] = {}
+    for pair, (probability, _) in scores.items():
+        for protein in set(pair):
+            by_protein.setdefault(protein, []).append((probability, pair))
+    return {pair for found in by_protein.values() for _, pair in sorted(found, reverse=True)[:k]}
+
+
+@pytest.mark.parametrize("k", [1, 4, 1000])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_best_partners_of_each_protein(grid: PairGrid, k: int) -> None:
+    proteins = encoded(grid.proteins)
+    scores = one_by_one(proteins, grid)
+    found = run(TopScan(proteins, grid, k, uncertainty=True), len(grid.blocks))
+    require_same(found, {pair: scores[pair] for pair in best(scores, k)})
+    assert (found.a < grid.shared + grid.only_a).all()
+    assert ((found.b < grid.shared) | (found.b >= grid.shared + grid.only_a)).all()
+    least = float(np.median(found.probability))
+    both = run(TopScan(proteins, grid, k, min_probability=least), len(grid.blocks))
+    assert len(both) == (found.probability >= np.float32(least)).sum()
+
+
+def test_equal_proteins_do_not_crowd_each_other_out() -> None:
+    proteins = encoded(20)
+    alike = replace(proteins, states=proteins.states[:1].repeat(20, 1))
+    grid = PairGrid(shared=20, side=6)
+    found = run(TopScan(alike, grid, 3), len(grid.blocks))
+    partners = np.bincount(np.concatenate([found.a, found.b]), minlength=20)
+    assert (partners >= 3).all()
+    assert len(found) <= 60
+
+
+def test_a_scan_of_the_best_goes_on_where_another_stopped() -> None:
+    grid = PairGrid(shared=30, side=7)
+    proteins = encoded(30)
+    first, second = (TopScan(proteins, grid, 3) for _ in range(2))
+    for number in range(6):
+        first.score(number)
+    second.restore(first.take())
+    for number in range(6, len(grid.blocks)):
+        second.score(number)
+    (went_on,) = second.result(iter(()))
+    whole = run(TopScan(proteins, grid, 3), len(grid.blocks))
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(went_on.columns[name], column)
+
+
+def test_a_list_is_scored_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppi_train.training.pair_grid.LISTED", 10)
+    proteins = encoded(12)
+    scores = one_by_one(proteins, PairGrid(shared=12, include_self=True))
+    index = np.random.default_rng(0).permutation(np.array(sorted(scores)))
+    pairs = PairList(index=index)
+    found = run(ThresholdScan(proteins, pairs, uncertainty=True), len(pairs.blocks))
+    np.testing.assert_array_equal(np.stack([found.a, found.b], axis=1), index)
+    require_same(found, scores)
+
+
+def test_uncertainty_is_told_to_be_there_or_not() -> None:
+    assert encoded(9, members=3).have_uncertainty(9)
+    assert not encoded(9, members=1).have_uncertainty(9)
+    assert encoded(1, members=3).have_uncertainty(1)
+
+
+def test_scores_that_are_no_numbers_are_refused_and_not_lost() -> None:
+    proteins = encoded(12)
+    broken = torch.where(torch.arange(12)[:, None] == 4, torch.nan, proteins.states)
+    proteins = replace(proteins, states=broken)
+    grid = PairGrid(shared=12)
+    for scan in (ThresholdScan(proteins, grid, min_probability=0.9), TopScan(proteins, grid, 2)):
+        with pytest.raises(CheckpointError, match="not finite\n  got: 23 of 144 pairs"):
+            scan.score(0)
+
+
+class Quick(base.PairModel):
+    """Scores a block by one product of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+
+    def encode(self, proteins: torch.Tensor) -> torch.Tensor:
+        return proteins
+
+    def score_members(self, state_a: torch.Tensor, state_b: torch.Tensor) -> torch.Tensor:
+        raise AssertionError(f"pairs are scored one by one: {state_a.shape}, {state_b.shape}")
+
+    def score_block(self, states_a: torch.Tensor, states_b: torch.Tensor) -> torch.Tensor:
+        return states_a @ states_b.T
+
+
+def test_a_models_own_way_to_score_a_block_is_taken() -> None:
+    states = torch.randn(30, 4)
+    model: PairModel = Quick().eval()
+    grid = PairGrid(shared=30, side=8)
+    scan = ThresholdScan(
+        EncodedProteins(model=model, states=states, device=torch.device("cpu")), grid, min_probability=0.7
+    )
+    found = run(scan, len(grid.blocks))
+    wanted = (states @ states.T).sigmoid().triu(1)
+    assert len(found) == (wanted >= 0.7).sum()
+    np.testing.assert_allclose(found.probability, wanted[found.a, found.b], atol=1e-6)
