@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, layer_norm
 
+from ppi_train.models.base import PairModel
+
 
 class MemberLinear(nn.Module):
     """A linear map for each of k members.
@@ -113,3 +115,38 @@ class MemberPairHead(nn.Module):
         both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
         hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
         return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
+        """Each of n states with each of m others -> the mean of the members' logits (n, m).
+
+        What multiplies with a * b is multiplied with a first, once for all partners, so that of a pair only
+        |a - b| is made, in memory that stays in the processor's cache.
+        """
+        a_nkh = states_a.view(len(states_a), self.members, -1)
+        b_kmh = states_b.view(len(states_b), self.members, -1).transpose(0, 1).contiguous()
+        difference, product = self.hidden.weight.chunk(2, dim=1)
+        bias = self.hidden.bias.view(self.members, 1, -1)
+        # The mean over the members is one more linear map.
+        out = self.out.weight.squeeze(-1)[:, None] / self.members
+        logits = states_a.new_empty(len(states_a), len(states_b))
+        apart = torch.empty_like(b_kmh)
+        for row, a_kh in zip(logits, a_nkh, strict=True):
+            torch.sub(b_kmh, a_kh[:, None], out=apart)
+            hidden = torch.baddbmm(bias, apart.abs_(), difference)
+            hidden = gelu(hidden.baddbmm_(b_kmh, a_kh[:, :, None] * product))
+            torch.sum(hidden.mul_(out), dim=(0, 2), out=row)
+        return logits.add_(self.out.bias.mean())
+
+
+class EnsembleModel(PairModel):
+    """A model that scores with a `MemberPairHead`, from states (n, members * hidden_dim)."""
+
+    head: MemberPairHead
+
+    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+        logits: Tensor = self.head(state_a, state_b)
+        return logits
+
+    def score_block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
+        return self.head.block(states_a, states_b)

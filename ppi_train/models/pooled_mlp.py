@@ -6,13 +6,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ppi_train.models.base import PairModel
-from ppi_train.models.members import MemberEncoder, MemberPairHead
+from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.registry import register
 
 
 @register("pooled_mlp")
-class PooledMlp(PairModel):
+class PooledMlp(EnsembleModel):
     """See `MemberEncoder` and `MemberPairHead`.
 
     Args:
@@ -53,7 +52,3 @@ class PooledMlp(PairModel):
         """Features (n, d) -> states (n, members * hidden_dim)."""
         states: Tensor = self.encoder(self.standardise(proteins))
         return states
-
-    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        logits: Tensor = self.head(state_a, state_b)
-        return logits

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.models.attention_pool import N_ENDS, Scratch, attention_pool
-from ppi_train.models.base import PairModel
-from ppi_train.models.members import MemberEncoder, MemberPairHead
+from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 
@@ -60,7 +59,7 @@ class SlotEncoder(nn.Module):
 
 
 @register("v3")
-class V3(PairModel):
+class V3(EnsembleModel):
     """See `SlotEncoder` and `MemberPairHead`.
 
     Args:
@@ -124,10 +123,6 @@ class V3(PairModel):
     def _states(self, statistics: Tensor, slots: Tensor) -> Tensor:
         states: Tensor = self.encoder(self.standardise(torch.cat([statistics, slots.flatten(1)], dim=1)))
         return states
-
-    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        logits: Tensor = self.head(state_a, state_b)
-        return logits
 
 
 @torch.no_grad()

@@ -106,3 +106,10 @@ def test_nothing_of_a_frozen_encoders_model_is_shrunk() -> None:
     before = {name: one.clone() for name, one in model.state_dict().items()}
     model.shrink(0.5, [torch.randn(5, 3)])
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+
+
+def test_a_block_is_scored_as_its_pairs(model: PairModel, features: torch.Tensor) -> None:
+    states = model.encode(features)
+    block = model.score_block(states[:15], states[10:])
+    a, b = (one.flatten() for one in torch.meshgrid(torch.arange(15), torch.arange(10, 40), indexing="ij"))
+    torch.testing.assert_close(block.flatten(), model.score(states[a], states[b]), rtol=0, atol=1e-5)
