@@ -87,9 +87,9 @@ def test_a_motif_of_three_residues_among_hundred_is_found() -> None:
     fresh = torch.randint(64, (600, 2), generator=generator)
     right = (model(proteins, fresh).mean(dim=1) > 0) == (has_it[fresh[:, 0]] == has_it[fresh[:, 1]])
     assert right.float().mean() > 0.95
-    weights = torch.softmax(values[:100] @ model._query(), dim=0)  # type: ignore[operator]
+    (weights,), _ = model.explain(proteins, torch.tensor([[0, 2]]))
     motif_rows = (values[:100] @ motif).topk(3).indices
-    assert weights[motif_rows].sum(dim=0).max() > 0.2
+    assert set(weights.topk(3).indices.tolist()) == set(motif_rows.tolist())
 
 
 def test_weights_and_scales_survive_a_reload(model: PairModel) -> None:
@@ -104,3 +104,13 @@ def test_the_unit_of_the_embedding_does_not_matter(model: PairModel) -> None:
     large = Packed(packed().values * 1000, packed().offsets)
     other = v3(large)
     torch.testing.assert_close(other.encode(large), model.encode(packed()), rtol=1e-3, atol=1e-3)
+
+
+def test_an_explanation_has_a_weight_for_each_residue_and_is_of_the_same_score(model: PairModel) -> None:
+    weights_a, weights_b = model.explain(packed(), torch.tensor([[0, 1], [3, 3]]))
+    assert [len(one) for one in weights_a] == [30, 55]
+    assert [len(one) for one in weights_b] == [1, 55]
+    assert all(one.isfinite().all() and (one >= 0).all() for one in (*weights_a, *weights_b))
+    assert weights_b[0].item() == 0  # a single residue is the mean
+    states = torch.cat([model._state_of(one) for one in packed().values.split(LENGTHS)])  # type: ignore[operator]
+    torch.testing.assert_close(states, model.encode(packed()), rtol=1e-4, atol=1e-4)
