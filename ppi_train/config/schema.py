@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ppi_train.config import benchmark_options as bench
 from ppi_train.config import embedding_options as emb
+from ppi_train.config import explanation_options as exp
 from ppi_train.config import options as of
 from ppi_train.config import prediction_options as pred
 from ppi_train.config.fields import option
@@ -154,6 +155,25 @@ class PredictConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainConfig(
+    exp.ExplanationOptions,
+    of.EvaluatedRunOptions,
+    of.OutputOptions,
+    of.DeviceOptions,
+    emb.CacheOptions,
+    of.DatasetOptions,
+):
+    """`explain`: which residues of two proteins carried the score of their pair."""
+
+    def own_problems(self) -> list[str]:
+        if self.fasta and self.dataset:
+            return ["fasta and dataset: give one of them, not both"]
+        if self.fasta or self.dataset or self.embeddings:
+            return []
+        return ["fasta: required (or embeddings, or dataset); the proteins' sequences or embeddings"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromoteConfig(of.PromotionOptions, EvalConfig):
     """`promote`: register a run's model and move an alias to it if it beats the present holder."""
 
@@ -215,6 +235,7 @@ MODES: dict[str, type[Section]] = {
     "resume": ResumeConfig,
     "eval_only": EvalConfig,
     "predict": PredictConfig,
+    "explain": ExplainConfig,
     "promote": PromoteConfig,
     "rollback": RollbackConfig,
 }

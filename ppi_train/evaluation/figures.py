@@ -44,7 +44,7 @@ def curves_figure(history: Sequence[Mapping[str, float]], *, best_metric: str = 
         best_metric: The metric whose best epoch is marked; losses, Brier and ECE are best when lowest.
     """
     assert history, "no epoch to draw"
-    figure = _figure(10.0, 4.2)
+    figure = new_figure(10.0, 4.2)
     loss, quality = figure.subplots(1, 2)
     lines = {"train/loss": ("train", BLUE, "o"), "val/loss": ("validation", VERMILLION, "s")}
     _draw_curves(loss, history, lines, "Loss", "loss", best_metric)
@@ -60,7 +60,7 @@ def roc_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title:
     values, truth = checked_probabilities(probabilities, labels)
     auroc = ranking_metrics(values, truth)["auroc"]
     false_rate, true_rate, _ = roc_curve(truth, values)
-    figure = _figure(5.2, 5.2)
+    figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.fill_between(false_rate, true_rate, color=BLUE, alpha=0.10, linewidth=0)
     axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUROC = {auroc:.3f}")
@@ -77,7 +77,7 @@ def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray
     values, truth = checked_probabilities(probabilities, labels)
     auprc, prevalence = ranking_metrics(values, truth)["auprc"], float(truth.mean())
     precision, recall, _ = precision_recall_curve(truth, values, drop_intermediate=True)
-    figure = _figure(5.2, 5.2)
+    figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.fill_between(recall, precision, step="post", color=BLUE, alpha=0.10, linewidth=0)
     axes.plot(
@@ -94,7 +94,7 @@ def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray
 def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
     """How the probabilities of either class are spread, each class summing to 100%; arrays (n,)."""
     values, truth = checked_probabilities(probabilities, labels)
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     edges = np.linspace(0.0, 1.0, 51)
     for label, name, colour in ((0, "non-interacting", BLUE), (1, "interacting", VERMILLION)):
@@ -115,7 +115,7 @@ def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]
     """Observed frequency against predicted probability per bin, the bins' counts below; arrays (n,)."""
     values, truth = checked_probabilities(probabilities, labels)
     bins = reliability_bins(values, truth)
-    figure = _figure(5.2, 6.6)
+    figure = new_figure(5.2, 6.6)
     axes, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1.2, label="perfect calibration")
     ece = expected_calibration_error(values, truth)
@@ -147,7 +147,7 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that pyplot does not know of."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")

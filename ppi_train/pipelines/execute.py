@@ -30,6 +30,7 @@ _MODULES = {
     "resume": "resume",
     "eval_only": "evaluate",
     "predict": "predict",
+    "explain": "explain",
     "promote": "promote",
     "rollback": "rollback",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ppi_train.config.schema import PredictConfig
+from ppi_train.config.schema import ExplainConfig, PredictConfig
 from ppi_train.data.accessions import ProteinList, read_proteins
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
@@ -74,10 +74,10 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
             missing and `missing=error`.
         ConfigError: there is nothing to embed.
     """
-    fastas = _fastas(config)
+    fastas = named_fastas(config)
     if config.pairs:
         table = read_pairs(config.pairs, require_labels=False)
-        return _of_table(config, table, _open(config, checkpoint, fastas), fastas)
+        return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
     if config.proteins_a and config.proteins_b:
         lists = [read_proteins(one) for one in (config.proteins_a, config.proteins_b)]
         fastas = [*fastas, *(one.fasta for one in lists if one.fasta)]
@@ -88,11 +88,12 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
                 got="accessions alone",
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
-        return _of_lists(config, lists, _open(config, checkpoint, fastas), fastas)
-    return _of_all(config, _open(config, checkpoint, fastas), fastas)
+        return _of_lists(config, lists, opened_cache(config, checkpoint, fastas), fastas)
+    return _of_all(config, opened_cache(config, checkpoint, fastas), fastas)
 
 
-def _fastas(config: PredictConfig) -> list[Path]:
+def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
+    """The FASTA that is named, or those of the data set; none where only a cache is named."""
     if config.fasta:
         return [Path(config.fasta)]
     if config.dataset is None:
@@ -101,7 +102,14 @@ def _fastas(config: PredictConfig) -> list[Path]:
     return sorted({split.fasta for split in dataset.splits.values()})
 
 
-def _open(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> EmbeddingCache:
+def opened_cache(
+    config: PredictConfig | ExplainConfig, checkpoint: Checkpoint, fastas: Sequence[Path]
+) -> EmbeddingCache:
+    """The cache that is named, or one of the FASTAs made as the model's own was.
+
+    Raises:
+        CacheError: see `open_cache`.
+    """
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     return open_cache(
         config.embeddings,
