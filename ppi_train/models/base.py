@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
+from ppi_train.errors import ConfigError
+
 
 class PairModel(nn.Module, ABC):
     """A pair model over protein embeddings, symmetric in its two proteins.
@@ -45,8 +47,10 @@ class PairModel(nn.Module, ABC):
 
     def _standardise_to(self, features: Tensor) -> None:
         """Mean and deviation of features (n, d)."""
-        deviation = features.std(dim=0, correction=0)
-        self.mean.copy_(features.mean(dim=0))
+        self._take_scale(features.mean(dim=0), features.std(dim=0, correction=0))
+
+    def _take_scale(self, mean: Tensor, deviation: Tensor) -> None:
+        self.mean.copy_(mean)
         # A constant feature says nothing; it must not become a division by zero on other data.
         self.scale.copy_(torch.where(deviation > 1e-8, 1 / deviation, torch.zeros_like(deviation)))
 
@@ -112,6 +116,22 @@ class PairModel(nn.Module, ABC):
         """Logits (m,), and the standard deviation (m,) of each by what the model does not know."""
         members = self.score_members(state_a, state_b)
         return members.mean(dim=1), members.std(dim=1, correction=0)
+
+    def explain(self, proteins: Any, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:  # noqa: ARG002
+        """How much each residue of a and of b carried the score of a pair, for m pairs; see `forward`.
+
+        Returns:
+            The weights of a's residues, m tensors (length of a,), and those of b's. Not negative; what
+            they measure is the model's own matter, so they compare within a model only.
+
+        Raises:
+            ConfigError: this model cannot tell.
+        """
+        raise ConfigError(
+            "this model cannot explain a score by residues",
+            got=type(self).__name__,
+            expected="a model that keeps the residues apart, such as contact_map",
+        )
 
     def losses(self, proteins: Any, pairs: Tensor, targets: Tensor) -> Tensor:
         """What training minimises, a pair: the mean over the members of their cross entropies.
