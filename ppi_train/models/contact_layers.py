@@ -138,13 +138,12 @@ class AboveMeanPool(nn.Module):
         self.variances = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, contacts_nij: Tensor, lengths_a: Tensor, lengths_b: Tensor) -> Tensor:
-        """Maps with lengths (n,) of their two sides, on the map's device -> numbers (n,)."""
+        """Maps, zero in their padding, and the lengths (n,) of their sides, on one device -> numbers (n,)."""
         rows, columns = contacts_nij.shape[1:]
         floor = self.floor.clamp(0, 1)
         bells = self._bell(lengths_a, rows)[:, :, None] * self._bell(lengths_b, columns)[:, None]
         weighted = contacts_nij * ((1 - floor) * bells + floor)
         if self.pool_width > 1:
-            weighted = weighted * within(lengths_a, rows, lengths_b, columns)
             weighted = max_pool2d(weighted, self.pool_width, padding=self.pool_width // 2)
             # A protein alone has as many squares, however long its companion in the batch is.
             lengths_a, lengths_b = ((one - 1) // self.pool_width + 1 for one in (lengths_a, lengths_b))
