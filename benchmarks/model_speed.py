@@ -55,7 +55,9 @@ def main() -> None:
     base = authors_rate(packed, given.steps) if given.steps else None
     if base:
         pairs = given.steps * SMALL_BATCH
-        print(f"| pair_transformer, the authors' way | {pairs} | {SMALL_BATCH} | {base:,.2f} | 1 |", flush=True)
+        print(
+            f"| pair_transformer, the authors' way | {pairs} | {SMALL_BATCH} | {base:,.2f} | 1 |", flush=True
+        )
     for name in given.models:
         pairs, batch, rate = our_rate(name, packed, given.seconds)
         times = f"{rate / base:,.1f}" if base else ""
@@ -159,7 +161,10 @@ class PublishedLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.maps = nn.ModuleList(spectral_norm(nn.Linear(width, width)) for _ in range(4))
-        self.widen, self.narrow = spectral_norm(nn.Linear(width, inner)), spectral_norm(nn.Linear(inner, width))
+        self.widen, self.narrow = (
+            spectral_norm(nn.Linear(width, inner)),
+            spectral_norm(nn.Linear(inner, width)),
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
 
     def forward(self, x: Tensor, own: Tensor) -> Tensor:

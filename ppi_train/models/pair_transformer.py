@@ -65,9 +65,7 @@ class PairTransformer(ResidueModel):
             {"project": SpectralLinear(input_dim, hidden_dim), "within_protein": layer()}
         )
         self.over_pair = layer()
-        self.output = GaussianOutput(
-            hidden_dim, features=random_features, length_scale=math.sqrt(hidden_dim)
-        )
+        self.output = GaussianOutput(hidden_dim, features=random_features, length_scale=math.sqrt(hidden_dim))
 
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:
         projected = self.encoder["project"](self.standardise(values))

@@ -145,10 +145,7 @@ def canonical_pairs(state_a: Packed | Chosen, state_b: Packed | Chosen) -> list[
     """The pairs of states in an order that does not depend on which is a; whether they were exchanged."""
     sides = [one.parts() if isinstance(one, Chosen) else _split(one) for one in (state_a, state_b)]
     flags = [not _comes_first(a.detach(), b.detach()) for a, b in zip(*sides, strict=True)]
-    return [
-        (b, a, True) if exchange else (a, b, False)
-        for a, b, exchange in zip(*sides, flags, strict=True)
-    ]
+    return [(b, a, True) if exchange else (a, b, False) for a, b, exchange in zip(*sides, flags, strict=True)]
 
 
 def _split(states: Packed) -> list[Tensor]:
