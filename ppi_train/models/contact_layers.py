@@ -35,18 +35,20 @@ class PairConvolution(nn.Module):
         n, rows, _ = a_nid.shape
         # sum over d of w_cd a_id b_jd is a matrix product with b for each channel's weighted a.
         weighted = (a_nid[:, None] * self.product[:, None]).flatten(1, 2)
-        products = (weighted @ b_njd.transpose(1, 2)).unflatten(1, (-1, rows))
+        products = (weighted @ b_njd.transpose(1, 2)).view(n, -1, rows, b_njd.shape[1])
         step = max(1, _BLOCK_CELLS // (n * b_njd.shape[1]))
         a_ndi, b_ndj = a_nid.transpose(1, 2).contiguous(), b_njd.transpose(1, 2).contiguous()
-        differences = [
+        differences: list[Tensor] = [
             recomputed(self._differences, a_ndi[:, :, start : start + step], b_ndj)
             for start in range(0, rows, step)
         ]
-        return products + torch.cat(differences, dim=2) + self.bias[:, None, None]
+        cells: Tensor = products + torch.cat(differences, dim=2)
+        return cells + self.bias[:, None, None]
 
     def _differences(self, a_ndi: Tensor, b_ndj: Tensor) -> Tensor:
         cells = (a_ndi[:, :, :, None] - b_ndj[:, :, None]).abs().flatten(2)
-        return (self.difference @ cells).unflatten(2, (a_ndi.shape[2], -1))
+        convolved: Tensor = self.difference @ cells
+        return convolved.view(*convolved.shape[:2], a_ndi.shape[2], -1)
 
 
 class MapNorm(nn.Module):

@@ -128,11 +128,17 @@ class ContactMap(ResidueModel):
     def _pool(self, *states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States of a, b, a, b ... of n pairs -> pooled and mean contact (n, 2), statistics of both norms."""
         a, b, lengths_a, lengths_b = _padded(list(zip(states[::2], states[1::2], strict=True)))
-        contacts, *statistics = self._map(a, b, lengths_a, lengths_b)
+        contacts, seen_cells, seen_contacts = self._map(a, b, lengths_a, lengths_b)
         means = contacts.sum(dim=(1, 2)) / (lengths_a * lengths_b)
-        return torch.stack([self.pool(contacts, lengths_a, lengths_b), means], dim=1), *statistics
+        return (
+            torch.stack([self.pool(contacts, lengths_a, lengths_b), means], dim=1),
+            seen_cells,
+            seen_contacts,
+        )
 
-    def _map(self, a: Tensor, b: Tensor, lengths_a: Tensor, lengths_b: Tensor) -> tuple[Tensor, ...]:
+    def _map(
+        self, a: Tensor, b: Tensor, lengths_a: Tensor, lengths_b: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Contacts (n, i, j), zero in the padding, and the statistics of both norms."""
         own = None
         if bool((lengths_a < a.shape[1]).any() or (lengths_b < b.shape[1]).any()):

@@ -72,9 +72,8 @@ class GaussianOutput(nn.Module):
     @torch.no_grad()
     def deviation(self, features: Tensor) -> Tensor:
         """The standard deviation (m,) of the logits of random features (m, f)."""
-        precision = self.precision.double()
-        precision.diagonal().add_(self.ridge)
-        lower = torch.linalg.cholesky(precision)
+        before = self.ridge * torch.eye(len(self.precision), dtype=torch.float64, device=features.device)
+        lower: Tensor = torch.linalg.cholesky(self.precision.double() + before)
         # f^T (L L^T)^-1 f is the squared length of L^-1 f.
-        spread = torch.linalg.solve_triangular(lower, features.double().t(), upper=False)
+        spread: Tensor = torch.linalg.solve_triangular(lower, features.double().t(), upper=False)
         return spread.square().sum(dim=0).sqrt().float()

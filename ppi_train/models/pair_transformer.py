@@ -40,6 +40,8 @@ class PairTransformer(ResidueModel):
         ConfigError: the heads do not divide the width.
     """
 
+    encoder: nn.ModuleDict
+
     def __init__(
         self,
         input_dim: int,

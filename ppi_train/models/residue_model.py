@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,7 +55,8 @@ class ResidueModel(PairModel):
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
         """Takes mean and deviation over all residues of the training proteins, some at a time."""
-        count, mean, squares = 0, torch.zeros_like(self.mean, dtype=torch.float64), 0.0
+        count = 0
+        mean = squares = torch.zeros_like(self.mean, dtype=torch.float64)
         for some in proteins:
             values = some.values.float()
             n, own_mean = len(values), values.mean(dim=0).double()
@@ -65,7 +66,7 @@ class ResidueModel(PairModel):
             squares = squares + shift**2 * (count * n / (count + n))
             mean = mean + shift * (n / (count + n))
             count += n
-        self._take_scale(mean, cast(Tensor, squares / count).sqrt())
+        self._take_scale(mean, (squares / count).sqrt())
 
     def encode(self, proteins: Packed) -> Packed:
         """Residues of n proteins -> their states, (residues within the limit, h)."""
@@ -81,8 +82,8 @@ class ResidueModel(PairModel):
 
     def _encode_some(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
         lengths = [len(one) for one in parts]
-        encoded = recomputed(lambda values: self.encode_residues(values, lengths), torch.cat(list(parts)))
-        return encoded.split(lengths)
+        encoded: Tensor = recomputed(self.encode_residues, torch.cat(list(parts)), lengths)
+        return list(encoded.split(lengths))
 
     @abstractmethod
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:

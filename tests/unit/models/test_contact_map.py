@@ -119,7 +119,7 @@ def test_a_sparser_loss_makes_emptier_maps() -> None:
         pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
         for _ in range(40):
             optimizer.zero_grad()
-            model.losses(proteins(), pairs, torch.ones(3)).mean().backward()
+            model.losses(proteins(), pairs, torch.zeros(3)).mean().backward()
             optimizer.step()
         maps = model.eval().contacts(proteins(), pairs)
         filled.append(torch.stack([one.mean() for one in maps]).mean().item())

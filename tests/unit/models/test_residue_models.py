@@ -10,6 +10,7 @@ from ppi_train.errors import ConfigError
 from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
+from ppi_train.models.residue_model import ResidueModel
 
 MODELS = ("pair_transformer", "contact_map")
 DIMENSION = 16
@@ -207,6 +208,7 @@ def test_training_sees_another_window_of_a_long_protein_each_time(name: str) -> 
     first, second = model.encode(proteins), model.encode(proteins)
     assert first.lengths.tolist() == second.lengths.tolist() == [10]
     assert not torch.equal(first.values, second.values)
+    assert isinstance(model, ResidueModel)
     model.max_residues = 500
     whole = model.encode(proteins)
     if name == "contact_map":  # whose states do not depend on the other residues
