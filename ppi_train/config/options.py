@@ -14,7 +14,7 @@ from ppi_train.config.fields import option
 from ppi_train.config.interval import parse_interval
 
 DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
-MODEL_NAMES = ("pooled_mlp", "v3")
+MODEL_NAMES = ("pooled_mlp", "v3", "pair_transformer", "contact_map")
 SPLIT_NAMES = ("train", "validation", "test")
 AMP = ("off", "bf16", "fp16")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
@@ -107,6 +107,16 @@ class ModelOptions(Section):
         None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
     )
     slots: int | None = option(None, "v3: learned summaries of a protein's residues.", low=1)
+    heads: int | None = option(None, "Heads of attention; they divide hidden_dim.", low=1)
+    random_features: int | None = option(
+        None, "Random features of the Gaussian process that gives a score its uncertainty.", low=1
+    )
+    sparsity: float | None = option(
+        None, "Share of the loss that keeps a contact map sparse.", low=0, below=1
+    )
+    max_residues: int | None = option(
+        None, "Residues of a longer protein that a model of all pairs of residues looks at.", low=2
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

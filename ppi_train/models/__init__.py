@@ -1,5 +1,7 @@
 """The registry of model factories, and one file per architecture."""
 
 # Importing a file registers its model.
+from ppi_train.models import contact_map as _contact_map  # noqa: F401
+from ppi_train.models import pair_transformer as _pair_transformer  # noqa: F401
 from ppi_train.models import pooled_mlp as _pooled_mlp  # noqa: F401
 from ppi_train.models import v3 as _v3  # noqa: F401

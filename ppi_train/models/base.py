@@ -13,6 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 # Pairs of a block that are scored at once, by a model without a faster way.
 _PAIRS_AT_ONCE = 8192
 
+from ppi_train.errors import ConfigError
+
 
 class PairModel(nn.Module, ABC):
     """A pair model over protein embeddings, symmetric in its two proteins.
@@ -50,8 +52,10 @@ class PairModel(nn.Module, ABC):
 
     def _standardise_to(self, features: Tensor) -> None:
         """Mean and deviation of features (n, d)."""
-        deviation = features.std(dim=0, correction=0)
-        self.mean.copy_(features.mean(dim=0))
+        self._take_scale(features.mean(dim=0), features.std(dim=0, correction=0))
+
+    def _take_scale(self, mean: Tensor, deviation: Tensor) -> None:
+        self.mean.copy_(mean)
         # A constant feature says nothing; it must not become a division by zero on other data.
         self.scale.copy_(torch.where(deviation > 1e-8, 1 / deviation, torch.zeros_like(deviation)))
 
@@ -152,6 +156,22 @@ class PairModel(nn.Module, ABC):
         ):
             a, b = rows.repeat_interleave(len(columns)), columns.repeat(len(rows))
             yield rows, self.select(states_a, a), self.select(states_b, b)
+
+    def explain(self, proteins: Any, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:  # noqa: ARG002
+        """How much each residue of a and of b carried the score of a pair, for m pairs; see `forward`.
+
+        Returns:
+            The weights of a's residues, m tensors (length of a,), and those of b's. Not negative; what
+            they measure is the model's own matter, so they compare within a model only.
+
+        Raises:
+            ConfigError: this model cannot tell.
+        """
+        raise ConfigError(
+            "this model cannot explain a score by residues",
+            got=type(self).__name__,
+            expected="a model of residues: v3 or contact_map",
+        )
 
     def losses(self, proteins: Any, pairs: Tensor, targets: Tensor) -> Tensor:
         """What training minimises, a pair: the mean over the members of their cross entropies.

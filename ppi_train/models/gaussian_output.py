@@ -1,0 +1,79 @@
+"""A Gaussian process as the last layer, so that a score knows how far it is from the training data.
+
+After Liu et al. 2020 ("Simple and principled uncertainty estimation with deterministic deep learning via
+distance awareness", SNGP): random Fourier features stand for the kernel, a linear map of these is the
+mean, and Laplace's approximation gives the covariance of its weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+
+class GaussianOutput(nn.Module):
+    """Logits and their deviations.
+
+    The precision of the weights is the sum over an epoch of p (1 - p) f f^T, with f the features of a
+    training pair and p its probability at that time. The first step of the next epoch starts it anew.
+    It is part of the weights, so that a run that goes on in the middle of an epoch ends the same.
+
+    Args:
+        inputs: Width of the input, h.
+        features: Random features, an even better kernel the more there are.
+        length_scale: Distance over which the kernel falls to exp(-1/2).
+        ridge: Precision of the weights before any data.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+    precision: Tensor
+    whole: Tensor
+
+    def __init__(self, inputs: int, *, features: int, length_scale: float, ridge: float = 1.0) -> None:
+        super().__init__()
+        self.ridge = ridge
+        self.weight = nn.Parameter(torch.zeros(features, 1))
+        self.register_buffer("frequencies", torch.randn(inputs, features) / length_scale)
+        self.register_buffer("phases", torch.rand(features) * 2 * math.pi)
+        self.register_buffer("precision", torch.zeros(features, features))
+        # Whether the precision is that of a whole epoch, after which a new one begins.
+        self.register_buffer("whole", torch.tensor(False))
+
+    def train(self, mode: bool = True) -> Self:
+        if self.training and not mode:
+            self.whole.fill_(True)
+        return super().train(mode)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(m, h) -> random features (m, f), float32, of length 1 on average."""
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cos(x.float() @ self.frequencies + self.phases) * math.sqrt(2 / len(self.phases))
+
+    def mean(self, features: Tensor) -> Tensor:
+        """Logits (m,) of random features (m, f)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return (features @ self.weight).squeeze(1)
+
+    @torch.no_grad()
+    def learn(self, features: Tensor, logits: Tensor) -> None:
+        """Adds a training batch's pairs to the precision."""
+        if self.whole:
+            self.precision.zero_()
+            self.whole.fill_(False)
+        probabilities = torch.sigmoid(logits)
+        seen = features * (probabilities * (1 - probabilities)).sqrt()[:, None]
+        with torch.autocast(features.device.type, enabled=False):
+            self.precision.addmm_(seen.t(), seen)
+
+    @torch.no_grad()
+    def deviation(self, features: Tensor) -> Tensor:
+        """The standard deviation (m,) of the logits of random features (m, f)."""
+        before = self.ridge * torch.eye(len(self.precision), dtype=torch.float64, device=features.device)
+        lower: Tensor = torch.linalg.cholesky(self.precision.double() + before)
+        # f^T (L L^T)^-1 f is the squared length of L^-1 f.
+        spread: Tensor = torch.linalg.solve_triangular(lower, features.double().t(), upper=False)
+        return spread.square().sum(dim=0).sqrt().float()

@@ -1,0 +1,166 @@
+"""What models have in common whose states keep every residue: a limit of length, and bounded memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ppi_train.models.base import PairModel
+from ppi_train.models.packed import Packed
+
+_GROUP_ROWS = 16_384
+"""Residues encoded at once, padding counted."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The states of chosen proteins, without a copy of each: a block of pairs names each many times.
+
+    Attributes:
+        states: Of all proteins.
+        rows: (m,) int64, the chosen ones.
+    """
+
+    states: Packed
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def parts(self) -> list[Tensor]:
+        """The m states, each (its residues, h)."""
+        # One split, whose backward is one concatenation; slices would each make a gradient of all proteins.
+        every = self.states.values.split(self.states.lengths.tolist())
+        return [every[row] for row in self.rows.tolist()]
+
+
+class ResidueModel(PairModel):
+    """A model that encodes residues and scores pairs of all of these.
+
+    Args:
+        input_dim: Numbers in a residue's embedding, d.
+        max_residues: Of a longer protein, training sees a window of so many at random, anew each time,
+            and evaluation the first and the last half of so many: the cost of a pair grows with the
+            product of its lengths, and titin has 34,350.
+    """
+
+    GRANULARITY: ClassVar[str] = "residue"
+
+    def __init__(self, input_dim: int, *, max_residues: int) -> None:
+        super().__init__(input_dim)
+        self.max_residues = max_residues
+
+    def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
+        """Takes mean and deviation over all residues of the training proteins, some at a time."""
+        count = 0
+        mean = squares = torch.zeros_like(self.mean, dtype=torch.float64)
+        for some in proteins:
+            values = some.values.float()
+            n, own_mean = len(values), values.mean(dim=0).double()
+            # Chan's formula: sums of squares of uncentred values would lose the deviation to rounding.
+            shift = own_mean - mean
+            squares = squares + values.var(dim=0, correction=0).double() * n
+            squares = squares + shift**2 * (count * n / (count + n))
+            mean = mean + shift * (n / (count + n))
+            count += n
+        self._take_scale(mean, (squares / count).sqrt())
+
+    def encode(self, proteins: Packed) -> Packed:
+        """Residues of n proteins -> their states, (residues within the limit, h)."""
+        whole = proteins.values.split(proteins.lengths.tolist())
+        parts = [self._within_limit(one) for one in whole]
+        states = in_groups(
+            [len(one) for one in parts],
+            lambda group: self._encode_some([parts[one] for one in group]),
+            budget=_GROUP_ROWS,
+        )
+        lengths = torch.tensor([0] + [len(one) for one in states])
+        return Packed(torch.cat(states), lengths.cumsum(0))
+
+    def _encode_some(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+        lengths = [len(one) for one in parts]
+        encoded: Tensor = recomputed(self.encode_residues, torch.cat(list(parts)), lengths)
+        return list(encoded.split(lengths))
+
+    @abstractmethod
+    def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Residues (sum of the lengths, d) of some proteins of like length -> states (the same, h)."""
+
+    def kept_residues(self, length: int) -> Tensor:
+        """Which residues of a protein of that length a state has in evaluation, (at most `max_residues`,)."""
+        if length <= self.max_residues:
+            return torch.arange(length)
+        head = (self.max_residues + 1) // 2
+        return torch.cat([torch.arange(head), torch.arange(length - self.max_residues + head, length)])
+
+    def _within_limit(self, residues: Tensor) -> Tensor:
+        if len(residues) <= self.max_residues:
+            return residues
+        if not self.training:
+            return residues[self.kept_residues(len(residues)).to(residues.device)]
+        start = int(torch.randint(len(residues) - self.max_residues + 1, ()))
+        return residues[start : start + self.max_residues]
+
+    def select(self, states: Packed | Chosen, rows: Tensor) -> Chosen:
+        if isinstance(states, Chosen):
+            return Chosen(states.states, states.rows[rows])
+        return Chosen(states, rows)
+
+    def join(self, states: Sequence[Any]) -> Packed:
+        return Packed.join(states)
+
+
+def in_groups(
+    sizes: Sequence[int], function: Callable[[list[int]], Sequence[Tensor]], *, budget: int
+) -> list[Tensor]:
+    """Applies a function to items of like size together, so that padding them to the longest is cheap.
+
+    Args:
+        sizes: Of each item.
+        function: From the numbers of some items to a result for each of them.
+        budget: Largest number of items of a group times the size of its largest; one item may exceed it.
+
+    Returns:
+        The results in the order of the items.
+    """
+    results: dict[int, Tensor] = {}
+    group: list[int] = []
+    for item in [*sorted(range(len(sizes)), key=sizes.__getitem__), None]:
+        if group and (item is None or (len(group) + 1) * sizes[item] > budget):
+            results.update(zip(group, function(group), strict=True))
+            group = []
+        if item is not None:
+            group.append(item)
+    return [results[item] for item in range(len(sizes))]
+
+
+def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """The function's result; what it computes on the way is made again for the gradient, and not kept."""
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False)
+
+
+def canonical_pairs(state_a: Packed | Chosen, state_b: Packed | Chosen) -> list[tuple[Tensor, Tensor, bool]]:
+    """The pairs of states in an order that does not depend on which is a; whether they were exchanged."""
+    sides = [one.parts() if isinstance(one, Chosen) else _split(one) for one in (state_a, state_b)]
+    flags = [not _comes_first(a.detach(), b.detach()) for a, b in zip(*sides, strict=True)]
+    return [(b, a, True) if exchange else (a, b, False) for a, b, exchange in zip(*sides, flags, strict=True)]
+
+
+def _split(states: Packed) -> list[Tensor]:
+    return list(states.values.split(states.lengths.tolist()))
+
+
+def _comes_first(a: Tensor, b: Tensor) -> bool:
+    """The longer one; of two as long, the one that is larger where they first differ."""
+    if len(a) != len(b):
+        return len(a) > len(b)
+    differs = (a != b).flatten().nonzero()
+    return not len(differs) or bool(a.flatten()[differs[0]] > b.flatten()[differs[0]])
