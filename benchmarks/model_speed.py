@@ -114,6 +114,7 @@ def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
                 train=train,
                 validation=drawn_pairs(packed.take(torch.arange(8)), VALIDATION_PAIRS),
                 ranking_metrics=ranking_metrics,
+                batch_size=config.batch_size or model.BATCH_SIZE,
                 share_proteins=True,
             ),
             log=lambda *_: None,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
+from ppi_train.errors import ConfigError
+
 # Pairs of a block that are scored at once, by a model without a faster way.
 _PAIRS_AT_ONCE = 8192
-
-from ppi_train.errors import ConfigError
 
 
 class PairModel(nn.Module, ABC):

@@ -15,9 +15,12 @@ from ppi_train.config.schema import (
     MODES,
     EmbedConfig,
     EvalConfig,
+    ExplainConfig,
     ImportConfig,
     PipelineConfig,
+    PredictConfig,
     PrepareDataConfig,
+    SplitConfig,
     TrainConfig,
     TrainEmbedderConfig,
 )
@@ -262,21 +265,32 @@ def _other_value(schema: type[Section], name: str) -> object:
     return max(7, int(spec.rule.low or 0)) if spec.kind == "integer" else "no"
 
 
+OF_A_FASTA = (EmbedConfig, TrainEmbedderConfig, PredictConfig, ExplainConfig)
+
+
 @pytest.mark.parametrize("mode", list(MODES))
 def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode: str) -> None:
     schema = MODES[mode]
     values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
     # Either a data set or tables of one's own; either a run or a registered model.
-    own_tables = {"train_pairs", "test_pairs"} & set(values) or schema in (EmbedConfig, TrainEmbedderConfig)
+    own_tables = {"train_pairs", "test_pairs"} & set(values) or schema in OF_A_FASTA
     for name in {"finetune_dataset", "model_uri", *(["dataset"] if own_tables else [])} & set(values):
         values[name] = None
+    if schema is PredictConfig:
+        one_kind = {"all_pairs": False, "proteins_a": None, "proteins_b": None}
+        values |= {**one_kind, "output": "no.parquet", "edges": "no.tsv"}
     config = schema(**values)
     written = _file(tmp_path, yaml.safe_dump(config_values(config)))
     assert load_config(schema, {}, config_file=written)[0] == config
     needed = {"run_id", "pretrain_run_id", "registered_model"} if schema is not PipelineConfig else set()
     if schema is ImportConfig:
         needed = {"source", "fasta", "output", "embedder_name"}
-    required = schema(**dict.fromkeys(needed & set(values), "no"))
+    if schema is SplitConfig:
+        needed = {"pairs", "output"}
+    if schema in (PredictConfig, ExplainConfig):
+        needed |= {"pairs", "output", "fasta", "protein_a", "protein_b"}
+    named = dict.fromkeys(needed & set(values), "no")
+    required = schema(**named | ({"output": "no.parquet"} if schema is PredictConfig else {}))
     written = _file(tmp_path, yaml.safe_dump(config_values(required)))
     assert load_config(schema, {}, config_file=written)[0] == required
 

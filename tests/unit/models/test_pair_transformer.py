@@ -96,7 +96,13 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     config = TrainConfig(
         epochs=2, batch_size=5, checkpoint_every="1 steps", early_stopping_patience=0, learning_rate=0.01
     )
-    task = PairTask(config, train=data, validation=data, ranking_metrics=ranking_metrics)
+    task = PairTask(
+        config,
+        train=data,
+        validation=data,
+        ranking_metrics=ranking_metrics,
+        batch_size=config.batch_size or 8,
+    )
     return Trainer(
         built(), config, task=task, log=lambda *_: None, checkpoints=folder, description={}, **options
     )
