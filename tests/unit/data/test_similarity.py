@@ -42,7 +42,8 @@ def exact_identities(queries: list[str], targets: list[str]) -> np.ndarray:
     a = [encode_sequence(one) for one in queries for _ in targets]
     b = [encode_sequence(one) for _ in queries for one in targets]
     shorter = np.array([min(len(one), len(other)) for one, other in zip(a, b, strict=True)])
-    return (local_alignments(a, b).identical / shorter).reshape(len(queries), len(targets))
+    identity: np.ndarray = local_alignments(a, b).identical / shorter
+    return identity.reshape(len(queries), len(targets))
 
 
 def test_the_nearest_is_what_exact_alignment_finds(sets: tuple[list[str], list[str]]) -> None:
