@@ -8,6 +8,7 @@ description; docs/models.md says what differs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class ContactMap(ResidueModel):
         channels, width: Of the two convolutions.
         pool_width: See `AboveMeanPool`.
     """
+
+    BATCH_SIZE: ClassVar[int] = 16
 
     MIDDLE = 0.5
     """The pooled contact at which the probability is one half."""

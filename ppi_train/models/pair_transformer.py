@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class PairTransformer(ResidueModel):
     Raises:
         ConfigError: the heads do not divide the width.
     """
+
+    BATCH_SIZE: ClassVar[int] = 64
 
     encoder: nn.ModuleDict
 
