@@ -11,8 +11,18 @@ import pyarrow.parquet as pq
 from ppi_train.data.pairs import PairTable
 
 
-def write_predictions(path: Path, table: PairTable, logits: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes `protein_a`, `protein_b`, `label` (if known), `logit`, `probability`, a row a pair."""
+def write_predictions(
+    path: Path,
+    table: PairTable,
+    logits: np.ndarray,
+    probabilities: np.ndarray,
+    uncertainty: np.ndarray | None = None,
+) -> None:
+    """Writes `protein_a`, `protein_b`, `logit`, `probability`, `uncertainty` and `label`, a row a pair.
+
+    Args:
+        uncertainty: The standard deviation of each logit; None, if there is none, for no such column.
+    """
     vocabulary = pa.array(table.proteins, pa.string())
     columns = {
         "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
@@ -20,6 +30,8 @@ def write_predictions(path: Path, table: PairTable, logits: np.ndarray, probabil
         "logit": pa.array(logits, pa.float32()),
         "probability": pa.array(probabilities, pa.float32()),
     }
+    if uncertainty is not None:
+        columns["uncertainty"] = pa.array(uncertainty, pa.float32())
     if table.labels is not None:
         columns["label"] = pa.array(table.labels, pa.int8())
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ from ppi_train.evaluation.pair_metrics import (
     ranking_metrics,
     reliability_bins,
 )
+from ppi_train.evaluation.selective import precision_by_kept
 
 # Okabe & Ito 2008, "Color universal design": told apart with every common form of colour blindness
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#333333"
@@ -129,6 +130,26 @@ def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
     _dress(below, "", "predicted probability", "pairs", legend=None)
+    return figure
+
+
+def selective_figure(
+    probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], uncertainty: npt.NDArray[Any], title: str
+) -> Figure:
+    """Precision against the fraction kept: the surest by uncertainty, and those farthest from 1/2; (n,)."""
+    values, truth = checked_probabilities(probabilities, labels)
+    orders = {
+        "by uncertainty": (uncertainty, BLUE, "o"),
+        "by distance from 1/2": (-np.abs(values - THRESHOLD), VERMILLION, "s"),
+    }
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for name, (order, colour, marker) in orders.items():
+        kept = precision_by_kept(values, truth, order)
+        axes.plot(kept.fractions, kept.precision, color=colour, marker=marker, linewidth=1.8, label=name)
+    axes.set_xlim(0, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    _dress(axes, title, "share of the pairs kept, the surest first", "precision", legend="best")
     return figure
 
 

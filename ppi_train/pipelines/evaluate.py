@@ -36,7 +36,7 @@ from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.versions import resolve_model_uri
 from ppi_train.training.checkpoint import Checkpoint
 from ppi_train.training.device import resolve_device, seed_everything
-from ppi_train.training.scoring import score_pairs
+from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +45,16 @@ METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPairs:
-    """A split scored by the best checkpoint of a run; `logits` (n,) float32, `labels` (n,) int8."""
+    """A split scored by the best checkpoint of a run.
+
+    `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8.
+    """
 
     model: str
     split: str
     inputs: Inputs
     logits: np.ndarray
+    uncertainty: np.ndarray
     labels: np.ndarray
 
     @property
@@ -59,7 +63,13 @@ class ScoredPairs:
 
     def at(self, rows: Sequence[int]) -> ScoredPairs:
         """Scores and labels of some of the pairs."""
-        return replace(self, logits=self.logits[list(rows)], labels=self.labels[list(rows)])
+        chosen = list(rows)
+        return replace(
+            self,
+            logits=self.logits[chosen],
+            uncertainty=self.uncertainty[chosen],
+            labels=self.labels[chosen],
+        )
 
 
 def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
@@ -91,7 +101,15 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_metrics(metrics, model_id=model_id)
     output = Path(config.output_dir) / tracked.run_id
     title = f"{scored.model} on {inputs.name}, {split}"
-    log_evaluation(scored.table, scored.logits, tracked, output, title=title, split=split)
+    log_evaluation(
+        scored.table,
+        scored.logits,
+        tracked,
+        output,
+        title=title,
+        split=split,
+        uncertainty=scored.uncertainty,
+    )
     for name in ("auroc", "auprc"):
         key = f"{METRIC_PREFIX[split]}/{name}"
         logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
@@ -142,10 +160,16 @@ def score_split(resolved: ResolvedCheckpoint, config: EvalConfig, split: Evaluat
     device = resolve_device(config.device)
     model = model_from_checkpoint(checkpoint, device)
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
-    logits = score_pairs(model, data, batch_size=config.batch_size).cpu().numpy()
-    labels = data.labels.cpu().numpy().astype(np.int8)
-    name = checkpoint.description["model"]["name"]
-    return ScoredPairs(model=name, split=split.split, inputs=inputs, logits=logits, labels=labels)
+    scores = score_pairs_with_uncertainty(model, data, batch_size=config.batch_size)
+    logits, uncertainty = (one.cpu().numpy() for one in scores)
+    return ScoredPairs(
+        model=checkpoint.description["model"]["name"],
+        split=split.split,
+        inputs=inputs,
+        logits=logits,
+        uncertainty=uncertainty,
+        labels=data.labels.cpu().numpy().astype(np.int8),
+    )
 
 
 def _trained_config(checkpoint: Checkpoint) -> Trained:

@@ -22,10 +22,15 @@ def log_evaluation(
     *,
     title: str,
     split: str,
+    uncertainty: np.ndarray | None = None,
     history: Sequence[Mapping[str, float]] = (),
     best_metric: str = "val/auroc",
 ) -> None:
-    """Draws the figures of scored pairs, writes the pairs with their scores, and uploads both."""
+    """Draws the figures of scored pairs, writes the pairs with their scores, and uploads both.
+
+    Args:
+        uncertainty: The standard deviation of each logit; all zero where the model has none.
+    """
     # Half a second of matplotlib, not wanted before the first training step.
     from ppi_train.evaluation import figures
 
@@ -38,9 +43,14 @@ def log_evaluation(
         "score_histogram": figures.score_histogram_figure(probabilities, table.labels, title),
         "reliability": figures.reliability_figure(probabilities, table.labels, title),
     }
+    if uncertainty is not None and not uncertainty.any():
+        uncertainty = None  # a model without any
+    if uncertainty is not None:
+        drawn["precision_by_kept"] = figures.selective_figure(probabilities, table.labels, uncertainty, title)
     if history:
         drawn["curves"] = figures.curves_figure(history, best_metric=best_metric)
     figures.save_figures(drawn, output / "figures")
     tracked.log_folder(output / "figures", "figures")
-    write_predictions(output / "predictions" / f"{split}.parquet", table, logits, probabilities)
+    file = output / "predictions" / f"{split}.parquet"
+    write_predictions(file, table, logits, probabilities, uncertainty)
     tracked.log_folder(output / "predictions", "predictions")

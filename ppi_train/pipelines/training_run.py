@@ -37,7 +37,7 @@ from ppi_train.training.device import describe_device, resolve_device, seed_ever
 from ppi_train.training.features import every_protein
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.scoring import score_pairs
+from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ def _log_end(
     """Scores validation with the best checkpoint, and logs figures, predictions and the model."""
     best = output / "checkpoints" / "best"
     model = model_from_checkpoint(read_checkpoint(best), validation.pairs.device)
-    logits = score_pairs(model, validation).cpu().numpy()
+    logits, uncertainty = (one.cpu().numpy() for one in score_pairs_with_uncertainty(model, validation))
     measured = pair_metrics(logits, validation.labels.cpu().numpy().astype(np.int8), are_logits=True)
     metrics = {
         **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
@@ -260,6 +260,7 @@ def _log_end(
         output,
         title=f"{job.model} on {job.inputs.name}, validation",
         split="validation",
+        uncertainty=uncertainty,
         history=result.history,
         best_metric=job.config.early_stopping_metric,
     )
