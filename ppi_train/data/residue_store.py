@@ -75,12 +75,12 @@ class ResidueStore:
             CacheError: the file is cut short, a protein's bytes are not those written, or a number
                 is not finite.
         """
-        columns = (rows, self._offsets[rows], self.sizes[rows], starts)
-        for row, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
-            number = self._file_of(row)
+        files = np.searchsorted(self._ends, rows, side="right")
+        columns = (rows, files, self._offsets[rows], self.sizes[rows], starts)
+        for row, number, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
             states = out[start : start + size]
             try:
-                if self.is_at_hand(row):
+                if _is_cached(self._descriptors[number], offset + size - 1):
                     prefix = self._mapped[number].copy(offset - PREFIX, states)
                 else:
                     prefix = _read(self._descriptors[number], offset - PREFIX, states)
@@ -91,12 +91,8 @@ class ResidueStore:
 
     def is_at_hand(self, row: int) -> bool:
         """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
-        number = self._file_of(row)
         last = int(self._offsets[row] + self.sizes[row]) - 1
-        try:
-            return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
-        except (OSError, AttributeError):  # not there yet, or a system without the question
-            return False
+        return _is_cached(self._descriptors[self._file_of(row)], last)
 
     def _file_of(self, row: int) -> int:
         return int(np.searchsorted(self._ends, row, side="right"))
@@ -229,6 +225,14 @@ def _size_of_data_page(header: bytes) -> int:
         if byte < 0x80:
             return number >> 1
     return -1
+
+
+def _is_cached(descriptor: int, offset: int) -> bool:
+    """Whether a byte is in the system's page cache; False where that cannot be told."""
+    try:
+        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except (OSError, AttributeError):  # not there yet, or a system without the question
+        return False
 
 
 def _read(descriptor: int, offset: int, out: np.ndarray) -> int:
