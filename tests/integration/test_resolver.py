@@ -260,7 +260,7 @@ def test_finetuning_needs_the_run_id_alone(place: Place, cache: Path, tmp_path: 
 
 def test_last_comes_with_its_training_state(place: Place) -> None:
     checkpoint = resolve_checkpoint(place.trained, "last").read(with_training_state=True)
-    assert checkpoint.step == 2
+    assert checkpoint.step == 8
     assert checkpoint.training_state is not None
 
 
@@ -271,7 +271,7 @@ def test_what_is_kept_on_the_way_takes_turns_and_is_removed_at_the_end(place: Pl
     store = CheckpointStore(run_id, None)
     folders = {name: place.checkpoints / name for name in ("best", "last")}
     digests = {name: checkpoint_digest(folder) for name, folder in folders.items()}
-    here = LocalCheckpoints(folders=folders, digests=digests, step=2)
+    here = LocalCheckpoints(folders=folders, digests=digests, step=8)
     for turns in ({"resume-a"}, {"resume-a", "resume-b"}):
         store.keep(here)
         left = {item.path for item in place.client.list_artifacts(run_id, "checkpoints")}
@@ -506,7 +506,7 @@ for turn in range(rounds):
     try:
         resolved = resolve_checkpoint(run_id)
         for _ in range(20):
-            assert resolved.read().step == 2
+            assert resolved.read().step == 8
     except BaseException:
         (folder / "failed").touch()
         raise

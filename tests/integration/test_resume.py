@@ -30,7 +30,7 @@ from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
 from ppi_train.training.checkpoint import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
-# The default's 2 steps an epoch leave little to be killed in: these make 47, each with its own dropout.
+# The default's 8 steps an epoch leave little to be killed in: these make 50, each with its own dropout.
 TRAINING: dict[str, Any] = {
     "epochs": 5, "batch_size": 128, "early_stopping_patience": 0, "checkpoint_every": "7 steps", "seed": 5,
 }  # fmt: skip
@@ -148,7 +148,7 @@ TAKEN_UP = r"run [0-9a-f]{32} at "
 STEPPING = r"epoch \d+/|continuing at step"
 LOGGED = r"train: [\d,]+ pairs of"  # before that a killed run has nothing to continue by
 FINETUNING = r"epoch 0/|continuing at step"
-LAST_EPOCH = r"epoch 5/5|continuing at step 235"
+LAST_EPOCH = r"epoch 5/5|continuing at step 250"
 # What to wait for, and how many seconds at most then to go on before the kill. The first five are so short
 # that training, 5 s and more, cannot end meanwhile.
 MOMENTS = [
@@ -252,7 +252,7 @@ def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewh
     assert "Traceback" not in shown
     last = read_checkpoint(tmp_path / "here" / run_id / "checkpoints/last", with_training_state=True)
     assert last.training_state is not None
-    assert last.step > 47 or last.training_state["part"]["pairs"] > 0, "the checkpoint is of an epoch's end"
+    assert last.step > 50 or last.training_state["part"]["items"] > 0, "the checkpoint is of an epoch's end"
     # Another machine has neither the run's folder nor the caches, only the tracking server.
     shutil.rmtree(tmp_path / "here")
     elsewhere = {"data_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "there")}
@@ -267,7 +267,7 @@ def folders(data_dir: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
 
 
-# Two steps: where a run is continued at its end, or is not continued at all, more would show nothing.
+# Few steps: where a run is continued at its end, or is not continued at all, more would show nothing.
 SHORT: dict[str, Any] = {"epochs": 1, "seed": 5}
 
 
@@ -389,7 +389,7 @@ def test_a_damaged_checkpoint_here_gives_way_to_the_one_on_the_server(
     last = Path(folders["output_dir"]) / run_id / "checkpoints/last"
     (last / "weights.safetensors").write_bytes(b"")
     assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
-    assert read_checkpoint(last).step == 2
+    assert read_checkpoint(last).step == 8
 
 
 def test_the_attempts_are_shown_below_the_run(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
