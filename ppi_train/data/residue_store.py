@@ -7,7 +7,6 @@ protein is one read into the caller's memory, with nothing to decode.
 
 from __future__ import annotations
 
-import mmap
 import os
 import weakref
 from collections.abc import Iterator, Sequence
@@ -46,7 +45,6 @@ class ResidueStore:
         self._indexes = indexes
         self._ends = np.cumsum([len(one.ids) for one in indexes])
         self._descriptors = [_opened(self, file) for file in files]
-        self._mapped = [_Mapped(one) for one in self._descriptors]
         self.sizes = np.concatenate([_sizes(*one) for one in zip(files, indexes, strict=True)])
         self._offsets = np.empty_like(self.sizes)
         self._checksums = np.concatenate([one.checksums for one in indexes])
@@ -75,72 +73,42 @@ class ResidueStore:
             CacheError: the file is cut short, a protein's bytes are not those written, or a number
                 is not finite.
         """
-        files = np.searchsorted(self._ends, rows, side="right")
-        columns = (rows, files, self._offsets[rows], self.sizes[rows], starts)
-        for row, number, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
-            states = out[start : start + size]
+        view = memoryview(out)  # type: ignore[arg-type]
+        prefix = bytearray(PREFIX)
+        columns = (rows, self._offsets[rows], self.sizes[rows], starts)
+        for row, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
+            number = self._file_of(row)
+            states = view[start : start + size]
             try:
-                if _is_cached(self._descriptors[number], offset + size - 1):
-                    prefix = self._mapped[number].copy(offset - PREFIX, states)
-                else:
-                    prefix = _read(self._descriptors[number], offset - PREFIX, states)
+                _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
             except OSError as error:
                 self._files[number].refuse(error)
             # At once, while the bytes are in the processor's cache.
-            self._check(row, prefix, states)
+            self._check(row, int.from_bytes(prefix, "little"), states)
 
     def is_at_hand(self, row: int) -> bool:
         """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
+        number = self._file_of(row)
         last = int(self._offsets[row] + self.sizes[row]) - 1
-        return _is_cached(self._descriptors[self._file_of(row)], last)
+        try:
+            return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
+        except (OSError, AttributeError):  # not there yet, or a system without the question
+            return False
 
     def _file_of(self, row: int) -> int:
         return int(np.searchsorted(self._ends, row, side="right"))
 
-    def _check(self, row: int, prefix: int, states: np.ndarray) -> None:
+    def _check(self, row: int, prefix: int, states: memoryview) -> None:
         if self._checked[row] and prefix == len(states):
             return
         number = self._file_of(row)
         file, index = self._files[number], self._indexes[number]
         protein = index.ids[row - int(self._ends[number])]  # from the end, as the index of a list may be
-        if prefix != len(states) or crc32(states.data) != self._checksums[row]:
+        if prefix != len(states) or crc32(states) != self._checksums[row]:
             file.refuse(f"the residues of {protein} are not those that were written")
-        if not file.found_finite and not all_finite(states.view(file.spec.values)):
+        if not file.found_finite and not all_finite(np.frombuffer(states, dtype=file.spec.values)):
             refuse_not_finite(file, [protein])
         self._checked[row] = True
-
-
-class _Mapped:
-    """A file mapped into memory, of which little stays there.
-
-    What is in the system's page cache is copied out of it at twice the speed of a read, which is a copy
-    by the system.
-    """
-
-    _HELD = 64 << 20
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        self._bytes = np.frombuffer(self._map, dtype=np.uint8)
-        self._copied = 0
-
-    def copy(self, offset: int, out: np.ndarray) -> int:
-        """Fills `out` (n,) uint8 with what follows the prefix at an offset; returns the prefix.
-
-        Raises:
-            OSError: the file is shorter than it was when it was mapped.
-        """
-        end = offset + PREFIX + len(out)
-        # To touch what is mapped and no longer there would end the process.
-        if os.fstat(self._descriptor).st_size < end:
-            raise OSError(f"the file ends before byte {end:,}")
-        np.copyto(out, self._bytes[offset + PREFIX : end])
-        self._copied += len(out)
-        if self._copied > self._HELD:
-            self._copied = 0
-            self._map.madvise(mmap.MADV_DONTNEED)
-        return int.from_bytes(self._bytes[offset : offset + PREFIX].tobytes(), "little")
 
 
 def chunks(sizes: np.ndarray) -> Iterator[slice]:
@@ -225,25 +193,6 @@ def _size_of_data_page(header: bytes) -> int:
         if byte < 0x80:
             return number >> 1
     return -1
-
-
-def _is_cached(descriptor: int, offset: int) -> bool:
-    """Whether a byte is in the system's page cache; False where that cannot be told."""
-    try:
-        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except (OSError, AttributeError):  # not there yet, or a system without the question
-        return False
-
-
-def _read(descriptor: int, offset: int, out: np.ndarray) -> int:
-    """Fills `out` (n,) uint8 with what follows the prefix at an offset; returns the prefix.
-
-    Raises:
-        OSError: see `_fill`.
-    """
-    prefix = bytearray(PREFIX)
-    _fill(descriptor, [memoryview(prefix), out.data], offset)
-    return int.from_bytes(prefix, "little")
 
 
 def _fill(descriptor: int, buffers: list[memoryview], offset: int) -> None:
