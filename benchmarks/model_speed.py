@@ -37,7 +37,7 @@ from ppi_train.training.pair_task import PairTask
 DIMENSION = 640
 PAIRS_PER_PROTEIN = 36
 VALIDATION_PAIRS = 16
-LARGE_BATCH, SMALL_BATCH = 4096, 16
+SMALL_BATCH = 16
 
 
 def main() -> None:
@@ -89,9 +89,9 @@ def drawn_pairs(packed: Packed, count: int) -> PairData:
 def our_rate(name: str, packed: Packed, seconds: float) -> tuple[int, int, float]:
     """Pairs trained on, pairs a step, and pairs a second; on more and more pairs, until that takes long."""
     most = PAIRS_PER_PROTEIN * len(packed)
-    pairs = 2 * SMALL_BATCH
+    batch = MODEL_FACTORIES[name].BATCH_SIZE
+    pairs = 2 * batch
     while True:
-        batch = LARGE_BATCH if pairs >= 4 * LARGE_BATCH else SMALL_BATCH
         rate = trained_rate(name, packed, pairs, batch)
         if pairs / rate >= seconds or pairs >= most:
             return pairs, batch, rate
