@@ -136,10 +136,16 @@ def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]
 def selective_figure(
     probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], uncertainty: npt.NDArray[Any], title: str
 ) -> Figure:
-    """Precision against the fraction kept: the surest by uncertainty, and those farthest from 1/2; (n,)."""
+    """Precision against the fraction kept, the surest first; all (n,).
+
+    A deviation of the logit alone is no order: pairs near 1/2 have small ones too. So the surest are those
+    whose logit is the most deviations away from zero, beside those that are merely farthest from 1/2.
+    """
     values, truth = checked_probabilities(probabilities, labels)
+    inside = np.clip(values, 1e-12, 1 - 1e-12)
+    deviations = np.log(inside / (1 - inside)) / np.maximum(uncertainty, 1e-12)
     orders = {
-        "by uncertainty": (uncertainty, BLUE, "o"),
+        "by distance in deviations": (-np.abs(deviations), BLUE, "o"),
         "by distance from 1/2": (-np.abs(values - THRESHOLD), VERMILLION, "s"),
     }
     figure = new_figure(6.4, 4.2)
