@@ -167,6 +167,10 @@ class SamplingOptions(Section):
         "(uniform); shared batches have about batch_size pairs.",
         choices=("shared", "uniform"),
     )
+    fresh_negatives: bool = option(
+        False,
+        "Pair the training negatives' proteins anew for each epoch; not where negatives were measured.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

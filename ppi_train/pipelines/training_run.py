@@ -177,6 +177,7 @@ def run_training(
                 ranking_metrics=ranking_metrics,
                 batch_size=config.batch_size or model.BATCH_SIZE,
                 share_proteins=config.sampling == "shared",
+                fresh_negatives=config.fresh_negatives,
             ),
             log=tracked.log_metrics,
             checkpoints=upload.folder,
