@@ -17,6 +17,8 @@ from ppi_train.models.registry import register
 END = 50
 """Residues of either end with a mean of their own."""
 N_STATISTICS = 5
+_SLOT_SPREAD = 2.0
+"""A slot's inputs are in units of so many deviations of the mean: the fixed statistics speak first."""
 _STEPS = 24
 """Of the sum that stands for the integral of gradients."""
 
@@ -53,6 +55,10 @@ class SlotEncoder(nn.Module):
             dropout=dropout,
             input_dropout=input_dropout,
         )
+        # Each of the two parts begins as an input layer of its own would: few statistics weigh as many slots.
+        parts = self.states.weight.data.split([N_STATISTICS * input_dim, slots * input_dim])
+        for part in parts:
+            part.mul_(math.sqrt((N_STATISTICS + slots) * input_dim / len(part)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Standardised statistics and slots (n, (5 + k) * d) -> states (n, members * hidden_dim)."""
@@ -103,10 +109,11 @@ class V3(EnsembleModel):
         self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
-        """Takes the scale of residues and of what is pooled from them; a slot has that of the mean."""
+        """Takes the scale of residues and of what is pooled from them, a slot's from that of the mean."""
         statistics = torch.cat([statistics_of(one).cpu() for one in proteins])
         means, _, deviations, _, _ = statistics.chunk(N_STATISTICS, dim=1)
         self._standardise_to(torch.cat([statistics, means.repeat(1, self.slots)], dim=1))
+        self.scale[statistics.shape[1] :] /= _SLOT_SPREAD
         within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
         self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
 
