@@ -106,7 +106,7 @@ class ModelOptions(Section):
     members: int | None = option(
         None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
     )
-    slots: int | None = option(None, "v3: learned summaries of a protein's residues.", low=1)
+    slots: int | None = option(None, "v3: learned summaries of a protein's residues, of each member.", low=1)
     heads: int | None = option(None, "Heads of attention; they divide hidden_dim.", low=1)
     random_features: int | None = option(
         None, "Random features of the Gaussian process that gives a score its uncertainty.", low=1
