@@ -93,13 +93,17 @@ def strata_by_degree(degrees: npt.NDArray[Any]) -> list[Stratum]:
     """Pairs in thirds by the degrees (n, 2) of their proteins, as the product of both, one added to each.
 
     It is the order of the degree baseline: what a model has learned of hubs alone shows in the whole, and
-    falls away within a third. Pairs of one product are in one third, so that thirds may differ in size.
+    falls away within a third. Pairs of one product are in one third, that of their middle, so that thirds may
+    differ in size.
 
     Args:
         degrees: From training, where that is known; else from the test set, see `degrees_without`.
     """
-    products = np.log1p(np.asarray(degrees, np.float64)).sum(axis=1).round(9)
-    places = np.searchsorted(np.quantile(products, (1 / 3, 2 / 3)), products)
+    _, group, pairs = np.unique(
+        np.prod(np.asarray(degrees) + 1.0, axis=1), return_inverse=True, return_counts=True
+    )
+    middle = (np.cumsum(pairs) - pairs / 2) / len(group)
+    places = np.floor(len(_THIRDS) * middle).astype(int)[group]
     return [
         Stratum(by="degree", name=f"degree_{name}", label=label, rows=places == place)
         for place, (name, label) in enumerate(_THIRDS.items())

@@ -24,7 +24,6 @@ from ppi_train.evaluation.strata import (
     strata_by_proteins_seen,
     strata_metrics,
 )
-
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ def calibrated(model: Scorer, scores: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Tensor:
-    """Calibrated logits (n_pairs,) float32: each protein is encoded once, its state scored with all its partners.
+    """Calibrated logits (n_pairs,) float32: each protein encoded once, its state scored with all its partners.
 
     The model must be in evaluation mode.
     """

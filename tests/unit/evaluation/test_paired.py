@@ -45,10 +45,10 @@ def test_it_equals_a_plain_loop_with_the_same_draws(decimals: int | None) -> Non
         point = (metric(labels, ours), metric(labels, theirs))
         by_protein, by_pair = (
             np.array([
-                metric(labels, ours, sample_weight=one[kind]) - metric(labels, theirs, sample_weight=one[kind])
-                for one in draws
+                metric(labels, ours, sample_weight=weight) - metric(labels, theirs, sample_weight=weight)
+                for weight in kind
             ])
-            for kind in (0, 1)
+            for kind in zip(*draws, strict=True)
         )  # fmt: skip
         ends = np.quantile(by_protein, (0.05, 0.95)) - np.median(by_protein)
         variance = max(by_protein.var() - 2 * by_pair.var(), by_pair.var())
