@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from ppi_train.evaluation.pair_metrics import BOUNDS, Floats, Labels, checked_probabilities, checked_scores
 from ppi_train.evaluation.resampling import interval, resample
-from ppi_train.evaluation.weighted_metrics import ScoreGroups, metrics_of_counts, ranking_of_counts
+from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
 
-Measure = Callable[[Floats, Floats], dict[str, Floats]]
+# Weights (r, 2, g) to the metrics, each (r,).
+Measure = Callable[[Floats], dict[str, Floats]]
 
 _CELLS_AT_ONCE = 1 << 17  # weights per chunk: 1 MiB of float64 stays near the processor, and bounds memory
 
@@ -52,8 +53,9 @@ def bootstrap_intervals(
     Raises:
         DataError: As `pair_metrics`.
     """
-    checked = checked_probabilities(probabilities, labels)
-    return _intervals(metrics_of_counts, *checked, pairs, resamples, confidence, seed)
+    values, truth = checked_probabilities(probabilities, labels)
+    groups = ScoreGroups.of(values, truth)
+    return _intervals(groups, WeightedPairMetrics(groups.values), truth, pairs, resamples, confidence, seed)
 
 
 def ranking_intervals(
@@ -66,13 +68,14 @@ def ranking_intervals(
     seed: int,
 ) -> dict[str, tuple[float, float]]:
     """The same of `auroc` and `auprc` alone, for scores of any kind, at a third of the time."""
-    checked = checked_scores(scores, labels)
-    return _intervals(ranking_of_counts, *checked, pairs, resamples, confidence, seed)
+    values, truth = checked_scores(scores, labels)
+    groups = ScoreGroups.of(values, truth)
+    return _intervals(groups, ranking_of_counts, truth, pairs, resamples, confidence, seed)
 
 
 def _intervals(
+    groups: ScoreGroups,
     measure: Measure,
-    scores: Floats,
     labels: Labels,
     pairs: npt.NDArray[Any],
     resamples: int,
@@ -81,16 +84,15 @@ def _intervals(
 ) -> dict[str, tuple[float, float]]:
     assert resamples > 0, resamples
     assert 0 < confidence < 1, confidence
-    assert pairs.shape == (scores.size, 2), pairs.shape
-    groups = ScoreGroups.of(scores, labels)
-    points = measure(groups.values, groups.counts()[None])
+    assert pairs.shape == (labels.size, 2), pairs.shape
+    points = measure(groups.counts()[None])
     at_once = max(1, _CELLS_AT_ONCE // (4 * groups.values.size))
     # by protein and by pair in turn
     results: dict[str, list[Floats]] = {name: [] for name in points}
     draws = resample(pairs, labels, resamples=resamples, seed=seed)
     while some := list(islice(draws, at_once)):
         counts = np.stack([groups.counts(weights) for one in some for weights in one])
-        for name, found in measure(groups.values, counts).items():
+        for name, found in measure(counts).items():
             results[name].append(found)
     found_by_name = {name: np.concatenate(found) for name, found in results.items()}
     return {

@@ -106,5 +106,5 @@ def paired_differences(
 
 
 def _ranked(groups: ScoreGroups, weights: Floats) -> dict[str, float]:
-    found = ranking_of_counts(groups.values, groups.counts(weights)[None])
+    found = ranking_of_counts(groups.counts(weights)[None])
     return {name: float(values[0]) for name, values in found.items()}

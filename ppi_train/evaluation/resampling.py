@@ -2,18 +2,19 @@
 
 A model errs on a protein as much as on a pair: the pairs of a protein are right or wrong together. Drawing
 pairs alone takes them as independent, and gives intervals that are too narrow. So proteins are drawn with
-replacement, and a pair weighs the product of how often its two proteins were drawn, the pair of a protein with
-itself as often as that: the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied
-Statistics 1; for pairs within one set of nodes Davezies, D'Haultfoeuille & Guyonvarch 2021, "Empirical
-process results for exchangeable arrays", Annals of Statistics 49).
+replacement, and a pair weighs the product of how often its two proteins were drawn, the pair of a protein
+with itself as often as that: the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of
+Applied Statistics 1; for pairs within one set of nodes Davezies, D'Haultfoeuille & Guyonvarch 2021,
+"Empirical process results for exchangeable arrays", Annals of Statistics 49).
 
 Its variance is right for what proteins bring in, and three times too large for what each pair brings in
-by itself: two draws that are about Poisson have a product of variance 3 (Owen 2007, theorem 4). What is
-wanted is the variance that counts each two pairs with a protein in common, and each pair with itself, once
-(Aronow, Samii & Assenova 2015, "Cluster-robust variance estimation for dyadic data", Political Analysis
-23). This is the variance over drawn proteins minus twice that over drawn pairs. So pairs are drawn as well, and the
-deviations of the first are shrunk to that variance; but never below that of drawn pairs, to which the
-whole comes down where no two pairs share a protein.
+by itself: the product of two draws, each about Poisson, has the variance 3. (That it is too large Owen
+shows too, and calls it conservative.) What is wanted is the variance that counts each two pairs with a
+protein in common, and each pair with itself, once (Aronow, Samii & Assenova 2015, "Cluster-robust variance
+estimation for dyadic data", Political Analysis 23). This is the variance over drawn proteins minus twice
+that over drawn pairs. So pairs are drawn as well, and the deviations of the first are shrunk to that
+variance; but never below that of drawn pairs, to which the whole comes down where no two pairs share a
+protein.
 
 Legend of shapes: n pairs, r resamples.
 """

@@ -53,32 +53,73 @@ class ScoreGroups:
         return table.reshape(2, self.values.size).astype(np.float64, copy=False)
 
 
-def metrics_of_counts(values: Floats, counts: Floats) -> dict[str, Floats]:
-    """Computes every metric of several weighted samples that share their scores.
+class WeightedPairMetrics:
+    """Computes every metric of weighted samples that share their scores.
 
     Args:
-        values: (g,) distinct probabilities, ascending.
-        counts: (r, 2, g) weight of the negative and of the positive pairs of each score; both classes
-            have a weight above zero in each sample.
-
-    Returns:
-        An array (r,) by metric, the names of `pair_metrics`.
+        values: (g,) distinct probabilities, ascending. What follows from them alone is made once.
     """
-    ranked = RankedWeights.of(counts)
-    at_recall = {name: ranked.precision_at_recall(recall) for name, recall in RECALLS.items()}
-    return {
-        "auroc": ranked.auroc(),
-        "auprc": ranked.average_precision(),
-        **at_recall,
-        "recall_at_fpr_1": ranked.recall_at_false_rate(FALSE_RATE),
-        **_threshold_metrics(values, counts),
-        **_probability_metrics(values, counts),
-    }
+
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+        self._first_called = int(np.searchsorted(values, THRESHOLD, side="left"))
+        self._starts = np.searchsorted(values, INNER_EDGES, side="right")
+        inside = np.clip(values, LOG_FLOOR, 1 - LOG_FLOOR)
+        # of a negative and of a positive pair
+        self._squares = values**2, (1 - values) ** 2
+        self._logs = -np.log(1 - inside), -np.log(inside)
+
+    def __call__(self, counts: Floats) -> dict[str, Floats]:
+        """An array (r,) by metric, the names of `pair_metrics`.
+
+        Args:
+            counts: (r, 2, g) weight of the negative and of the positive pairs of each score; both classes
+                have a weight above zero in each sample.
+        """
+        ranked = RankedWeights.of(counts)
+        at_recall = {name: ranked.precision_at_recall(recall) for name, recall in RECALLS.items()}
+        return {
+            "auroc": ranked.auroc(),
+            "auprc": ranked.average_precision(),
+            **at_recall,
+            "recall_at_fpr_1": ranked.recall_at_false_rate(FALSE_RATE),
+            **self._at_threshold(counts),
+            **self._of_probabilities(counts),
+        }
+
+    def _at_threshold(self, counts: Floats) -> dict[str, Floats]:
+        """Accuracy, F1 and Matthews correlation, each (r,)."""
+        first = self._first_called
+        (true_neg, false_neg), (false_pos, true_pos) = (
+            part.sum(axis=2).T for part in (counts[:, :, :first], counts[:, :, first:])
+        )
+        right = true_pos + true_neg
+        wrong = false_pos + false_neg
+        spread = np.sqrt(true_pos + false_pos) * np.sqrt(true_neg + false_neg)
+        spread *= np.sqrt(true_pos + false_neg) * np.sqrt(true_neg + false_pos)
+        covariance = true_pos * true_neg - false_pos * false_neg
+        return {
+            "accuracy": right / (right + wrong),
+            "f1": 2 * true_pos / (2 * true_pos + wrong),
+            # where all pairs are called alike the correlation is 0, as sklearn has it
+            "mcc": np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0),
+        }
+
+    def _of_probabilities(self, counts: Floats) -> dict[str, Floats]:
+        """Brier score, log loss and both calibration errors, each (r,)."""
+        pairs = counts[:, 0] + counts[:, 1]
+        totals = pairs.sum(axis=1)
+        surplus = pairs * self._values - counts[:, 1]
+        return {
+            "brier": _weighed(counts, self._squares) / totals,
+            "log_loss": _weighed(counts, self._logs) / totals,
+            "ece": _binned(surplus, self._starts) / totals,
+            "ece_adaptive": _adaptive(surplus, pairs, totals) / totals,
+        }
 
 
-def ranking_of_counts(values: Floats, counts: Floats) -> dict[str, Floats]:
-    """`auroc` and `auprc` alone, of scores of any kind; see `metrics_of_counts`."""
-    del values
+def ranking_of_counts(counts: Floats) -> dict[str, Floats]:
+    """`auroc` and `auprc` alone, of scores of any kind; see `WeightedPairMetrics`."""
     ranked = RankedWeights.of(counts)
     return {"auroc": ranked.auroc(), "auprc": ranked.average_precision()}
 
@@ -128,7 +169,7 @@ class RankedWeights:
         return np.asarray(found / called)
 
     def recall_at_false_rate(self, rate: float) -> Floats:
-        """Share (r,) of the positives found at the lowest threshold that calls at most this share of negatives."""
+        """Recall (r,) at the lowest threshold that calls at most this share of the negatives."""
         false = self.called - self.found
         most = (rate + RATE_SLACK) * false[:, -1:]
         kept = np.count_nonzero(false <= most, axis=1)[:, None]  # it never falls from one score to the next
@@ -136,40 +177,11 @@ class RankedWeights:
         return np.asarray(np.where(kept > 0, found, 0.0)[:, 0] / self.found[:, -1])
 
 
-def _threshold_metrics(values: Floats, counts: Floats) -> dict[str, Floats]:
-    """Accuracy, F1 and Matthews correlation at the threshold, each (r,)."""
-    first = int(np.searchsorted(values, THRESHOLD, side="left"))
-    (true_neg, false_neg), (false_pos, true_pos) = (
-        part.sum(axis=2).T for part in (counts[:, :, :first], counts[:, :, first:])
-    )
-    right = true_pos + true_neg
-    wrong = false_pos + false_neg
-    spread = np.sqrt(true_pos + false_pos) * np.sqrt(true_neg + false_neg)
-    spread *= np.sqrt(true_pos + false_neg) * np.sqrt(true_neg + false_pos)
-    covariance = true_pos * true_neg - false_pos * false_neg
-    return {
-        "accuracy": right / (right + wrong),
-        "f1": 2 * true_pos / (2 * true_pos + wrong),
-        # where all pairs are called alike the correlation is 0, as sklearn has it
-        "mcc": np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0),
-    }
-
-
-def _probability_metrics(values: Floats, counts: Floats) -> dict[str, Floats]:
-    """Brier score, log loss and both calibration errors, each (r,)."""
-    negatives, positives = counts[:, 0], counts[:, 1]
-    pairs = negatives + positives
-    totals = pairs.sum(axis=1)
-    inside = np.clip(values, LOG_FLOOR, 1 - LOG_FLOOR)
-    # of a negative and of a positive pair; not a matrix product: its threads may add in another order
-    squares, logs = np.stack([values, 1 - values]) ** 2, -np.log(np.stack([1 - inside, inside]))
-    surplus = pairs * values - positives
-    return {
-        "brier": np.einsum("rcg,cg->r", counts, squares) / totals,
-        "log_loss": np.einsum("rcg,cg->r", counts, logs) / totals,
-        "ece": _binned(surplus, np.searchsorted(values, INNER_EDGES, side="right")) / totals,
-        "ece_adaptive": _adaptive(surplus, pairs, totals) / totals,
-    }
+def _weighed(counts: Floats, costs: tuple[Floats, Floats]) -> Floats:
+    """Sum (r,) of the costs of negative and of positive pairs, each (g,)."""
+    # not a matrix product: its threads may add in another order, and here cost more than they save
+    of_class = [np.einsum("rg,g->r", counts[:, label], cost) for label, cost in enumerate(costs)]
+    return np.asarray(of_class[0] + of_class[1])
 
 
 def _adaptive(surplus: Floats, pairs: Floats, totals: Floats) -> Floats:
@@ -185,6 +197,6 @@ def _adaptive(surplus: Floats, pairs: Floats, totals: Floats) -> Floats:
 
 
 def _binned(surplus: Floats, starts: Codes) -> Floats:
-    """Sum over bins of |sum of surplus|, (r,); the scores of a bin are contiguous, from `starts` or from 0."""
+    """Sum over bins of |sum of surplus|, (r,); a bin has the scores from one of `starts`, or 0, to the next."""
     filled = np.union1d([0], starts[starts < surplus.shape[1]])
     return np.asarray(np.abs(np.add.reduceat(surplus, filled, axis=1)).sum(axis=1))

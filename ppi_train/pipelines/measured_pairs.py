@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,9 @@ class MeasuredPairs:
 
     def strata_text(self) -> str:
         """The strata as TSV; what is not defined is empty."""
-        lines = [[field.name for field in dataclasses.fields(StratumMetrics)]]
-        for one in self.strata:
-            lines.append(["" if value != value else str(value) for value in dataclasses.astuple(one)])
-        return "".join("\t".join(line) + "\n" for line in lines)
+        header = [field.name for field in dataclasses.fields(StratumMetrics)]
+        rows = [[_cell(value) for value in dataclasses.astuple(one)] for one in self.strata]
+        return "".join("\t".join(line) + "\n" for line in (header, *rows))
 
 
 def measure_pairs(
@@ -90,6 +90,10 @@ def measure_pairs(
     return MeasuredPairs(metrics=metrics | strata_metrics(measured), strata=measured)
 
 
+def _cell(value: object) -> str:
+    return "" if isinstance(value, float) and math.isnan(value) else str(value)
+
+
 def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> None:
     """Uploads the table of the strata, if there are any."""
     if measured.strata:
@@ -101,7 +105,7 @@ def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> No
 def _of_one_class(table: PairTable, logits: np.ndarray) -> dict[str, float]:
     metrics = probability_metrics(sigmoid(logits), table.labels)
     logger.warning(
-        "%s holds %s interacting and %s non-interacting pairs: one class has no %s, no intervals and no strata",
+        "%s holds %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
         table.source, f"{table.positives:,}", f"{len(table) - table.positives:,}",
         ", ".join(name for name in BOUNDS if name not in metrics),
     )  # fmt: skip

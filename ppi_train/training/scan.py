@@ -50,7 +50,7 @@ class EncodedProteins:
 
     @torch.inference_mode()
     def score(self, a: Tensor, b: Tensor, *, uncertainty: bool) -> tuple[Tensor, Tensor | None]:
-        """Calibrated logits of pairs (m,), (m,), and their standard deviations if those are wanted, each (m,)."""
+        """Calibrated logits of pairs (m,), (m,), and their deviations if those are wanted, each (m,)."""
         # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
         logits = torch.empty(len(a), device=self.device)
         deviations = torch.empty_like(logits) if uncertainty else None

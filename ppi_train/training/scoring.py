@@ -45,7 +45,7 @@ def encode_all(
 
 
 def calibrated(model: Scorer, scores: Tensor) -> Tensor:
-    """A model's logits, or their standard deviations, as they leave the project: over its temperature, float32.
+    """A model's logits, or their standard deviations, over its temperature: as they leave the project, float32.
 
     The one place that applies it. The sigmoid of such a logit is the model's probability.
     """
@@ -54,7 +54,7 @@ def calibrated(model: Scorer, scores: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Tensor:
-    """Calibrated logits (n_pairs,) float32: each protein encoded once, its state scored with all its partners.
+    """Calibrated logits (n_pairs,) float32: each protein is encoded once, and scored with all its partners.
 
     The model must be in evaluation mode.
     """

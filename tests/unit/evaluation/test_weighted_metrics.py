@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
-from ppi_train.evaluation.weighted_metrics import ScoreGroups, metrics_of_counts, ranking_of_counts
+from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
 
 Scored = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
 
@@ -25,8 +25,8 @@ def of_weights(scored: Scored, *weights: npt.NDArray[np.integer]) -> list[dict[s
     """All metrics by each of the weights (n,), measured together."""
     groups = ScoreGroups.of(*scored)
     counts = np.stack([groups.counts(one.astype(np.float64)) for one in weights])
-    found = metrics_of_counts(groups.values, counts)
-    assert ranking_of_counts(groups.values, counts)["auprc"].tolist() == found["auprc"].tolist()
+    found = WeightedPairMetrics(groups.values)(counts)
+    assert ranking_of_counts(counts)["auprc"].tolist() == found["auprc"].tolist()
     return [{name: float(values[place]) for name, values in found.items()} for place in range(len(weights))]
 
 
