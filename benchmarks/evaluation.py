@@ -3,8 +3,8 @@
     nice -n 10 python benchmarks/evaluation.py [--coverage]
 
 The pairs are made: 52,048 over 4,300 proteins, half of them interacting, as in the test set of Bernett et
-al., proteins taking part as unevenly as in a network. With `--coverage`, which takes some minutes, tests of known
-AUROC are drawn again and again, and it is counted how often each kind of 95% interval holds it.
+al., proteins taking part as unevenly as in a network. With `--coverage`, which takes some minutes, test
+sets of known AUROC are drawn again and again, and it is counted how often each kind of 95% interval holds it.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def resample_parts(test: Made, turns: int = 100) -> None:
         "AUROC and AUPRC": ranked - counted,
         "all other metrics": (done - ranked) - (ranked - counted),
     }
-    for name, one in spent.items():
-        print(f"- {name}: {1000 * one / turns:.2f} ms")
+    for name, seconds in spent.items():
+        print(f"- {name}: {1000 * seconds / turns:.2f} ms")
 
 
 def coverage() -> None:

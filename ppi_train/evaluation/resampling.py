@@ -53,7 +53,7 @@ def resample(pairs: npt.NDArray[Any], labels: Labels, *, resamples: int, seed: i
 
     def of_proteins() -> Floats:
         times = _draw(rng, proteins.size)
-        weights = times[a] * times[b]
+        weights: Floats = times[a] * times[b]
         weights[itself] = times[a[itself]]
         return weights
 

@@ -197,6 +197,6 @@ def _adaptive(surplus: Floats, pairs: Floats, totals: Floats) -> Floats:
 
 
 def _binned(surplus: Floats, starts: Codes) -> Floats:
-    """Sum over bins of |sum of surplus|, (r,); a bin has the scores from one of `starts`, or 0, to the next."""
+    """Sum over bins of |sum of surplus|, (r,); a bin begins at each of `starts`, and at 0."""
     filled = np.union1d([0], starts[starts < surplus.shape[1]])
     return np.asarray(np.abs(np.add.reduceat(surplus, filled, axis=1)).sum(axis=1))

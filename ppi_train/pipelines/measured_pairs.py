@@ -79,7 +79,7 @@ def measure_pairs(
     labels = table.labels
     assert labels is not None  # what is evaluated was read with labels
     if table.positives in (0, len(table)):
-        return MeasuredPairs(metrics=_of_one_class(table, logits), strata=())
+        return MeasuredPairs(metrics=_of_one_class(table, labels, logits), strata=())
     metrics = pair_metrics(logits, labels, are_logits=True)
     if resamples:
         ends = bootstrap_intervals(sigmoid(logits), labels, table.index, resamples=resamples, seed=seed)
@@ -102,8 +102,8 @@ def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> No
         tracked.log_file(path)
 
 
-def _of_one_class(table: PairTable, logits: np.ndarray) -> dict[str, float]:
-    metrics = probability_metrics(sigmoid(logits), table.labels)
+def _of_one_class(table: PairTable, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    metrics = probability_metrics(sigmoid(logits), labels)
     logger.warning(
         "%s holds %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
         table.source, f"{table.positives:,}", f"{len(table) - table.positives:,}",

@@ -45,7 +45,7 @@ def encode_all(
 
 
 def calibrated(model: Scorer, scores: Tensor) -> Tensor:
-    """A model's logits, or their standard deviations, over its temperature: as they leave the project, float32.
+    """A model's logits, or their deviations, over its temperature: as they leave the project, float32.
 
     The one place that applies it. The sigmoid of such a logit is the model's probability.
     """

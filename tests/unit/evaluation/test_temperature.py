@@ -1,4 +1,4 @@
-"""Temperature scaling: it finds what the logits were stretched by, and is sane where nothing is to be found."""
+"""Temperature scaling: it finds what the logits were stretched by, and is sane where there is nothing."""
 
 from __future__ import annotations
 
