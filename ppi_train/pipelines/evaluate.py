@@ -16,8 +16,6 @@ from ppi_train.config.schema import MODES, EvalConfig, FinetuneConfig, TrainConf
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
-from ppi_train.evaluation.bootstrap import bootstrap_intervals
-from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
@@ -30,6 +28,7 @@ from ppi_train.pipelines.inputs import (
     read_tables,
     settle_missing,
 )
+from ppi_train.pipelines.measured_pairs import log_strata, measure_pairs
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.tracking.lookup import logged_model_of
 from ppi_train.tracking.run import TrackedRun
@@ -40,6 +39,7 @@ from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 
+HEADLINE = ("auroc", "auprc")
 METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -47,7 +47,8 @@ METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 class ScoredPairs:
     """A split scored by the best checkpoint of a run.
 
-    `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8.
+    Calibrated `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8,
+    `index` (n, 2) the proteins of each pair by their numbers in the table.
     """
 
     model: str
@@ -56,19 +57,21 @@ class ScoredPairs:
     logits: np.ndarray
     uncertainty: np.ndarray
     labels: np.ndarray
+    index: np.ndarray
 
     @property
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
 
     def at(self, rows: Sequence[int]) -> ScoredPairs:
-        """Scores and labels of some of the pairs."""
+        """Scores, labels and proteins of some of the pairs."""
         chosen = list(rows)
         return replace(
             self,
             logits=self.logits[chosen],
             uncertainty=self.uncertainty[chosen],
             labels=self.labels[chosen],
+            index=self.index[chosen],
         )
 
 
@@ -97,9 +100,17 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
     tracked.describe(f"Scores {split} of {inputs.name} with the best checkpoint of {link}.")
-    metrics = _measure(config, scored.logits, scored.labels, METRIC_PREFIX[split])
+    measured = measure_pairs(
+        scored.table,
+        scored.logits,
+        resamples=config.bootstrap_resamples,
+        seed=config.seed,
+        lengths=inputs.cache.lengths,
+    )
+    metrics = measured.prefixed(METRIC_PREFIX[split])
     tracked.log_metrics(metrics, model_id=model_id)
     output = Path(config.output_dir) / tracked.run_id
+    log_strata(measured, tracked, output)
     title = f"{scored.model} on {inputs.name}, {split}"
     log_evaluation(
         scored.table,
@@ -110,7 +121,9 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         uncertainty=scored.uncertainty,
     )
-    for name in ("auroc", "auprc"):
+    for name in HEADLINE:
+        if name not in measured.metrics:
+            continue
         key = f"{METRIC_PREFIX[split]}/{name}"
         logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
@@ -169,6 +182,7 @@ def score_split(resolved: ResolvedCheckpoint, config: EvalConfig, split: Evaluat
         logits=logits,
         uncertainty=uncertainty,
         labels=data.labels.cpu().numpy().astype(np.int8),
+        index=inputs.tables[split.split].index,
     )
 
 
@@ -177,17 +191,6 @@ def _trained_config(checkpoint: Checkpoint) -> Trained:
     trained, _ = load_config(schema, checkpoint.description["config"])
     assert isinstance(trained, TrainConfig | FinetuneConfig)
     return trained
-
-
-def _measure(config: EvalConfig, logits: np.ndarray, labels: np.ndarray, prefix: str) -> dict[str, float]:
-    metrics = {f"{prefix}/{name}": one for name, one in pair_metrics(logits, labels, are_logits=True).items()}
-    if config.bootstrap_resamples:
-        intervals = bootstrap_intervals(
-            sigmoid(logits), labels, resamples=config.bootstrap_resamples, seed=config.seed
-        )
-        for name, (low, high) in intervals.items():
-            metrics |= {f"{prefix}/{name}_ci_low": low, f"{prefix}/{name}_ci_high": high}
-    return metrics
 
 
 def _interval_text(metrics: dict[str, float], key: str) -> str:

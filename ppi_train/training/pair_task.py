@@ -33,7 +33,7 @@ class PairTask:
     Args:
         config: Of the loss, and the seed of their order.
         train, validation: The pairs, on one device.
-        ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        ranking_metrics: (logits, labels) -> `auroc`, `auprc`, and what else is to be logged as `val/...`.
         batch_size: Pairs of a batch.
         share_proteins: Whether batches are of few distinct proteins each, where there are enough pairs.
         fresh_negatives: Whether the negatives are drawn anew for each epoch.
@@ -87,7 +87,7 @@ class PairTask:
         return losses.sum()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc`."""
+        """`val/loss` (unweighted, unsmoothed, of uncalibrated logits), `val/auroc`, `val/auprc`."""
         logits = score_pairs(cast(Scorer, model), self._validation)
         labels = self._validation.labels
         loss = binary_cross_entropy_with_logits(logits, labels).item()
