@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppi_train.config.options import DatasetOptions
-from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.config.schema import FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.data.benchmarks import Split
 from ppi_train.data.download import NotInMirrorError
 from ppi_train.errors import ConfigError
@@ -28,7 +28,7 @@ class EvaluatedSplit:
     files: SplitFiles
 
 
-def evaluated_split(config: EvalConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
+def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
     """The split that a config names, or that follows from what run `run_id` was trained on.
 
     Raises:
@@ -45,7 +45,7 @@ def evaluated_split(config: EvalConfig, trained: Trained, run_id: str) -> Evalua
     return _dataset_split(config, trained, fasta)
 
 
-def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
+def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
     """A split of the user's own tables that the run was trained on."""
     own = {"train": trained.train_pairs, "validation": trained.val_pairs}
     split = "validation" if config.split == "auto" else config.split
@@ -62,7 +62,7 @@ def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id:
     return EvaluatedSplit(split=split, name=files.pairs.stem, files=files)
 
 
-def _dataset_split(config: EvalConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
+def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
     """A split of a data set, that which the run was trained on unless another is named."""
     name = config.dataset or trained.dataset or DEFAULT_DATASET
     wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)

@@ -17,6 +17,7 @@ from ppi_train.config.schema import (
     PipelineConfig,
     PrepareDataConfig,
     PromoteConfig,
+    ScoringConfig,
     TrainConfig,
     TrainEmbedderConfig,
 )
@@ -141,7 +142,8 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
 
 def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
-    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in dataclasses.fields(scoring)}
+    shared = dataclasses.fields(ScoringConfig)
+    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in shared}
     values["bootstrap_resamples"] = max(values["bootstrap_resamples"], 100)
     return part_of(config, PromoteConfig, **values)
 
