@@ -184,9 +184,7 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
     if not fastas:
         logger.warning("no fasta is given: how similar the proteins are is not measured")
     sequences = {key: one for path in fastas for key, one in read_fasta(path).sequences.items()}
-    audit = audit_tables(
-        train, test, sequences if fastas else None, data_dir=Path(config.data_dir)
-    )
+    audit = audit_tables(train, test, sequences if fastas else None, data_dir=Path(config.data_dir))
     path = log_audit(
         audit, tracked, Path(config.output_dir) / tracked.run_id, train=train.source, test=test.source
     )
