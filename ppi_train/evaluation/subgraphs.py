@@ -54,7 +54,7 @@ class Profile:
 def profile(network: Network, sets: Sequence[Numbers]) -> Profile:
     """Measures the subgraph of each node set; (n,) numbers of distinct proteins, n may differ."""
     # Several threads gain nothing on matrices this small, and wait for each other on a machine that has
-    # more to do: five minutes in place of seconds.
+    # more to do: ten times the processor time, then.
     with _blas().limit(limits=1, user_api="blas"):
         return _profile(network, sets)
 

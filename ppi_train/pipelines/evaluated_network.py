@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
@@ -323,7 +324,7 @@ def network_text(evaluated: EvaluatedNetwork) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"  # noqa: PLR2004
+    return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 # Of a network compared with itself.
