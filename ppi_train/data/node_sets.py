@@ -197,8 +197,8 @@ def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> No
     if unknown:
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         raise DataError(
-            f"the node sets have {len(unknown):,} {'protein' if len(unknown) == 1 else 'proteins'} "
-            "that are not known",
+            f"the node sets have {len(unknown):,} "
+            f"{'protein that is' if len(unknown) == 1 else 'proteins that are'} not known",
             where=path,
             got=", ".join(unknown[:_NAMED]) + more,
             expected=f"proteins among the {len(held):,} of the test network",

@@ -152,7 +152,7 @@ def gains_over_trivial(
         seed: The same seed gives the same intervals.
     """
     assert table.labels is not None
-    trivial = {**audit.baselines, CHANCE: np.zeros(len(table))}
+    trivial = {CHANCE: np.zeros(len(table)), **audit.baselines}  # of two as good, the first one is named
     ranked = {name: ranking_metrics(scores, table.labels) for name, scores in trivial.items()}
     model = ranking_metrics(logits, table.labels)
     best = {metric: max(ranked, key=lambda name: ranked[name][metric]) for metric in model}
