@@ -76,7 +76,6 @@ def similarity(called: set[Pair], true: set[Pair], nodes: list[str]) -> float:
 
 def test_the_called_network_is_compared_with_all_that_is_named(
     client: mlflow.MlflowClient,
-    folders: dict[str, Any],
     asked: dict[str, Any],
     example: Dataset,
     test: PairTable,
@@ -113,8 +112,8 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     sequences = read_fasta(example.splits["test"].fasta).sequences
     write_fasta(tmp_path / "test.fasta", {name: sequences[name] for name in test.proteins})
     scores = tmp_path / "all.parquet"
-    wanted = {"fasta": str(tmp_path / "test.fasta"), "output": str(scores), "run_id": asked["run_id"]}
-    execute_pipeline("predict", {"data_dir": folders["data_dir"]} | wanted)
+    wanted = {"fasta": str(tmp_path / "test.fasta"), "output": str(scores), "all_pairs": "true"}
+    execute_pipeline("predict", {name: asked[name] for name in ("data_dir", "run_id")} | wanted)
     table = pd.read_parquet(scores)
     called = table[table.probability >= 0.5]
     edges = {(min(a, b), max(a, b)) for a, b in zip(called.protein_a, called.protein_b, strict=True)}
