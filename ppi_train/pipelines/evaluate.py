@@ -125,6 +125,9 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     if network:
         log_network(network, tracked, output, model_id)
         metrics |= network.metrics
+    left_out = [note for one in (leakage, network) if one for note in one.notes]
+    if left_out:
+        tracked.set_tags({"ppi.left_out": "\n".join(left_out)})
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
 
 

@@ -162,12 +162,15 @@ def test_node_sets_can_be_drawn_and_a_run_without_validation_pairs_says_so(
     (root / "pairs/validation.parquet").unlink()
     Path(own["val_pairs"]).unlink()
     asked = asked | {"run_id": trained.run_id, "test_pairs": str(example.splits["test"].pairs)}
-    metrics = execute_pipeline("eval_only", asked | {"node_sets": "draw", "audit": "off"}).metrics
+    drawn = execute_pipeline("eval_only", asked | {"node_sets": "draw", "audit": "off"})
+    metrics = drawn.metrics
     for kind in ("bfs", "dfs", "random_walk"):
         assert 0 <= metrics[f"network/{kind}/graph_similarity"] <= 1
         assert metrics[f"network/{kind}/spectral_mmd_ratio"] > 0
     assert not any(name.startswith("network_matched/") for name in metrics)
     assert "no threshold that matches the density, for want of validation pairs" in caplog.text
+    left_out = client.get_run(drawn.run_id).data.tags["ppi.left_out"]
+    assert "no threshold that matches the density" in left_out
 
 
 def test_what_does_not_fit_the_test_set_is_refused_and_nothing_is_lost(
