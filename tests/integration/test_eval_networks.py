@@ -152,7 +152,7 @@ def test_node_sets_can_be_drawn_and_a_run_without_validation_pairs_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     own = {
-        name: shutil.copy(example.splits[split].pairs, tmp_path / f"{split}.tsv")
+        name: str(shutil.copy(example.splits[split].pairs, tmp_path / f"{split}.tsv"))
         for name, split in {"train_pairs": "train", "val_pairs": "validation"}.items()
     }
     folders = {name: asked[name] for name in ("data_dir", "output_dir")}
@@ -237,7 +237,9 @@ def test_what_an_ancestor_was_trained_on_counts_as_seen(
     own = {"train_pairs": rows % 4 != 0, "val_pairs": rows % 4 == 0}
     for name, keep in own.items():
         write_pairs(tmp_path / f"{name}.tsv", sides["test"].select(keep))
-    (cache,) = (Path(folders["data_dir"]) / "embeddings").glob("descriptors-*.parquet")
+    cache = tmp_path / "embeddings.parquet"
+    fasta = {"fasta": str(example.splits["train"].fasta)}
+    execute_pipeline("embed", {"data_dir": folders["data_dir"], "output": str(cache)} | fasta)
     given = {name: str(tmp_path / f"{name}.tsv") for name in own} | {"embeddings": str(cache), "epochs": 1}
     tuned = execute_pipeline("finetune_from_pretrain", folders | given | {"pretrain_run_id": asked["run_id"]})
     seen = sides["train"].select(np.arange(len(sides["train"])) < 500)
@@ -246,8 +248,7 @@ def test_what_an_ancestor_was_trained_on_counts_as_seen(
     audit = execute_pipeline("eval_only", again | {"embeddings": str(cache)}).metrics
     assert audit["audit/shared_pairs"] == 500
     assert audit["audit/train_pairs"] == len(sides["train"]) + own["train_pairs"].sum()
-    # The finetuned run knows embeddings alone, so that the sequences of its own pairs cannot be had...
-    # ... but for those that the ancestor's FASTA happens to hold: here all of them.
+    # The finetuned run knows embeddings alone; the ancestor's FASTA happens to hold all of the sequences.
     assert "audit/nearest_auroc" in audit
     alone = execute_pipeline("train_only", folders | given)
     blind = execute_pipeline("eval_only", again | {"run_id": alone.run_id, "embeddings": str(cache)}).metrics
