@@ -82,6 +82,7 @@ def test_of_a_pair_that_was_trained_on_twice_the_later_label_counts() -> None:
     first = pairs_from_ids(["A", "C"], ["B", "D"], [1, 1], "first")
     second = pairs_from_ids(["D", "E"], ["C", "F"], [0, 1], "second")
     both = joined([first, second], "both")
+    assert both.labels is not None
     labels = {both.proteins[a]: int(one) for (a, _), one in zip(both.index, both.labels, strict=True)}
     assert labels == {"A": 1, "C": 0, "E": 1}
     assert both.source == "both"
