@@ -29,6 +29,11 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else _escaped(one) for one in text)
 
 
+def has_credentials(text: str) -> bool:
+    """Whether a text has a URL with a user name or a password in it."""
+    return bool(_CREDENTIALS.search(text))
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 

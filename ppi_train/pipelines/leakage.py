@@ -54,10 +54,26 @@ def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: 
 
 
 def training_pairs(run_id: str) -> Pairs:
-    """The pairs that a run was trained on, which it has logged."""
+    """The pairs that a run was trained on, which it has logged.
+
+    Raises:
+        TrackingError: no such run, or it has logged none.
+        DataError: they are not those whose digest the run has.
+    """
+    run = find_run(run_id)
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifact(find_run(run_id), "pairs/train.parquet", Path(folder))
-        return unordered_pairs(read_pairs(path))
+        table = read_pairs(download_artifact(run, "pairs/train.parquet", Path(folder)))
+    logged = [digest for name, digest in run.datasets.items() if name.rpartition("/")[2] == "train"]
+    if logged and table.digest[:36] not in logged:
+        # Otherwise who can write to the artifacts could hide that a test pair was trained on.
+        raise DataError(
+            "the training pairs among the run's artifacts are not those that it was trained on",
+            where=f"pairs/train.parquet of {run}",
+            got=f"digest {table.digest[:36]}",
+            expected=f"digest {logged[0]}",
+            remedy="find out who replaced them",
+        )
+    return unordered_pairs(table)
 
 
 def unordered_pairs(table: PairTable) -> Pairs:
