@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +57,13 @@ def connect() -> str:
 
 
 @contextmanager
-def translated_errors(action: str) -> Iterator[None]:
+def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[None]:
     """Turns what MLflow and its transports raise into one message for the user.
+
+    Args:
+        action: What was to be done, as in "could not ...".
+        of_artifacts: Whether artifacts are read. Where they lie the server says; MLflow has a client for
+            each kind of place, with errors of its own, and some take a place that is none for a fault of ours.
 
     Raises:
         TrackingError: the server did not answer, or refused; where it wants another name or password, or
@@ -66,7 +72,7 @@ def translated_errors(action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_the_servers(error):
+        if not _is_the_servers(error) and (not of_artifacts or _is_of_the_disk(error)):
             raise
         refusal = _REFUSALS.get(_refused_with(error) or 0)
         if refusal:
@@ -78,6 +84,10 @@ def translated_errors(action: str) -> Iterator[None]:
             expected="an MLflow tracking server or a SQLite file that can be written",
             remedy="start the server, or set MLFLOW_TRACKING_URI to one that runs",
         ) from error
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def _is_the_servers(error: Exception) -> bool:

@@ -45,7 +45,7 @@ def verified_model(model_id: str) -> str | None:
         CheckpointError: its files are not those that were logged.
         TrackingError: no such model, or the server does not answer.
     """
-    with translated_errors("verify the run's model"):
+    with translated_errors("verify the run's model", of_artifacts=True):
         logged = mlflow.MlflowClient().get_logged_model(model_id).tags.get(TAG)
         found = digest_of_logged_model(model_id) if logged else None
     if found != logged:
