@@ -63,7 +63,7 @@ def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[No
     Args:
         action: What was to be done, as in "could not ...".
         of_artifacts: Whether artifacts are read. Where they lie the server says; MLflow has a client for
-            each kind of place, with errors of its own, and some take a place that is none for a fault of ours.
+            each kind of place, with errors of its own, of which some look like a fault of ours.
 
     Raises:
         TrackingError: the server did not answer, or refused; where it wants another name or password, or
@@ -124,7 +124,7 @@ def _not_permitted(action: str, error: Exception) -> TrackingError:
         f"permission denied: the tracking server does not let {f'user {user}' if user else 'you'} do this",
         where=mlflow.get_tracking_uri(),
         got=f"could not {action}: {_first_line(error)}",
-        expected="a user with the permission EDIT on the experiment, and to promote also on the registered model",
+        expected="the permission EDIT on the experiment, and to promote also on the registered model",
         remedy=f"ask the server's administrator for it, or log in as somebody else: {_HOW_TO_LOG_IN}",
     )
 

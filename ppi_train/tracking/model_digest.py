@@ -35,7 +35,9 @@ def digest_of_folder(folder: Path) -> str:
 def digest_of_logged_model(model_id: str) -> str:
     """The digest of what the artifact store holds of a logged model, which is downloaded and not loaded."""
     with tempfile.TemporaryDirectory() as folder:
-        return digest_of_folder(Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=folder)))
+        return digest_of_folder(
+            Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=folder))
+        )
 
 
 def verified_model(model_id: str) -> str | None:

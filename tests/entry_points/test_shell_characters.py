@@ -26,11 +26,11 @@ def attacks(target: Path) -> list[str]:
     """Texts that make a file, if any shell reads them as code; and others that quoting may spoil."""
     touch = f"touch {target}"
     return [
-        f"$({touch})", f"`{touch}`", f"; {touch}", f"x; {touch} #", f"| {touch}", f"&& {touch}", f"& {touch} &",
+        f"$({touch})", f"`{touch}`", f"; {touch}", f"x; {touch} #", f"| {touch}", f"&& {touch}",
         f"\n{touch}\n", f"'; {touch}; '", f"\"; {touch}; \"", f"\\'; {touch}; \\'", f"' ; {touch} ; echo '",
         f"> {target}", f"<({touch})", f"${{x:-$({touch})}}", f"$'\\x27; {touch}'", f"x\r\n{touch}",
-        "$HOME", "~", "*", "a b  c ", "{fasta}", "{0.__class__}", "%s", "!!", "\\", "\\n", "\t", "é→蛋白質 🧬",
-        "-", "--", "--config=/etc/passwd", "--config", "-P x=y", "--fasta", "=", "a=b", "#", "'", '"',
+        "$HOME", "~", "*", "a b  c ", "{fasta}", "{0.__class__}", "%s", "!!", "\\", "\\n", "\t",
+        "-", "--", "--config=/etc/passwd", "--config", "-P x=y", "--fasta", "=", "a=b", "#", "'", '"', f"& {touch} &", "é→蛋白質 🧬",
     ]  # fmt: skip
 
 
@@ -44,7 +44,7 @@ with open({told!r}, "w") as sink:
 
 @pytest.fixture
 def arrived(tmp_path: Path) -> Callable[[str, dict[str, str]], list[str]]:
-    """What an entry point's command gets as arguments, by MLflow's own command for it, run as MLflow runs it."""
+    """What an entry point gets as arguments, by MLflow's own command, run as MLflow runs it."""
     told = tmp_path / "told"
     shim = tmp_path / "bin" / "python"
     shim.parent.mkdir()

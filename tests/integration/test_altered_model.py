@@ -22,7 +22,9 @@ EVIL = "from pathlib import Path\nPath({target!r}).write_text('this ran')\n"
 
 
 @pytest.fixture
-def places(store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def places(
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     del store
     monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
     return {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}

@@ -42,7 +42,9 @@ class Guarded:
     trained: list[PipelineResult]
     places: dict[str, Any]
 
-    def log_in(self, patch: pytest.MonkeyPatch, user: str, password: str | None = None) -> mlflow.MlflowClient:
+    def log_in(
+        self, patch: pytest.MonkeyPatch, user: str, password: str | None = None
+    ) -> mlflow.MlflowClient:
         patch.setenv("MLFLOW_TRACKING_USERNAME", user)
         patch.setenv("MLFLOW_TRACKING_PASSWORD", password or PASSWORDS[user])
         return mlflow.MlflowClient(self.uri)
@@ -52,10 +54,15 @@ class Guarded:
 
 
 def ask_admin(uri: str, path: str, **content: str) -> None:
-    answer = requests.post(
-        f"{uri}/api/2.0/mlflow/{path}", json=content, auth=("admin", PASSWORDS["admin"]), timeout=30
-    )
+    answer = requests.post(f"{uri}/api/{path}", json=content, auth=("admin", PASSWORDS["admin"]), timeout=30)
     assert answer.ok, answer.text
+
+
+def permit(uri: str, user: str, kind: str, which: str, permission: str = "EDIT") -> None:
+    ask_admin(
+        uri, "3.0/mlflow/users/permissions/grant",
+        username=user, resource_type=kind, resource_id=which, permission=permission,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,15 +112,12 @@ def _with_users(uri: str, folder: Path, data_dir: Path, patch: pytest.MonkeyPatc
     patch.delenv("MLFLOW_RUN_ID", raising=False)
     patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     for user in ("trainer", "stager", "reader"):
-        ask_admin(uri, "users/create", username=user, password=PASSWORDS[user])
+        ask_admin(uri, "2.0/mlflow/users/create", username=user, password=PASSWORDS[user])
     places = {"data_dir": str(data_dir), "output_dir": str(folder / "runs")}
     guarded = Guarded(uri, "", folder, [], places)
     client = guarded.log_in(patch, "trainer")
     guarded.experiment = client.create_experiment("ours")
-    ask_admin(
-        uri, "experiments/permissions/create",
-        experiment_id=guarded.experiment, username="stager", permission="EDIT",
-    )  # fmt: skip
+    permit(uri, "stager", "experiment", guarded.experiment)
     patch.setenv("MLFLOW_EXPERIMENT_ID", guarded.experiment)
     for epochs in (1, 8):
         guarded.trained.append(execute_pipeline("train_only", places | {"epochs": epochs}))
@@ -132,7 +136,9 @@ def test_a_reader_can_look_but_writes_no_run(
 ) -> None:
     client = guarded.log_in(monkeypatch, "reader")
     before = len(client.search_runs([guarded.experiment]))
-    given = {"promote": guarded.promotion(1), "eval_only": {"run_id": guarded.trained[1].run_id}}.get(mode, {})
+    given = {"promote": guarded.promotion(1), "eval_only": {"run_id": guarded.trained[1].run_id}}.get(
+        mode, {}
+    )
     started = time.monotonic()
     assert run_mode(mode, {**guarded.places, **given}) == 2
     assert time.monotonic() - started < 10
@@ -165,9 +171,7 @@ def test_who_may_train_cannot_promote_and_the_alias_stays(
     assert run_mode("rollback", {"registered_model": NAME}) == 2
     assert champion(client) == "1"
     # With the permission, the same promotion passes.
-    ask_admin(
-        guarded.uri, "registered-models/permissions/create", name=NAME, username="stager", permission="EDIT"
-    )
+    permit(guarded.uri, "stager", "registered_model", NAME)
     try:
         code = run_mode("promote", {**guarded.places, **guarded.promotion(1)})
         assert code == 0, capsys.readouterr().err
@@ -224,9 +228,7 @@ def test_credentials_from_the_file(guarded: Guarded, monkeypatch: pytest.MonkeyP
     assert found.version == "1"
 
 
-def test_a_password_in_the_uri_works_and_is_neither_told_nor_kept(
-    guarded: Guarded, tmp_path: Path
-) -> None:
+def test_a_password_in_the_uri_works_and_is_neither_told_nor_kept(guarded: Guarded, tmp_path: Path) -> None:
     """As a process, whose whole output is searched, and all that the server and the run have kept."""
     secret = PASSWORDS["trainer"]
     uri = guarded.uri.replace("://", f"://trainer:{secret}@")

@@ -30,7 +30,10 @@ FORBIDDEN = (
 # Where a name is looked up by text, and why that text is not a stranger's.
 ALLOWED = {
     ("ppi_train/pipelines/execute.py", "importlib.import_module"),  # from a table of our own
-    ("ppi_train/tracking/served_model.py", "pkgutil.resolve_name"),  # the served model is code: docs/security.md
+    (
+        "ppi_train/tracking/served_model.py",
+        "pkgutil.resolve_name",
+    ),  # the served model is code: docs/security.md
     ("ppi_train/tracking/served_model.py", "sys.path.insert"),
     ("benchmarks/network_metrics.py", "sys.path.insert"),  # the tests, whose oracle it times
 }

@@ -260,7 +260,9 @@ def test_an_interrupted_writing_leaves_the_older_checkpoint(
 def test_who_may_read_a_checkpoint_is_what_the_umask_says(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        write_checkpoint(tmp_path / "last", weights=_weights(), description=DESCRIBED, training_state=_state())
+        write_checkpoint(
+            tmp_path / "last", weights=_weights(), description=DESCRIBED, training_state=_state()
+        )
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "last").iterdir()}
