@@ -30,7 +30,8 @@ def attacks(target: Path) -> list[str]:
         f"\n{touch}\n", f"'; {touch}; '", f"\"; {touch}; \"", f"\\'; {touch}; \\'", f"' ; {touch} ; echo '",
         f"> {target}", f"<({touch})", f"${{x:-$({touch})}}", f"$'\\x27; {touch}'", f"x\r\n{touch}",
         "$HOME", "~", "*", "a b  c ", "{fasta}", "{0.__class__}", "%s", "!!", "\\", "\\n", "\t",
-        "-", "--", "--config=/etc/passwd", "--config", "-P x=y", "--fasta", "=", "a=b", "#", "'", '"', f"& {touch} &", "é→蛋白質 🧬",
+        "-", "--", "--config=/etc/passwd", "--config", "-P x=y", "--fasta", "=", "a=b", "#", "'", '"',
+        f"& {touch} &", "é→蛋白質 🧬",
     ]  # fmt: skip
 
 

@@ -42,11 +42,9 @@ class Guarded:
     trained: list[PipelineResult]
     places: dict[str, Any]
 
-    def log_in(
-        self, patch: pytest.MonkeyPatch, user: str, password: str | None = None
-    ) -> mlflow.MlflowClient:
+    def log_in(self, patch: pytest.MonkeyPatch, user: str) -> mlflow.MlflowClient:
         patch.setenv("MLFLOW_TRACKING_USERNAME", user)
-        patch.setenv("MLFLOW_TRACKING_PASSWORD", password or PASSWORDS[user])
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORDS[user])
         return mlflow.MlflowClient(self.uri)
 
     def promotion(self, number: int) -> dict[str, str]:
@@ -139,9 +137,7 @@ def test_a_reader_can_look_but_writes_no_run(
     given = {"promote": guarded.promotion(1), "eval_only": {"run_id": guarded.trained[1].run_id}}.get(
         mode, {}
     )
-    started = time.monotonic()
     assert run_mode(mode, {**guarded.places, **given}) == 2
-    assert time.monotonic() - started < 10
     told = capsys.readouterr().err
     assert "error: permission denied: the tracking server does not let user reader do this" in told
     assert "could not start a run" in told
@@ -198,9 +194,7 @@ def test_a_wrong_password_is_told(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-    started = time.monotonic()
     assert run_mode("eval_only", {**guarded.places, "run_id": guarded.trained[0].run_id}) == 2
-    assert time.monotonic() - started < 10
     told = capsys.readouterr().err
     assert message in told
     assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in told

@@ -33,7 +33,7 @@ ALLOWED = {
     (
         "ppi_train/tracking/served_model.py",
         "pkgutil.resolve_name",
-    ),  # the served model is code: docs/security.md
+    ),  # it is code: docs/security.md
     ("ppi_train/tracking/served_model.py", "sys.path.insert"),
     ("benchmarks/network_metrics.py", "sys.path.insert"),  # the tests, whose oracle it times
 }

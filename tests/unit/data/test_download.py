@@ -259,8 +259,8 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path: 
 
 
 def test_a_password_of_the_mirror_is_not_told(tmp_path: Path, server: str) -> None:
+    mirror = server.replace("://", "://ann:s3cret@")
     with pytest.raises(DownloadError) as caught:
-        mirror = server.replace("://", "://ann:s3cret@")
         fetch(CatalogueFile("https://example.org/none"), data_dir=tmp_path, mirror=mirror)
     assert "s3cret" not in str(caught.value)
 

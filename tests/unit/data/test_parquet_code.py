@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -39,10 +40,8 @@ def test_a_pickle_in_the_schema_does_not_run(read: Callable[[Path], object], tmp
     target, path = tmp_path / "target", tmp_path / "pairs.parquet"
     content = pickle.dumps(WritesAFile(target))
     carrier(path, content)
-    try:
+    with contextlib.suppress(UserError):  # whether it is read or refused, nothing runs
         read(path)
-    except UserError:
-        pass
     assert not target.exists()
     pickle.loads(content)
     assert target.exists(), "the pickle is a dud"
