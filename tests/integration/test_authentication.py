@@ -18,6 +18,7 @@ import mlflow
 import pytest
 import requests
 from conftest import free_port
+from mlflow.exceptions import MlflowException
 
 from entry_points.command import run_mode
 from ppi_train.errors import TrackingError
@@ -51,6 +52,12 @@ class Guarded:
         return {"run_id": self.trained[number].run_id, "registered_model": NAME, "bootstrap_resamples": "100"}
 
 
+def documented(start: str, end: str) -> str:
+    """What stands in docs/security.md between two texts, the first of which stands there once."""
+    (_, rest) = (ROOT / "docs/security.md").read_text().split(start)
+    return rest.partition(end)[0]
+
+
 def ask_admin(uri: str, path: str, **content: str) -> None:
     answer = requests.post(f"{uri}/api/{path}", json=content, auth=("admin", PASSWORDS["admin"]), timeout=30)
     assert answer.ok, answer.text
@@ -67,11 +74,7 @@ def permit(uri: str, user: str, kind: str, which: str, permission: str = "EDIT")
 def guarded(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     uri = f"http://127.0.0.1:{(port := free_port())}"
-    (folder / "auth.ini").write_text(
-        "[mlflow]\ndefault_permission = READ\n"
-        f"database_uri = sqlite:///{folder}/users.db\nadmin_username = admin\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
+    (folder / "auth.ini").write_text(documented("<<'INI'\n", "INI\n"))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -246,3 +249,34 @@ def test_a_password_in_the_uri_works_and_is_neither_told_nor_kept(guarded: Guard
     assert all(secret not in text for one in (done, missing) for text in (one.stdout, one.stderr))
     kept = [one for one in (*guarded.folder.rglob("*"), *tmp_path.rglob("*")) if one.is_file()]
     assert [one for one in kept if secret.encode() in one.read_bytes()] == []
+
+
+def test_the_commands_in_the_docs_make_users_who_may_what_they_say(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = "API=" + documented("```bash\nAPI=", "```")
+    for old, new in (
+        ("127.0.0.1:5000", guarded.uri.removeprefix("http://")),
+        ("trainer", "ann"),
+        ("reader", "bo"),
+    ):
+        assert old in block
+        block = block.replace(old, new)
+    environment = {**os.environ, "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"]}
+    done = subprocess.run(
+        ["bash", "-euc", block], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert guarded.experiment == "1"
+    for user, may in (("ann", True), ("bo", False)):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", f"a password of {user}")
+        client = mlflow.MlflowClient(guarded.uri)
+        if may:
+            client.create_run("1")
+            client.set_registered_model_alias(NAME, "other", "1")
+            continue
+        with pytest.raises(MlflowException, match="Permission denied"):
+            client.create_run("1")
+        with pytest.raises(MlflowException, match="Permission denied"):
+            client.set_registered_model_alias(NAME, "other", "1")
