@@ -98,8 +98,17 @@ def _is_the_servers(error: Exception) -> bool:
     return isinstance(error, of_mlflow) or type(error).__module__.partition(".")[0] in _STORE_CLIENTS
 
 
-def _refused_with(error: Exception) -> int | None:
-    """The HTTP status of an answer about who asks: 401 or 403."""
+def _refused_with(error: BaseException | None) -> int | None:
+    """401 or 403 if the server asked who asks, also where MLflow has made another error of it."""
+    while error is not None:
+        status = _status_of(error)
+        if status in _REFUSALS:
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _status_of(error: BaseException) -> int | None:
     if isinstance(error, MlflowException):
         return _STATUS_OF_CODE.get(error.error_code)
     # The proxy of artifacts answers by status alone.

@@ -49,7 +49,7 @@ def test_only_the_checkpoint_is_read_and_the_altered_model_is_not_promoted(
     asked = {"run_id": run.run_id, "bootstrap_resamples": 100}
     assert execute_pipeline("promote", places | asked | {"registered_model": NAME}).exit_code == 0
     version = store.get_model_version_by_alias(NAME, "champion")
-    model_id = version.source.removeprefix("models:/")
+    model_id = str(version.source).removeprefix("models:/")
     assert version.tags[TAG] == store.get_logged_model(model_id).tags[TAG] == verified_model(model_id)
     target, folder = tmp_path / "target", tmp_path / "altered"
     folder.mkdir()

@@ -6,6 +6,7 @@ The commands are those of docs/security.md, on loopback.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from typing import Any
 import mlflow
 import pytest
 import requests
-from conftest import free_port
 from mlflow.exceptions import MlflowException
 
 from entry_points.command import run_mode
@@ -73,7 +73,10 @@ def permit(uri: str, user: str, kind: str, which: str, permission: str = "EDIT")
 @pytest.fixture(scope="module")
 def guarded(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
-    uri = f"http://127.0.0.1:{(port := free_port())}"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
     (folder / "auth.ini").write_text(documented("<<'INI'\n", "INI\n"))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
