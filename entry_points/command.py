@@ -20,7 +20,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import Section
 from ppi_train.config.schema import MODES
-from ppi_train.errors import UserError
+from ppi_train.errors import UserError, shown
 
 PATIENCE = 5.0
 CONFIG_HELP = "YAML file of parameters; those given here win over it."
@@ -84,9 +84,9 @@ def _stands_alone(arguments: list[str], position: int) -> bool:
 
 def run_mode(mode: str, values: dict[str, str]) -> int:
     """Builds the config and runs the mode; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Shown("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     shutdown = _Shutdown()
@@ -104,7 +104,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
         click.echo(f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}", err=True)
         return 143 if isinstance(error, Terminated) else 130
     except Exception:
-        traceback.print_exc()
+        click.echo(shown(traceback.format_exc()), err=True)
         return 1
 
 
@@ -135,6 +135,13 @@ def _mark_failed(message: str) -> None:
 def _refuse(error: UserError) -> int:
     click.echo(f"error: {error}", err=True)
     return error.exit_code
+
+
+class _Shown(logging.Formatter):
+    """Log lines without passwords and control characters, whoever has written them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 class _Shutdown:

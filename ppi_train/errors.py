@@ -6,7 +6,36 @@ prints as one message. Anything else that is raised is a fault of this project.
 
 from __future__ import annotations
 
+import re
 from typing import Self
+
+# A password may have any of `/:@` in it, so that all up to the last @ goes. What follows a port is none, as
+# in http://host:5000/models:/name@alias.
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+(?:[/\s,;]|$))\S*@|(?:[^\s/@]*@)+)")
+
+
+def shown(text: str) -> str:
+    """A text as a terminal, a log or the tracking server may have it.
+
+    User names and passwords in URLs become `***`. Control characters, with which a hostile file could
+    rewrite a terminal, and bytes that are no text are escaped; line ends and tabs stay.
+
+    >>> shown("https://ann:secret@lab.org/ \\x1b[2J")
+    'https://***@lab.org/ \\\\x1b[2J'
+    """
+    text = _CREDENTIALS.sub("***@", text)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else _escaped(one) for one in text)
+
+
+def has_credentials(text: str) -> bool:
+    """Whether a text has a URL with a user name or a password in it."""
+    return bool(_CREDENTIALS.search(text))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 class UserError(ValueError):
@@ -34,7 +63,7 @@ class UserError(ValueError):
         self.what, self.where, self.got, self.expected, self.remedy = what, where, got, expected, remedy
         parts = {"where": where, "got": got, "expected": expected, "to do": remedy}
         lines = [f"  {name}: {value}" for name, value in parts.items() if value is not None]
-        super().__init__("\n".join([what, *lines]))
+        super().__init__(shown("\n".join([what, *lines])))
 
     def at(self, where: object) -> Self:
         """The same mistake, told of a place that the user knows better."""

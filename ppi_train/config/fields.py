@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ppi_train.config.coercion import as_bool, as_float, as_int, as_str, as_str_list
+from ppi_train.errors import has_credentials
 
 T = TypeVar("T")
 
@@ -85,8 +86,14 @@ class FieldSpec:
         """The typed value.
 
         Raises:
-            ValueError: what was expected and what was got.
+            ValueError: what was expected and what was got, unless that is a secret.
         """
+        if isinstance(value, str) and has_credentials(value):
+            # Every parameter is logged with the run, for all who can read it.
+            raise ValueError(
+                "a URL without user name and password expected; give those in ~/.netrc, or the whole URL "
+                "in a variable of the environment, such as PPI_TRAIN_MIRROR"
+            )
         parsed = self.coerce(value)
         problem = self.rule.broken_by(parsed)
         if problem:

@@ -135,6 +135,8 @@ class Hdf5Source:
     def read(self, place: str) -> np.ndarray:
         try:
             item = self._file[place]
+            if item.external or item.is_virtual:
+                raise DataError("numbers that lie in another file, which is not opened")
             _require_numbers(item.dtype)
             return np.asarray(item[()])
         except _BROKEN as error:

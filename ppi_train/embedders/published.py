@@ -152,6 +152,14 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ConfigError("the index of the model's weights is damaged", where=folder / _INDEX) from None
+    if not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise ConfigError(
+            "the index of the model's weights names files outside the model's folder",
+            where=folder / _INDEX,
+            got=", ".join(map(str, names[:3])),
+            expected="names of files beside it",
+            remedy="take the model from somebody else",
+        )
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         raise ConfigError(

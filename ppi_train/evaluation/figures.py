@@ -192,7 +192,8 @@ def _freeze_layout(figure: Figure) -> None:
 
 def _dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place | None = "best") -> None:
     """Gives every panel the same grid, fonts and frame, whatever the user's matplotlibrc says."""
-    axes.set_title(title, fontsize=13, color=INK)
+    # The name of a user's table may have $, between which matplotlib would read formulas, and fail.
+    axes.set_title(title, fontsize=13, color=INK, parse_math=False)
     axes.set_xlabel(x_label, fontsize=12, color=INK)
     axes.set_ylabel(y_label, fontsize=12, color=INK)
     axes.tick_params(labelsize=10.5, colors=INK)

@@ -16,7 +16,8 @@ _COLUMNS = 1200
 def residue_weights_figure(proteins: Sequence[str], weights: Sequence[np.ndarray], title: str) -> Figure:
     """The weights (l,) of two proteins' residues, each as the share of its protein's largest one."""
     figure = new_figure(10.0, 4.6)
-    figure.suptitle(title)
+    # An accession may have $, between which matplotlib would read formulas, and fail.
+    figure.suptitle(title, parse_math=False)
     panels = figure.subplots(2, 1)
     for axes, protein, one, colour in zip(panels, proteins, weights, (BLUE, VERMILLION), strict=True):
         stride = -(-len(one) // _COLUMNS)
@@ -25,7 +26,7 @@ def residue_weights_figure(proteins: Sequence[str], weights: Sequence[np.ndarray
         axes.fill_between(starts + 1, largest, step="post", color=colour, linewidth=0)
         axes.set_xlim(1, len(one) + 1)
         axes.set_ylim(0, 1.05)
-        axes.set_title(f"{protein}, {len(one):,} residues", loc="left", fontsize=10)
+        axes.set_title(f"{protein}, {len(one):,} residues", loc="left", fontsize=10, parse_math=False)
         axes.set_ylabel("weight / largest")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("residue")

@@ -67,9 +67,21 @@ def logged_pairs(run: FoundRun, split: str) -> PairTable:
 
     Raises:
         TrackingError: the run has no such file, or the server does not answer.
+        DataError: they are not those whose digest the run has.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return read_pairs(download_artifact(run, f"pairs/{split}.parquet", Path(folder)))
+        table = read_pairs(download_artifact(run, f"pairs/{split}.parquet", Path(folder)))
+    logged = [digest for name, digest in run.datasets.items() if name.rpartition("/")[2] == split]
+    if logged and table.digest[:36] not in logged:
+        # Otherwise who can write to the artifacts could hide that a test pair was trained on.
+        raise DataError(
+            f"the {split} pairs among the run's artifacts are not those that it has read",
+            where=f"pairs/{split}.parquet of {run}",
+            got=f"digest {table.digest[:36]}",
+            expected=f"digest {logged[0]}",
+            remedy="find out who replaced them",
+        )
+    return table
 
 
 def unordered_pairs(table: PairTable) -> Pairs:

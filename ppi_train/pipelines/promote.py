@@ -25,6 +25,8 @@ from ppi_train.pipelines.leakage import ordered_pairs, refuse_leakage
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
 from ppi_train.tracking.alias_queue import PromotionLostError
 from ppi_train.tracking.lookup import FoundRun, logged_model_of
+from ppi_train.tracking.model_digest import TAG as MODEL_DIGEST
+from ppi_train.tracking.model_digest import verified_model
 from ppi_train.tracking.registry import holder_of, promote_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.versions import Holder
@@ -39,11 +41,14 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
 
     Raises:
         TrackingError: no such run, or the registry does not answer.
-        CheckpointError: the run has not finished, or has no model.
+        CheckpointError: the run has not finished, or has no model, or one that was altered.
         DataError: the test pairs are among those that the candidate was trained on.
     """
     assert config.registered_model is not None  # the schema requires it
     model_id = _model_of(find_training_run(candidate_run_id(config)))
+    model_digest = verified_model(model_id)
+    if model_digest is None:
+        logger.warning("the run's model has no digest, so that nobody can tell whether it was altered")
     candidate = resolve_candidate(config)
     holder = holder_of(config.registered_model, config.alias)
     split = split_for(candidate, config)
@@ -69,6 +74,8 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     if not verdict.promoted:
         return log_verdict(verdict, config, tracked, exit_code=REFUSED)
     tags = _version_tags(candidate, scored, verdict, tracked, shared)
+    if model_digest:
+        tags[MODEL_DIGEST] = model_digest
     try:
         version = promote_version(
             name=config.registered_model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from ppi_train.errors import TrackingError
 
 _LOCK = "lock"
+_RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
 
 
 @contextmanager
@@ -18,9 +20,9 @@ def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
     """Makes `<output_dir>/<run_id>` and holds it; the system lets go of it when the process dies.
 
     Raises:
-        TrackingError: another process on this machine works on the run.
+        TrackingError: another process on this machine works on the run, or its ID can be no name of a folder.
     """
-    folder = Path(output_dir) / run_id
+    folder = _folder(output_dir, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a+") as lock:
         try:
@@ -41,4 +43,16 @@ def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
 
 def was_here(output_dir: str, run_id: str) -> bool:
     """Whether the run's process ran on this machine, with this output folder."""
-    return (Path(output_dir) / run_id / _LOCK).exists()
+    return (_folder(output_dir, run_id) / _LOCK).exists()
+
+
+def _folder(output_dir: str, run_id: str) -> Path:
+    # The ID comes from the tracking server: one such as `../../x` would lead out of the folder.
+    if not _RUN_ID.fullmatch(run_id):
+        raise TrackingError(
+            "the tracking server has given a run an ID that is none",
+            got=repr(run_id[:200]),
+            expected="letters, digits, `-` and `_`",
+            remedy="find out who runs this server",
+        )
+    return Path(output_dir) / run_id

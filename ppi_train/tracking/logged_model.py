@@ -15,6 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import ppi_train
+from ppi_train.tracking.model_digest import TAG, digest_of_logged_model
 
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")
@@ -66,7 +67,9 @@ def log_model(
             params=parameters,
             tags=tags,
         )
-    return str(info.model_id)
+    model_id = str(info.model_id)
+    mlflow.MlflowClient().set_logged_model_tags(model_id, {TAG: digest_of_logged_model(model_id)})
+    return model_id
 
 
 def _zipped_package(folder: Path) -> Path:

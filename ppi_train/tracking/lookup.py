@@ -122,7 +122,7 @@ def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collec
     assert run.checkpoints is not None
     folder = f"{run.checkpoints.folder}/{name}"
     client = mlflow.MlflowClient()
-    with translated_errors("list the run's artifacts"):
+    with translated_errors("list the run's artifacts", of_artifacts=True):
         items = client.list_artifacts(run.run_id, folder)
     present = {Path(item.path).name + "/" * item.is_dir for item in items}  # no folder is a file of ours
     if not present <= set(files):
@@ -134,7 +134,7 @@ def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collec
             remedy="find out who put them there; train again for a checkpoint to trust",
         )
     target.mkdir(parents=True, exist_ok=True)
-    with translated_errors("download the checkpoint"):
+    with translated_errors("download the checkpoint", of_artifacts=True):
         for one in sorted(present):
             client.download_artifacts(run.run_id, f"{folder}/{one}", str(target))
     # MLflow lays the files out under the folders of their artifact path.
@@ -147,7 +147,7 @@ def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
     Raises:
         TrackingError: the run has no such file, or the server does not answer.
     """
-    with translated_errors(f"download {path} of {run}"):
+    with translated_errors(f"download {path} of {run}", of_artifacts=True):
         return Path(mlflow.MlflowClient().download_artifacts(run.run_id, path, str(target)))
 
 

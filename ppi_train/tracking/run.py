@@ -17,6 +17,7 @@ from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
+from ppi_train.errors import shown
 from ppi_train.tracking.aftermath import keep_status
 from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
@@ -79,7 +80,7 @@ class TrackedRun:
             mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
             mlflow.set_system_metrics_samples_before_logging(1)
             self._start(os.environ.get("MLFLOW_RUN_ID"))
-        logger.info("run %s at %s", self.run_id, mlflow.get_tracking_uri())
+        logger.info("run %s at %s", self.run_id, shown(mlflow.get_tracking_uri()))
         return self
 
     def _start(self, given: str | None) -> None:
@@ -239,7 +240,7 @@ class TrackedRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._failure = str(error) or type(error).__name__
+            self._failure = shown(str(error)) or type(error).__name__
         killed = error is not None and not isinstance(error, Exception)
         status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
         try:

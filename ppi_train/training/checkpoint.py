@@ -18,6 +18,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,8 @@ def _fill(
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     if training_state is not None:
         torch.save(dict(training_state), partial / TRAINING_STATE)
+    # safetensors makes files for their owner alone; who may read the checkpoint, the umask says.
+    (partial / WEIGHTS).chmod(stat.S_IMODE((partial / DESCRIPTION).stat().st_mode))
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     (partial / MARKER).write_text(json.dumps(digests, indent=2) + "\n")
     for path in (*partial.iterdir(), partial):

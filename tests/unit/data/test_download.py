@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import contextlib
 import functools
+import gzip
 import hashlib
 import http.server
 import logging
+import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
+import requests
 
 from ppi_train.data.catalogue import CATALOGUE, CatalogueFile, benchmark
-from ppi_train.data.download import NotInMirrorError, fetch
+from ppi_train.data.download import NotInMirrorError, _check_redirect, fetch, local_path
 from ppi_train.errors import ConfigError, DownloadError
 
 CONTENT = b"P1\tP2\t1\n"
@@ -149,3 +155,131 @@ def test_an_unknown_benchmark_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean pring_arath") as caught:
         benchmark("pring_arat")
     assert "one of bernett, pring_arath" in str(caught.value)
+
+
+class _Hostile(http.server.BaseHTTPRequestHandler):
+    """Answers by the path: sends on, sends without end, or less than it says."""
+
+    def do_GET(self) -> None:
+        kind = self.path.rpartition("/")[2]
+        if kind.startswith("to="):
+            self.send_response(302)
+            self.send_header("Location", unquote(kind.removeprefix("to=")))
+            self.end_headers()
+            return
+        self.send_response(200)
+        if kind == "cut":
+            self.send_header("Content-Length", "1000")
+        if kind == "nonsense":
+            self.send_header("Content-Length", "many")
+        if kind == "bomb":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        if kind == "endless":
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x" * 65536)
+        self.wfile.write(gzip.compress(bytes(50_000_000)) if kind == "bomb" else CONTENT)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Says nothing."""
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hostile) as served:
+        thread = threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_address[1]}"
+        served.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+@pytest.mark.parametrize("kind", ["endless", "bomb"])
+def test_a_server_that_sends_more_is_cut_off(
+    hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, size: int | None
+) -> None:
+    monkeypatch.setattr("ppi_train.data.download.MAX_BYTES", 2_000_000)
+    with pytest.raises(DownloadError, match="sends more than the file has, and was cut off") as caught:
+        fetch(CatalogueFile(f"{hostile}/{kind}", FILE.sha256, size), data_dir=tmp_path, mirror=None)
+    assert f"expected: at most {size or 2_000_000:,} bytes" in str(caught.value)
+    assert not _files_under(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("cut", "broke off"), ("nonsense", "not the one|broke off|does not give")]
+)
+def test_an_answer_that_is_cut_short_or_nonsense(hostile: str, tmp_path: Path, kind: str, told: str) -> None:
+    wrong = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(DownloadError, match=told):
+        fetch(CatalogueFile(f"{hostile}/{kind}", wrong, 1000), data_dir=tmp_path, mirror=None)
+    assert not _files_under(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x", "gopher://x"])
+def test_a_server_that_sends_us_out_of_the_web(hostile: str, tmp_path: Path, target: str) -> None:
+    with pytest.raises(DownloadError, match="sends us on to an address that is not safe") as caught:
+        fetch(CatalogueFile(f"{hostile}/to={quote(target, safe='')}"), data_dir=tmp_path, mirror=None)
+    assert target in str(caught.value)
+    assert not _files_under(tmp_path)
+
+
+def test_redirects_stay_on_the_web_and_never_leave_https(hostile: str, server: str, tmp_path: Path) -> None:
+    target = quote(f"{server}/example.org/data/pairs.tsv", safe="")
+    path = fetch(CatalogueFile(f"{hostile}/to={target}", FILE.sha256), data_dir=tmp_path, mirror=None)
+    assert path.read_bytes() == CONTENT
+    # No server of https is here: what its answer would be is given to the same check.
+    for start, end, safe in [
+        ("https://lab.org/a", "http://lab.org/a", False),
+        ("https://lab.org/a", "//other.org/a", True),
+        ("https://lab.org/a", "/b", True),
+        ("https://lab.org/a", "https://other.org/a", True),
+        ("http://lab.org/a", "https://lab.org/a", True),
+    ]:
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.headers["location"] = 302, start, end
+        if safe:
+            _check_redirect(answer)
+            continue
+        with pytest.raises(DownloadError, match="not safe"):
+            _check_redirect(answer)
+
+
+def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(tmp_path: Path, mirror: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    target = tmp_path / "data" / "downloads" / "example.org" / "data" / "pairs.tsv"
+    target.parent.mkdir(parents=True)
+    target.symlink_to(victim)
+    assert fetch(FILE, data_dir=tmp_path / "data", mirror=str(mirror)).read_bytes() == CONTENT
+    assert victim.read_text() == "mine"
+    assert not target.is_symlink()
+
+
+def test_a_password_of_the_mirror_is_not_told(tmp_path: Path, server: str) -> None:
+    mirror = server.replace("://", "://ann:s3cret@")
+    with pytest.raises(DownloadError) as caught:
+        fetch(CatalogueFile("https://example.org/none"), data_dir=tmp_path, mirror=mirror)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_who_may_read_a_file_is_what_the_umask_says(
+    tmp_path: Path, mirror: Path, server: str, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        for number, source in enumerate((str(mirror), server)):
+            path = fetch(FILE, data_dir=tmp_path / str(number), mirror=source)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    finally:
+        os.umask(before)
+
+
+def test_the_catalogue_leads_to_no_folder_above() -> None:
+    for one in CATALOGUE.values():
+        for file in one.files.values():
+            assert file.url.startswith("https://")
+            assert ".." not in local_path(file, Path("data")).parts

@@ -278,6 +278,43 @@ def test_a_file_that_could_run_code_is_refused_and_not_run(
     assert victim.read_text() == "sprung"
 
 
+def external_data(folder: Path, numbers: Path) -> Path:
+    with h5py.File(folder / "out.h5", "w") as file:
+        for name, array in means().items():
+            if name == "P00":
+                outside = [(str(numbers), 0, array.nbytes)]
+                file.create_dataset(name, shape=array.shape, dtype=array.dtype, external=outside)
+            else:
+                file[name] = array
+    return folder / "out.h5"
+
+
+def virtual_data(folder: Path, numbers: Path) -> Path:
+    with h5py.File(folder / "other.h5", "w") as file:
+        file["secret"] = np.fromfile(numbers, dtype=means()["P00"].dtype)
+    with h5py.File(folder / "out.h5", "w") as file:
+        for name, array in means().items():
+            if name == "P00":
+                layout = h5py.VirtualLayout(shape=array.shape, dtype=array.dtype)
+                layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "secret", shape=array.shape)
+                file.create_virtual_dataset(name, layout)
+            else:
+                file[name] = array
+    return folder / "out.h5"
+
+
+@pytest.mark.parametrize("make", [external_data, virtual_data])
+def test_numbers_in_another_file_are_not_read(
+    make: Callable[[Path, Path], Path], tmp_path: Path, table: SequenceTable
+) -> None:
+    """An HDF5 file can have its numbers in any file that its reader may open."""
+    (tmp_path / "private").write_bytes(means()["P00"].tobytes())
+    source = make(tmp_path, tmp_path / "private")
+    with h5py.File(source) as file:
+        np.testing.assert_array_equal(file["P00"], means()["P00"])
+    assert "numbers that lie in another file, which is not opened: 1: P00" in message(source, table)
+
+
 def with_rows(count: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rows: np.resize(rows, (len(rows) + count, rows.shape[1]))
 

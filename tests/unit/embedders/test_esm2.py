@@ -149,6 +149,18 @@ def test_the_digest_follows_weights_settings_and_vocabulary_but_not_the_place(
     assert len({digest, *others}) == 4
 
 
+@pytest.mark.parametrize("name", ["../outside/model.safetensors", "{folder}/model.safetensors", 5, None])
+def test_an_index_that_names_weights_elsewhere(tiny_esm: Path, tmp_path: Path, name: object) -> None:
+    model, outside = tmp_path / "model", tmp_path / "outside"
+    shutil.copytree(tiny_esm, model)
+    outside.mkdir()
+    (model / "model.safetensors").rename(outside / "model.safetensors")
+    place = name.format(folder=outside) if isinstance(name, str) else name
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(outside / "model.safetensors"), place)}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "names files outside the model's folder" in refusal(model)
+
+
 def _in_shards(folder: Path) -> None:
     """Deals the weights out to two files, as large models have them."""
     weights = load_file(folder / "model.safetensors")

@@ -272,3 +272,18 @@ def test_a_temperature_that_divides_nothing_is_refused(tmp_path: Path, found: ob
     )
     with pytest.raises(CheckpointError, match="a temperature that no logit can be divided by"):
         _ = read_checkpoint(tmp_path / "best").temperature
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_who_may_read_a_checkpoint_is_what_the_umask_says(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_checkpoint(
+            tmp_path / "last", weights=_weights(), description=DESCRIBED, training_state=_state()
+        )
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "last").iterdir()}
+    assert len(modes) == 4
+    assert set(modes.values()) == {0o666 & ~umask}
+    assert (tmp_path / "last").stat().st_mode & 0o777 == 0o777 & ~umask

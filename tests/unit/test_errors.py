@@ -1,0 +1,62 @@
+"""Messages: no password and no control character of a stranger gets to a terminal, a log or a run."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from entry_points.command import _Shown
+from ppi_train.config.loading import load_config, logged_parameters
+from ppi_train.config.schema import MODES
+from ppi_train.errors import ConfigError, DataError, shown
+
+SECRETS = {
+    "https://ann:s3cret@lab.org/data": "https://***@lab.org/data",
+    "http://ann:s3cret@lab.org:5000": "http://***@lab.org:5000",
+    "postgresql://ann:s3/cr@et:x@db/mlflow": "postgresql://***@db/mlflow",
+    "https://s3cret@github.com/lab/x.git": "https://***@github.com/lab/x.git",
+    "got https://a:s3cret@h and https://b:s3cret@i": "got https://***@i",
+}
+PLAIN = [
+    "http://lab.org:5000, models:/ppi@champion",
+    "http://lab.org:5000/models:/ppi@champion",
+    "sqlite:////home/ann@lab/mlflow.db",
+    "models:/ppi@champion of http://127.0.0.1:5000",
+    "two lines\n  got: é→蛋白質\t🧬",
+    "https://lab.org/a@b",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_a_password_in_a_url_is_not_shown(text: str) -> None:
+    assert "s3cr" not in shown(text)
+    if text.count("://") == 1:
+        assert shown(text) == SECRETS[text]
+    assert "s3cr" not in str(DataError("no", where=text, got=text, expected=text, remedy=text))
+    record = logging.makeLogRecord({"msg": "at %s", "args": (text,), "levelname": "INFO"})
+    assert "s3cr" not in _Shown("%(message)s").format(record)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_anything_else_is_shown_as_it_is(text: str) -> None:
+    assert shown(text) == text
+
+
+def test_control_characters_cannot_rewrite_a_terminal() -> None:
+    told = str(DataError("no", got="\x1b[2J\x1b]0;x\x07\r\x00\u202e\udcff"))
+    assert told == "no\n  got: \\x1b[2J\\x1b]0;x\\x07\\r\\x00\\u202e\\udcff"
+    told.encode()
+
+
+@pytest.mark.parametrize("name", ["mirror", "embeddings"])
+def test_a_parameter_with_a_password_is_refused_since_it_would_be_logged(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: a URL without user name and password") as caught:
+        load_config(MODES["train_only"], {name: "https://ann:s3cret@lab.org/data"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_mirror_from_the_environment_is_not_among_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPI_TRAIN_MIRROR", "https://ann:s3cret@lab.org/data")
+    config, _ = load_config(MODES["train_only"], {})
+    assert "s3cret" not in str(logged_parameters(config))
