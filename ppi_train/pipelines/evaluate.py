@@ -31,6 +31,7 @@ from ppi_train.pipelines.inputs import (
     settle_missing,
 )
 from ppi_train.pipelines.models import model_from_checkpoint
+from ppi_train.pipelines.report import log_report
 from ppi_train.tracking.lookup import logged_model_of
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.versions import resolve_model_uri
@@ -90,9 +91,8 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         code_version=code_version(),
         **inputs.tags,
     )
-    tracked.log_parameters(
-        logged_parameters(replace(config, dataset=None if config.test_pairs else inputs.name, split=split))
-    )
+    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    tracked.log_parameters(logged_parameters(named))
     inputs.log(tracked)
     model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
@@ -110,6 +110,8 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         uncertainty=scored.uncertainty,
     )
+    own = {key.removeprefix(f"{METRIC_PREFIX[split]}/"): value for key, value in metrics.items()}
+    log_report(scored, resolved, named, own, tracked, output)
     for name in ("auroc", "auprc"):
         key = f"{METRIC_PREFIX[split]}/{name}"
         logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))

@@ -1,0 +1,373 @@
+"""What the page of an evaluation says of metrics, baselines, strata, leakage and networks.
+
+Every name of a metric is that under which a run logs it, without `test/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ppi_train.evaluation.report import (
+    Bar,
+    Column,
+    Estimate,
+    Headline,
+    Level,
+    Row,
+    Scale,
+    Section,
+    Table,
+    number,
+)
+
+# Label and what it says, in the order of the table.
+METRICS = {
+    "auprc": ("AUPRC", "precision, averaged over recall; guessing gives the share of interacting pairs"),
+    "auroc": ("AUROC", "how often an interacting pair ranks above another one; guessing gives 0.5"),
+    "auprc_over_trivial": ("AUPRC over trivial", "gain over the best trivial baseline; 0 is none"),
+    "accuracy": ("Accuracy", "share of right calls at the threshold"),
+    "f1": ("F1", "precision and recall in one at the threshold; ignores true negatives"),
+    "mcc": ("MCC", "correlation of call and truth at the threshold; 0 is guessing"),
+    "brier": ("Brier score", "mean squared error of the probability; lower is better"),
+    "log_loss": ("Log loss", "surprise at the truth, in nats; lower is better, 0.693 is always saying 0.5"),
+    "ece": ("ECE", "distance of probability and frequency; lower is better"),
+}
+_PATTERNS = {
+    r"precision_at_(?:recall_)?(\d+)(?:_recall)?": (
+        "Precision at {}% recall", "precision where so many interacting pairs are found"
+    ),
+    r"recall_at_(?:fpr_)?(\d+)(?:_fpr|_percent_fpr)?": (
+        "Recall at {}% false positives", "interacting pairs found while so few others are called"
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """The metrics of some of the pairs; None where they hold one class only."""
+
+    by: str
+    name: str
+    pairs: int
+    positives: int
+    auroc: Estimate | None
+    auprc: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    """Where a measure of leakage is worth a look, and where it is a leak: above these."""
+
+    label: str
+    why: str
+    watch: float
+    bad: float
+    word: str = "leak"
+    share: bool = True
+
+
+_LIMITS = {
+    "shared_pairs": _Limit(
+        label="test pairs that are training pairs",
+        why="The model may know these by heart. Any is too many.",
+        watch=0.0,
+        bad=0.0,
+    ),
+    "c1": _Limit(
+        label="test pairs, both proteins in training (C1)",
+        why="Such pairs can be told by how often their proteins interact. Above a half, the score says little "
+        "of new proteins.",
+        watch=0.0,
+        bad=0.5,
+        word="known proteins",
+    ),
+    "shared_proteins": _Limit(
+        label="test proteins that are in training",
+        why="A benchmark for new proteins has none; above a tenth it is no such benchmark.",
+        watch=0.0,
+        bad=0.1,
+        word="known proteins",
+    ),
+    "identity_above_30": _Limit(
+        label="test proteins with a relative of more than 30% identity in training",
+        why="Relatives often share partners. The search finds about half of distant relatives: the true share "
+        "is higher.",
+        watch=0.1,
+        bad=0.5,
+        word="relatives",
+    ),
+    "identity_above_40": _Limit(
+        label="test proteins with a relative of more than 40% identity in training",
+        why="Sets made to be free of leakage have none above 40%.",
+        watch=0.0,
+        bad=0.05,
+    ),
+    "identity_above_90": _Limit(
+        label="test proteins with a near copy in training (over 90% identity)",
+        why="The same protein under another name.",
+        watch=0.0,
+        bad=0.01,
+    ),
+    "degree_auroc": _Limit(
+        label="AUROC of degree alone",
+        why="Ranks by number of training partners, which is no biology. Above 0.6 the negatives are mostly "
+        "proteins with few partners.",
+        watch=0.55,
+        bad=0.6,
+        word="degree bias",
+        share=False,
+    ),
+    "nearest_auroc": _Limit(
+        label="AUROC of the nearest training pairs",
+        why="Looks similar pairs up, which is no generalisation. Above 0.6 much of the test set can be looked up.",
+        watch=0.55,
+        bad=0.6,
+        word="look-up",
+        share=False,
+    ),
+}  # fmt: skip
+BASELINES = {"nearest": "nearest training pairs", "degree": "degree in training alone"}
+
+
+def estimate_of(metrics: Mapping[str, float], name: str) -> Estimate:
+    """A metric with its interval, if the metrics hold one."""
+    return Estimate(
+        value=metrics[name], low=metrics.get(f"{name}_ci_low"), high=metrics.get(f"{name}_ci_high")
+    )
+
+
+def evaluation_headline(
+    metrics: Mapping[str, float], *, prevalence: float, measures: Mapping[str, float] | None = None
+) -> Headline:
+    """AUPRC and AUROC beside what is trivial.
+
+    Args:
+        metrics: At least `auprc` and `auroc`.
+        prevalence: The share of interacting pairs, which is the AUPRC of any constant.
+        measures: Of an audit: `degree_auprc`, `degree_auroc` and the same of `nearest`, where there.
+    """
+    chance = {"auprc": prevalence, "auroc": 0.5}
+    scales = []
+    for name, meaning in (
+        ("auprc", "area under precision over recall"),
+        ("auroc", "area under the ROC curve"),
+    ):
+        bars = [Bar(label="this model", estimate=estimate_of(metrics, name))]
+        bars += [
+            Bar(label=label, estimate=Estimate(value=measures[f"{key}_{name}"]), of="baseline")
+            for key, label in BASELINES.items()
+            if measures and f"{key}_{name}" in measures
+        ]
+        constant = "constant: class balance" if name == "auprc" else "constant: chance"
+        bars.append(Bar(label=constant, estimate=Estimate(value=chance[name]), of="chance"))
+        scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars)))
+    sentences = _sentences(metrics, prevalence, measures)
+    return Headline(sentences=sentences, scales=tuple(scales))
+
+
+def _sentences(
+    metrics: Mapping[str, float], prevalence: float, measures: Mapping[str, float] | None
+) -> tuple[str, ...]:
+    auroc, auprc = estimate_of(metrics, "auroc"), estimate_of(metrics, "auprc")
+    ranked = f"Of an interacting and a non-interacting pair, the model ranks the interacting one higher in {100 * auroc.value:.1f} of 100 cases"
+    if auroc.low is not None and auroc.high is not None:
+        ranked += f" (95% interval {100 * auroc.low:.1f} to {100 * auroc.high:.1f})"
+    sentences = [
+        f"{ranked}; guessing gives 50. Its AUPRC is {number(auprc.value)}, where guessing gives "
+        f"{number(prevalence)}, the share of interacting pairs.{_not_above_chance(auroc)}"
+    ]
+    if measures is None:
+        return (*sentences, "No trivial baseline was scored: how much of this is degree or look-up is open.")
+    reached = {label: measures[f"{key}_auprc"] for key, label in BASELINES.items() if f"{key}_auprc" in measures}
+    best = max([*reached.items(), ("a constant", prevalence)], key=lambda one: one[1])
+    gain = estimate_of(metrics, "auprc_over_trivial") if "auprc_over_trivial" in metrics else Estimate(
+        value=auprc.value - best[1]
+    )  # fmt: skip
+    interval = f" (95% interval {gain.interval})" if gain.interval else ""
+    sentences.append(
+        f"The best trivial way of scoring, {best[0]}, has an AUPRC of {number(best[1])}: the model's gain over it "
+        f"is {number(gain.value)}{interval}."
+        + (" It has learned nothing that these do not know." if (gain.low or gain.value) <= 0 else "")
+    )
+    return tuple(sentences)
+
+
+def _not_above_chance(auroc: Estimate) -> str:
+    if auroc.low is not None and auroc.high is not None and auroc.low <= 0.5 <= auroc.high:
+        return " The interval holds 50: this is no evidence that it does better than guessing."
+    return ""
+
+
+def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
+    """Every metric with its interval and what it says; `calls` says at which threshold pairs are called."""
+    names = [one for one in metrics if not one.endswith(("_ci_low", "_ci_high")) and "/" not in one]
+    order = list(METRICS)
+    names.sort(key=lambda one: (order.index(one) if one in METRICS else len(order), one))
+    rows = []
+    for name in names:
+        label, meaning = described(name)
+        found = estimate_of(metrics, name)
+        rows.append(Row(cells=(label, number(found.value), found.interval or "–", meaning)))
+    columns = (
+        Column(name="metric"),
+        Column(name="value", kind="number"),
+        Column(name="95% interval", kind="number"),
+        Column(name="what it says", kind="prose"),
+    )
+    return Section(tables=(Table(caption=calls, columns=columns, rows=tuple(rows)),))
+
+
+def described(name: str) -> tuple[str, str]:
+    """The label of a metric, and what it says."""
+    if name in METRICS:
+        return METRICS[name]
+    for pattern, (label, meaning) in _PATTERNS.items():
+        if match := re.fullmatch(pattern, name):
+            return label.format(match[1]), meaning
+    return name.replace("_", " "), ""
+
+
+def strata_section(rows: Sequence[Stratum]) -> Section:
+    """The metrics of parts of the test set; small parts have wide intervals."""
+    shown = tuple(
+        Row(
+            cells=(
+                one.by,
+                one.name,
+                f"{one.pairs:,}",
+                f"{one.positives / one.pairs:.1%}" if one.pairs else "–",
+                *_value_and_interval(one.auprc),
+                *_value_and_interval(one.auroc),
+            )
+        )
+        for one in rows
+    )
+    numbers = ("pairs", "interacting", "AUPRC", "95% interval", "AUROC", "95% interval")
+    columns = (
+        Column(name="by"),
+        Column(name="stratum"),
+        *(Column(name=one, kind="number") for one in numbers),
+    )
+    text = (
+        "C1, C2, C3: both, one or no protein of the pair occurs in training. AUPRC compares only between "
+        "strata with the same share of interacting pairs; AUROC compares between all. A dash: one class only.",
+    )
+    return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=columns, rows=shown),))
+
+
+def _value_and_interval(found: Estimate | None) -> tuple[str, str]:
+    if found is None:
+        return "–", "–"
+    return number(found.value), found.interval or "–"
+
+
+def leakage_section(measures: Mapping[str, float], *, train: str, test: str) -> Section:
+    """What the test set shares with the training set, judged by fixed limits.
+
+    Args:
+        measures: Of an audit, by name; what is absent is left out.
+        train: What the training set is called.
+        test: What the test set is called.
+    """
+    rows = [row for name, limit in _LIMITS.items() if (row := _judged(name, limit, measures)) is not None]
+    verdicts: list[Level] = [one.level for one in rows if one.level]
+    columns = (
+        Column(name="measure", kind="prose"),
+        Column(name="count", kind="number"),
+        Column(name="found", kind="number"),
+        Column(name="limits"),
+        Column(name="why", kind="prose"),
+    )
+    summary = {
+        "bad": "Some of the score can come from leakage: see the rows marked ✗.",
+        "watch": "Nothing is over a limit; rows marked ▲ are worth a look.",
+        "good": "No sign of leakage by these measures.",
+    }
+    worst = next((one for one in ("bad", "watch") if one in verdicts), "good")
+    text = [f"{test} against {train}. {summary[worst]}"]
+    if "similar_share" not in measures:
+        text.append("How similar the proteins are was not measured: no sequences were given.")
+    return Section(
+        text=tuple(text),
+        tables=(
+            Table(caption="What the test set shares with the training set", columns=columns, rows=tuple(rows)),
+        ),
+    )
+
+
+def _judged(name: str, limit: _Limit, measures: Mapping[str, float]) -> Row | None:
+    key = {"c1": "c1_pairs_share"}.get(name, f"{name}_share" if limit.share else name)
+    if key not in measures:
+        return None
+    value = measures[key]
+    level: Level = "bad" if value > limit.bad else "watch" if value > limit.watch else "good"
+    word = {"good": "fine", "watch": "look", "bad": limit.word}[level]
+    shown = _percent if limit.share else number
+    bounds = f"✗ above {shown(limit.bad)}"
+    if limit.watch < limit.bad:
+        bounds = f"▲ above {shown(limit.watch)}, {bounds}"
+    return Row(
+        cells=(limit.label, _count(name, key, measures), shown(value), bounds, limit.why), level=level, word=word
+    )
+
+
+def _count(name: str, key: str, measures: Mapping[str, float]) -> str:
+    counted = {"c1": "c1_pairs"}.get(name, name)
+    if counted in measures and key != counted:
+        return f"{measures[counted]:,.0f}"
+    if name.startswith("identity") and "test_proteins" in measures:
+        return f"{measures[key] * measures['test_proteins']:,.0f}"
+    return "–"
+
+
+def _percent(share: float) -> str:
+    if share == 0:
+        return "0%"
+    return f"{share:.1%}" if share >= 0.0005 else f"{100 * share:.2g}%"
+
+
+_NETWORK_METRICS = {
+    "graph_similarity": ("graph similarity", "1"),
+    "relative_density": ("relative density", "1"),
+    "degree_mmd": ("degree MMD", "0"),
+    "clustering_mmd": ("clustering MMD", "0"),
+    "spectral_mmd": ("spectral MMD", "0"),
+    "degree_mmd_ratio": ("degree MMD, ratio", "1 or less"),
+    "clustering_mmd_ratio": ("clustering MMD, ratio", "1 or less"),
+    "spectral_mmd_ratio": ("spectral MMD, ratio", "1 or less"),
+}
+
+
+def network_metrics_section(found: Mapping[str, Mapping[str, float]], *, note: str = "") -> Section:
+    """How the predicted network compares with the true one.
+
+    Args:
+        found: By what each column is of, such as `bfs` or `bfs, matched threshold`: values by metric.
+        note: Where the node sets come from, and at which threshold pairs are called.
+    """
+    known = [one for one in _NETWORK_METRICS if any(one in values for values in found.values())]
+    others = sorted({name for values in found.values() for name in values} - set(_NETWORK_METRICS))
+    rows = tuple(
+        Row(
+            cells=(
+                *_NETWORK_METRICS.get(name, (name.replace("_", " "), "–")),
+                *(number(values[name]) if name in values else "–" for values in found.values()),
+            )
+        )
+        for name in (*known, *others)
+    )
+    columns = (
+        Column(name="metric"),
+        Column(name="best", kind="number"),
+        *(Column(name=one, kind="number") for one in found),
+    )
+    text = (
+        "Similarity and density compare subgraph by subgraph; an MMD compares all subgraphs as two samples. "
+        "A ratio is the MMD over that of two samples of the true network: 1 says as near as the truth is to itself.",
+    )
+    return Section(
+        text=(*text, note) if note else text,
+        tables=(Table(caption="Predicted against true network", columns=columns, rows=rows),),
+    )
