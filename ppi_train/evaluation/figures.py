@@ -70,7 +70,7 @@ def roc_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title:
     axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUROC = {auroc:.3f}")
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1.2, label="chance = 0.500")
     _unit_square(axes)
-    _dress(axes, title, "false positive rate", "true positive rate", legend="lower right")
+    dress(axes, title, "false positive rate", "true positive rate", legend="lower right")
     return figure
 
 
@@ -91,7 +91,7 @@ def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray
     axes.axhline(prevalence, color=GREY, linestyle="--", linewidth=1.2, label=label)
     _unit_square(axes)
     place: Place = "lower left" if prevalence > 0.3 else "upper right"
-    _dress(axes, title, "recall", "precision", legend=place)
+    dress(axes, title, "recall", "precision", legend=place)
     return figure
 
 
@@ -111,7 +111,7 @@ def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[
     axes.set_xlim(0, 1)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # headroom, so that the legend covers no bar
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    _dress(axes, title, "predicted probability", "share of the class", legend="upper center")
+    dress(axes, title, "predicted probability", "share of the class", legend="upper center")
     return figure
 
 
@@ -127,12 +127,12 @@ def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]
     label = f"observed, ECE = {ece:.3f}"
     axes.plot(bins.confidence, bins.frequency, color=BLUE, marker="o", linewidth=1.8, label=label)
     _unit_square(axes)
-    _dress(axes, title, "", "observed share interacting", legend="upper left")
+    dress(axes, title, "", "observed share interacting", legend="upper left")
     below.bar(bins.lower, bins.pairs, bins.upper - bins.lower, align="edge", color=BLUE, alpha=0.6)
     below.set_ylim(0, None)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
-    _dress(below, "", "predicted probability", "pairs", legend=None)
+    dress(below, "", "predicted probability", "pairs", legend=None)
     return figure
 
 
@@ -158,7 +158,7 @@ def selective_figure(
         axes.plot(kept.fractions, kept.precision, color=colour, marker=marker, linewidth=1.8, label=name)
     axes.set_xlim(0, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    _dress(axes, title, "share of the pairs kept, the surest first", "precision", legend="best")
+    dress(axes, title, "share of the pairs kept, the surest first", "precision", legend="best")
     return figure
 
 
@@ -214,7 +214,7 @@ def _freeze_layout(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def _dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place | None = "best") -> None:
+def dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place | None = "best") -> None:
     """Gives every panel the same grid, fonts and frame, whatever the user's matplotlibrc says."""
     axes.set_title(title, fontsize=13, color=INK, parse_math=False)  # names of files may hold a $
     axes.set_xlabel(x_label, fontsize=12, color=INK)
@@ -262,7 +262,7 @@ def _draw_curves(
     if len(history) == 1:  # one point has no range of its own
         axes.set_xticks(epochs)
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    _dress(axes, title, "epoch", y_label)
+    dress(axes, title, "epoch", y_label)
     legend = axes.get_legend()
     if legend is not None:
         last = f"last epoch, {epochs[-1]:.0f}"

@@ -1,4 +1,4 @@
-"""A true and a predicted network side by side: few enough proteins to be read, each in the same place in both.
+"""A true and a predicted network side by side: few enough proteins to be read, in the same places in both.
 
 Legend of shapes: n drawn proteins, m tested pairs, e edges.
 """
@@ -49,7 +49,12 @@ class DrawnNetwork:
 
 
 def readable_part(
-    proteins: Sequence[str], index: Integers, labels: Integers, called: npt.NDArray[np.bool_], *, size: int = 24
+    proteins: Sequence[str],
+    index: Integers,
+    labels: Integers,
+    called: npt.NDArray[np.bool_],
+    *,
+    size: int = 24,
 ) -> DrawnNetwork:
     """Takes a connected part of the true network and all tested pairs within it.
 

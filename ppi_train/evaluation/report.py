@@ -17,8 +17,8 @@ from typing import Literal
 
 import jinja2
 
-Level = Literal["good", "watch", "bad"]
-SYMBOLS: dict[Level, str] = {"good": "✓", "watch": "▲", "bad": "✗"}  # told apart without colour
+Level = Literal["good", "even", "watch", "bad"]
+SYMBOLS: dict[Level, str] = {"good": "✓", "even": "≈", "watch": "▲", "bad": "✗"}  # told apart without colour
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,11 +49,12 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """One metric from 0 to 1 and who reaches what on it; the first bar is shown large."""
+    """One metric from 0 to 1 and who reaches what on it; `large`: the first bar's value is shown large."""
 
     name: str
     meaning: str
     bars: tuple[Bar, ...]
+    large: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,8 +77,8 @@ _LIMITS = {
     ),
     "c1": _Limit(
         label="test pairs, both proteins in training (C1)",
-        why="Such pairs can be told by how often their proteins interact. Above a half, the score says little "
-        "of new proteins.",
+        why="Such pairs can be told by how often their proteins interact. Above a half, the score says "
+        "little of new proteins.",
         watch=0.0,
         bad=0.5,
         word="known proteins",
@@ -92,8 +92,8 @@ _LIMITS = {
     ),
     "identity_above_30": _Limit(
         label="test proteins with a relative of more than 30% identity in training",
-        why="Relatives often share partners. The search finds about half of distant relatives: the true share "
-        "is higher.",
+        why="Relatives often share partners. The search finds about half of distant relatives: the true "
+        "share is higher.",
         watch=0.1,
         bad=0.5,
         word="relatives",
@@ -121,7 +121,8 @@ _LIMITS = {
     ),
     "nearest_auroc": _Limit(
         label="AUROC of the nearest training pairs",
-        why="Looks similar pairs up, which is no generalisation. Above 0.6 much of the test set can be looked up.",
+        why="Looks similar pairs up, which is no generalisation. Above 0.6 much of the test set can be found "
+        "so.",
         watch=0.55,
         bad=0.6,
         word="look-up",
@@ -171,7 +172,10 @@ def _sentences(
     metrics: Mapping[str, float], prevalence: float, measures: Mapping[str, float] | None
 ) -> tuple[str, ...]:
     auroc, auprc = estimate_of(metrics, "auroc"), estimate_of(metrics, "auprc")
-    ranked = f"Of an interacting and a non-interacting pair, the model ranks the interacting one higher in {100 * auroc.value:.1f} of 100 cases"
+    ranked = (
+        "Of an interacting and a non-interacting pair, the model ranks the interacting one higher in "
+        f"{100 * auroc.value:.1f} of 100 cases"
+    )
     if auroc.low is not None and auroc.high is not None:
         ranked += f" (95% interval {100 * auroc.low:.1f} to {100 * auroc.high:.1f})"
     sentences = [
@@ -180,15 +184,17 @@ def _sentences(
     ]
     if measures is None:
         return (*sentences, "No trivial baseline was scored: how much of this is degree or look-up is open.")
-    reached = {label: measures[f"{key}_auprc"] for key, label in BASELINES.items() if f"{key}_auprc" in measures}
+    reached = {
+        label: measures[f"{key}_auprc"] for key, label in BASELINES.items() if f"{key}_auprc" in measures
+    }
     best = max([*reached.items(), ("a constant", prevalence)], key=lambda one: one[1])
     gain = estimate_of(metrics, "auprc_over_trivial") if "auprc_over_trivial" in metrics else Estimate(
         value=auprc.value - best[1]
     )  # fmt: skip
     interval = f" (95% interval {gain.interval})" if gain.interval else ""
     sentences.append(
-        f"The best trivial way of scoring, {best[0]}, has an AUPRC of {number(best[1])}: the model's gain over it "
-        f"is {number(gain.value)}{interval}."
+        f"The best trivial way of scoring, {best[0]}, has an AUPRC of {number(best[1])}; the model's gain "
+        f"over it is {number(gain.value)}{interval}."
         + (" It has learned nothing that these do not know." if (gain.low or gain.value) <= 0 else "")
     )
     return tuple(sentences)
@@ -252,7 +258,7 @@ def strata_section(rows: Sequence[Stratum]) -> Section:
     )
     text = (
         "C1, C2, C3: both, one or no protein of the pair occurs in training. AUPRC compares only between "
-        "strata with the same share of interacting pairs; AUROC compares between all. A dash: one class only.",
+        "strata with the same share of interacting pairs; AUROC compares between all. A dash: one class.",
     )
     return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=columns, rows=shown),))
 
@@ -292,7 +298,9 @@ def leakage_section(measures: Mapping[str, float], *, train: str, test: str) -> 
     return Section(
         text=tuple(text),
         tables=(
-            Table(caption="What the test set shares with the training set", columns=columns, rows=tuple(rows)),
+            Table(
+                caption="What the test set shares with the training set", columns=columns, rows=tuple(rows)
+            ),
         ),
     )
 
@@ -309,7 +317,9 @@ def _judged(name: str, limit: _Limit, measures: Mapping[str, float]) -> Row | No
     if limit.watch < limit.bad:
         bounds = f"▲ above {shown(limit.watch)}, {bounds}"
     return Row(
-        cells=(limit.label, _count(name, key, measures), shown(value), bounds, limit.why), level=level, word=word
+        cells=(limit.label, _count(name, key, measures), shown(value), bounds, limit.why),
+        level=level,
+        word=word,
     )
 
 
@@ -365,7 +375,8 @@ def network_metrics_section(found: Mapping[str, Mapping[str, float]], *, note: s
     )
     text = (
         "Similarity and density compare subgraph by subgraph; an MMD compares all subgraphs as two samples. "
-        "A ratio is the MMD over that of two samples of the true network: 1 says as near as the truth is to itself.",
+        "A ratio is the MMD over that of two samples of the true network: 1 says as near as the truth is to "
+        "itself.",
     )
     return Section(
         text=(*text, note) if note else text,

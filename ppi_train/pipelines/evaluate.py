@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,14 +61,15 @@ class ScoredPairs:
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
 
-    def at(self, rows: Sequence[int]) -> ScoredPairs:
-        """Scores and labels of some of the pairs."""
-        chosen = list(rows)
+    def where(self, keep: np.ndarray) -> ScoredPairs:
+        """Those of the pairs where `keep`, (n,) bool, holds."""
+        tables = {**self.inputs.tables, self.split: self.table.select(keep)}
         return replace(
             self,
-            logits=self.logits[chosen],
-            uncertainty=self.uncertainty[chosen],
-            labels=self.labels[chosen],
+            inputs=replace(self.inputs, tables=tables),
+            logits=self.logits[keep],
+            uncertainty=self.uncertainty[keep],
+            labels=self.labels[keep],
         )
 
 
@@ -97,7 +97,8 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
     tracked.describe(f"Scores {split} of {inputs.name} with the best checkpoint of {link}.")
-    metrics = _measure(config, scored.logits, scored.labels, METRIC_PREFIX[split])
+    found = measured(scored, resamples=config.bootstrap_resamples, seed=config.seed)
+    metrics = {f"{METRIC_PREFIX[split]}/{name}": value for name, value in found.items()}
     tracked.log_metrics(metrics, model_id=model_id)
     output = Path(config.output_dir) / tracked.run_id
     title = f"{scored.model} on {inputs.name}, {split}"
@@ -110,8 +111,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         uncertainty=scored.uncertainty,
     )
-    own = {key.removeprefix(f"{METRIC_PREFIX[split]}/"): value for key, value in metrics.items()}
-    log_report(scored, resolved, named, own, tracked, output)
+    log_report(scored, resolved, named, found, tracked, output)
     for name in ("auroc", "auprc"):
         key = f"{METRIC_PREFIX[split]}/{name}"
         logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
@@ -181,14 +181,13 @@ def _trained_config(checkpoint: Checkpoint) -> Trained:
     return trained
 
 
-def _measure(config: EvalConfig, logits: np.ndarray, labels: np.ndarray, prefix: str) -> dict[str, float]:
-    metrics = {f"{prefix}/{name}": one for name, one in pair_metrics(logits, labels, are_logits=True).items()}
-    if config.bootstrap_resamples:
-        intervals = bootstrap_intervals(
-            sigmoid(logits), labels, resamples=config.bootstrap_resamples, seed=config.seed
-        )
+def measured(scored: ScoredPairs, *, resamples: int, seed: int) -> dict[str, float]:
+    """The pair metrics by name; with resamples also `<name>_ci_low` and `<name>_ci_high`."""
+    metrics = pair_metrics(scored.logits, scored.labels, are_logits=True)
+    if resamples:
+        intervals = bootstrap_intervals(sigmoid(scored.logits), scored.labels, resamples=resamples, seed=seed)
         for name, (low, high) in intervals.items():
-            metrics |= {f"{prefix}/{name}_ci_low": low, f"{prefix}/{name}_ci_high": high}
+            metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
     return metrics
 
 

@@ -57,7 +57,9 @@ def lineage_section(
     if trained.mode in MODES:
         commands.insert(0, command_of(trained.mode, trained.parameters))
     return Section(
-        text=("The run IDs are those of the tracking server; the same data, code and seed give the same figures.",),
+        text=(
+            "Run IDs are those of the tracking server. The same data, code and seed give the same figures.",
+        ),
         tables=(lineage_table(resolved, inputs, caption="What the scored model follows from"),),
         commands=tuple(commands),
     )

@@ -64,7 +64,9 @@ def log_report(
     probabilities = sigmoid(scored.logits)
     resamples = config.bootstrap_resamples
     calls = f"Pairs are called interacting at a probability of {THRESHOLD} or above. " + (
-        f"95% intervals by bootstrap, {resamples:,} resamples." if resamples else "No intervals were asked for."
+        f"95% intervals by bootstrap, {resamples:,} resamples."
+        if resamples
+        else "No intervals were asked for."
     )
     unaudited = "The test pairs were not compared with the training pairs: the audit was not run."
     content = ReportContent(
@@ -118,12 +120,13 @@ def made_by(tracked: TrackedRun) -> str:
 def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
     from ppi_train.evaluation import figures  # matplotlib, slow to import
 
+    precision_recall = figures.precision_recall_figure(probabilities, labels, "Precision-recall")
     return Section(
         pictures=(
             Picture(
-                svg=figures.as_svg(figures.precision_recall_figure(probabilities, labels, "Precision-recall")),
-                alt="Precision against recall, with the share of interacting pairs as a dashed line",
-                caption="Of the pairs called at some threshold, how many are right; the dashed line is guessing.",
+                svg=figures.as_svg(precision_recall),
+                alt="Precision against recall; the share of interacting pairs is a dashed line",
+                caption="Of the pairs called, how many are right, at every threshold. The dashed line is guessing.",
             ),
             Picture(
                 svg=figures.as_svg(figures.roc_figure(probabilities, labels, "ROC")),
@@ -138,6 +141,7 @@ def _calibration(probabilities: np.ndarray, scored: ScoredPairs) -> Section:
     from ppi_train.evaluation import figures
 
     labels = scored.labels
+    histogram = figures.score_histogram_figure(probabilities, labels, "Scores of either class")
     pictures = [
         Picture(
             svg=figures.as_svg(figures.reliability_figure(probabilities, labels, "Reliability")),
@@ -146,7 +150,7 @@ def _calibration(probabilities: np.ndarray, scored: ScoredPairs) -> Section:
             shape="tall",
         ),
         Picture(
-            svg=figures.as_svg(figures.score_histogram_figure(probabilities, labels, "Scores of either class")),
+            svg=figures.as_svg(histogram),
             alt="Histogram of the probabilities of interacting and of non-interacting pairs",
             caption="The less the two overlap, the better the classes are told apart.",
         ),
@@ -175,15 +179,15 @@ def _networks(scored: ScoredPairs, probabilities: np.ndarray) -> Part:
     true, false = len(part.found) + len(part.missed), len(part.false)
     return Section(
         text=(
-            f"{len(part.names)} of the {len(table.proteins):,} proteins: the one with most true partners and those "
-            "reached from it, breadth-first by at most four new partners each. Proteins have the same place in both. "
-            f"Of their {part.tested:,} tested pairs {true} are true: {len(part.found)} found, {len(part.missed)} "
-            f"missed, and {false} called that are not. Pairs that were not tested cannot be drawn.",
+            f"{len(part.names)} of the {len(table.proteins):,} proteins: the one with most true partners and "
+            "those reached from it, breadth-first by at most four new partners each. Proteins have the same "
+            f"place in both. Of their {part.tested:,} tested pairs {true} are true: {len(part.found)} found, "
+            f"{len(part.missed)} missed; {false} others are called. What was not tested cannot be drawn.",
         ),
         pictures=(
             Picture(
                 svg=figures.as_svg(network_figure.true_network_figure(part)),
-                alt=f"True network of {len(part.names)} proteins: {len(part.found)} edges found, drawn solid, "
+                alt=f"True network of {len(part.names)} proteins: {len(part.found)} edges found, solid; "
                 f"{len(part.missed)} missed, dashed",
             ),
             Picture(
