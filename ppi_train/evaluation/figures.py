@@ -33,6 +33,7 @@ from ppi_train.evaluation.selective import precision_by_kept
 # Okabe & Ito 2008, "Color universal design": told apart with every common form of colour blindness
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#333333"
 DPI = 150
+_FEW_POINTS = 2000
 _RESOLUTION = 1000  # steps of a curve from 0 to 1
 _LOWER_IS_BETTER = ("loss", "brier", "ece")
 
@@ -189,8 +190,10 @@ def as_svg(figure: Figure) -> bytes:
 def thinned(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """A curve within the unit square, without points that no screen tells from the one before.
 
-    A curve of 50,000 points is 2 MB of SVG, and looks like one of 1,000.
+    A curve of 50,000 points is 2 MB of SVG, and looks like one of 1,000. Short ones stay as they are.
     """
+    if len(x) <= _FEW_POINTS:
+        return x, y
     cells = np.round(np.stack([x, y]) * _RESOLUTION)
     keep = np.ones(len(x), dtype=bool)
     keep[1:] = (cells[:, 1:] != cells[:, :-1]).any(axis=0)

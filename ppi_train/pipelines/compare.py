@@ -179,7 +179,7 @@ def _content(
     forest = tuple(
         Picture(
             svg=as_svg(drawn.differences_figure(models, name)),
-            alt=f"The difference in {name.upper()} of each model to the reference; numbers in the table below",
+            alt=f"Difference in {name.upper()} of each model to the reference; numbers in the table below",
         )
         for name in ("auprc", "auroc")
     )

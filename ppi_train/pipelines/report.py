@@ -126,7 +126,7 @@ def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
             Picture(
                 svg=figures.as_svg(precision_recall),
                 alt="Precision against recall; the share of interacting pairs is a dashed line",
-                caption="Of the pairs called, how many are right, at every threshold. The dashed line is guessing.",
+                caption="Of the pairs called, how many are right. The dashed line is guessing.",
             ),
             Picture(
                 svg=figures.as_svg(figures.roc_figure(probabilities, labels, "ROC")),
