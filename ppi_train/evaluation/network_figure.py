@@ -50,42 +50,45 @@ class DrawnNetwork:
 
 def readable_part(
     proteins: Sequence[str],
-    index: Integers,
-    labels: Integers,
-    called: npt.NDArray[np.bool_],
+    true: Integers,
+    called: Integers,
     *,
+    tested: Integers | None = None,
     size: int = 24,
 ) -> DrawnNetwork:
-    """Takes a connected part of the true network and all tested pairs within it.
+    """Takes a connected part of the true network and all that is called within it.
 
     It starts at the protein with most true partners and goes on breadth-first, with at most four new
-    partners of each protein; the predictions have no say in it.
+    partners of each protein; the predictions have no say in it. Self interactions are left out.
 
     Args:
         proteins: All accessions.
-        index: (m, 2) numbers of them, a row a tested pair.
-        labels: (m,) 0 or 1.
-        called: (m,) whether the pair is predicted to interact.
+        true: (t, 2) numbers of them: the true edges, each once.
+        called: (c, 2) the predicted edges, each once.
+        tested: (m, 2) the pairs that a prediction was made for, each once; None for all pairs.
         size: At most so many proteins are drawn.
     """
-    true = index[(labels == 1) & (index[:, 0] != index[:, 1])]
+    true = true[true[:, 0] != true[:, 1]]
     chosen = _walk(true, len(proteins), size)
     number = np.full(len(proteins), -1)
     number[chosen] = np.arange(len(chosen))
-    within = (number[index] >= 0).all(axis=1) & (index[:, 0] != index[:, 1])
-    edges = number[index]
-
-    def of(which: npt.NDArray[np.bool_]) -> Integers:
-        return edges[within & which]
-
+    of_true, of_called = (_within(number, edges) for edges in (true, called))
+    weight = np.array([len(chosen), 1])
+    found = np.isin(of_true @ weight, of_called @ weight)
     return DrawnNetwork(
         names=tuple(proteins[one] for one in chosen),
-        places=stress_layout(len(chosen), of(labels == 1)),
-        found=of((labels == 1) & called),
-        missed=of((labels == 1) & ~called),
-        false=of((labels == 0) & called),
-        tested=int(within.sum()),
+        places=stress_layout(len(chosen), of_true),
+        found=of_true[found],
+        missed=of_true[~found],
+        false=of_called[~np.isin(of_called @ weight, of_true @ weight)],
+        tested=len(chosen) * (len(chosen) - 1) // 2 if tested is None else len(_within(number, tested)),
     )
+
+
+def _within(number: Integers, edges: Integers) -> Integers:
+    """The edges between two proteins that are drawn, as numbers of these in ascending order, (e, 2)."""
+    drawn = np.sort(number[edges], axis=1)
+    return drawn[(drawn[:, 0] >= 0) & (drawn[:, 0] != drawn[:, 1])]
 
 
 def _walk(edges: Integers, proteins: int, size: int) -> list[int]:

@@ -145,10 +145,12 @@ def evaluation_headline(
     """AUPRC and AUROC beside what is trivial.
 
     Args:
-        metrics: At least `auprc` and `auroc`.
+        metrics: With `auprc` and `auroc`, unless the pairs have one class only.
         prevalence: The share of interacting pairs, which is the AUPRC of any constant.
         measures: Of an audit: `degree_auprc`, `degree_auroc` and the same of `nearest`, where there.
     """
+    if "auroc" not in metrics:
+        return Headline(sentences=(_of_one_class(metrics, prevalence),))
     chance = {"auprc": prevalence, "auroc": 0.5}
     scales = []
     for name, meaning in (
@@ -166,6 +168,12 @@ def evaluation_headline(
         scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars)))
     sentences = _sentences(metrics, prevalence, measures)
     return Headline(sentences=sentences, scales=tuple(scales))
+
+
+def _of_one_class(metrics: Mapping[str, float], prevalence: float) -> str:
+    which = "All pairs interact" if prevalence else "No pair interacts"
+    told = f"{which}: how well the model ranks pairs, which needs both classes, cannot be said."
+    return f"{told} It calls {metrics['accuracy']:.1%} of them rightly." if "accuracy" in metrics else told
 
 
 def _sentences(
@@ -281,8 +289,8 @@ def leakage_section(measures: Mapping[str, float], *, train: str, test: str) -> 
     verdicts: list[Level] = [one.level for one in rows if one.level]
     columns = (
         Column(name="measure", kind="prose"),
-        Column(name="count", kind="number"),
         Column(name="found", kind="number"),
+        Column(name="count", kind="number"),
         Column(name="limits"),
         Column(name="why", kind="prose"),
     )
@@ -311,13 +319,13 @@ def _judged(name: str, limit: _Limit, measures: Mapping[str, float]) -> Row | No
         return None
     value = measures[key]
     level: Level = "bad" if value > limit.bad else "watch" if value > limit.watch else "good"
-    word = {"good": "fine", "watch": "look", "bad": limit.word}[level]
+    word = {"good": "fine", "watch": "watch", "bad": limit.word}[level]
     shown = _percent if limit.share else number
     bounds = f"✗ above {shown(limit.bad)}"
     if limit.watch < limit.bad:
         bounds = f"▲ above {shown(limit.watch)}, {bounds}"
     return Row(
-        cells=(limit.label, _count(name, key, measures), shown(value), bounds, limit.why),
+        cells=(limit.label, shown(value), _count(name, key, measures), bounds, limit.why),
         level=level,
         word=word,
     )
@@ -333,9 +341,7 @@ def _count(name: str, key: str, measures: Mapping[str, float]) -> str:
 
 
 def _percent(share: float) -> str:
-    if share == 0:
-        return "0%"
-    return f"{share:.1%}" if share >= 0.0005 else f"{100 * share:.2g}%"
+    return f"{100 * share:.3g}%"
 
 
 _NETWORK_METRICS = {

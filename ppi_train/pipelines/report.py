@@ -80,7 +80,7 @@ def log_report(
         strata=strata_section(strata) if strata else None,
         leakage=unaudited
         if measures is None
-        else leakage_section(measures, train="Training pairs of the run", test=scored.table.source),
+        else leakage_section(measures, train="the run's training pairs", test=scored.table.source),
         networks=_networks(scored, probabilities),
         network_metrics=network_metrics_section(networks, note=networks_note) if networks else None,
         lineage=lineage_section(
@@ -173,7 +173,9 @@ def _networks(scored: ScoredPairs, probabilities: np.ndarray) -> Part:
 
     table = scored.table
     called = probabilities >= THRESHOLD
-    part = network_figure.readable_part(table.proteins, table.index, scored.labels, called)
+    part = network_figure.readable_part(
+        table.proteins, table.index[scored.labels == 1], table.index[called], tested=table.index
+    )
     if not part.names:
         return "No network is drawn: the interacting pairs are all of a protein with itself."
     true, false = len(part.found) + len(part.missed), len(part.false)

@@ -213,20 +213,19 @@ def test_a_curve_of_fifty_thousand_points_is_drawn_with_few_that_differ_visibly(
     assert np.abs(np.interp(x, thin_x, thin_y) - x**2).max() < 1e-3
 
 
-def network(size: int = 12) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+def network(size: int = 12) -> tuple[list[str], np.ndarray, np.ndarray]:
     """A ring of true edges, of which every other is called, and chords that are called and false."""
     ring = np.array([(one, (one + 1) % size) for one in range(size)])
     chords = np.array([(one, (one + 3) % size) for one in range(0, size, 2)])
-    index = np.sort(np.concatenate([ring, chords]), axis=1)
-    labels = np.array([1] * len(ring) + [0] * len(chords))
-    called = np.array([one % 2 == 0 for one in range(len(ring))] + [True] * len(chords))
-    return [f"P{one}" for one in range(size)], index, labels, called
+    return [f"P{one}" for one in range(size)], ring, np.concatenate([ring[::2], chords])
 
 
 def test_true_missed_and_false_edges_are_told_apart() -> None:
     part = readable_part(*network())
+    tested = readable_part(*network(), tested=np.array([(0, 1), (0, 11), (3, 3)])).tested
+    assert (part.tested, tested) == (12 * 11 / 2, 2)
     assert len(part.names) == 12
-    assert (len(part.found), len(part.missed), len(part.false), part.tested) == (6, 6, 6, 18)
+    assert (len(part.found), len(part.missed), len(part.false)) == (6, 6, 6)
     names = {frozenset((part.names[a], part.names[b])) for a, b in part.false.tolist()}
     assert frozenset(("P0", "P3")) in names
     true, predicted = (
@@ -241,10 +240,9 @@ def test_true_missed_and_false_edges_are_told_apart() -> None:
 def test_a_hub_does_not_fill_the_picture_and_predictions_do_not_choose_it() -> None:
     hub = np.array([(0, one) for one in range(1, 100)])
     chain = np.array([(one, one + 1) for one in range(1, 99)])
-    index = np.concatenate([hub, chain])
-    labels = np.ones(len(index), int)
+    true = np.concatenate([hub, chain])
     names = [f"P{one:03}" for one in range(100)]
-    parts = [readable_part(names, index, labels, np.full(len(index), one)) for one in (True, False)]
+    parts = [readable_part(names, true, called) for called in (true, true[:0])]
     assert len(parts[0].names) == 24
     assert parts[0].names == parts[1].names
     assert np.array_equal(parts[0].places, parts[1].places)
@@ -252,15 +250,14 @@ def test_a_hub_does_not_fill_the_picture_and_predictions_do_not_choose_it() -> N
 
 
 def test_hostile_accessions_are_drawn_as_they_are() -> None:
-    _, index, labels, called = network(6)
     names = ["$\\frac{$", "<b>&", "_x", "a" * 99, "$x$", "6"]
-    part = readable_part(names, index, labels, called)
+    part = readable_part(names, *network(6)[1:])
     svg = as_svg(true_network_figure(part))
     assert b"<b>" not in svg
 
 
 def test_a_test_set_of_self_interactions_has_no_network_to_draw() -> None:
-    part = readable_part(["A", "B"], np.array([(0, 0), (0, 1)]), np.array([1, 0]), np.array([True, True]))
+    part = readable_part(["A", "B"], np.array([(0, 0)]), np.array([(0, 0), (0, 1)]))
     assert part.names == ()
 
 
