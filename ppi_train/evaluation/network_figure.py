@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,17 @@ Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 PURPLE = "#7B3294"
-# Colour, line style and width: told apart in grey, too.
-FOUND, MISSED, FALSE = (BLUE, "-", 1.3), (VERMILLION, "--", 1.5), (PURPLE, ":", 1.5)
+
+
+class Pen(NamedTuple):
+    """How edges of a kind are drawn: told apart in grey, too."""
+
+    colour: str
+    style: Literal["-", "--", ":"]
+    width: float
+
+
+FOUND, MISSED, FALSE = Pen(BLUE, "-", 1.3), Pen(VERMILLION, "--", 1.5), Pen(PURPLE, ":", 1.5)
 _BRANCHES = 4  # partners that the walk takes of each protein: a hub would fill the picture by itself
 _STEPS = 200
 _LONGEST_NAME = 12
@@ -160,9 +170,7 @@ def predicted_network_figure(network: DrawnNetwork) -> Figure:
     )
 
 
-def _figure(
-    network: DrawnNetwork, title: str, kinds: dict[str, tuple[Integers, tuple[str, str, float]]]
-) -> Figure:
+def _figure(network: DrawnNetwork, title: str, kinds: dict[str, tuple[Integers, Pen]]) -> Figure:
     figure = new_figure(6.0, 6.0)
     axes = figure.subplots()
     handles = []
@@ -174,7 +182,8 @@ def _figure(
         handles.append(
             Line2D([], [], color=colour, linestyle=style, linewidth=2, label=f"{name}: {len(edges):,}")
         )
-    axes.scatter(*network.places.T, s=26, color="white", edgecolors=INK, linewidths=1.2, zorder=2)
+    x_places, y_places = network.places.T
+    axes.scatter(x_places, y_places, s=26, color="white", edgecolors=INK, linewidths=1.2, zorder=2)
     for name, (x, y) in zip(network.names, network.places.tolist(), strict=True):
         shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
         axes.annotate(

@@ -92,8 +92,10 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_its_run(
     assert "&lt;img src=x onerror=alert(1)&gt;$\\x$" in page
     assert "<img src=x" not in page
     assert len(page) < 2_000_000
-    for digest in client.get_run(weak.run_id).inputs.dataset_inputs:
-        assert digest.dataset.digest in page
+    inputs = client.get_run(weak.run_id).inputs
+    assert inputs
+    for one in inputs.dataset_inputs:
+        assert one.dataset.digest in page
     assert weak.run_id in page
     assert "-e train_only" in page
     assert f"{result.metrics['test/auprc']:.3f}" in page
@@ -152,9 +154,9 @@ def test_what_a_model_was_trained_on_is_marked_in_red(
     table = read_pairs(train.pairs)
     assert table.labels is not None
     some = table.select(np.arange(len(table)) < 400)
-    names = np.array(some.proteins)
-    a, b = (names[column].tolist() for column in some.index.T)
-    whole = pairs_from_ids([*a, "NOWHERE"], [*b, a[0]], [*some.labels, 1], "own")
+    assert some.labels is not None
+    a, b = ([some.proteins[one] for one in column] for column in some.index.T)
+    whole = pairs_from_ids([*a, "NOWHERE"], [*b, a[0]], [*some.labels.tolist(), 1], "own")
     write_pairs(tmp_path / "own.tsv", whole)
     given = {"test_pairs": str(tmp_path / "own.tsv"), "fasta": str(train.fasta), "missing": "drop"}
     result = compared(places, strong.run_id, weak.run_id, **given)
