@@ -168,12 +168,13 @@ def render_report(content: ReportContent) -> str:
 
 
 def number(value: float) -> str:
-    """Three decimals, more where these would be 0; a share of one in two thousand is not nothing."""
+    """Three decimals; more where these would be 0, fewer of large numbers."""
     if not math.isfinite(value):
         return {math.inf: "infinite", -math.inf: "-infinite"}.get(value, "not defined")
     if value and abs(value) < 0.0095:
         return f"{value:.2g}"
-    return f"{value:.3f}"
+    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{decimals}f}"
 
 
 @cache

@@ -321,9 +321,8 @@ def _judged(name: str, limit: _Limit, measures: Mapping[str, float]) -> Row | No
     level: Level = "bad" if value > limit.bad else "watch" if value > limit.watch else "good"
     word = {"good": "fine", "watch": "watch", "bad": limit.word}[level]
     shown = _percent if limit.share else number
-    bounds = f"✗ above {shown(limit.bad)}"
-    if limit.watch < limit.bad:
-        bounds = f"▲ above {shown(limit.watch)}, {bounds}"
+    watch, bad = (_percent(end) if limit.share else f"{end:g}" for end in (limit.watch, limit.bad))
+    bounds = f"✗ > {bad}" if watch == bad else f"▲ > {watch}, ✗ > {bad}"
     return Row(
         cells=(limit.label, shown(value), _count(name, key, measures), bounds, limit.why),
         level=level,

@@ -200,7 +200,7 @@ def test_the_headline_tells_the_gain_over_the_best_trivial_way() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.12345, "0.123"), (0.00042, "0.00042"), (0.0, "0.000"), (float("inf"), "infinite"),
-     (float("nan"), "not defined"), (12.5, "12.500"), (-0.25, "-0.250")],
+     (float("nan"), "not defined"), (12.34, "12.3"), (5637.4, "5,637"), (-0.25, "-0.250")],
 )  # fmt: skip
 def test_numbers_keep_what_is_small_and_name_what_is_none(value: float, text: str) -> None:
     assert number(value) == text
