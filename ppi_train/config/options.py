@@ -107,7 +107,7 @@ class ModelOptions(Section):
     members: int | None = option(
         None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
     )
-    slots: int | None = option(None, "v3: learned summaries of a protein's residues.", low=1)
+    slots: int | None = option(None, "v3: learned summaries of a protein's residues, of each member.", low=1)
     heads: int | None = option(None, "Heads of attention; they divide hidden_dim.", low=1)
     random_features: int | None = option(
         None, "Random features of the Gaussian process that gives a score its uncertainty.", low=1
@@ -167,6 +167,10 @@ class SamplingOptions(Section):
         "Batches of pairs over few proteins, so that each is encoded less often (shared), or at random "
         "(uniform); shared batches have about batch_size pairs.",
         choices=("shared", "uniform"),
+    )
+    fresh_negatives: bool = option(
+        False,
+        "Pair the training negatives' proteins anew for each epoch; not where negatives were measured.",
     )
 
 

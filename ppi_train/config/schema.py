@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ppi_train.config import benchmark_options as bench
 from ppi_train.config import embedding_options as emb
+from ppi_train.config import evaluation_options as ev
 from ppi_train.config import explanation_options as exp
 from ppi_train.config import options as of
 from ppi_train.config import prediction_options as pred
@@ -129,7 +130,7 @@ class TestDataConfig(emb.CacheOptions, of.TestPairsOptions, of.DatasetOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(
+class ScoringConfig(
     of.EvaluatedRunOptions,
     of.ScoringOptions,
     of.MeasureOptions,
@@ -137,6 +138,11 @@ class EvalConfig(
     of.ComputeOptions,
     TestDataConfig,
 ):
+    """What every scoring of labelled pairs with a trained model has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(ev.NetworkOptions, ev.LeakageOptions, ScoringConfig):
     """`eval_only`: score a test set with the best checkpoint of a run or a registered model."""
 
 
@@ -188,7 +194,7 @@ class ExplainConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromoteConfig(of.PromotionOptions, EvalConfig):
+class PromoteConfig(of.PromotionOptions, ScoringConfig):
     """`promote`: register a run's model and move an alias to it if it beats the present holder."""
 
     bootstrap_resamples: int = option(1000, "Resamples behind the 95% interval of the gain.", low=100)
@@ -208,6 +214,8 @@ class RollbackConfig(of.RegistryOptions):
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig(
     of.PromotionOptions,
+    ev.NetworkOptions,
+    ev.LeakageOptions,
     of.MeasureOptions,
     of.TestPairsOptions,
     of.FinetuneStageOptions,

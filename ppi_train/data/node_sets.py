@@ -1,4 +1,4 @@
-"""Sets of proteins by size, as PRING publishes them: a pickle of `{size: [sets of accessions]}`.
+"""Sets of proteins by size: `{size: [sets of accessions]}`, as PRING's pickles have it, or in JSON.
 
 A pickle is a program. This reader runs none of it that could do harm: it looks up no name but those of
 the set types, so that nothing is called; it first reads through the operations, so that a few bytes
@@ -8,8 +8,10 @@ cannot ask for gigabytes; and what comes out must be plain containers of strings
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import pickletools
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,10 +27,13 @@ MAX_BYTES = 16 << 20  # PRING's files of Arabidopsis have a third of a MB
 MAX_SETS = 10_000
 MAX_PROTEINS = 10_000_000  # over all sets
 
-_EXPECTED = "a pickle of {size: [sets of accessions]}, of plain dict, list, tuple, set, str and int"
+_EXPECTED = (
+    "{size: [sets of accessions]} in JSON, or a pickle of it of plain dict, list, tuple, set, str and int"
+)
 _KIND = "file of node sets"
 _ROLE = "nodes_"  # begins the roles of these files in the catalogue
 _NAMED = 10
+_SIZE = re.compile("[1-9][0-9]{0,8}")
 # How set and frozenset are named by Python 3 and, below protocol 3, by what Python 2 can read.
 _CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
 
@@ -37,20 +42,23 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
     """Reads node sets; 50 ms for the 500 of a species.
 
     Args:
-        path: The pickle.
+        path: The pickle, or JSON, told by the content; JSON writes sizes as text and sets as lists.
         known: The proteins that a node set may have; None for any.
 
     Returns:
         The sets by size, in the order of the file; accessions in ascending order.
 
     Raises:
-        DataError: the file is absent, too large, no pickle, cut short, or holds anything but what is said
-            above; a set is empty, has a protein twice, or one that is not known.
+        DataError: the file is absent, too large, neither pickle nor JSON, cut short, or holds anything but
+            what is said above; a set is empty, has a protein twice, or one that is not known.
     """
     source = Path(path)
     if source.is_file() and source.stat().st_size > MAX_BYTES:
         _refuse(path, f"{source.stat().st_size:,} bytes", f"at most {MAX_BYTES:,} bytes")
-    sets = _checked(_load(path, read_file(path, _KIND)), path)
+    data = read_file(path, _KIND)
+    # No pickle begins with a brace.
+    found = _load_json(path, data) if data.lstrip().startswith(b"{") else _load(path, data)
+    sets = _checked(found, path)
     if known is not None:
         _check_known(sets, known, path)
     return sets
@@ -102,11 +110,33 @@ def _load(path: str | Path, data: bytes) -> Any:
     # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
     except Exception as error:
         raise DataError(
-            f"the {_KIND} is damaged, or no pickle",
+            f"the {_KIND} is damaged, or no pickle and no JSON",
             where=path,
             got=f"{type(error).__name__}: {str(error)[:200]}",
             expected=_EXPECTED,
         ) from error
+
+
+def _load_json(path: str | Path, data: bytes) -> Any:
+    """The object of a JSON file, its sizes as integers; what is no size stays, to be refused by name."""
+    try:
+        found = json.loads(data, object_pairs_hook=_pairs_once)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"the {_KIND} is damaged, or no JSON",
+            where=path,
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            expected=_EXPECTED,
+        ) from error
+    return {int(size) if _SIZE.fullmatch(size) else size: group for size, group in found.items()}
+
+
+def _pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of which plain `json` would drop all but the last of equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _scan(path: str | Path, data: bytes) -> None:
@@ -167,8 +197,8 @@ def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> No
     if unknown:
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         raise DataError(
-            f"the node sets have {len(unknown):,} {'protein' if len(unknown) == 1 else 'proteins'} "
-            "that are not known",
+            f"the node sets have {len(unknown):,} "
+            f"{'protein that is' if len(unknown) == 1 else 'proteins that are'} not known",
             where=path,
             got=", ".join(unknown[:_NAMED]) + more,
             expected=f"proteins among the {len(held):,} of the test network",
@@ -182,5 +212,5 @@ def _refuse(where: object, got: str, expected: str = _EXPECTED) -> NoReturn:
         where=where,
         got=got,
         expected=expected,
-        remedy="take the file from its publisher, or write it anew with pickle.dump",
+        remedy="take the file from its publisher, or write it anew as JSON",
     )

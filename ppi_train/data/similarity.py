@@ -31,6 +31,9 @@ from ppi_train.data.alignment import (
 )
 from ppi_train.data.word_index import WordIndex, ranges, rank_within
 
+# Raised whenever the same sequences give another result, so that kept ones are not taken for it.
+VERSION = 1
+
 MAX_EXPECTED = 1e-3
 CANDIDATES = 8
 NEIGHBOURS = 5

@@ -118,7 +118,7 @@ def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[
 
 def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
     """Observed frequency against predicted probability per bin, the bins' counts below; arrays (n,)."""
-    values, truth = checked_probabilities(probabilities, labels)
+    values, truth = checked_probabilities(probabilities, labels, both_classes=False)
     bins = reliability_bins(values, truth)
     figure = new_figure(5.2, 6.6)
     axes, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)

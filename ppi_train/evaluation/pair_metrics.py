@@ -20,8 +20,26 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
 THRESHOLD = 0.5  # a pair is called interacting at this probability or above
+RECALLS = {"precision_at_recall_10": 0.1, "precision_at_recall_50": 0.5}
+FALSE_RATE = 0.01  # of `recall_at_fpr_1`
+RATE_SLACK = 1e-12  # a tenth of 30 is 3, whatever the last digit of a product says
+LOG_FLOOR = float(np.finfo(np.float64).eps)  # a probability of 0 or 1 is not infinitely wrong; as sklearn
 CALIBRATION_BINS = 15  # as Guo et al. 2017
 INNER_EDGES = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
+BOUNDS = {
+    "auroc": (0.0, 1.0),
+    "auprc": (0.0, 1.0),
+    **dict.fromkeys(RECALLS, (0.0, 1.0)),
+    "recall_at_fpr_1": (0.0, 1.0),
+    "accuracy": (0.0, 1.0),
+    "f1": (0.0, 1.0),
+    "mcc": (-1.0, 1.0),
+    "brier": (0.0, 1.0),
+    "log_loss": (0.0, np.inf),
+    "ece": (0.0, 1.0),
+    "ece_adaptive": (0.0, 1.0),
+}
+"""What each metric can be, in the order in which they are given."""
 
 
 class ReliabilityBins(NamedTuple):
@@ -55,23 +73,83 @@ def pair_metrics(
             ranking metrics use the logits, whose order a saturated sigmoid would lose.
 
     Returns:
-        `auroc`, `auprc` (average precision), `accuracy`, `f1`, `mcc`, `brier` and `ece`.
+        By ranking: `auroc`, `auprc` (average precision), `precision_at_recall_10` and `_50`,
+        `recall_at_fpr_1`. At a probability of 1/2: `accuracy`, `f1`, `mcc`. Of the probabilities: `brier`,
+        `log_loss` (nats), `ece`, `ece_adaptive`.
 
     Raises:
         DataError: Shapes differ, one class only, a score that is not finite, or a probability outside 0 to 1.
     """
-    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef  # over one second to import
+    from sklearn.metrics import f1_score, matthews_corrcoef  # over one second to import
 
     ranking = ranking_metrics(scores, labels)
-    probabilities, truth = checked_probabilities(sigmoid(scores) if are_logits else scores, labels)
+    values, truth = checked_scores(scores, labels)
+    probabilities, _ = checked_probabilities(sigmoid(scores) if are_logits else scores, labels)
     called = probabilities >= THRESHOLD
-    return ranking | {
-        "accuracy": float(accuracy_score(truth, called)),
+    found = {
+        **ranking,
+        **{name: precision_at_recall(values, truth, recall) for name, recall in RECALLS.items()},
+        "recall_at_fpr_1": recall_at_false_rate(values, truth, FALSE_RATE),
         "f1": float(f1_score(truth, called, zero_division=0.0)),
         "mcc": float(matthews_corrcoef(truth, called)),
-        "brier": float(np.mean((probabilities - truth) ** 2)),
-        "ece": expected_calibration_error(probabilities, truth),
+        **probability_metrics(probabilities, truth),
     }
+    return {name: found[name] for name in BOUNDS}
+
+
+def probability_metrics(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
+    """Computes the metrics that are defined for pairs of one class too.
+
+    Args:
+        probabilities: (n,) between 0 and 1.
+        labels: (n,) 0 or 1.
+
+    Returns:
+        `accuracy`, `brier`, `log_loss`, `ece` and `ece_adaptive`.
+
+    Raises:
+        DataError: Shapes differ, no pairs, a probability that is not finite or outside 0 to 1.
+    """
+    from sklearn.metrics import accuracy_score, log_loss  # over one second to import
+
+    values, truth = checked_probabilities(probabilities, labels, both_classes=False)
+    return {
+        "accuracy": float(accuracy_score(truth, values >= THRESHOLD)),
+        "brier": float(np.mean((values - truth) ** 2)),
+        "log_loss": float(log_loss(truth, values, labels=[0, 1])),
+        "ece": expected_calibration_error(values, truth),
+        "ece_adaptive": adaptive_calibration_error(values, truth),
+    }
+
+
+def precision_at_recall(scores: npt.NDArray[Any], labels: npt.NDArray[Any], recall: float) -> float:
+    """Precision at the highest threshold that finds at least this share of the positives.
+
+    Not the best precision at this recall or a larger one, which would be picked by the labels.
+
+    Args:
+        scores: (n,) logits or probabilities.
+        labels: (n,) 0 or 1, both there.
+        recall: Above 0, up to 1.
+    """
+    from sklearn.metrics import precision_recall_curve  # over one second to import
+
+    precision, recalls, _ = precision_recall_curve(labels, scores)  # from the lowest threshold up
+    return float(precision[np.flatnonzero(recalls >= recall - RATE_SLACK)[-1]])
+
+
+def recall_at_false_rate(scores: npt.NDArray[Any], labels: npt.NDArray[Any], rate: float) -> float:
+    """Share of the positives found at the lowest threshold that calls at most this share of the negatives.
+
+    Args:
+        scores: (n,) logits or probabilities.
+        labels: (n,) 0 or 1, both there.
+        rate: Between 0 and 1. Where the highest scores alone are of more negatives, nothing is found: 0.
+    """
+    from sklearn.metrics import roc_curve  # over one second to import
+
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)  # from the highest threshold down
+    return float(true[np.flatnonzero(false <= rate + RATE_SLACK)[-1]])
 
 
 def ranking_metrics(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
@@ -111,6 +189,25 @@ def expected_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDAr
     return float(np.sum(bins.pairs * gaps) / np.sum(bins.pairs))
 
 
+def adaptive_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    """The same distance over 15 bins of as equal numbers of pairs as ties allow.
+
+    Nguyen & O'Connor 2015, "Posterior calibration and exploratory analysis for natural language processing
+    models". Where most probabilities lie close together, as in test sets of few positives, bins of
+    equal width put nearly all pairs into one and see little.
+
+    Args:
+        probabilities: (n,) between 0 and 1. Pairs of one probability are in one bin, that of their middle.
+        labels: (n,) 0 or 1.
+    """
+    values, group, pairs = np.unique(probabilities, return_inverse=True, return_counts=True)
+    middle = np.cumsum(pairs) - pairs / 2
+    edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS * group.size
+    bins = np.searchsorted(edges, middle, side="right")
+    surplus = pairs * values - np.bincount(group, weights=labels)
+    return float(np.abs(np.bincount(bins, weights=surplus)).sum() / group.size)
+
+
 def reliability_bins(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> ReliabilityBins:
     """Groups pairs by probability; bins without pairs are left out.
 
@@ -142,9 +239,11 @@ def sigmoid(logits: npt.NDArray[Any]) -> Floats:
     return np.where(values >= 0, 1.0, shrunk) / (1.0 + shrunk)
 
 
-def checked_probabilities(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Floats, Labels]:
+def checked_probabilities(
+    probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], *, both_classes: bool = True
+) -> tuple[Floats, Labels]:
     """The same as `checked_scores`, for scores that must also lie between 0 and 1."""
-    values, truth = checked_scores(probabilities, labels)
+    values, truth = checked_scores(probabilities, labels, both_classes=both_classes)
     outside = (values < 0) | (values > 1)
     if outside.any():
         raise DataError(
@@ -157,8 +256,14 @@ def checked_probabilities(probabilities: npt.NDArray[Any], labels: npt.NDArray[A
     return values, truth
 
 
-def checked_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Floats, Labels]:
+def checked_scores(
+    scores: npt.NDArray[Any], labels: npt.NDArray[Any], *, both_classes: bool = True
+) -> tuple[Floats, Labels]:
     """Returns scores as float64 and labels as int8, both (n,), fit to be ranked.
+
+    Args:
+        scores, labels: (n,).
+        both_classes: Whether both must be there; there are pairs in any case.
 
     Raises:
         DataError: Shapes differ, a label is neither 0 nor 1, one class only, or a score is not finite.
@@ -172,12 +277,12 @@ def checked_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[
             expected="one score and one label per pair",
             remedy="score exactly the pairs of the table that holds the labels",
         )
-    _check_labels(truth)
+    _check_labels(truth, both_classes=both_classes)
     _check_finite(values)
     return values, truth.astype(np.int8)
 
 
-def _check_labels(labels: npt.NDArray[Any]) -> None:
+def _check_labels(labels: npt.NDArray[Any], *, both_classes: bool) -> None:
     wrong = ~np.isin(labels, (0, 1))
     if wrong.any():
         raise DataError(
@@ -188,7 +293,7 @@ def _check_labels(labels: npt.NDArray[Any]) -> None:
             remedy="mend the label column of the pair table",
         )
     positives = int(np.count_nonzero(labels))
-    if positives in (0, labels.size):
+    if positives in (0, labels.size) and (both_classes or not labels.size):
         raise DataError(
             "The pairs hold one class only, so that AUROC and AUPRC are not defined",
             where="labels of the evaluated pairs",

@@ -5,7 +5,7 @@ Every name of a metric is that under which a run logs it, without `test/`.
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,39 +21,25 @@ from ppi_train.evaluation.report import (
     Table,
     number,
 )
+from ppi_train.evaluation.strata import StratumMetrics
 
 # Label and what it says, in the order of the table.
 METRICS = {
     "auprc": ("AUPRC", "precision, averaged over recall; guessing gives the share of interacting pairs"),
     "auroc": ("AUROC", "how often an interacting pair ranks above another one; guessing gives 0.5"),
     "auprc_over_trivial": ("AUPRC over trivial", "gain over the best trivial baseline; 0 is none"),
+    "auroc_over_trivial": ("AUROC over trivial", "the same for AUROC"),
+    "precision_at_recall_10": ("Precision at 10% recall", "where a tenth of the interacting pairs are found"),
+    "precision_at_recall_50": ("Precision at 50% recall", "where half of the interacting pairs are found"),
+    "recall_at_fpr_1": ("Recall at 1% false positives", "found while 1% of the other pairs are called"),
     "accuracy": ("Accuracy", "share of right calls at the threshold"),
     "f1": ("F1", "precision and recall in one at the threshold; ignores true negatives"),
     "mcc": ("MCC", "correlation of call and truth at the threshold; 0 is guessing"),
     "brier": ("Brier score", "mean squared error of the probability; lower is better"),
     "log_loss": ("Log loss", "surprise at the truth, in nats; lower is better, 0.693 is always saying 0.5"),
-    "ece": ("ECE", "distance of probability and frequency; lower is better"),
+    "ece": ("ECE", "distance of probability and frequency, bins of equal width; lower is better"),
+    "ece_adaptive": ("ECE, adaptive bins", "the same, bins of as many pairs each; lower is better"),
 }
-_PATTERNS = {
-    r"precision_at_(?:recall_)?(\d+)(?:_recall)?": (
-        "Precision at {}% recall", "precision where so many interacting pairs are found"
-    ),
-    r"recall_at_(?:fpr_)?(\d+)(?:_fpr|_percent_fpr)?": (
-        "Recall at {}% false positives", "interacting pairs found while so few others are called"
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stratum:
-    """The metrics of some of the pairs; None where they hold one class only."""
-
-    by: str
-    name: str
-    pairs: int
-    positives: int
-    auroc: Estimate | None
-    auprc: Estimate | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,25 +221,20 @@ def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
 
 def described(name: str) -> tuple[str, str]:
     """The label of a metric, and what it says."""
-    if name in METRICS:
-        return METRICS[name]
-    for pattern, (label, meaning) in _PATTERNS.items():
-        if match := re.fullmatch(pattern, name):
-            return label.format(match[1]), meaning
-    return name.replace("_", " "), ""
+    return METRICS.get(name, (name.replace("_", " "), ""))
 
 
-def strata_section(rows: Sequence[Stratum]) -> Section:
+def strata_section(rows: Sequence[StratumMetrics]) -> Section:
     """The metrics of parts of the test set; small parts have wide intervals."""
     shown = tuple(
         Row(
             cells=(
-                one.by,
-                one.name,
+                one.by.replace("_", " "),
+                one.label,
                 f"{one.pairs:,}",
                 f"{one.positives / one.pairs:.1%}" if one.pairs else "–",
-                *_value_and_interval(one.auprc),
-                *_value_and_interval(one.auroc),
+                *_value_and_interval(one.auprc, one.auprc_low, one.auprc_high),
+                *_value_and_interval(one.auroc, one.auroc_low, one.auroc_high),
             )
         )
         for one in rows
@@ -271,19 +252,23 @@ def strata_section(rows: Sequence[Stratum]) -> Section:
     return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=columns, rows=shown),))
 
 
-def _value_and_interval(found: Estimate | None) -> tuple[str, str]:
-    if found is None:
+def _value_and_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    """As text; nan where there is none."""
+    if math.isnan(value):
         return "–", "–"
-    return number(found.value), found.interval or "–"
+    return number(value), "–" if math.isnan(low) else f"{number(low)} to {number(high)}"
 
 
-def leakage_section(measures: Mapping[str, float], *, train: str, test: str) -> Section:
+def leakage_section(
+    measures: Mapping[str, float], *, train: str, test: str, notes: Sequence[str] = ()
+) -> Section:
     """What the test set shares with the training set, judged by fixed limits.
 
     Args:
         measures: Of an audit, by name; what is absent is left out.
         train: What the training set is called.
         test: What the test set is called.
+        notes: What was left out, and why.
     """
     rows = [row for name, limit in _LIMITS.items() if (row := _judged(name, limit, measures)) is not None]
     verdicts: list[Level] = [one.level for one in rows if one.level]
@@ -301,7 +286,8 @@ def leakage_section(measures: Mapping[str, float], *, train: str, test: str) -> 
     }
     worst = next((one for one in ("bad", "watch") if one in verdicts), "good")
     text = [f"{test} against {train}. {summary[worst]}"]
-    if "similar_share" not in measures:
+    text += [f"{one[:1].upper()}{one[1:]}." for one in notes]
+    if "similar_share" not in measures and not notes:
         text.append("How similar the proteins are was not measured: no sequences were given.")
     return Section(
         text=tuple(text),
@@ -355,35 +341,42 @@ _NETWORK_METRICS = {
 }
 
 
-def network_metrics_section(found: Mapping[str, Mapping[str, float]], *, note: str = "") -> Section:
+def network_metrics_section(
+    found: Mapping[str, Mapping[str, float]],
+    *,
+    function: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Sequence[str] = (),
+) -> Section:
     """How the predicted network compares with the true one.
 
     Args:
-        found: By what each column is of, such as `bfs` or `bfs, matched threshold`: values by metric.
-        note: Where the node sets come from, and at which threshold pairs are called.
+        found: By what each column is of, such as `bfs, at 0.5`: values by metric.
+        function: The same for the metrics on complexes and essential proteins.
+        notes: Where pairs are called, and what was left out.
     """
-    known = [one for one in _NETWORK_METRICS if any(one in values for values in found.values())]
-    others = sorted({name for values in found.values() for name in values} - set(_NETWORK_METRICS))
-    rows = tuple(
-        Row(
-            cells=(
-                *_NETWORK_METRICS.get(name, (name.replace("_", " "), "–")),
-                *(number(values[name]) if name in values else "–" for values in found.values()),
-            )
+    tables = []
+    if found:
+        names = [one for one in _NETWORK_METRICS if any(one in values for values in found.values())]
+        rows = tuple(Row(cells=(*_NETWORK_METRICS[one], *_across(found, one))) for one in names)
+        columns = (
+            Column(name="metric"),
+            Column(name="best", kind="number"),
+            *(Column(name=one, kind="number") for one in found),
         )
-        for name in (*known, *others)
-    )
-    columns = (
-        Column(name="metric"),
-        Column(name="best", kind="number"),
-        *(Column(name=one, kind="number") for one in found),
-    )
+        tables.append(Table(caption="Predicted against true network", columns=columns, rows=rows))
+    if function:
+        listed = dict.fromkeys(name for values in function.values() for name in values)
+        rows = tuple(Row(cells=(one.replace("_", " "), *_across(function, one))) for one in listed)
+        columns = (Column(name="metric"), *(Column(name=one, kind="number") for one in function))
+        tables.append(Table(caption="Complexes and essential proteins", columns=columns, rows=rows))
     text = (
         "Similarity and density compare subgraph by subgraph; an MMD compares all subgraphs as two samples. "
         "A ratio is the MMD over that of two samples of the true network: 1 says as near as the truth is to "
         "itself.",
+        *(f"{one[:1].upper()}{one[1:]}." for one in notes),
     )
-    return Section(
-        text=(*text, note) if note else text,
-        tables=(Table(caption="Predicted against true network", columns=columns, rows=rows),),
-    )
+    return Section(text=text, tables=tuple(tables))
+
+
+def _across(found: Mapping[str, Mapping[str, float]], name: str) -> list[str]:
+    return [number(values[name]) if name in values else "–" for values in found.values()]

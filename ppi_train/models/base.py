@@ -35,6 +35,8 @@ class PairModel(nn.Module, ABC):
     scale: Tensor
     encoder: nn.Module
     """The part that `encode` learns, which finetuning may leave as it is."""
+    temperature: float = 1.0
+    """What scores are divided by outside training; see `ppi_train.training.scoring.calibrated`."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()

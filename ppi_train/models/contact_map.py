@@ -21,6 +21,7 @@ from ppi_train.models.contact_layers import (
     SymmetricConvolution,
     within,
 )
+from ppi_train.models.gaussian_output import FeaturePosterior
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
@@ -33,7 +34,8 @@ _GROUP_CELLS = 2**18
 class ContactMap(ResidueModel):
     """Encoding costs a protein's length, scoring the product of two lengths.
 
-    Its scores carry no uncertainty of their own: the deviation that it gives is 0.
+    The uncertainty of a score is how unlike the maps of training a pair's map is, by what the map pools to
+    and by its mean: the deviation of a Gaussian process over these two.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
@@ -50,6 +52,7 @@ class ContactMap(ResidueModel):
     MIDDLE = 0.5
     """The pooled contact at which the probability is one half."""
     _FIRST_SLOPE = 20.0
+    _RANDOM_FEATURES = 256
 
     def __init__(
         self,
@@ -71,6 +74,8 @@ class ContactMap(ResidueModel):
         self.convolution = SymmetricConvolution(channels, width)
         self.pool = AboveMeanPool(pool_width)
         self.slope = nn.Parameter(torch.tensor(self._FIRST_SLOPE))
+        # Both inputs are in units of a logit, of which one is a small step.
+        self.posterior = FeaturePosterior(2, features=self._RANDOM_FEATURES, length_scale=1.0)
 
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:  # noqa: ARG002 - each by itself
         states = relu(self.encoder(self.standardise(values)))
@@ -79,11 +84,19 @@ class ContactMap(ResidueModel):
     def score_members(self, state_a: Packed | Chosen, state_b: Packed | Chosen) -> Tensor:
         return self._logits(self._pooled(state_a, state_b)[:, 0])[:, None]
 
+    def score_with_uncertainty(
+        self, state_a: Packed | Chosen, state_b: Packed | Chosen
+    ) -> tuple[Tensor, Tensor]:
+        pooled = self._pooled(state_a, state_b)
+        return self._logits(pooled[:, 0]), self.posterior.deviation(self._summary(pooled))
+
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
         """Of each pair (m,): its cross entropy, in nats, and the mean of its map, weighed by `sparsity`."""
         states = self.encode(proteins)
         pooled = self._pooled(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
         logits = self._logits(pooled[:, 0])
+        if self.training:
+            self.posterior.learn(self._summary(pooled), logits)
         entropies = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return (1 - self.sparsity) * entropies + self.sparsity * pooled[:, 1]
 
@@ -111,6 +124,12 @@ class ContactMap(ResidueModel):
 
     def _logits(self, pooled: Tensor) -> Tensor:
         return self.slope.clamp(min=0) * (pooled - self.MIDDLE)
+
+    @torch.no_grad()
+    def _summary(self, pooled: Tensor) -> Tensor:
+        """Random features (m, f) of what maps pool to and of their means (m, 2)."""
+        means = torch.logit(pooled[:, 1].float(), eps=1e-6)
+        return self.posterior.features(torch.stack([self._logits(pooled[:, 0].float()), means], dim=1))
 
     def _pooled(self, state_a: Packed | Chosen, state_b: Packed | Chosen) -> Tensor:
         """For each pair what its map pools to, and the map's mean, (m, 2)."""

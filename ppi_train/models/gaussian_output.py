@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 
-class GaussianOutput(nn.Module):
-    """Logits and their deviations.
+class FeaturePosterior(nn.Module):
+    """How far an input lies from those of training: the deviation of a logit linear in random features.
 
     The precision of the weights is the sum over an epoch of p (1 - p) f f^T, with f the features of a
     training pair and p its probability at that time. The first step of the next epoch starts it anew.
@@ -36,7 +36,6 @@ class GaussianOutput(nn.Module):
     def __init__(self, inputs: int, *, features: int, length_scale: float, ridge: float = 1.0) -> None:
         super().__init__()
         self.ridge = ridge
-        self.weight = nn.Parameter(torch.zeros(features, 1))
         self.register_buffer("frequencies", torch.randn(inputs, features) / length_scale)
         self.register_buffer("phases", torch.rand(features) * 2 * math.pi)
         self.register_buffer("precision", torch.zeros(features, features))
@@ -52,11 +51,6 @@ class GaussianOutput(nn.Module):
         """(m, h) -> random features (m, f), float32, of length 1 on average."""
         with torch.autocast(x.device.type, enabled=False):
             return torch.cos(x.float() @ self.frequencies + self.phases) * math.sqrt(2 / len(self.phases))
-
-    def mean(self, features: Tensor) -> Tensor:
-        """Logits (m,) of random features (m, f)."""
-        with torch.autocast(features.device.type, enabled=False):
-            return (features @ self.weight).squeeze(1)
 
     @torch.no_grad()
     def learn(self, features: Tensor, logits: Tensor) -> None:
@@ -77,3 +71,16 @@ class GaussianOutput(nn.Module):
         # f^T (L L^T)^-1 f is the squared length of L^-1 f.
         spread: Tensor = torch.linalg.solve_triangular(lower, features.double().t(), upper=False)
         return spread.square().sum(dim=0).sqrt().float()
+
+
+class GaussianOutput(FeaturePosterior):
+    """Logits and their deviations; see `FeaturePosterior` for the arguments."""
+
+    def __init__(self, inputs: int, *, features: int, length_scale: float, ridge: float = 1.0) -> None:
+        super().__init__(inputs, features=features, length_scale=length_scale, ridge=ridge)
+        self.weight = nn.Parameter(torch.zeros(features, 1))
+
+    def mean(self, features: Tensor) -> Tensor:
+        """Logits (m,) of random features (m, f)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return (features @ self.weight).squeeze(1)

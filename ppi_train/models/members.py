@@ -70,9 +70,18 @@ class MemberEncoder(nn.Module):
         self.gain = nn.Parameter(torch.ones(members * hidden_dim))
         self.shift = nn.Parameter(torch.zeros(members * hidden_dim))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, d) -> (n, k * h), the members' states one after the other."""
-        states = dropout(gelu(features @ self._seen() + self.bias), self.dropout, self.training)
+    def forward(self, features: Tensor, more: Tensor | None = None) -> Tensor:
+        """Makes the members' states.
+
+        Args:
+            features: (n, d).
+            more: (n, k * h), what else the first layer is to take in, already weighed.
+
+        Returns:
+            (n, k * h), the members' states one after the other.
+        """
+        first = torch.addmm(self.bias if more is None else self.bias + more, features, self._seen())
+        states = dropout(gelu(first), self.dropout, self.training)
         for layer in self.layers:
             members = layer(states.view(len(features), self.members, -1).transpose(0, 1))
             states = dropout(gelu(members), self.dropout, self.training).transpose(0, 1).flatten(1)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from ppi_train.models.attention_pool import N_ENDS, Scratch, attention_pool, residue_weights
 from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
@@ -17,6 +18,8 @@ from ppi_train.models.registry import register
 END = 50
 """Residues of either end with a mean of their own."""
 N_STATISTICS = 5
+_SLOT_SPREAD = 2.0
+"""A slot's inputs are in units of so many deviations of the mean: the fixed statistics speak first."""
 _STEPS = 24
 """Of the sum that stands for the integral of gradients."""
 
@@ -26,10 +29,11 @@ class SlotEncoder(nn.Module):
 
     Each slot weighs the residues by what it looks for and how near the ends they are (attention with a
     learned query), so that a protein costs time linear in its length, whatever it is later paired with.
+    A member has slots of its own: with shared ones, members err alike, and their mean hardly less than each.
 
     Args:
         input_dim: Numbers of a residue, d.
-        slots: Learned summaries of a protein, k.
+        slots: Learned summaries of a protein for each of the k members, s.
     """
 
     def __init__(
@@ -43,10 +47,14 @@ class SlotEncoder(nn.Module):
         input_dropout: float,
     ) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.randn(input_dim, slots) / math.sqrt(input_dim))
-        self.ends = nn.Parameter(torch.zeros(N_ENDS, slots))
+        self.query = nn.Parameter(torch.randn(input_dim, members * slots) / math.sqrt(input_dim))
+        self.ends = nn.Parameter(torch.zeros(N_ENDS, members * slots))
+        bound = 1 / math.sqrt(slots * input_dim)
+        self.weight = nn.Parameter(
+            torch.empty(members, slots * input_dim, hidden_dim).uniform_(-bound, bound)
+        )
         self.states = MemberEncoder(
-            (N_STATISTICS + slots) * input_dim,
+            N_STATISTICS * input_dim,
             members=members,
             hidden_dim=hidden_dim,
             num_layers=1,
@@ -55,9 +63,17 @@ class SlotEncoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardised statistics and slots (n, (5 + k) * d) -> states (n, members * hidden_dim)."""
-        states: Tensor = self.states(features)
+        """Standardised statistics and slots (n, (5 + k * s) * d) -> states (n, k * hidden_dim)."""
+        statistics = features[:, : len(self.states.weight)]
+        slots_kni = features[:, statistics.shape[1] :].unflatten(1, (len(self.weight), -1)).transpose(0, 1)
+        of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
+        states: Tensor = self.states(statistics, of_slots)
         return states
+
+    def _seen(self) -> Tensor:
+        """The weights of the slots, those of dropped inputs at zero, for a member and a batch alike."""
+        shown = torch.ones_like(self.weight[:, :, :1])
+        return self.weight * dropout(shown, self.states.input_dropout, self.training)
 
 
 @register("v3")
@@ -71,7 +87,7 @@ class V3(EnsembleModel):
         dropout: Share of activations dropped in training.
         input_dropout: Share of the numbers of statistics and slots that a member does not see in a batch.
         members: Networks whose mean is the score.
-        slots: Learned summaries of a protein, k.
+        slots: Learned summaries of a protein for each member.
     """
 
     GRANULARITY: ClassVar[str] = "residue"
@@ -87,10 +103,10 @@ class V3(EnsembleModel):
         dropout: float = 0.3,
         input_dropout: float = 0.5,
         members: int = 4,
-        slots: int = 16,
+        slots: int = 4,
     ) -> None:
-        super().__init__((N_STATISTICS + slots) * input_dim)
-        self.slots = slots
+        super().__init__((N_STATISTICS + members * slots) * input_dim)
+        self.slots = members * slots
         self.register_buffer("residue_scale", torch.ones(input_dim))
         self.encoder = SlotEncoder(
             input_dim,
@@ -103,10 +119,11 @@ class V3(EnsembleModel):
         self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
-        """Takes the scale of residues and of what is pooled from them; a slot has that of the mean."""
+        """Takes the scale of residues and of what is pooled from them, a slot's from that of the mean."""
         statistics = torch.cat([statistics_of(one).cpu() for one in proteins])
         means, _, deviations, _, _ = statistics.chunk(N_STATISTICS, dim=1)
         self._standardise_to(torch.cat([statistics, means.repeat(1, self.slots)], dim=1))
+        self.scale[statistics.shape[1] :] /= _SLOT_SPREAD
         within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
         self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
 
@@ -115,7 +132,7 @@ class V3(EnsembleModel):
         return self._states(statistics_of(proteins), self._slots(proteins))
 
     def _slots(self, proteins: Packed) -> Tensor:
-        """(n, k, d)."""
+        """(n, members * slots, d)."""
         return attention_pool(proteins, self._query(), self.encoder.ends)
 
     def _query(self) -> Tensor:

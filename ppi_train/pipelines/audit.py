@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ppi_train.config.schema import AuditConfig
 from ppi_train.data.fasta import read_fasta, write_file
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.similarity import find_similar
+from ppi_train.data.similarity_cache import cached_similar
 from ppi_train.errors import DataError
 from ppi_train.evaluation.leakage import (
     JointPairs,
@@ -43,7 +45,8 @@ METRIC_PREFIX = "audit"
 class Audit:
     """What a test set shares with a training set; arrays in the order of the test pairs.
 
-    `measures` holds single numbers by name; `baselines` the scores of the trivial ways of scoring, each (m,),
+    `measures` holds single numbers by name; the AUROC and AUPRC of the baselines are not among them where the
+    test set has one class only. `baselines` holds the scores of the trivial ways of scoring, each (m,),
     higher for more likely to interact and otherwise in no unit; `seen` (m,) how many proteins of a pair occur
     in training: 2, 1, 0 for C1, C2, C3.
     """
@@ -58,16 +61,23 @@ class Audit:
         return {f"{METRIC_PREFIX}/{name}": float(one) for name, one in self.measures.items()}
 
 
-def audit_tables(train: PairTable, test: PairTable, sequences: Mapping[str, str] | None) -> Audit:
+def audit_tables(
+    train: PairTable,
+    test: PairTable,
+    sequences: Mapping[str, str] | None,
+    *,
+    data_dir: Path | None = None,
+) -> Audit:
     """Audits a test set against a training set.
 
     Args:
         train: Labelled pairs.
-        test: Labelled pairs of both classes.
+        test: Labelled pairs; with one class only, AUROC and AUPRC are left out, with a warning.
         sequences: Of all their proteins, by accession; None leaves out all that needs similarity.
+        data_dir: Where the search for similar proteins is kept for the next time; None: nowhere.
 
     Raises:
-        DataError: a table has no labels, the test set has one class only, or a sequence is missing.
+        DataError: a table has no labels, or a sequence is missing.
     """
     started = time.perf_counter()
     proteins = sorted({*train.proteins, *test.proteins})
@@ -82,10 +92,12 @@ def audit_tables(train: PairTable, test: PairTable, sequences: Mapping[str, str]
     measures = overlap_measures(pairs)
     baselines = {"degree": degree_scores(pairs)}
     if sequences is not None:
-        neighbours, nearest = _neighbours(train, test, sequences, number)
+        neighbours, nearest = _neighbours(train, test, sequences, number, data_dir)
         measures |= identity_measures(nearest)
         baselines["nearest"] = nearest_scores(pairs, neighbours)
-    for name, scores in baselines.items():
+    if test.positives in (0, len(test)):
+        logger.warning("%s has one class only: AUROC and AUPRC of the baselines are left out", test.source)
+    for name, scores in baselines.items() if 0 < test.positives < len(test) else ():
         found = ranking_metrics(scores, pairs.test_labels)
         measures |= {f"{name}_{metric}": one for metric, one in found.items()}
     measures["seconds"] = time.perf_counter() - started
@@ -106,13 +118,18 @@ def _labels(table: PairTable) -> np.ndarray:
 
 
 def _neighbours(
-    train: PairTable, test: PairTable, sequences: Mapping[str, str], number: Mapping[str, int]
+    train: PairTable,
+    test: PairTable,
+    sequences: Mapping[str, str],
+    number: Mapping[str, int],
+    data_dir: Path | None,
 ) -> tuple[Neighbours, np.ndarray]:
     """The training proteins most similar to each test protein, and the identity of the nearest."""
     queries, targets = (sequences_of(one, sequences) for one in (test, train))
     logger.info("looking for %s test proteins among %s of training", f"{len(queries):,}", f"{len(targets):,}")
+    search = partial(cached_similar, data_dir=data_dir) if data_dir else find_similar
     with Progress(len(queries), unit="protein") as progress:
-        found = find_similar(queries, targets, advance=progress.advance)
+        found = search(queries, targets, advance=progress.advance)
     of_test, of_train = (np.array([number[one] for one in table.proteins]) for table in (test, train))
     neighbours = Neighbours(
         query=of_test[found.query], target=of_train[found.target], identity=found.identity
@@ -167,7 +184,7 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
     if not fastas:
         logger.warning("no fasta is given: how similar the proteins are is not measured")
     sequences = {key: one for path in fastas for key, one in read_fasta(path).sequences.items()}
-    audit = audit_tables(train, test, sequences if fastas else None)
+    audit = audit_tables(train, test, sequences if fastas else None, data_dir=Path(config.data_dir))
     path = log_audit(
         audit, tracked, Path(config.output_dir) / tracked.run_id, train=train.source, test=test.source
     )

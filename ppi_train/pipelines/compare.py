@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import CompareConfig, EvalConfig
+from ppi_train.config.schema import CompareConfig, ScoringConfig
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.comparison import (
     ComparedModel,
@@ -27,10 +27,11 @@ from ppi_train.evaluation.report import Picture, ReportContent, Section
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.common_pairs import on_common_pairs
-from ppi_train.pipelines.evaluate import ScoredPairs, measured, score_split, split_for
+from ppi_train.pipelines.evaluate import ScoredPairs, score_split, split_for
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import refuse_leakage
 from ppi_train.pipelines.lineage import command_of, lineage_table
+from ppi_train.pipelines.measured_pairs import metrics_with_intervals
 from ppi_train.pipelines.report import facts_of, made_by, write_report
 from ppi_train.tracking.lookup import FoundRun, find_run
 from ppi_train.tracking.run import TrackedRun
@@ -106,9 +107,9 @@ def labels_of(runs: Sequence[FoundRun]) -> list[str]:
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredPairs]:
-    names = {one.name for one in dataclasses.fields(EvalConfig)}
+    names = {one.name for one in dataclasses.fields(ScoringConfig)}
     names &= {one.name for one in dataclasses.fields(config)}
-    scoring = EvalConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
+    scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
     split = split_for(resolved[0], scoring)
     recipes = [one.read().description["embedding"]["recipe"] for one in resolved]
     scored = []
@@ -133,13 +134,20 @@ def _compared(
         differences = None
         if place:
             differences = paired_differences(
-                probabilities, held, labels, resamples=config.bootstrap_resamples, seed=config.seed
+                probabilities,
+                held,
+                labels,
+                scored[0].index,
+                resamples=config.bootstrap_resamples,
+                seed=config.seed,
             )
         models.append(
             ComparedModel(
                 label=name,
                 probabilities=probabilities,
-                metrics=measured(one, resamples=config.bootstrap_resamples, seed=config.seed),
+                metrics=metrics_with_intervals(
+                    one.table, one.logits, resamples=config.bootstrap_resamples, seed=config.seed
+                ),
                 differences=differences,
                 trained_on=refuse_leakage(checkpoint, one.table, allowed=True),
             )

@@ -5,41 +5,38 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
-from ppi_train.config.loading import load_config, logged_parameters
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import EvaluatedRunOptions
-from ppi_train.config.schema import MODES, EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.config.schema import EvalConfig, ScoringConfig
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
-from ppi_train.evaluation.bootstrap import bootstrap_intervals
-from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.embedding_settings import EmbeddingSettings
-from ppi_train.pipelines.evaluated_split import EvaluatedSplit, Trained, evaluated_split
+from ppi_train.pipelines.evaluated_inputs import evaluation_inputs, trained_config
+from ppi_train.pipelines.evaluated_leakage import evaluate_leakage, log_leakage
+from ppi_train.pipelines.evaluated_network import evaluate_network, log_network
+from ppi_train.pipelines.evaluated_split import EvaluatedSplit, evaluated_split
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.inputs import (
-    Inputs,
-    open_cache,
-    read_tables,
-    settle_missing,
-)
+from ppi_train.pipelines.inputs import Inputs
+from ppi_train.pipelines.measured_pairs import log_strata, measure_pairs
 from ppi_train.pipelines.models import model_from_checkpoint
+from ppi_train.pipelines.network_references import read_references, reference_digests
 from ppi_train.pipelines.report import log_report
 from ppi_train.tracking.lookup import logged_model_of
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.versions import resolve_model_uri
-from ppi_train.training.checkpoint import Checkpoint
 from ppi_train.training.device import resolve_device, seed_everything
 from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 
+HEADLINE = ("auroc", "auprc")
 METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -47,15 +44,18 @@ METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 class ScoredPairs:
     """A split scored by the best checkpoint of a run.
 
-    `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8.
+    Calibrated `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8,
+    `index` (n, 2) the proteins of each pair by their numbers in the table.
     """
 
     model: str
     split: str
     inputs: Inputs
+    device: torch.device
     logits: np.ndarray
     uncertainty: np.ndarray
     labels: np.ndarray
+    index: np.ndarray
 
     @property
     def table(self) -> PairTable:
@@ -70,6 +70,7 @@ class ScoredPairs:
             logits=self.logits[keep],
             uncertainty=self.uncertainty[keep],
             labels=self.labels[keep],
+            index=tables[self.split].index,
         )
 
 
@@ -82,7 +83,9 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
     resolved = resolve_candidate(config)
-    scored = score_run(resolved, config)
+    evaluated = split_for(resolved, config)
+    references = read_references(config, evaluated)
+    scored = score_split(resolved, config, evaluated)
     split, inputs = scored.split, scored.inputs
     tracked.identify(
         model=scored.model,
@@ -97,10 +100,22 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
     tracked.describe(f"Scores {split} of {inputs.name} with the best checkpoint of {link}.")
-    found = measured(scored, resamples=config.bootstrap_resamples, seed=config.seed)
-    metrics = {f"{METRIC_PREFIX[split]}/{name}": value for name, value in found.items()}
+    leakage = evaluate_leakage(
+        scored.table, scored.logits, resolved, config, evaluated, prefix=METRIC_PREFIX[split]
+    )
+    measured = measure_pairs(
+        scored.table,
+        scored.logits,
+        resamples=config.bootstrap_resamples,
+        seed=config.seed,
+        lengths=inputs.cache.lengths,
+        seen=leakage.audit.seen if leakage else None,
+        degrees=leakage.training_degrees(scored.table) if leakage else None,
+    )
+    metrics = measured.prefixed(METRIC_PREFIX[split])
     tracked.log_metrics(metrics, model_id=model_id)
     output = Path(config.output_dir) / tracked.run_id
+    log_strata(measured, tracked, output)
     title = f"{scored.model} on {inputs.name}, {split}"
     log_evaluation(
         scored.table,
@@ -111,10 +126,22 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         uncertainty=scored.uncertainty,
     )
-    log_report(scored, resolved, named, found, tracked, output)
-    for name in ("auroc", "auprc"):
+    for name in HEADLINE:
+        if name not in measured.metrics:
+            continue
         key = f"{METRIC_PREFIX[split]}/{name}"
         logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
+    if leakage:
+        log_leakage(leakage, tracked, output, model_id)
+        metrics |= leakage.metrics
+    network = evaluate_network(references, resolved, inputs, config, split=split, device=scored.device)
+    if network:
+        log_network(network, tracked, output, model_id)
+        metrics |= network.metrics
+    log_report(scored, resolved, named, measured, tracked, output, leakage=leakage, network=network)
+    left_out = [note for one in (leakage, network) if one for note in one.notes]
+    if left_out:
+        tracked.set_tags({"ppi.left_out": "\n".join(left_out)})
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
 
 
@@ -132,14 +159,9 @@ def candidate_run_id(config: EvaluatedRunOptions) -> str:
     return config.run_id
 
 
-def score_run(resolved: ResolvedCheckpoint, config: EvalConfig) -> ScoredPairs:
-    """Scores the split that a config names, or that follows from what the run was trained on."""
-    return score_split(resolved, config, split_for(resolved, config))
-
-
-def split_for(resolved: ResolvedCheckpoint, config: EvalConfig) -> EvaluatedSplit:
+def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> EvaluatedSplit:
     """The split that a config names, or that follows from what the run was trained on."""
-    return evaluated_split(config, _trained_config(resolved.read()), resolved.run.run_id)
+    return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
 
 
 def inputs_of(config: EvalConfig) -> dict[str, str]:
@@ -151,13 +173,13 @@ def inputs_of(config: EvalConfig) -> dict[str, str]:
         digests["fasta"] = read_fasta(files.fasta).digest
     if config.embeddings:
         digests["embeddings"] = EmbeddingCache(config.embeddings).digest
-    return digests
+    return digests | reference_digests(config)
 
 
-def score_split(resolved: ResolvedCheckpoint, config: EvalConfig, split: EvaluatedSplit) -> ScoredPairs:
+def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: EvaluatedSplit) -> ScoredPairs:
     """Scores a split with a checkpoint, on embeddings made just as those that it was trained on."""
     checkpoint = resolved.read()
-    inputs = _evaluation_inputs(config, split, checkpoint, _trained_config(checkpoint))
+    inputs = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
     seed_everything(config.seed, deterministic=config.deterministic)
     device = resolve_device(config.device)
     model = model_from_checkpoint(checkpoint, device)
@@ -168,48 +190,15 @@ def score_split(resolved: ResolvedCheckpoint, config: EvalConfig, split: Evaluat
         model=checkpoint.description["model"]["name"],
         split=split.split,
         inputs=inputs,
+        device=device,
         logits=logits,
         uncertainty=uncertainty,
         labels=data.labels.cpu().numpy().astype(np.int8),
+        index=inputs.tables[split.split].index,
     )
-
-
-def _trained_config(checkpoint: Checkpoint) -> Trained:
-    schema = MODES[checkpoint.description["mode"]]
-    trained, _ = load_config(schema, checkpoint.description["config"])
-    assert isinstance(trained, TrainConfig | FinetuneConfig)
-    return trained
-
-
-def measured(scored: ScoredPairs, *, resamples: int, seed: int) -> dict[str, float]:
-    """The pair metrics by name; with resamples also `<name>_ci_low` and `<name>_ci_high`."""
-    metrics = pair_metrics(scored.logits, scored.labels, are_logits=True)
-    if resamples:
-        intervals = bootstrap_intervals(sigmoid(scored.logits), scored.labels, resamples=resamples, seed=seed)
-        for name, (low, high) in intervals.items():
-            metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
-    return metrics
 
 
 def _interval_text(metrics: dict[str, float], key: str) -> str:
     if f"{key}_ci_low" not in metrics:
         return ""
     return f" (95% interval {metrics[f'{key}_ci_low']:.4f} to {metrics[f'{key}_ci_high']:.4f})"
-
-
-def _evaluation_inputs(
-    config: EvalConfig, split: EvaluatedSplit, checkpoint: Checkpoint, trained: Trained
-) -> Inputs:
-    tables = read_tables({split.split: split.files})
-    embedding: dict[str, Any] = checkpoint.description["embedding"]
-    recipe = embedding["recipe"]
-    fasta = split.files.fasta
-    cache = open_cache(
-        config.embeddings or (trained.embeddings if fasta is None else None),
-        [fasta] if fasta else [],
-        EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device),
-        data_dir=Path(config.data_dir),
-        wanted=recipe,
-        memory_mb=config.cache_memory_mb,
-    )
-    return settle_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppi_train.config.options import DatasetOptions
-from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.config.schema import FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.data.benchmarks import Split
 from ppi_train.data.download import NotInMirrorError
 from ppi_train.errors import ConfigError
@@ -21,14 +21,18 @@ Trained = TrainConfig | FinetuneConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedSplit:
-    """A split of a data set, `name` being that of the data set or of the user's table."""
+    """A split of a data set, `name` being that of the data set or of the user's table.
+
+    `sequences` is the FASTA of its proteins also where embeddings are given in place of it, if there is one.
+    """
 
     split: str
     name: str
     files: SplitFiles
+    sequences: Path | None
 
 
-def evaluated_split(config: EvalConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
+def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
     """The split that a config names, or that follows from what run `run_id` was trained on.
 
     Raises:
@@ -36,16 +40,18 @@ def evaluated_split(config: EvalConfig, trained: Trained, run_id: str) -> Evalua
         DataError: the data set cannot be had.
     """
     fasta = Path(config.fasta) if config.fasta else None
-    own_fasta = fasta or (Path(trained.fasta) if trained.fasta and not config.embeddings else None)
+    sequences = fasta or (Path(trained.fasta) if trained.fasta else None)
+    own_fasta = fasta if config.embeddings else sequences
     if config.test_pairs:
         path = Path(config.test_pairs)
-        return EvaluatedSplit(split="test", name=path.stem, files=SplitFiles(pairs=path, fasta=own_fasta))
+        files = SplitFiles(pairs=path, fasta=own_fasta)
+        return EvaluatedSplit(split="test", name=path.stem, files=files, sequences=sequences)
     if trained.train_pairs and not config.dataset:
-        return _own_split(config, trained, own_fasta, run_id)
+        return replace(_own_split(config, trained, own_fasta, run_id), sequences=sequences)
     return _dataset_split(config, trained, fasta)
 
 
-def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
+def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
     """A split of the user's own tables that the run was trained on."""
     own = {"train": trained.train_pairs, "validation": trained.val_pairs}
     split = "validation" if config.split == "auto" else config.split
@@ -59,16 +65,16 @@ def _own_split(config: EvalConfig, trained: Trained, fasta: Path | None, run_id:
     if config.split == "auto":
         logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
     files = SplitFiles(pairs=Path(pairs), fasta=fasta)
-    return EvaluatedSplit(split=split, name=files.pairs.stem, files=files)
+    return EvaluatedSplit(split=split, name=files.pairs.stem, files=files, sequences=fasta)
 
 
-def _dataset_split(config: EvalConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
+def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
     """A split of a data set, that which the run was trained on unless another is named."""
     name = config.dataset or trained.dataset or DEFAULT_DATASET
     wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
     found = available_split(wanted, config.split)
     files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
-    return EvaluatedSplit(split=found.name, name=name, files=files)
+    return EvaluatedSplit(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
 def available_split(config: DatasetOptions, split: str) -> Split:

@@ -29,6 +29,7 @@ def log_evaluation(
     """Draws the figures of scored pairs, writes the pairs with their scores, and uploads both.
 
     Args:
+        logits: Calibrated.
         uncertainty: The standard deviation of each logit; all zero where the model has none.
     """
     # Half a second of matplotlib, not wanted before the first training step.
@@ -37,16 +38,19 @@ def log_evaluation(
     if table.labels is None:
         raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
     probabilities = sigmoid(logits)
-    drawn = {
-        "roc": figures.roc_figure(probabilities, table.labels, title),
-        "precision_recall": figures.precision_recall_figure(probabilities, table.labels, title),
-        "score_histogram": figures.score_histogram_figure(probabilities, table.labels, title),
-        "reliability": figures.reliability_figure(probabilities, table.labels, title),
-    }
     if uncertainty is not None and not uncertainty.any():
         uncertainty = None  # a model without any
-    if uncertainty is not None:
-        drawn["precision_by_kept"] = figures.selective_figure(probabilities, table.labels, uncertainty, title)
+    drawn = {"reliability": figures.reliability_figure(probabilities, table.labels, title)}
+    if 0 < table.positives < len(table):  # the others are of two classes
+        drawn |= {
+            "roc": figures.roc_figure(probabilities, table.labels, title),
+            "precision_recall": figures.precision_recall_figure(probabilities, table.labels, title),
+            "score_histogram": figures.score_histogram_figure(probabilities, table.labels, title),
+        }
+        if uncertainty is not None:
+            drawn["precision_by_kept"] = figures.selective_figure(
+                probabilities, table.labels, uncertainty, title
+            )
     if history:
         drawn["curves"] = figures.curves_figure(history, best_metric=best_metric)
     figures.save_figures(drawn, output / "figures")

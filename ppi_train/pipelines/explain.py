@@ -23,6 +23,7 @@ from ppi_train.pipelines.protein_features import features_of
 from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.device import resolve_device
+from ppi_train.training.scoring import calibrated
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
 def _explanation(
     model: PairModel, cache: EmbeddingCache, names: tuple[str, str], device: torch.device
 ) -> tuple[float, list[np.ndarray]]:
-    """The logit of the pair, and the weights of each protein's residues, (l,) float32."""
+    """The calibrated logit of the pair, and the weights of each protein's residues, (l,) float32."""
     distinct = list(dict.fromkeys(names))
     features = features_of(cache, distinct, model.GRANULARITY).to(device)
     (proteins,) = features.load([torch.arange(len(distinct), device=device)])
@@ -78,7 +79,8 @@ def _explanation(
     of_a, of_b = model.explain(proteins, pair)
     with torch.inference_mode():
         states = model.encode(proteins)
-        logit = model.score(model.select(states, pair[:, 0]), model.select(states, pair[:, 1])).item()
+        score = model.score(model.select(states, pair[:, 0]), model.select(states, pair[:, 1]))
+        logit = calibrated(model, score).item()
     return logit, [one[0].float().cpu().numpy() for one in (of_a, of_b)]
 
 

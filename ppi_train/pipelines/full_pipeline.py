@@ -17,6 +17,7 @@ from ppi_train.config.schema import (
     PipelineConfig,
     PrepareDataConfig,
     PromoteConfig,
+    ScoringConfig,
     TrainConfig,
     TrainEmbedderConfig,
 )
@@ -25,6 +26,7 @@ from ppi_train.errors import ConfigError
 from ppi_train.pipelines import embed, evaluate, prepare_data, promote
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.finetune import finetuning_job
+from ppi_train.pipelines.network_references import reference_digests
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET
 from ppi_train.pipelines.stages import Stages
 from ppi_train.pipelines.train import training_job
@@ -141,17 +143,20 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
 
 def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
-    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in dataclasses.fields(scoring)}
+    shared = dataclasses.fields(ScoringConfig)
+    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in shared}
     values["bootstrap_resamples"] = max(values["bootstrap_resamples"], 100)
     return part_of(config, PromoteConfig, **values)
 
 
 def _check_stages(config: PipelineConfig) -> None:
     """All that can be wrong with a later stage is told before the first one starts."""
-    stages: list[Section] = [eval_config(config, "pending")]
+    scoring = eval_config(config, "pending")
+    stages: list[Section] = [scoring]
     if config.finetunes:
         stages.append(finetune_config(config, "pending"))
     problems = [problem for stage in stages for problem in stage.problems()]
     if problems:
         lines = "\n".join(f"  - {one}" for one in dict.fromkeys(problems))
         raise ConfigError(f"the stages cannot all be run with this configuration:\n{lines}")
+    reference_digests(scoring)  # refuses a file that is not there

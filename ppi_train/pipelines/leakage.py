@@ -9,7 +9,7 @@ from pathlib import Path
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.errors import DataError, UserError
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.tracking.lookup import download_artifact, find_run
+from ppi_train.tracking.lookup import FoundRun, download_artifact, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,8 @@ def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: 
             `allowed`.
     """
     test = unordered_pairs(table)
-    lineage = [*candidate.read().description.get("lineage", ()), candidate.run.run_id]
     shared: Pairs = set()
-    for run_id in lineage:
+    for run_id in lineage_of(candidate):
         try:
             shared |= test & training_pairs(run_id)
         except UserError as error:
@@ -53,11 +52,24 @@ def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: 
     return len(shared)
 
 
+def lineage_of(resolved: ResolvedCheckpoint) -> list[str]:
+    """The IDs of a run's ancestors, the first one first, and its own."""
+    return [*resolved.read().description.get("lineage", ()), resolved.run.run_id]
+
+
 def training_pairs(run_id: str) -> Pairs:
     """The pairs that a run was trained on, which it has logged."""
+    return unordered_pairs(logged_pairs(find_run(run_id), "train"))
+
+
+def logged_pairs(run: FoundRun, split: str) -> PairTable:
+    """The pairs of a split, `train` or `validation`, which a training run has logged.
+
+    Raises:
+        TrackingError: the run has no such file, or the server does not answer.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifact(find_run(run_id), "pairs/train.parquet", Path(folder))
-        return unordered_pairs(read_pairs(path))
+        return read_pairs(download_artifact(run, f"pairs/{split}.parquet", Path(folder)))
 
 
 def unordered_pairs(table: PairTable) -> Pairs:

@@ -19,10 +19,11 @@ def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) 
 
 
 def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairModel:
-    """The model in evaluation mode.
+    """The model in evaluation mode, with the temperature that was fitted for it.
 
     Raises:
-        CheckpointError: the weights do not fit the model that the checkpoint describes.
+        CheckpointError: the weights do not fit the model that the checkpoint describes, or it has a
+            temperature that is no positive number.
     """
     try:
         described: Mapping[str, Any] = checkpoint.description["model"]
@@ -39,4 +40,5 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
             got=str(error).splitlines()[-1].strip(),
             expected=f"{described['name']} {described['hyperparameters']}",
         ) from None
+    model.temperature = checkpoint.temperature
     return model.to(device).eval()

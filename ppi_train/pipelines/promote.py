@@ -117,6 +117,7 @@ def _judge(
         sigmoid(candidate.logits),
         sigmoid(other.logits),
         candidate.labels,
+        candidate.index,
         resamples=config.bootstrap_resamples,
         seed=config.seed,
     )

@@ -26,6 +26,7 @@ FINGERPRINT = "ppi.fingerprint"
 _PLACES = frozenset(
     {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
     | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
+    | {"node_sets", "complexes", "essential", "non_essential"}
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 

@@ -20,7 +20,13 @@ from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.data.embedding_cache import describe_cache
 from ppi_train.embedders import EMBEDDERS
 from ppi_train.errors import UserError
-from ppi_train.evaluation.pair_metrics import pair_metrics, ranking_metrics
+from ppi_train.evaluation.pair_metrics import (
+    expected_calibration_error,
+    pair_metrics,
+    ranking_metrics,
+    sigmoid,
+)
+from ppi_train.evaluation.temperature import fitted_temperature
 from ppi_train.models.base import PairModel
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
@@ -136,6 +142,7 @@ class TrainingJob:
         """The model before the first step, on the CPU; a new one has yet to see the scale of its inputs."""
         if self.ancestor:
             model = model_from_checkpoint(self.ancestor.checkpoint, torch.device("cpu"))
+            model.temperature = 1.0  # the ancestor's was fitted on other pairs
         else:
             model = new_model(self.model, self.inputs.cache.spec.dimension, self.hyperparameters)
         if isinstance(self.config, FinetuneConfig) and self.config.freeze == "encoder":
@@ -174,9 +181,10 @@ def run_training(
                 config,
                 train=train,
                 validation=validation,
-                ranking_metrics=ranking_metrics,
+                ranking_metrics=validation_metrics,
                 batch_size=config.batch_size or model.BATCH_SIZE,
                 share_proteins=config.sampling == "shared",
+                fresh_negatives=config.fresh_negatives,
             ),
             log=tracked.log_metrics,
             checkpoints=upload.folder,
@@ -187,6 +195,11 @@ def run_training(
         result = train_and_upload(trainer, upload, tracked, continued)
         metrics = _log_end(job, validation, result, tracked, output)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+
+def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """What each epoch measures: `auroc`, `auprc`, and the `temperature` that its checkpoint is to have."""
+    return ranking_metrics(logits, labels) | {"temperature": fitted_temperature(logits, labels)}
 
 
 def _ancestor_tags(job: TrainingJob) -> dict[str, str]:
@@ -243,10 +256,14 @@ def _log_end(
     best = output / "checkpoints" / "best"
     model = model_from_checkpoint(read_checkpoint(best), validation.pairs.device)
     logits, uncertainty = (one.cpu().numpy() for one in score_pairs_with_uncertainty(model, validation))
-    measured = pair_metrics(logits, validation.labels.cpu().numpy().astype(np.int8), are_logits=True)
+    labels = validation.labels.cpu().numpy().astype(np.int8)
+    measured = pair_metrics(logits, labels, are_logits=True)
+    as_trained = sigmoid(logits * model.temperature)
     metrics = {
         **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
+        "val/temperature_best": model.temperature,
         **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
+        "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
         "best_epoch": result.best["epoch"],
         "throughput/training_pairs_per_second": result.units_per_second,
     }

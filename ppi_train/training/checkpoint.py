@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ DESCRIPTION = "checkpoint.json"
 TRAINING_STATE = "training_state.pt"
 CHECKPOINT_FILES = frozenset({MARKER, WEIGHTS, DESCRIPTION, TRAINING_STATE})
 FORMAT_VERSION = 1
+TEMPERATURE = "val/temperature"  # among the metrics, since it is measured with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,24 @@ class Checkpoint:
     def step(self) -> int:
         """Optimiser steps behind these weights."""
         return int(self.description["counters"]["step"])
+
+    @property
+    def temperature(self) -> float:
+        """What logits of these weights are divided by: it was fitted on their validation pairs.
+
+        1 for checkpoints of before temperatures were fitted.
+
+        Raises:
+            CheckpointError: it is no positive number.
+        """
+        found = self.description.get("metrics", {}).get(TEMPERATURE, 1.0)
+        if not isinstance(found, int | float) or not 0 < found < math.inf:
+            raise CheckpointError(
+                "the checkpoint has a temperature that no logit can be divided by",
+                got=f"{TEMPERATURE}: {found!r}",
+                expected="a positive number",
+            )
+        return float(found)
 
 
 def checkpoint_digest(folder: Path) -> str:

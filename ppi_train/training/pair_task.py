@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from ppi_train.training.batches import (
     load_batches,
     shared_batches,
 )
+from ppi_train.training.fresh_negatives import redrawn_negatives
 from ppi_train.training.scoring import Scorer, score_pairs
 
 RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
@@ -31,9 +33,10 @@ class PairTask:
     Args:
         config: Of the loss, and the seed of their order.
         train, validation: The pairs, on one device.
-        ranking_metrics: (scores, labels) -> `auroc`, `auprc`.
+        ranking_metrics: (logits, labels) -> `auroc`, `auprc`, and what else is to be logged as `val/...`.
         batch_size: Pairs of a batch.
         share_proteins: Whether batches are of few distinct proteins each, where there are enough pairs.
+        fresh_negatives: Whether the negatives are drawn anew for each epoch.
     """
 
     unit = "pair"
@@ -49,26 +52,32 @@ class PairTask:
         ranking_metrics: RankingMetrics,
         batch_size: int,
         share_proteins: bool = False,
+        fresh_negatives: bool = False,
     ) -> None:
+        self._fresh_negatives = fresh_negatives
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
         self._seed, self._smoothing = config.seed, config.label_smoothing
         self._weights = class_weights(train.labels, config.class_weight)
         self.device, self.size = train.pairs.device, len(train)
         self._batch_size = batch_size
+        self._epochs_pairs = train
         self._groups = 0
         if share_proteins:
             self._groups = groups_for_sharing(self.size, len(train.features), batch_size)
         self.n_batches = self._groups**2 // 2 or -(-self.size // batch_size)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
+        if self._fresh_negatives:
+            drawn = redrawn_negatives(self._train, seed=self._seed, epoch=epoch)
+            self._epochs_pairs = replace(self._train, pairs=drawn)
         if self._groups:
-            pairs, proteins = self._train.pairs, len(self._train.features)
+            pairs, proteins = self._epochs_pairs.pairs, len(self._train.features)
             return shared_batches(pairs, proteins, self._groups, seed=self._seed, epoch=epoch)
         order = epoch_order(self.size, seed=self._seed, epoch=epoch, device=self.device)
         return list(order.split(self._batch_size))
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[PairBatch]:
-        return load_batches(self._train, batches)
+        return load_batches(self._epochs_pairs, batches)
 
     def loss(self, model: nn.Module, batch: PairBatch) -> Tensor:
         targets = batch.labels * (1 - self._smoothing) + self._smoothing / 2
@@ -78,7 +87,7 @@ class PairTask:
         return losses.sum()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """`val/loss` (unweighted, unsmoothed), `val/auroc`, `val/auprc`."""
+        """`val/loss` (unweighted, unsmoothed, of uncalibrated logits), `val/auroc`, `val/auprc`."""
         logits = score_pairs(cast(Scorer, model), self._validation)
         labels = self._validation.labels
         loss = binary_cross_entropy_with_logits(logits, labels).item()

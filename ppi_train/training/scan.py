@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ppi_train.errors import CheckpointError
 from ppi_train.training.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
-from ppi_train.training.scoring import Scorer
+from ppi_train.training.scoring import Scorer, calibrated
 from ppi_train.training.top_partners import TopPartners
 
 # Pairs that are scored one by one at once.
@@ -50,17 +50,17 @@ class EncodedProteins:
 
     @torch.inference_mode()
     def score(self, a: Tensor, b: Tensor, *, uncertainty: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits of pairs (m,), (m,), and their standard deviations if those are wanted, each (m,)."""
+        """Calibrated logits of pairs (m,), (m,), and their deviations if those are wanted, each (m,)."""
         # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
         logits = torch.empty(len(a), device=self.device)
         deviations = torch.empty_like(logits) if uncertainty else None
         for some in in_chunks(len(a), _AT_ONCE):
             states = self.at(a[some]), self.at(b[some])
             if deviations is None:
-                logits[some] = self.model.score(*states).float()
+                logits[some] = calibrated(self.model, self.model.score(*states))
             else:
                 scores = self.model.score_with_uncertainty(*states)
-                logits[some], deviations[some] = (one.float() for one in scores)
+                logits[some], deviations[some] = (calibrated(self.model, one) for one in scores)
         return logits, deviations
 
     def have_uncertainty(self, proteins: int) -> bool:
@@ -288,18 +288,18 @@ class TopScan:
 def score_cells(
     proteins: EncodedProteins, grid: PairGrid, number: int, *, uncertainty: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Proteins of the rows (n,) and the columns (m,) of a block, logits (n, m), and their deviations.
+    """Proteins of the rows (n,) and the columns (m,) of a block, calibrated logits (n, m), their deviations.
 
     Raises:
         CheckpointError: a score is not finite.
     """
     a, b = (torch.from_numpy(one).to(proteins.device) for one in grid.numbers(grid.blocks[number]))
-    states = proteins.at(a), proteins.at(b)
+    states, model = (proteins.at(a), proteins.at(b)), proteins.model
     deviations = None
     if uncertainty:
-        logits, deviations = proteins.model.score_block_with_uncertainty(*states)
+        logits, deviations = (calibrated(model, one) for one in model.score_block_with_uncertainty(*states))
     else:
-        logits = proteins.model.score_block(*states)
+        logits = calibrated(model, model.score_block(*states))
     require_finite(logits)
     return a, b, logits, deviations
 

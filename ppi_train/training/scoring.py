@@ -15,6 +15,8 @@ from ppi_train.training.features import Features, every_protein
 class Scorer(Protocol):
     """The functions of a model that scoring needs; see `PairModel`."""
 
+    temperature: float
+
     def encode(self, proteins: Any) -> Any: ...
 
     def select(self, states: Any, rows: Tensor) -> Any: ...
@@ -42,9 +44,17 @@ def encode_all(
     return model.join(states)
 
 
+def calibrated(model: Scorer, scores: Tensor) -> Tensor:
+    """A model's logits, or their deviations, over its temperature: as they leave the project, float32.
+
+    The one place that applies it. The sigmoid of such a logit is the model's probability.
+    """
+    return scores.float() / model.temperature
+
+
 @torch.inference_mode()
 def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Tensor:
-    """Logits (n_pairs,) float32: each protein is encoded once, its state scored with all its partners.
+    """Calibrated logits (n_pairs,) float32: each protein is encoded once, and scored with all its partners.
 
     The model must be in evaluation mode.
     """
@@ -55,7 +65,7 @@ def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Ten
 def score_pairs_with_uncertainty(
     model: Scorer, data: PairData, *, batch_size: int = 8192
 ) -> tuple[Tensor, Tensor]:
-    """Logits and their standard deviations, each (n_pairs,) float32; see `score_pairs`."""
+    """Calibrated logits and their standard deviations, each (n_pairs,) float32; see `score_pairs`."""
     if not len(data):
         return torch.empty(0), torch.empty(0)
     states = encode_all(model, data.features)
@@ -63,5 +73,5 @@ def score_pairs_with_uncertainty(
         model.score_with_uncertainty(model.select(states, one[:, 0]), model.select(states, one[:, 1]))
         for one in data.pairs.split(batch_size)
     ]
-    logits, deviations = (torch.cat(part).float() for part in zip(*scored, strict=True))
+    logits, deviations = (calibrated(model, torch.cat(part)) for part in zip(*scored, strict=True))
     return logits, deviations

@@ -38,6 +38,12 @@ def logits(places: dict[str, Any], run: PipelineResult) -> tuple[PipelineResult,
     return scored, pd.read_parquet(Path(scored.outputs["predictions"]) / "predictions/test.parquet")
 
 
+def numbered(scored: pd.DataFrame) -> np.ndarray:
+    """The proteins of each pair as numbers, (n, 2)."""
+    names = scored[["protein_a", "protein_b"]].to_numpy(dtype=str)
+    return np.unique(names, return_inverse=True)[1].reshape(-1, 2)
+
+
 def test_two_runs_are_compared_on_the_same_pairs(
     client: mlflow.MlflowClient, places: dict[str, Any], strong: PipelineResult, weak: PipelineResult,
     tmp_path: Path,
@@ -60,7 +66,7 @@ def test_two_runs_are_compared_on_the_same_pairs(
     assert f"{first}/auprc_difference" not in metrics
     expected = paired_differences(
         sigmoid(of_weak["logit"].to_numpy()), sigmoid(of_strong["logit"].to_numpy()),
-        of_weak["label"].to_numpy(dtype=np.int8), resamples=100, seed=0,
+        of_weak["label"].to_numpy(dtype=np.int8), numbered(of_weak), resamples=100, seed=0,
     )  # fmt: skip
     assert metrics[f"{second}/auroc_difference_ci_low"] == expected["auroc"].low
 
@@ -99,6 +105,39 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_its_run(
     assert weak.run_id in page
     assert "-e train_only" in page
     assert f"{result.metrics['test/auprc']:.3f}" in page
+    assert (
+        "nearest training pairs, has an AUPRC of" in page or "degree in training alone, has an AUPRC" in page
+    )
+    assert "no protein in training (C3)" in page
+    assert "test pairs that are training pairs" in page
+
+
+def test_the_page_shows_the_networks_that_were_compared(
+    client: mlflow.MlflowClient, places: dict[str, Any], weak: PipelineResult, tmp_path: Path
+) -> None:
+    given = {"node_sets": "draw", "audit": "off", "bootstrap_resamples": 0}
+    result = execute_pipeline("eval_only", places | {"run_id": weak.run_id} | given)
+    page = Path(client.download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
+    assert "graph similarity" in page
+    assert "All pairs were scored" in page
+    assert "audit=off" in page
+
+
+def test_pairs_of_one_class_have_a_page_that_says_so(
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    weak: PipelineResult,
+    example: Dataset,
+    tmp_path: Path,
+) -> None:
+    table = read_pairs(example.splits["test"].pairs)
+    assert table.labels is not None
+    write_pairs(tmp_path / "positives.tsv", table.select(table.labels == 1))
+    given = {"test_pairs": str(tmp_path / "positives.tsv"), "fasta": str(example.splits["test"].fasta)}
+    result = execute_pipeline("eval_only", places | {"run_id": weak.run_id} | given)
+    page = Path(client.download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
+    assert "All pairs interact" in page
+    assert "one class only" in page
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.errors import CacheError, CheckpointError, TrackingError
-from ppi_train.evaluation.pair_metrics import pair_metrics
+from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
+from ppi_train.evaluation.temperature import fitted_temperature
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+from ppi_train.training.checkpoint import read_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,8 @@ def test_the_test_set_is_scored_with_intervals_around_each_metric(
     for name in ("auroc", "auprc", "accuracy", "f1", "mcc", "brier"):
         low, high = metrics[f"test/{name}_ci_low"], metrics[f"test/{name}_ci_high"]
         assert low < metrics[f"test/{name}"] < high
-    assert "test/ece" in metrics
+    assert {f"test/{name}" for name in BOUNDS} <= set(metrics)
+    assert {f"test/{name}_ci_low" for name in BOUNDS} <= set(metrics)
     assert run.info.run_name == "eval_only-pooled_mlp-example"
     assert run.data.tags["ppi.evaluated_run_id"] == trained.run_id
     predictions = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
@@ -72,6 +75,70 @@ def test_validation_by_eval_only_equals_what_training_measured(
     assert metrics["val/auroc"] == trained.metrics["val/auroc_best"]
     assert metrics["val/ece"] == trained.metrics["val/ece"]
     assert not any(name.startswith("test/") for name in metrics)
+
+
+def test_probabilities_are_those_of_the_temperature_that_training_fitted(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult
+) -> None:
+    metrics = store.get_run(trained.run_id).data.metrics
+    temperature = metrics["val/temperature_best"]
+    best = Path(trained.outputs["checkpoints"]) / "checkpoints" / "best"
+    assert read_checkpoint(best).temperature == temperature != 1.0
+    history = {
+        point.step: point.value for point in store.get_metric_history(trained.run_id, "val/temperature")
+    }
+    assert history[int(metrics["best_epoch"])] == temperature
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "split": "validation"})
+    scored = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/validation.parquet")
+    labels = scored["label"].to_numpy(dtype=np.int8)
+    np.testing.assert_allclose(scored["probability"], sigmoid(scored["logit"].to_numpy()), atol=1e-6)
+    # Nothing is left to be fitted, and without the temperature it is what training has seen.
+    assert fitted_temperature(scored["logit"].to_numpy(), labels) == pytest.approx(1.0, abs=1e-3)
+    as_trained = pair_metrics(scored["logit"].to_numpy() * temperature, labels, are_logits=True)
+    assert as_trained["ece"] == pytest.approx(metrics["val/ece_uncalibrated"], abs=1e-6)
+    assert as_trained["log_loss"] == pytest.approx(trained.metrics["val/loss_best"], abs=1e-5)
+    assert result.metrics["val/log_loss"] < as_trained["log_loss"]
+
+
+def test_the_strata_are_logged_and_make_a_table(
+    store: mlflow.MlflowClient, folders: dict[str, Any], trained: PipelineResult, tmp_path: Path
+) -> None:
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id, "bootstrap_resamples": 20})
+    metrics = store.get_run(result.run_id).data.metrics
+    table = pd.read_csv(store.download_artifacts(result.run_id, "strata.tsv", str(tmp_path)), sep="\t")
+    predictions = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
+    assert set(table["by"]) == {"length", "degree"}
+    for by, some in table.groupby("by"):
+        assert some["pairs"].sum() == len(predictions), by
+    ranked = table.dropna()
+    assert len(ranked) >= 4
+    for row in ranked.itertuples():
+        assert row.auroc_low < row.auroc < row.auroc_high
+        assert metrics[f"test/auroc_{row.name}"] == pytest.approx(row.auroc)
+
+
+def test_a_test_set_of_one_class_has_the_metrics_that_need_no_other(
+    store: mlflow.MlflowClient,
+    folders: dict[str, Any],
+    trained: PipelineResult,
+    example: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lines = example.splits["test"].pairs.read_text().splitlines()
+    pairs = tmp_path / "positives.tsv"
+    pairs.write_text("\n".join(one for one in lines if not one.endswith("0")) + "\n")
+    own = {"test_pairs": str(pairs), "fasta": str(example.splits["test"].fasta)}
+    result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id} | own)
+    run = store.get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert {name for name in run.data.metrics if name.startswith("test/")} == {
+        "test/accuracy", "test/brier", "test/log_loss", "test/ece", "test/ece_adaptive"
+    }  # fmt: skip
+    assert "0 non-interacting pairs: one class has no auroc, auprc" in caplog.text
+    files = {one.path for one in store.list_artifacts(result.run_id, "figures")}
+    assert files == {"figures/reliability.png"}
+    assert store.list_artifacts(result.run_id, "predictions")
 
 
 def test_own_test_pairs_need_no_more_than_a_fasta(

@@ -47,6 +47,10 @@ def test_epoch_0_shows_what_the_ancestor_is_worth_on_the_new_data(
     auroc = points(client, result.run_id, "val/auroc")
     assert sorted(auroc) == [0, 1, 2]
     assert auroc[0] == scored.metrics["val/auroc"]
+    # Training goes by logits as they are: the temperature of the ancestor is its own.
+    losses, temperatures = (points(client, result.run_id, f"val/{name}") for name in ("loss", "temperature"))
+    assert losses[0] == pytest.approx(pretrained.metrics["val/loss_best"], abs=1e-6)
+    assert temperatures[0] == pytest.approx(pretrained.metrics["val/temperature_best"], abs=1e-6) != 1.0
     assert points(client, result.run_id, "train/loss").keys() == {1, 2}
 
 

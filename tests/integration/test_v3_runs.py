@@ -87,12 +87,13 @@ def test_all_pairs_are_scored_as_one_by_one(
 def test_an_explanation_is_a_table_and_a_figure_of_the_run(
     client: mlflow.MlflowClient, shared: dict[str, Any], trained: PipelineResult, example: Dataset
 ) -> None:
-    sequences = read_fasta(example.splits["train"].fasta).sequences
-    a, b = list(sequences)[:2]
+    sequences = read_fasta(example.splits["validation"].fasta).sequences
+    scored = pd.read_parquet(Path(trained.outputs["checkpoints"]) / "predictions/validation.parquet").iloc[0]
+    a, b = scored["protein_a"], scored["protein_b"]
     result = execute_pipeline(
         "explain", shared | {"run_id": trained.run_id, "dataset": "example", "protein_a": a, "protein_b": b}
     )
-    assert 0 < result.metrics["explain/probability"] < 1
+    assert result.metrics["explain/probability"] == pytest.approx(scored["probability"], abs=1e-5)
     names = {one.path for one in client.list_artifacts(result.run_id, "explanation")}
     assert names == {"explanation/residue_weights.tsv", "explanation/residue_weights.png"}
     table = pd.read_csv(

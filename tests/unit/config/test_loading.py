@@ -253,7 +253,7 @@ def _other_value(schema: type[Section], name: str) -> object:
     if name == "checkpoint_every":
         return "12 steps"
     if spec.kind == "list":
-        return spec.rule.choices[:2]
+        return spec.rule.choices[:2] or ("one", "bfs=two")
     if spec.rule.choices:
         return next((one for one in spec.rule.choices if one != spec.default), spec.default)
     if spec.kind == "true/false":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import json
 import os
 import pickle
 import struct
@@ -138,6 +139,29 @@ def test_unknown_proteins_are_named(tmp_path: Path) -> None:
         read_node_sets(path, known={"A"})
     assert "B, C" in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    content = {str(size): [sorted(one) for one in group] for size, group in PLAIN.items()}
+    assert read_node_sets(written(tmp_path, json.dumps(content, indent=1).encode())) == READ
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b'{"2": [["A", "B"]], "2": [["A", "C"]]}', "an object has a key twice"),
+        (b'{"2": [["A", "B"]', "JSONDecodeError"),
+        (b'{"2": ' + b"[" * 100_000, "RecursionError"),
+        (b'{"02": [["A", "B"]]}', "a size that is a str"),
+        (b'{"2": [["A", 7]]}', "a int in place of an accession"),
+        (b'{"2": [{"A": "B"}]}', "a dict in place of node set 1"),
+        (b"{}", "no node sets"),
+    ],
+)
+def test_json_that_holds_anything_else_is_refused(tmp_path: Path, data: bytes, named: str) -> None:
+    with pytest.raises(DataError, match=r"damaged, or no JSON|plain node sets") as caught:
+        read_node_sets(written(tmp_path, data))
+    assert named in str(caught.value)
 
 
 def test_an_absent_file(tmp_path: Path) -> None:

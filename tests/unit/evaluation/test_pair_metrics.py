@@ -12,9 +12,13 @@ from sklearn import metrics
 
 from ppi_train.errors import DataError
 from ppi_train.evaluation.pair_metrics import (
+    adaptive_calibration_error,
     expected_calibration_error,
     pair_metrics,
+    precision_at_recall,
+    probability_metrics,
     ranking_metrics,
+    recall_at_false_rate,
     reliability_bins,
     sigmoid,
 )
@@ -33,13 +37,17 @@ def test_all_metrics_agree_with_sklearn() -> None:
     logits, labels = simulated()
     got = pair_metrics(logits, labels, are_logits=True)
     called = logits >= 0
-    assert list(got) == ["auroc", "auprc", "accuracy", "f1", "mcc", "brier", "ece"]
+    assert list(got) == [
+        "auroc", "auprc", "precision_at_recall_10", "precision_at_recall_50", "recall_at_fpr_1",
+        "accuracy", "f1", "mcc", "brier", "log_loss", "ece", "ece_adaptive",
+    ]  # fmt: skip
     assert got["auroc"] == metrics.roc_auc_score(labels, logits)
     assert got["auprc"] == metrics.average_precision_score(labels, logits)
     assert got["accuracy"] == metrics.accuracy_score(labels, called)
     assert got["f1"] == metrics.f1_score(labels, called)
     assert got["mcc"] == metrics.matthews_corrcoef(labels, called)
     assert got["brier"] == pytest.approx(metrics.brier_score_loss(labels, sigmoid(logits)), abs=1e-12)
+    assert got["log_loss"] == metrics.log_loss(labels, sigmoid(logits))
 
 
 def test_ranking_metrics_are_those_of_all_metrics() -> None:
@@ -57,6 +65,11 @@ def test_hand_made_values() -> None:
     assert (got["accuracy"], got["f1"], got["mcc"]) == (0.5, 0.5, 0.0)
     assert got["brier"] == pytest.approx((0.01 + 0.25 + 0.36 + 0.01) / 4)
     assert got["ece"] == pytest.approx((0.1 + 0.5 + 0.6 + 0.1) / 4)
+    assert got["ece_adaptive"] == pytest.approx(got["ece"])  # four pairs, each in a bin of its own
+    assert got["log_loss"] == pytest.approx(-np.log([0.9, 0.5, 0.4, 0.9]).mean())
+    # By falling score 1 0 1 0: half of the positives are found by the first call, without a false one.
+    assert (got["precision_at_recall_10"], got["precision_at_recall_50"]) == (1.0, 1.0)
+    assert got["recall_at_fpr_1"] == 0.5
 
 
 def test_float32_scores_and_boolean_labels_are_taken() -> None:
@@ -82,6 +95,50 @@ def test_calibration_error_is_small_for_calibrated_and_large_for_shifted_scores(
     labels = (rng.random(50_000) < probabilities).astype(np.int8)
     assert expected_calibration_error(probabilities, labels) < 0.01
     assert expected_calibration_error(probabilities + 0.2, labels) == pytest.approx(0.2, abs=0.01)
+
+
+def test_points_on_a_curve_are_those_of_a_count_by_hand() -> None:
+    labels = np.array([1, 0, 1] + [1, 0] * 50 + [0] * 150)  # from the highest score down: 52 of 253
+    scores = -np.arange(labels.size, dtype=np.float64)
+    assert precision_at_recall(scores, labels, 2 / 52) == 2 / 3
+    assert precision_at_recall(scores, labels, 0.5) == 26 / 50
+    assert precision_at_recall(scores, labels, 1.0) == 52 / 102
+    assert recall_at_false_rate(scores, labels, 0.01) == 4 / 52  # two of 201 negatives
+    tied = np.where(np.arange(labels.size) < 3, 1.0, scores)
+    assert precision_at_recall(tied, labels, 1 / 52) == 2 / 3
+    assert recall_at_false_rate(tied, labels, 0.001) == 0.0
+
+
+def test_adaptive_bins_hold_as_many_pairs_each() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = np.sort(rng.beta(0.3, 8, 15 * 40))  # most are close to 0
+    labels = (rng.random(600) < probabilities).astype(np.int8)
+    bins = np.arange(600).reshape(15, 40)
+    gaps = [abs(probabilities[one].mean() - labels[one].mean()) for one in bins]
+    assert adaptive_calibration_error(probabilities, labels) == pytest.approx(np.mean(gaps), abs=1e-12)
+    mixed = rng.permutation(600)
+    assert adaptive_calibration_error(probabilities[mixed], labels[mixed]) == pytest.approx(np.mean(gaps))
+
+
+def test_equal_scores_are_measured_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    got = pair_metrics(np.zeros(4), LABELS, are_logits=True)
+    assert (got["auroc"], got["auprc"], got["recall_at_fpr_1"]) == (0.5, 0.5, 0.0)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_has_what_needs_no_other(label: int, recwarn: pytest.WarningsRecorder) -> None:
+    got = probability_metrics(np.array([0.2, 0.8]), np.full(2, label))
+    assert got == pytest.approx(
+        {
+            "accuracy": 0.5,
+            "brier": 0.34,
+            "log_loss": -np.log([0.2, 0.8]).mean(),
+            "ece": 0.5,
+            "ece_adaptive": 0.5,
+        }
+    )
+    assert not recwarn.list
 
 
 def test_bins_are_closed_on_the_right_and_empty_ones_left_out() -> None:

@@ -18,7 +18,6 @@ from ppi_train.evaluation.network_figure import (
     true_network_figure,
 )
 from ppi_train.evaluation.report import (
-    Estimate,
     Picture,
     ReportContent,
     Section,
@@ -27,13 +26,13 @@ from ppi_train.evaluation.report import (
     render_report,
 )
 from ppi_train.evaluation.report_sections import (
-    Stratum,
     evaluation_headline,
     leakage_section,
     metrics_section,
     network_metrics_section,
     strata_section,
 )
+from ppi_train.evaluation.strata import StratumMetrics
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=http://evil.example/x onerror=alert(1)>"
 METRICS = {"auroc": 0.7, "auroc_ci_low": 0.65, "auroc_ci_high": 0.75, "auprc": 0.6, "mcc": 0.3}
@@ -92,7 +91,7 @@ def whole(name: str = "my model") -> ReportContent:
     section = Section(
         text=(f"about {name}",), pictures=(picture(),), commands=(f"mlflow run . -P run_id={name}",)
     )
-    stratum = Stratum(by=name, name="C1", pairs=40, positives=10, auroc=Estimate(value=0.6), auprc=None)
+    stratum = StratumMetrics(by=name, name="c1", label=name, pairs=40, positives=10, auroc=0.6)
     return ReportContent(
         kind="Evaluation",
         title=name,
@@ -103,9 +102,11 @@ def whole(name: str = "my model") -> ReportContent:
         curves=section,
         calibration=section,
         strata=strata_section([stratum]),
-        leakage=leakage_section(MEASURES, train=name, test=name),
+        leakage=leakage_section(MEASURES, train=name, test=name, notes=(name,)),
         networks=section,
-        network_metrics=network_metrics_section({name: {"graph_similarity": 0.4}}, note=name),
+        network_metrics=network_metrics_section(
+            {name: {"graph_similarity": 0.4}}, function={name: {"complex_recall": 0.5}}, notes=(name,)
+        ),
         agreement=section,
         lineage=section,
         made_by=name,

@@ -102,12 +102,22 @@ def test_residues_beyond_the_limit_have_no_weight(model: ContactMap) -> None:
 
 
 @torch.no_grad()
-def test_its_deviation_is_none(model: ContactMap) -> None:
+def test_pairs_unlike_those_of_training_are_less_certain(model: ContactMap) -> None:
+    """The pairs of training, seen often, are all but certain; a map of nothing but touch was never seen."""
+    known = torch.combinations(torch.arange(3), with_replacement=True)
+    model.slope.fill_(1.0)  # a probability of 0 or 1 would say that there is nothing to be learned
+    model.train()
+    for _ in range(1000 // len(known)):
+        model.losses(proteins(), known, torch.ones(6))
+    model.eval()
     states = model.encode(proteins())
-    rows = torch.tensor([0, 1])
-    logits, deviations = model.score_with_uncertainty(model.select(states, rows), model.select(states, rows))
-    assert logits.shape == deviations.shape == (2,)
-    assert deviations.tolist() == [0, 0]
+    sides = [model.select(states, known[:, side]) for side in (0, 1)]
+    logits, familiar = model.score_with_uncertainty(*sides)
+    assert torch.equal(logits, model.score(*sides))
+    model.norm_contacts.running_mean -= 20
+    _, strange = model.score_with_uncertainty(*sides)
+    assert (familiar < 0.5).all()
+    assert (strange > 2 * familiar.max()).all()
 
 
 def test_a_sparser_loss_makes_emptier_maps() -> None:

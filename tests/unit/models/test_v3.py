@@ -20,7 +20,7 @@ def packed(lengths: list[int] = LENGTHS, seed: int = 0) -> Packed:
 
 def v3(proteins: Packed, **hyperparameters: object) -> PairModel:
     torch.manual_seed(0)
-    given = {"hidden_dim": 16, "head_dim": 8, "slots": 4, "members": 2, **hyperparameters}
+    given = {"hidden_dim": 16, "head_dim": 8, "slots": 2, "members": 2, **hyperparameters}
     built = build_model("v3", input_dim=D, **given)
     built.fit_input_statistics([proteins])
     return built.eval()
@@ -94,7 +94,7 @@ def test_a_motif_of_three_residues_among_hundred_is_found() -> None:
 
 def test_weights_and_scales_survive_a_reload(model: PairModel) -> None:
     torch.manual_seed(1)
-    other = build_model("v3", input_dim=D, hidden_dim=16, head_dim=8, slots=4, members=2).eval()
+    other = build_model("v3", input_dim=D, hidden_dim=16, head_dim=8, slots=2, members=2).eval()
     other.load_state_dict(model.state_dict())
     pairs = torch.tensor([[0, 1], [2, 3]])
     assert torch.equal(model(packed(), pairs), other(packed(), pairs))

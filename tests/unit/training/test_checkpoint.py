@@ -254,3 +254,21 @@ def test_an_interrupted_writing_leaves_the_older_checkpoint(
     assert loaded.weights.keys() == _weights().keys()
     assert loaded.training_state is not None
     assert [one.name for one in folder.parent.iterdir()] == ["last"]
+
+
+@pytest.mark.parametrize(("metrics", "expected"), [({"val/temperature": 1.7}, 1.7), ({}, 1.0), (None, 1.0)])
+def test_the_temperature_is_1_where_none_was_fitted(
+    tmp_path: Path, metrics: dict[str, float] | None, expected: float
+) -> None:
+    description = {} if metrics is None else {"metrics": metrics}
+    write_checkpoint(tmp_path / "best", weights=_weights(), description=description)
+    assert read_checkpoint(tmp_path / "best").temperature == expected
+
+
+@pytest.mark.parametrize("found", [0, -1.0, float("nan"), float("inf"), "2", None])
+def test_a_temperature_that_divides_nothing_is_refused(tmp_path: Path, found: object) -> None:
+    write_checkpoint(
+        tmp_path / "best", weights=_weights(), description={"metrics": {"val/temperature": found}}
+    )
+    with pytest.raises(CheckpointError, match="a temperature that no logit can be divided by"):
+        _ = read_checkpoint(tmp_path / "best").temperature

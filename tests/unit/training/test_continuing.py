@@ -90,6 +90,7 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
             ranking_metrics=ranking,
             batch_size=batch_size,
             share_proteins=config.sampling == "shared",
+            fresh_negatives=config.fresh_negatives,
         ),
         log=log,
         checkpoints=folder,
@@ -109,6 +110,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"scheduler": "one_cycle", "accumulation_steps": 2},
     {"amp": "fp16"},
     {"batch_size": 10, "sampling": "shared", "accumulation_steps": 3},
+    {"fresh_negatives": True},
     {"class_weight": "balanced", "label_smoothing": 0.1, "early_stopping_patience": 2, "epochs": 8},
     {"shrink": 0.4},  # as finetuning does, after it has measured epoch 0
 ]

@@ -97,6 +97,28 @@ def test_a_threshold_keeps_what_reaches_it(grid: PairGrid) -> None:
     require_same(found, {pair: one for pair, one in scores.items() if one[0] >= least})
 
 
+def test_a_temperature_changes_what_is_kept_and_not_the_order() -> None:
+    grid = PairGrid(shared=23, side=5)
+    proteins = encoded(grid.proteins)
+    before = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
+    best_before = run(TopScan(proteins, grid, 3), len(grid.blocks))
+    proteins.model.temperature = 2.5
+    logits = torch.from_numpy(before.probability).double().logit().numpy() / 2.5
+    after = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
+    np.testing.assert_allclose(after.probability, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    assert after.uncertainty is not None
+    assert before.uncertainty is not None
+    np.testing.assert_allclose(after.uncertainty, before.uncertainty / 2.5, atol=1e-6)
+    least = float(np.quantile(after.probability, 0.8))
+    kept = run(ThresholdScan(proteins, grid, min_probability=least), len(grid.blocks))
+    assert len(kept) == (after.probability >= np.float32(least)).sum()
+    best = run(TopScan(proteins, grid, 3), len(grid.blocks))
+    np.testing.assert_array_equal(np.stack([best.a, best.b]), np.stack([best_before.a, best_before.b]))
+    listed = PairList(index=np.stack([after.a, after.b], axis=1))
+    by_list = run(ThresholdScan(proteins, listed), len(listed.blocks))
+    np.testing.assert_allclose(by_list.probability, after.probability, atol=1e-6)
+
+
 def test_the_threshold_compares_what_is_written() -> None:
     grid = PairGrid(shared=30, side=8)
     proteins = encoded(30)

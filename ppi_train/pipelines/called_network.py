@@ -1,0 +1,93 @@
+"""The pairs that a model calls, of all pairs among many proteins: scored block by block, few of them kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ppi_train.evaluation.network import Network, network_from_pairs
+from ppi_train.models.base import PairModel
+from ppi_train.training.features import Features
+from ppi_train.training.pair_grid import PairGrid, cell_proteins, cell_values
+from ppi_train.training.progress import Progress
+from ppi_train.training.scan import EncodedProteins, score_cells
+from ppi_train.training.scoring import encode_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalledPairs:
+    """The pairs of a network that were scored at `least` or above.
+
+    Attributes:
+        proteins: All proteins that were paired.
+        pairs: (m, 2) numbers of proteins.
+        logits: (m,) float32.
+        least: Logits below were not kept.
+        scored: How many pairs were scored.
+        seconds: How long that took.
+    """
+
+    proteins: tuple[str, ...]
+    pairs: np.ndarray
+    logits: np.ndarray
+    least: float
+    scored: int
+    seconds: float
+
+    def network(self, threshold: float) -> Network:
+        """The network that is called at a logit, which is not below `least`."""
+        assert threshold >= self.least, f"{threshold} is below {self.least}"
+        # In float64: a threshold just above a score would be that score in float32.
+        logits = self.logits.astype(np.float64)
+        return network_from_pairs(self.proteins, self.pairs, logits, threshold=threshold)
+
+
+@torch.inference_mode()
+def call_pairs(
+    model: PairModel,
+    features: Features,
+    proteins: tuple[str, ...],
+    *,
+    include_self: bool,
+    least: float,
+    device: torch.device,
+) -> CalledPairs:
+    """Scores all pairs among some proteins, and keeps those of at least a logit.
+
+    What is held at a time is a block of a million logits, and the kept pairs: 20 bytes each.
+
+    Args:
+        model: In evaluation mode.
+        features: Of the proteins, in their order.
+        proteins: Their accessions.
+        include_self: Whether a protein is paired with itself as well.
+        least: Which pairs are kept.
+        device: Where the model is.
+
+    Raises:
+        CheckpointError: the model gives scores that are not finite.
+    """
+    begun = time.perf_counter()
+    encoded = EncodedProteins(model=model, states=encode_all(model, features), device=device)
+    grid = PairGrid(shared=len(proteins), include_self=include_self)
+    pairs, kept_logits = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
+    with Progress(grid.pairs) as progress:
+        for number, block in enumerate(grid.blocks):
+            a, b, logits, _ = score_cells(encoded, grid, number, uncertainty=False)
+            kept, repeated = logits >= least, grid.repeated(block, device)
+            chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
+            ends = [one.cpu().numpy() for one in cell_proteins(a, b, chosen)]
+            pairs.append(np.stack(ends, axis=1))
+            kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
+            progress.advance(grid.pairs_in(number))
+    return CalledPairs(
+        proteins=proteins,
+        pairs=np.concatenate(pairs),
+        logits=np.concatenate(kept_logits),
+        least=least,
+        scored=grid.pairs,
+        seconds=time.perf_counter() - begun,
+    )

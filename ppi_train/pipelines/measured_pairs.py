@@ -1,0 +1,148 @@
+"""The metrics of scored pairs, of all of them and of their strata."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.data.fasta import write_file
+from ppi_train.data.pairs import PairTable
+from ppi_train.evaluation.bootstrap import bootstrap_intervals
+from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, probability_metrics, sigmoid
+from ppi_train.evaluation.strata import (
+    Stratum,
+    StratumMetrics,
+    degrees_without,
+    measure_strata,
+    strata_by_degree,
+    strata_by_length,
+    strata_by_proteins_seen,
+    strata_metrics,
+)
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPairs:
+    """What a scored table is worth.
+
+    `metrics` are by name, with `_ci_low` and `_ci_high`, those of the strata included, which `strata` has
+    as a table.
+    """
+
+    metrics: Mapping[str, float]
+    strata: Sequence[StratumMetrics]
+
+    def prefixed(self, prefix: str) -> dict[str, float]:
+        """The metrics as a run logs them."""
+        return {f"{prefix}/{name}": value for name, value in self.metrics.items()}
+
+    def strata_text(self) -> str:
+        """The strata as TSV; what is not defined is empty."""
+        header = [field.name for field in dataclasses.fields(StratumMetrics)]
+        rows = [[_cell(value) for value in dataclasses.astuple(one)] for one in self.strata]
+        return "".join("\t".join(line) + "\n" for line in (header, *rows))
+
+
+def measure_pairs(
+    table: PairTable,
+    logits: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+    lengths: Mapping[str, int] | None = None,
+    seen: np.ndarray | None = None,
+    degrees: np.ndarray | None = None,
+) -> MeasuredPairs:
+    """Measures scored pairs; a table of one class has the metrics that are defined for it, and no interval.
+
+    Args:
+        table: Labelled pairs.
+        logits: (n,) finite.
+        resamples: Behind each interval; 0: no intervals.
+        seed: Of the resamples.
+        lengths: Residues of each protein, for strata by length.
+        seen: (n,) how many of the proteins are in training, for strata by that.
+        degrees: (n, 2) of both proteins in training; None takes those in the table itself.
+
+    Raises:
+        DataError: a score is not finite.
+    """
+    labels = table.labels
+    assert labels is not None  # what is evaluated was read with labels
+    if table.positives in (0, len(table)):
+        return MeasuredPairs(metrics=_of_one_class(table, labels, logits), strata=())
+    metrics = metrics_with_intervals(table, logits, resamples=resamples, seed=seed)
+    strata = _strata(table, labels, lengths=lengths, seen=seen, degrees=degrees)
+    measured = measure_strata(strata, logits, labels, table.index, resamples=resamples, seed=seed)
+    return MeasuredPairs(metrics=metrics | strata_metrics(measured), strata=measured)
+
+
+def _cell(value: object) -> str:
+    return "" if isinstance(value, float) and math.isnan(value) else str(value)
+
+
+def metrics_with_intervals(
+    table: PairTable, logits: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, float]:
+    """The pair metrics by name; with resamples also `<name>_ci_low` and `<name>_ci_high`.
+
+    Args:
+        table: Labelled pairs of both classes.
+        logits: (n,) finite.
+        resamples: Behind each interval; 0: no intervals.
+        seed: Of the resamples.
+
+    Raises:
+        DataError: the pairs have one class only, or a score is not finite.
+    """
+    assert table.labels is not None
+    metrics = pair_metrics(logits, table.labels, are_logits=True)
+    if resamples:
+        ends = bootstrap_intervals(sigmoid(logits), table.labels, table.index, resamples=resamples, seed=seed)
+        for name, (low, high) in ends.items():
+            metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
+    return metrics
+
+
+def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> None:
+    """Uploads the table of the strata, if there are any."""
+    if measured.strata:
+        path = output / "strata.tsv"
+        write_file(path, measured.strata_text().encode())
+        tracked.log_file(path)
+
+
+def _of_one_class(table: PairTable, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    metrics = probability_metrics(sigmoid(logits), labels)
+    logger.warning(
+        "%s holds %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
+        table.source, f"{table.positives:,}", f"{len(table) - table.positives:,}",
+        ", ".join(name for name in BOUNDS if name not in metrics),
+    )  # fmt: skip
+    return metrics
+
+
+def _strata(
+    table: PairTable,
+    labels: np.ndarray,
+    *,
+    lengths: Mapping[str, int] | None,
+    seen: np.ndarray | None,
+    degrees: np.ndarray | None,
+) -> list[Stratum]:
+    strata: list[Stratum] = []
+    if seen is not None:
+        strata += strata_by_proteins_seen(seen)
+    if lengths is not None:
+        residues = np.array([lengths[one] for one in table.proteins])
+        strata += strata_by_length(residues[table.index].max(axis=1))
+    return strata + strata_by_degree(degrees_without(table.index, labels) if degrees is None else degrees)

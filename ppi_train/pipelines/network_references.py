@@ -1,0 +1,137 @@
+"""What a called network is compared with: node sets, complexes, essential proteins."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.config.evaluation_options import DRAW, OFF, WALKS
+from ppi_train.config.schema import EvalConfig
+from ppi_train.data.complexes import read_complexes
+from ppi_train.data.download import NotInMirrorError
+from ppi_train.data.node_sets import published_node_sets, read_node_sets
+from ppi_train.data.protein_lists import read_protein_list
+from ppi_train.errors import DataError
+from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.network_metrics import NodeSets
+from ppi_train.evaluation.node_sampling import sample_node_sets
+from ppi_train.pipelines.evaluated_split import EvaluatedSplit
+
+logger = logging.getLogger(__name__)
+
+# Node sets that are drawn: as many, and as large, as PRING's, and as these at most a fifth of the network:
+# two samples of nearly all of it would be the same.
+DRAWN_SIZES = tuple(range(20, 201, 20))
+DRAWN_SETS = 50
+DRAWN_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkReferences:
+    """What was read; nothing of it is checked against the proteins of the test set yet.
+
+    Attributes:
+        node_sets: By kind: `bfs`, `dfs`, `random_walk`, or `own` where it is not said how they were drawn.
+        files: Where each kind comes from.
+        draws: Whether node sets are to be drawn from the true network.
+        complexes: Known interactions by complex; empty for none.
+        essential: Essential proteins; empty for none.
+        non_essential: Others.
+    """
+
+    node_sets: Mapping[str, NodeSets]
+    files: Mapping[str, Path]
+    draws: bool
+    complexes: Mapping[str, Sequence[tuple[str, str]]]
+    essential: Sequence[str]
+    non_essential: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.node_sets or self.draws or self.complexes or self.essential)
+
+    def sets_of(self, truth: Network, seed: int) -> dict[str, NodeSets]:
+        """The node sets by kind, drawn from the true network where that was asked for.
+
+        Raises:
+            DataError: a node set has proteins that are not in the network, or nothing can be drawn from it.
+        """
+        if self.draws:
+            return _drawn(truth, seed)
+        for kind, path in self.files.items():
+            read_node_sets(path, known=truth.proteins)
+            logger.info("node sets %s: %s", kind, path)
+        return dict(self.node_sets)
+
+
+def read_references(config: EvalConfig, split: EvaluatedSplit) -> NetworkReferences:
+    """Reads what the config names, before anything is scored: a mistake in it shows at once.
+
+    Node sets that come with a data set are those of its test set: they are taken for that alone, and are
+    left out, with a warning, where the mirror lacks them.
+
+    Raises:
+        DataError: a file is not what it should be.
+    """
+    files = {kind: Path(path) for kind, path in config.node_set_files.items()}
+    if config.node_sets is None and split.split == "test" and not config.test_pairs:
+        files = _published(config, split.name)
+    return NetworkReferences(
+        node_sets={kind: read_node_sets(path) for kind, path in files.items()},
+        files=files,
+        draws=config.node_sets == (DRAW,),
+        complexes=read_complexes(config.complexes) if config.complexes else {},
+        essential=read_protein_list(config.essential) if config.essential else (),
+        non_essential=read_protein_list(config.non_essential) if config.non_essential else (),
+    )
+
+
+def reference_digests(config: EvalConfig) -> dict[str, str]:
+    """What identifies all that the config names."""
+    found = {f"node_sets/{kind}": _digest(path) for kind, path in config.node_set_files.items()}
+    if config.node_sets and not found:
+        found = {"node_sets": config.node_sets[0]}  # a word in place of files
+    named = {name: getattr(config, name) for name in ("complexes", "essential", "non_essential")}
+    return found | {name: _digest(path) for name, path in named.items() if path}
+
+
+def _digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError("the file cannot be read", where=path, got=error.strerror) from error
+
+
+def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:
+    mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
+    try:
+        return published_node_sets(dataset, data_dir=Path(config.data_dir), mirror=mirror)
+    except NotInMirrorError as error:
+        logger.warning(
+            "the mirror does not hold the node sets of %s: no network metrics: %s", dataset, error.where
+        )
+        return {}
+
+
+def _drawn(truth: Network, seed: int) -> dict[str, NodeSets]:
+    """Walks among the proteins that have a partner: from others no walk leads anywhere."""
+    places = np.flatnonzero(np.diff(truth.adjacency.indptr))
+    within = Network(
+        proteins=tuple(truth.proteins[one] for one in places), adjacency=truth.adjacency[places][:, places]
+    )
+    largest = DRAWN_SHARE * len(within.proteins)
+    counts = {size: DRAWN_SETS for size in DRAWN_SIZES if size <= largest}
+    if not counts:
+        raise DataError(
+            "no node sets can be drawn from the true network",
+            got=f"{len(within.proteins):,} proteins with a partner",
+            expected=f"at least {DRAWN_SIZES[0] / DRAWN_SHARE:.0f}",
+            remedy=f"give node_sets={OFF}, or files",
+        )
+    return {kind: sample_node_sets(within, kind, counts, seed=seed) for kind in WALKS}

@@ -1,0 +1,95 @@
+"""What a run and its ancestors were trained on: their pairs as one table, and where the sequences are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.data.fasta import read_fasta
+from ppi_train.data.pairs import PairTable, pairs_from_ids
+from ppi_train.errors import UserError
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
+from ppi_train.pipelines.leakage import lineage_of, logged_pairs, ordered_pairs
+from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
+from ppi_train.pipelines.resume import original_config
+from ppi_train.tracking.lookup import find_run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLineage:
+    """The training data of a run and its ancestors.
+
+    Attributes:
+        table: All training pairs, labelled; the label that was trained on last counts.
+        sequences: Of as many of the proteins as could be found, by accession.
+        notes: What could not be read, and why.
+    """
+
+    table: PairTable
+    sequences: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def training_lineage(
+    resolved: ResolvedCheckpoint, config: EvalConfig, *, with_sequences: bool
+) -> TrainingLineage | None:
+    """Reads what a run and its ancestors were trained on, as far as it can be had; None if nothing can.
+
+    Args:
+        resolved: The run.
+        config: Says where data sets lie now.
+        with_sequences: Whether sequences are read too.
+    """
+    tables, notes = [], []
+    sequences: dict[str, str] = {}
+    for run_id in lineage_of(resolved):
+        try:
+            run = find_run(run_id)
+            tables.append(logged_pairs(run, "train"))
+        except UserError as error:
+            notes.append(f"the training pairs of run {run_id} cannot be read: {error.what}")
+            continue
+        if not with_sequences:
+            continue
+        try:
+            trained = original_config(run)
+            assert isinstance(trained, TrainConfig | FinetuneConfig)
+            sequences |= _sequences(trained, config)
+        except UserError as error:
+            notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
+    for note in notes:
+        logger.warning("%s", note)
+    if not tables:
+        return None
+    source = f"training pairs of run {resolved.run.run_id}"
+    if len(tables) > 1:
+        source += f" and {len(tables) - 1} before it"
+    return TrainingLineage(table=joined(tables, source), sequences=sequences, notes=tuple(notes))
+
+
+def joined(tables: Sequence[PairTable], source: str) -> PairTable:
+    """The pairs of several labelled tables; of one that is in several, the label of the last counts."""
+    if len(tables) == 1:
+        return replace(tables[0], source=source)
+    labels: dict[tuple[str, str], int] = {}
+    for table in tables:
+        assert table.labels is not None
+        labels |= dict(zip(ordered_pairs(table), table.labels.tolist(), strict=True))
+    a, b = zip(*labels, strict=True)
+    return pairs_from_ids(a, b, np.array(list(labels.values())), source)
+
+
+def _sequences(trained: TrainConfig | FinetuneConfig, config: EvalConfig) -> dict[str, str]:
+    """The sequences that a run was trained on; none where it had embeddings of pairs of its own alone."""
+    if trained.fasta:
+        return dict(read_fasta(trained.fasta).sequences)
+    if trained.train_pairs:
+        return {}
+    wanted = replace(config, dataset=trained.dataset or DEFAULT_DATASET, data_seed=trained.data_seed)
+    return dict(read_fasta(prepare(wanted, ("train",)).splits["train"].fasta).sequences)

@@ -1,0 +1,64 @@
+"""Temperature scaling: it finds what the logits were stretched by, and is sane where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.optimize import minimize_scalar
+
+from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
+from ppi_train.evaluation.temperature import HIGHEST, LOWEST, fitted_temperature
+
+Scored = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
+
+
+def calibrated(pairs: int = 20_000, seed: int = 0) -> Scored:
+    """Logits whose sigmoid is the probability by which the labels were drawn."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=pairs) - 1
+    return logits, (rng.random(pairs) < sigmoid(logits)).astype(np.int8)
+
+
+@pytest.mark.parametrize("stretch", [0.3, 1.0, 4.0])
+def test_it_finds_what_the_logits_were_stretched_by(stretch: float) -> None:
+    logits, labels = calibrated()
+    temperature = fitted_temperature(stretch * logits, labels)
+    assert temperature == pytest.approx(stretch, rel=0.05)
+    before = pair_metrics(stretch * logits, labels, are_logits=True)
+    after = pair_metrics(stretch * logits / temperature, labels, are_logits=True)
+    assert after["auroc"] == before["auroc"]
+    assert after["log_loss"] <= before["log_loss"]
+    assert after["ece_adaptive"] < 0.015
+
+
+def test_no_other_temperature_has_a_lower_log_loss() -> None:
+    logits, labels = calibrated(500, seed=1)
+    logits = (3 * logits).astype(np.float32)  # as models give them
+
+    def loss(temperature: float) -> float:
+        return float(np.mean(np.logaddexp(0, -(2.0 * labels - 1) * logits / temperature)))
+
+    best = minimize_scalar(loss, bounds=(LOWEST, HIGHEST), method="bounded", options={"xatol": 1e-9})
+    found = fitted_temperature(logits, labels)
+    assert found == pytest.approx(best.x, rel=1e-4)
+    assert loss(found) <= best.fun + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "expected"),
+    [
+        ([-3.0, 1.0, 2.0], [1, 1, 1], 1.0),
+        ([-3.0, 1.0, 2.0], [0, 0, 0], 1.0),
+        ([0.7, 0.7, 0.7], [0, 1, 1], 1.0),
+        ([], [], 1.0),
+        ([-3.0, -1.0, 2.0], [0, 0, 1], LOWEST),  # all are right: the surer the better
+        ([-3.0, -1.0, 2.0], [1, 1, 0], HIGHEST),  # all are wrong: the less sure the better
+        ([-900.0, 1000.0, 800.0, -700.0], [0, 1, 0, 1], HIGHEST),
+    ],
+)
+def test_where_nothing_can_be_found(
+    logits: list[float], labels: list[int], expected: float, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert fitted_temperature(np.array(logits), np.array(labels)) == expected
+    assert not recwarn.list

@@ -1,0 +1,96 @@
+"""All pairs of a network: none left out, none twice, and what is below the threshold is not kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ppi_train.data.pairs import PairTable, pairs_from_ids
+from ppi_train.pipelines.audit import Audit, audit_tables
+from ppi_train.pipelines.called_network import CalledPairs, call_pairs
+from ppi_train.pipelines.evaluated_leakage import gains_over_trivial
+from ppi_train.pipelines.models import new_model
+from ppi_train.pipelines.training_lineage import joined
+from ppi_train.training.features import VectorFeatures
+
+NAMES = tuple(f"P{number:02d}" for number in range(30))
+
+
+def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[CalledPairs, torch.Tensor]:
+    """What is called among 30 proteins, and the logit of each of them with each."""
+    torch.manual_seed(0)
+    values = torch.randn(30, 6)
+    model = new_model("pooled_mlp", 6, {}).eval()
+    if flat:
+        for one in model.parameters():
+            one.data.zero_()
+    features, device = VectorFeatures(values), torch.device("cpu")
+    found = call_pairs(model, features, NAMES, include_self=include_self, least=least, device=device)
+    with torch.inference_mode():
+        states = model.encode(values)
+        a, b = torch.arange(30).repeat_interleave(30), torch.arange(30).repeat(30)
+        logits = model.score(model.select(states, a), model.select(states, b)).view(30, 30)
+    return found, logits
+
+
+@pytest.mark.parametrize(("include_self", "pairs"), [(True, 465), (False, 435)])
+def test_each_pair_is_scored_once_and_kept_from_the_threshold_on(include_self: bool, pairs: int) -> None:
+    everything, logits = called(include_self=include_self, least=-100.0)
+    assert (
+        everything.scored == pairs == len(everything.pairs) == len({*map(tuple, everything.pairs.tolist())})
+    )
+    expected = logits[everything.pairs[:, 0], everything.pairs[:, 1]].numpy()
+    np.testing.assert_allclose(everything.logits, expected, atol=1e-5)
+    middle = float(np.median(everything.logits))
+    some, _ = called(include_self=include_self, least=middle)
+    assert len(some.pairs) == np.count_nonzero(everything.logits >= middle)
+    assert some.network(middle).edges == len(some.pairs) == everything.network(middle).edges
+
+
+def test_scores_that_are_all_equal_call_all_or_nothing() -> None:
+    flat, _ = called(include_self=False, least=0.0, flat=True)
+    assert flat.network(0.0).edges == 435
+    assert flat.network(np.nextafter(0.0, 1.0)).edges == 0
+    nothing, _ = called(include_self=False, least=100.0)
+    assert nothing.network(100.0).edges == 0
+    assert nothing.network(100.0).proteins == NAMES
+
+
+def table(*labels: int) -> PairTable:
+    return pairs_from_ids(NAMES[: len(labels)], NAMES[10 : 10 + len(labels)], labels, "table")
+
+
+def test_the_gain_is_over_the_best_of_the_baselines_and_guessing() -> None:
+    pairs = table(1, 0, 1, 0, 1, 0)
+    good, bad = np.array([5.0, 4, 3, 1, 2, 0]), np.array([0.0, 1, 0, 1, 0, 1])
+    audit = Audit(measures={}, baselines={"degree": bad, "nearest": good}, seen=np.zeros(6))
+    perfect = np.array([1.0, -1, 1, -1, 1, -1])
+    gains = gains_over_trivial(perfect, pairs, audit, resamples=0, seed=0)
+    assert gains["auroc"].baseline == "nearest"
+    assert gains["auroc"].value == pytest.approx(2 / 9)
+    assert gains["auroc"].low is None
+    worse = Audit(measures={}, baselines={"degree": bad}, seen=np.zeros(6))
+    gains = gains_over_trivial(perfect, pairs, worse, resamples=20, seed=0)
+    assert (gains["auprc"].baseline, gains["auprc"].value) == ("chance", 0.5)
+    assert gains["auroc"].low == gains["auroc"].high == 0.5
+    flat = gains_over_trivial(np.zeros(6), pairs, worse, resamples=20, seed=0)
+    assert flat["auprc"].value == flat["auprc"].low == 0
+
+
+def test_of_a_pair_that_was_trained_on_twice_the_later_label_counts() -> None:
+    first = pairs_from_ids(["A", "C"], ["B", "D"], [1, 1], "first")
+    second = pairs_from_ids(["D", "E"], ["C", "F"], [0, 1], "second")
+    both = joined([first, second], "both")
+    assert both.labels is not None
+    labels = {both.proteins[a]: int(one) for (a, _), one in zip(both.index, both.labels, strict=True)}
+    assert labels == {"A": 1, "C": 0, "E": 1}
+    assert both.source == "both"
+
+
+def test_one_class_is_audited_without_ranking_the_baselines(caplog: pytest.LogCaptureFixture) -> None:
+    audit = audit_tables(table(1, 0, 1), table(1, 1), None)
+    assert audit.measures["shared_pairs"] == 2
+    assert not any(name.endswith(("auroc", "auprc")) for name in audit.measures)
+    assert len(audit.baselines["degree"]) == 2
+    assert "one class only" in caplog.text
