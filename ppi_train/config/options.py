@@ -19,6 +19,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 AMP = ("off", "bf16", "fp16")
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
 MONITORED = ("val/auroc", "val/auprc", "val/loss")
+MOST_COMPARED = 10
 FINETUNE_EPOCHS = 8
 FINETUNE_RATE = 8e-3
 
@@ -255,6 +256,26 @@ class EvaluatedRunOptions(Section):
         if self.run_id or self.model_uri:
             return []
         return ["run_id: required (or model_uri); give the ID of a finished training run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRunsOptions(Section):
+    SECTION: ClassVar[str] = "run"
+
+    run_ids: tuple[str, ...] = option(
+        (),
+        f"Two to {MOST_COMPARED} MLflow runs whose best checkpoints are compared, with commas between; "
+        "the first is the reference. The ID of an evaluation stands for the run that it scored.",
+    )
+
+    def own_problems(self) -> list[str]:
+        twice = sorted({one for one in self.run_ids if self.run_ids.count(one) > 1})
+        if twice:
+            return [f"run_ids: {', '.join(twice)} stands twice"]
+        if 2 <= len(self.run_ids) <= MOST_COMPARED:
+            return []
+        expected = f"two to {MOST_COMPARED} run IDs with commas between"
+        return [f"run_ids: expected {expected}; got {len(self.run_ids) or 'none'}"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,6 +147,20 @@ class EvalConfig(ev.NetworkOptions, ev.LeakageOptions, ScoringConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareConfig(
+    of.ComparedRunsOptions,
+    of.ScoringOptions,
+    of.MeasureOptions,
+    of.OutputOptions,
+    of.ComputeOptions,
+    TestDataConfig,
+):
+    """`compare`: several runs on the same test pairs, with paired differences to the first."""
+
+    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval.", low=100)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictConfig(
     pred.PredictionOptions, of.EvaluatedRunOptions, of.DeviceOptions, emb.CacheOptions, of.DatasetOptions
 ):
@@ -242,6 +256,7 @@ MODES: dict[str, type[Section]] = {
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
     "eval_only": EvalConfig,
+    "compare": CompareConfig,
     "predict": PredictConfig,
     "explain": ExplainConfig,
     "promote": PromoteConfig,

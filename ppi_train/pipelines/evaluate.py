@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.measured_pairs import log_strata, measure_pairs
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.network_references import read_references, reference_digests
+from ppi_train.pipelines.report import log_report
 from ppi_train.tracking.lookup import logged_model_of
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.versions import resolve_model_uri
@@ -61,15 +61,16 @@ class ScoredPairs:
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
 
-    def at(self, rows: Sequence[int]) -> ScoredPairs:
-        """Scores, labels and proteins of some of the pairs."""
-        chosen = list(rows)
+    def where(self, keep: np.ndarray) -> ScoredPairs:
+        """Those of the pairs where `keep`, (n,) bool, holds."""
+        tables = {**self.inputs.tables, self.split: self.table.select(keep)}
         return replace(
             self,
-            logits=self.logits[chosen],
-            uncertainty=self.uncertainty[chosen],
-            labels=self.labels[chosen],
-            index=self.index[chosen],
+            inputs=replace(self.inputs, tables=tables),
+            logits=self.logits[keep],
+            uncertainty=self.uncertainty[keep],
+            labels=self.labels[keep],
+            index=tables[self.split].index,
         )
 
 
@@ -93,9 +94,8 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         code_version=code_version(),
         **inputs.tags,
     )
-    tracked.log_parameters(
-        logged_parameters(replace(config, dataset=None if config.test_pairs else inputs.name, split=split))
-    )
+    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    tracked.log_parameters(logged_parameters(named))
     inputs.log(tracked)
     model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
@@ -138,6 +138,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     if network:
         log_network(network, tracked, output, model_id)
         metrics |= network.metrics
+    log_report(scored, resolved, named, measured, tracked, output, leakage=leakage, network=network)
     left_out = [note for one in (leakage, network) if one for note in one.notes]
     if left_out:
         tracked.set_tags({"ppi.left_out": "\n".join(left_out)})

@@ -29,6 +29,7 @@ _MODULES = {
     "finetune_from_pretrain": "finetune",
     "resume": "resume",
     "eval_only": "evaluate",
+    "compare": "compare",
     "predict": "predict",
     "explain": "explain",
     "promote": "promote",

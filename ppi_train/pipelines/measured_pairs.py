@@ -80,11 +80,7 @@ def measure_pairs(
     assert labels is not None  # what is evaluated was read with labels
     if table.positives in (0, len(table)):
         return MeasuredPairs(metrics=_of_one_class(table, labels, logits), strata=())
-    metrics = pair_metrics(logits, labels, are_logits=True)
-    if resamples:
-        ends = bootstrap_intervals(sigmoid(logits), labels, table.index, resamples=resamples, seed=seed)
-        for name, (low, high) in ends.items():
-            metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
+    metrics = metrics_with_intervals(table, logits, resamples=resamples, seed=seed)
     strata = _strata(table, labels, lengths=lengths, seen=seen, degrees=degrees)
     measured = measure_strata(strata, logits, labels, table.index, resamples=resamples, seed=seed)
     return MeasuredPairs(metrics=metrics | strata_metrics(measured), strata=measured)
@@ -92,6 +88,29 @@ def measure_pairs(
 
 def _cell(value: object) -> str:
     return "" if isinstance(value, float) and math.isnan(value) else str(value)
+
+
+def metrics_with_intervals(
+    table: PairTable, logits: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, float]:
+    """The pair metrics by name; with resamples also `<name>_ci_low` and `<name>_ci_high`.
+
+    Args:
+        table: Labelled pairs of both classes.
+        logits: (n,) finite.
+        resamples: Behind each interval; 0: no intervals.
+        seed: Of the resamples.
+
+    Raises:
+        DataError: the pairs have one class only, or a score is not finite.
+    """
+    assert table.labels is not None
+    metrics = pair_metrics(logits, table.labels, are_logits=True)
+    if resamples:
+        ends = bootstrap_intervals(sigmoid(logits), table.labels, table.index, resamples=resamples, seed=seed)
+        for name, (low, high) in ends.items():
+            metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
+    return metrics
 
 
 def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> None:

@@ -12,6 +12,7 @@ from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
 from ppi_train.evaluation.paired import paired_differences
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.common_pairs import on_common_pairs
 from ppi_train.pipelines.evaluate import (
     ScoredPairs,
     candidate_run_id,
@@ -21,7 +22,7 @@ from ppi_train.pipelines.evaluate import (
 )
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.leakage import ordered_pairs, refuse_leakage
+from ppi_train.pipelines.leakage import refuse_leakage
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
 from ppi_train.tracking.alias_queue import PromotionLostError
 from ppi_train.tracking.lookup import FoundRun, logged_model_of
@@ -118,7 +119,7 @@ def _judge(
     # A cache that was named holds the candidate's embeddings; another embedder's are made from the FASTA.
     same_recipe = _recipe(held) == scored.inputs.cache.spec.recipe()
     holder_config = config if same_recipe else replace(config, embeddings=None)
-    candidate, other = _on_common_pairs(scored, score_split(held, holder_config, split))
+    candidate, other = on_common_pairs([scored, score_split(held, holder_config, split)])
     differences = paired_differences(
         sigmoid(candidate.logits),
         sigmoid(other.logits),
@@ -132,18 +133,6 @@ def _judge(
 
 def _recipe(resolved: ResolvedCheckpoint) -> object:
     return resolved.read().description["embedding"]["recipe"]
-
-
-def _on_common_pairs(one: ScoredPairs, other: ScoredPairs) -> tuple[ScoredPairs, ScoredPairs]:
-    """Both on the pairs that both could score: with `missing=drop` their caches may differ."""
-    if one.table.digest == other.table.digest:
-        return one, other
-    row_of, other_row_of = (
-        {pair: row for row, pair in enumerate(ordered_pairs(scored.table))} for scored in (one, other)
-    )
-    common = [pair for pair in row_of if pair in other_row_of]
-    logger.warning("comparing on the %s pairs that both models can score", f"{len(common):,}")
-    return one.at([row_of[pair] for pair in common]), other.at([other_row_of[pair] for pair in common])
 
 
 def _version_tags(

@@ -68,3 +68,15 @@ def test_help_needs_neither_torch_nor_mlflow(mode: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "Options:" in done.stdout
+
+
+def test_every_file_of_the_package_is_installed_with_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["ppi_train"]
+    files = [
+        one for one in (ROOT / "ppi_train").rglob("*") if one.is_file() and one.suffix not in (".py", ".pyc")
+    ]
+    assert files
+    for path in files:
+        relative = path.relative_to(ROOT / "ppi_train")
+        assert any(relative.match(pattern) for pattern in patterns), f"{relative} is in no wheel"

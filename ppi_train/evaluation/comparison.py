@@ -1,0 +1,191 @@
+"""What the page of a comparison shows: several models on the same pairs, the first being the reference.
+
+`agreement` says whether two models say the same of a pair; `paired` whether one ranks the pairs better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ppi_train.evaluation.agreement import agreement
+from ppi_train.evaluation.pair_metrics import Floats, Labels
+from ppi_train.evaluation.paired import PairedDifference
+from ppi_train.evaluation.report import (
+    Bar,
+    Column,
+    Estimate,
+    Headline,
+    Level,
+    Row,
+    Scale,
+    Section,
+    Table,
+    number,
+)
+from ppi_train.evaluation.report_sections import METRICS, described, estimate_of
+
+_SHOWN = ("auprc", "auroc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedModel:
+    """One model on the pairs that all of them scored.
+
+    Attributes:
+        label: What it is called; no two are alike.
+        probabilities: (n,) in the order of the pairs.
+        metrics: By name, with `_ci_low` and `_ci_high`.
+        differences: To the reference, by metric; None for the reference.
+        trained_on: How many of the pairs it was trained on.
+    """
+
+    label: str
+    probabilities: Floats
+    metrics: Mapping[str, float]
+    differences: Mapping[str, PairedDifference] | None
+    trained_on: int
+
+
+def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -> Headline:
+    """Who is better than the reference, and who cannot be told from it."""
+    reference = models[0]
+    sentences = []
+    for one in models[1:]:
+        assert one.differences is not None, one.label
+        found = one.differences["auprc"]
+        verdict = {"good": "ranks these pairs better than", "bad": "ranks these pairs worse than"}.get(
+            _level(found), "cannot be told from"
+        )
+        sentences.append(
+            f"{one.label} {verdict} {reference.label}: {found.difference:+.3f} AUPRC "
+            f"(95% interval {found.low:+.3f} to {found.high:+.3f})."
+        )
+    scales = []
+    for name, meaning in (
+        ("auprc", "area under precision over recall"),
+        ("auroc", "area under the ROC curve"),
+    ):
+        bars = [Bar(label=one.label, estimate=estimate_of(one.metrics, name)) for one in models]
+        chance = Estimate(value=prevalence if name == "auprc" else 0.5)
+        bars.append(Bar(label="constant", estimate=chance, of="chance"))
+        scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars), large=False))
+    return Headline(sentences=tuple(sentences), scales=tuple(scales))
+
+
+def differences_section(models: Sequence[ComparedModel], *, note: str) -> Section:
+    """The paired differences to the reference; `note` says how their intervals are made."""
+    tables = []
+    for name in _SHOWN:
+        rows = [_reference_row(models[0], name), *(_difference_row(one, name) for one in models[1:])]
+        numbers = (name.upper(), "95% interval", "difference", "its 95% interval")
+        columns = (Column(name="model"), *(Column(name=one, kind="number") for one in numbers))
+        tables.append(Table(caption=f"{name.upper()}. {note}", columns=columns, rows=tuple(rows)))
+    text = [
+        "All models score the same pairs, and each resample draws the same pairs for both, so that the "
+        "interval of a difference is narrower than the models' own intervals suggest."
+    ]
+    if len(models) > 2:
+        text.append(
+            "Each interval stands for itself: of twenty models as good as the reference, one is expected to "
+            "look better or worse. And a test set that picks the best of many no longer tests it."
+        )
+    return Section(text=tuple(text), tables=tuple(tables))
+
+
+def _reference_row(model: ComparedModel, name: str) -> Row:
+    found = estimate_of(model.metrics, name)
+    cells = (model.label, number(found.value), found.interval or "–", "–", "–")
+    return Row(cells=cells, word="reference")
+
+
+def _difference_row(model: ComparedModel, name: str) -> Row:
+    assert model.differences is not None, model.label
+    found, own = model.differences[name], estimate_of(model.metrics, name)
+    level = _level(found)
+    return Row(
+        cells=(
+            model.label,
+            number(own.value),
+            own.interval or "–",
+            f"{found.difference:+.4f}",
+            f"{found.low:+.4f} to {found.high:+.4f}",
+        ),
+        level=level,
+        word={"good": "better", "bad": "worse"}.get(level, "not told apart"),
+    )
+
+
+def _level(found: PairedDifference) -> Level:
+    return "good" if found.low > 0 else "bad" if found.high < 0 else "even"
+
+
+def all_metrics_section(models: Sequence[ComparedModel]) -> Section:
+    """Every metric of every model, with its interval."""
+    names = [one for one in models[0].metrics if not one.endswith(("_ci_low", "_ci_high"))]
+    order = list(METRICS)
+    names.sort(key=lambda one: (order.index(one) if one in METRICS else len(order), one))
+    rows = tuple(
+        Row(cells=(described(name)[0], *(_with_interval(one.metrics, name) for one in models)))
+        for name in names
+    )
+    columns = (Column(name="metric"), *(Column(name=one.label, kind="number") for one in models))
+    caption = "Value and 95% interval; calls at a probability of 0.5 or above"
+    return Section(tables=(Table(caption=caption, columns=columns, rows=rows),))
+
+
+def _with_interval(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
+        return "–"
+    found = estimate_of(metrics, name)
+    return f"{number(found.value)} ({found.interval})" if found.interval else number(found.value)
+
+
+def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Section:
+    """Each two models: do they rank and call alike, and who is right where they do not."""
+    rows = []
+    for place, first in enumerate(models):
+        for second in models[place + 1 :]:
+            found = agreement(first.probabilities, second.probabilities, labels)
+            shares = (found.same_calls, found.first_alone, found.second_alone)
+            cells = (
+                first.label,
+                second.label,
+                number(found.rank_correlation),
+                *(f"{one:.1%}" for one in shares),
+            )
+            rows.append(Row(cells=cells))
+    numbers = ("rank correlation", "same call", "only the one is right", "only the other is right")
+    columns = (
+        Column(name="the one"),
+        Column(name="the other"),
+        *(Column(name=one, kind="number") for one in numbers),
+    )
+    text = (
+        "Two models of the same AUPRC may find different pairs: where they agree least, their mean may do "
+        "better than either.",
+    )
+    caption = "Spearman's correlation of the scores, and the calls at a probability of 0.5"
+    return Section(text=text, tables=(Table(caption=caption, columns=columns, rows=tuple(rows)),))
+
+
+def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Section:
+    """Whether a model has seen the pairs that it is judged by."""
+    rows = tuple(
+        Row(
+            cells=(one.label, f"{one.trained_on:,}", f"{one.trained_on / pairs:.1%}"),
+            level="bad" if one.trained_on else "good",
+            word="leak" if one.trained_on else "fine",
+        )
+        for one in models
+    )
+    columns = (
+        Column(name="model"),
+        Column(name="test pairs that it was trained on", kind="number"),
+        Column(name="share", kind="number"),
+    )
+    text = (
+        "A model that was trained on test pairs, itself or by an ancestor, has an advantage that is no "
+        "merit. For what the proteins have in common, see the page of each model's own evaluation.",
+    )
+    return Section(text=text, tables=(Table(caption="Any is too many", columns=columns, rows=rows),))
