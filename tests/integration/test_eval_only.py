@@ -107,7 +107,7 @@ def test_the_strata_are_logged_and_make_a_table(
     metrics = store.get_run(result.run_id).data.metrics
     table = pd.read_csv(store.download_artifacts(result.run_id, "strata.tsv", str(tmp_path)), sep="\t")
     predictions = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
-    assert set(table["by"]) == {"length", "degree"}
+    assert set(table["by"]) == {"proteins_seen", "length", "degree"}
     for by, some in table.groupby("by"):
         assert some["pairs"].sum() == len(predictions), by
     ranked = table.dropna()
