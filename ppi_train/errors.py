@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from typing import Self
 
+# Letters of a value that a message shows: whole accessions and paths, but no file in one line.
+_SHOWN = 20_000
+# What would move a terminal's cursor, or end a log's text.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; the command ends with exit code 2 and this message.
@@ -33,12 +38,20 @@ class UserError(ValueError):
     ) -> None:
         self.what, self.where, self.got, self.expected, self.remedy = what, where, got, expected, remedy
         parts = {"where": where, "got": got, "expected": expected, "to do": remedy}
-        lines = [f"  {name}: {value}" for name, value in parts.items() if value is not None]
-        super().__init__("\n".join([what, *lines]))
+        lines = [f"  {name}: {_shown(value)}" for name, value in parts.items() if value is not None]
+        super().__init__("\n".join([_shown(what), *lines]))
 
     def at(self, where: object) -> Self:
         """The same mistake, told of a place that the user knows better."""
         return type(self)(self.what, where=where, got=self.got, expected=self.expected, remedy=self.remedy)
+
+
+def _shown(value: object) -> str:
+    """A value as text that can be printed and logged, whatever file it came from."""
+    text = str(value)
+    if len(text) > _SHOWN:
+        text = f"{text[:_SHOWN]}... ({len(text):,} letters)"
+    return text.translate(_CONTROLS).encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(UserError):
