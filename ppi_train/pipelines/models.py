@@ -26,8 +26,9 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
     """
     try:
         described: Mapping[str, Any] = checkpoint.description["model"]
+        _check_sizes(described, checkpoint.weights)
         model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise CheckpointError(
             "the checkpoint does not describe a model that this version has", got=error
         ) from None
@@ -40,3 +41,16 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
             expected=f"{described['name']} {described['hyperparameters']}",
         ) from None
     return model.to(device).eval()
+
+
+def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuses a description that would build more than the weights can fill, before memory is taken for it.
+
+    Raises:
+        ValueError: a size beyond the number of the weights, or more layers than there are tensors.
+    """
+    total = sum(one.numel() for one in weights.values())
+    sizes = {**described["hyperparameters"], "input_dim": described["input_dim"]}
+    large = [name for name, size in sizes.items() if isinstance(size, int | float) and abs(size) > max(total, 1)]
+    if large or int(sizes.get("num_layers") or 0) > len(weights):
+        raise ValueError(f"{', '.join(large) or 'num_layers'} beyond the {total:,} weights")

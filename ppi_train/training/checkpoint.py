@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ppi_train.config.limits import check_torch_archive
 from ppi_train.errors import CheckpointError
 
 MARKER = "COMPLETE.json"
@@ -202,9 +203,22 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
             got=f"format_version {version}",
             expected=FORMAT_VERSION,
         )
+    _check_step(description, folder)
     wanted = with_training_state and TRAINING_STATE in digests
     state = _read_training_state(folder / TRAINING_STATE) if wanted else None
     return Checkpoint(weights=weights, description=description, training_state=state)
+
+
+def _check_step(description: dict[str, Any], folder: Path) -> None:
+    counters = description.get("counters", {"step": 0})
+    step = counters.get("step") if isinstance(counters, dict) else None
+    if type(step) is not int or step < 0:
+        raise CheckpointError(
+            "the checkpoint is not one of ours: it does not say how long it was trained",
+            where=folder / DESCRIPTION,
+            got=f"counters {counters!r}",
+            expected="a number of steps, `counters.step`",
+        )
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -214,6 +228,7 @@ def checkpoint_step(folder: Path) -> int:
 
 def _read_training_state(path: Path) -> dict[str, Any]:
     try:
+        check_torch_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # On foreign bytes torch's unpickler raises whatever its opcodes run into; and its message, which
