@@ -12,6 +12,9 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
 from ppi_train.training.checkpoint import Checkpoint
 
+# Of a matrix that is built whatever the checkpoint holds: 64 MiB.
+_FREE_WEIGHTS = 1 << 24
+
 
 def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) -> PairModel:
     """A model with random weights."""
@@ -47,10 +50,12 @@ def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     """Refuses a description that would build more than the weights can fill, before memory is taken for it.
 
     Raises:
-        ValueError: a size beyond the number of the weights, or more layers than there are tensors.
+        ValueError: matrices of sizes far beyond the number of the weights, or more layers than tensors.
     """
-    total = sum(one.numel() for one in weights.values())
     sizes = {**described["hyperparameters"], "input_dim": described["input_dim"]}
-    large = [name for name, size in sizes.items() if isinstance(size, int | float) and abs(size) > max(total, 1)]
-    if large or int(sizes.get("num_layers") or 0) > len(weights):
-        raise ValueError(f"{', '.join(large) or 'num_layers'} beyond the {total:,} weights")
+    sizes.pop("max_residues", None)  # takes no weights
+    whole = {name: int(size) for name, size in sizes.items() if isinstance(size, int | float)}
+    claimed = whole.get("members", 1) * whole.get("hidden_dim", 1) * max(whole.values())
+    total = sum(one.numel() for one in weights.values())
+    if claimed > max(_FREE_WEIGHTS, 4 * total) or whole.get("num_layers", 1) > len(weights):
+        raise ValueError(f"{whole} for {total:,} weights in {len(weights)} tensors")

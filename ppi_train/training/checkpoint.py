@@ -51,8 +51,20 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Optimiser steps behind these weights."""
-        return int(self.description["counters"]["step"])
+        """Optimiser steps behind these weights.
+
+        Raises:
+            CheckpointError: it does not say.
+        """
+        counters = self.description.get("counters")
+        step = counters.get("step") if isinstance(counters, dict) else None
+        if type(step) is not int or step < 0:
+            raise CheckpointError(
+                "the checkpoint is not one of ours: it does not say how long it was trained",
+                got=f"counters {counters!r}",
+                expected="a number of steps, `counters.step`",
+            )
+        return step
 
 
 def checkpoint_digest(folder: Path) -> str:
@@ -203,22 +215,9 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
             got=f"format_version {version}",
             expected=FORMAT_VERSION,
         )
-    _check_step(description, folder)
     wanted = with_training_state and TRAINING_STATE in digests
     state = _read_training_state(folder / TRAINING_STATE) if wanted else None
     return Checkpoint(weights=weights, description=description, training_state=state)
-
-
-def _check_step(description: dict[str, Any], folder: Path) -> None:
-    counters = description.get("counters", {"step": 0})
-    step = counters.get("step") if isinstance(counters, dict) else None
-    if type(step) is not int or step < 0:
-        raise CheckpointError(
-            "the checkpoint is not one of ours: it does not say how long it was trained",
-            where=folder / DESCRIPTION,
-            got=f"counters {counters!r}",
-            expected="a number of steps, `counters.step`",
-        )
 
 
 def checkpoint_step(folder: Path) -> int:

@@ -61,13 +61,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fuzz") / "last"
-    path.mkdir()
-    return path
-
-
 def use(folder: Path) -> None:
     """What resuming and scoring do with a checkpoint, up to the data."""
     checkpoint = read_checkpoint(folder, with_training_state=True)

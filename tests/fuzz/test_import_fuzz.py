@@ -81,11 +81,9 @@ FORMATS: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fuzz")
-    (path / "all").mkdir()
-    return path
+@pytest.fixture(scope="module", autouse=True)
+def _folder_of_files(folder: Path) -> None:
+    (folder / "all").mkdir()
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -33,12 +33,6 @@ DIMENSION = 3
 JOB = {"model": "m", "pairs": 4}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder to write to, over and over."""
-    yield tmp_path_factory.mktemp("fuzz")
-
-
 def spec(granularity: str) -> CacheSpec:
     return CacheSpec(
         embedder={"name": "descriptors", "parameters": {"a": 1, "run_id": "r"}, "digest": "0" * 64},
@@ -91,11 +85,6 @@ def test_whole_caches_are_read(folder: Path, granularity: str) -> None:
     path.write_bytes(cache_bytes(folder, granularity))
     assert outcome(lambda: read_cache(path)) is None
     assert outcome(lambda: copy_from(path, granularity)) is None
-
-
-@given(seeds=broken([b"x"]), data=st.data())
-def _unused(seeds: bytes, data: st.DataObject) -> None:
-    del seeds, data
 
 
 class TestCaches:
@@ -181,6 +170,13 @@ class TestPairs:
         outcome(lambda: read_pairs(path, require_labels=False).digest)
 
 
+NINES = 999_999_999
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def finish(output: Path) -> None:
     """What `predict` does with the parts that it finds."""
     with held_prediction(output, JOB, overwrite=False) as parts:
@@ -194,34 +190,41 @@ class TestParts:
     """The folder of an unfinished prediction."""
 
     @pytest.fixture
-    def output(self, folder: Path) -> Iterator[Path]:
-        yield folder / "scores.parquet"
+    def output(self, folder: Path) -> Path:
+        return folder / "scores.parquet"
 
-    @pytest.mark.parametrize("renamed", [False, True], ids=["bytes", "bytes and digest"])
-    def test_bytes(self, output: Path, renamed: bool) -> None:
+    @pytest.fixture
+    def part(self) -> bytes:
         columns = {"a": np.arange(4, dtype=np.int32), "probability": np.ones(4, np.float32)}
-        whole = table_bytes({name: pa.array(one) for name, one in columns.items()})
+        return table_bytes({name: pa.array(one) for name, one in columns.items()})
 
-        @given(content=broken([whole]), first=st.sampled_from([0, 0, 0, 1, 999_999_999]), stop=st.sampled_from([1, 0, 2, 999_999_999]))
+    def lay(self, output: Path, job: bytes, name: str, content: bytes) -> None:
+        shutil.rmtree(parts_folder(output), ignore_errors=True)
+        parts_folder(output).mkdir()
+        (parts_folder(output) / "job.json").write_bytes(job)
+        (parts_folder(output) / f"{name}.parquet").write_bytes(content)
+
+    def test_a_whole_one_is_gone_on_with(self, output: Path, part: bytes) -> None:
+        self.lay(output, json.dumps(JOB).encode(), f"000000000-000000001-{sha256(part)}", part)
+        assert outcome(lambda: finish(output)) is None
+        assert len(list(parts_folder(output).glob("0*.parquet"))) == 1
+
+    @pytest.mark.parametrize("vouched", [False, True])
+    def test_bytes(self, output: Path, part: bytes, vouched: bool) -> None:
+        """`vouched`: the part's name has the digest of its bytes, as whoever means harm would see to."""
+
+        @given(content=broken([part]), first=st.sampled_from([0, 0, 1, NINES]), stop=st.sampled_from([1, 0, 2, NINES]))
         def damaged(content: bytes, first: int, stop: int) -> None:
-            shutil.rmtree(parts_folder(output), ignore_errors=True)
-            with held_prediction(output, JOB, overwrite=False) as parts:
-                parts.add(1, columns, cumulative=False)
-            (made,) = parts_folder(output).glob("*-*.parquet")
-            digest = hashlib.sha256(content).hexdigest() if renamed else made.stem[-64:]
-            made.unlink()
-            (parts_folder(output) / f"{first:09d}-{stop:09d}-{digest}.parquet").write_bytes(content)
+            digest = sha256(content if vouched else part)
+            self.lay(output, json.dumps(JOB).encode(), f"{first:09d}-{stop:09d}-{digest}", content)
             outcome(lambda: finish(output))
 
         damaged()
 
-    def test_job(self, output: Path) -> None:
+    def test_job(self, output: Path, part: bytes) -> None:
         @given(content=broken([json.dumps(JOB).encode()], [b"[" * 3000, b"{}"]))
         def damaged(content: bytes) -> None:
-            shutil.rmtree(parts_folder(output), ignore_errors=True)
-            with held_prediction(output, JOB, overwrite=False) as parts:
-                parts.add(1, {"a": np.arange(4)}, cumulative=False)
-            (parts_folder(output) / "job.json").write_bytes(content)
+            self.lay(output, content, f"000000000-000000001-{sha256(part)}", part)
             outcome(lambda: finish(output))
 
         damaged()

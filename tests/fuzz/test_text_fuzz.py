@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,9 +91,9 @@ FORMATS: dict[str, tuple[Callable[[Path], object], tuple[bytes, ...], tuple[byte
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def file(folder: Path) -> Path:
     """A name to write to, over and over."""
-    yield tmp_path_factory.mktemp("fuzz") / "file"
+    return folder / "file"
 
 
 @pytest.mark.parametrize("name", FORMATS)

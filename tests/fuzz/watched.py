@@ -22,7 +22,7 @@ def outcome(read: Callable[[], object]) -> str | None:
         AssertionError: it took too long or too much memory, or its message cannot be shown; what else it
             raised comes through.
     """
-    before = _reset_peak()
+    before = reset_peak()
     signal.signal(signal.SIGALRM, _too_long)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     message = None
@@ -32,8 +32,8 @@ def outcome(read: Callable[[], object]) -> str | None:
         message = str(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    taken = (_status("VmHWM") - before) / 1024
-    assert taken < MEMORY_MB, f"{taken:.0f} MiB were taken"
+    taken = peak_mb(before)
+    assert taken < MEMORY_MB, f"{taken} MiB were taken"
     if message is not None:
         message.encode()
         assert 0 < len(message) < MESSAGE_LETTERS, f"a message of {len(message):,} letters"
@@ -45,10 +45,15 @@ def _too_long(*_: object) -> NoReturn:
     raise AssertionError(f"no end after {SECONDS} s")
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Makes the peak of memory that Linux remembers the present use, which is returned, in KiB."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
+
+
+def peak_mb(before: int) -> int:
+    """MiB by which memory has risen at most since `reset_peak`, which gave `before`."""
+    return (_status("VmHWM") - before) >> 10
 
 
 def _status(name: str) -> int:
