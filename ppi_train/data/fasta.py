@@ -6,7 +6,6 @@ and column numbers are worked out only when there is something to complain about
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import mmap
@@ -14,12 +13,14 @@ import os
 import re
 import secrets
 import stat
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
+
+from isal import isal_zlib
+from isal.igzip import IGzipFile
 
 from ppi_train.config.limits import FREE_BYTES, MAX_RESIDUES, unpacked_limit
 from ppi_train.errors import DataError
@@ -230,7 +231,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
     if data.startswith(_GZIP_MAGIC):
         try:
             data = _unpacked(path, data)
-        except (EOFError, OSError, zlib.error) as error:
+        except (EOFError, OSError, isal_zlib.error) as error:
             raise DataError(
                 "the gzip file is cut short or damaged",
                 where=path,
@@ -252,7 +253,7 @@ def _unpacked(path: str | Path, data: bytes) -> bytes:
     limit = min(MAX_FASTA_BYTES, unpacked_limit(len(data)))
     parts: list[bytes] = []
     size = 0
-    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+    with IGzipFile(fileobj=io.BytesIO(data)) as stream:
         while part := stream.read(_STRETCH):
             if len(part) == _STRETCH and b">" not in part:
                 _refuse_stretch(path, ">", "FASTA")
