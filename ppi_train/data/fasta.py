@@ -281,8 +281,8 @@ def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
         DataError: there is a stretch of _STRETCH bytes without the mark.
     """
     file = Path(path)
-    if not file.is_file() or file.stat().st_size <= FREE_BYTES:
-        return
+    if not file.is_file() or file.stat().st_size <= FREE_BYTES or not os.access(file, os.R_OK):
+        return  # `read_file` says what there is to say
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[:2] == _GZIP_MAGIC or content[:4] == b"PAR1":
             return

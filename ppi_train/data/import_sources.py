@@ -144,7 +144,6 @@ class Hdf5Source:
         except _BROKEN as error:
             _refuse(error)
 
-
     def _check_size(self, item: Any) -> None:
         """A data set may claim any shape, and what was never written of it reads as zeros."""
         stored = min(int(item.id.get_storage_size()), self.path.stat().st_size)
@@ -224,7 +223,9 @@ class TensorFolder:
         try:
             # A step of 0 lets a tensor be larger than its bytes.
             if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-                raise ValueError(f"shape {tuple(tensor.shape)} of {tensor.untyped_storage().nbytes():,} bytes")
+                raise ValueError(
+                    f"shape {tuple(tensor.shape)} of {tensor.untyped_storage().nbytes():,} bytes"
+                )
             if tensor.dtype == torch.bfloat16:  # which NumPy does not have
                 tensor = tensor.float()
             array = tensor.detach().resolve_conj().resolve_neg().numpy()

@@ -22,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.data.fasta import read_file, refuse_endless, write_file
-from ppi_train.data.parquet_file import BROKEN, MAX_COLUMNS, open_parquet
+from ppi_train.data.parquet_file import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 from ppi_train.errors import DataError
 
 COLUMNS = ("protein_a", "protein_b", "label")
@@ -125,6 +125,7 @@ def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
             number of columns, an empty accession, another label, a pair with both labels (both lines).
     """
     refuse_endless(path, b"\n", "pair table")
+    _refuse_footer(Path(path))
     data = read_file(path, "pair table")
     is_parquet = data.startswith(_PARQUET_MAGIC) or Path(path).suffix.lower() in (".parquet", ".pq")
     columns, place = _parquet_columns(path, data) if is_parquet else _text_columns(path, data)
@@ -261,18 +262,44 @@ def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Arr
     except DataError:
         raise
     except BROKEN as error:
-        raise DataError(
-            "the Parquet file is cut short or damaged",
-            where=path,
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            remedy="copy or write it again",
-        ) from error
+        raise _damaged(path, error) from error
     return columns, lambda row: f"row {row + 1}"
+
+
+def _refuse_footer(path: Path) -> None:
+    """Refuses what a footer claims of itself before the file is in memory."""
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as stream:
+            is_parquet = stream.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+        if is_parquet:
+            check_footer(path, path.stat().st_size)
+    except PermissionError:
+        return  # `read_file` says so
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: Exception) -> DataError:
+    return DataError(
+        "the Parquet file is cut short or damaged",
+        where=path,
+        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        remedy="copy or write it again",
+    )
+
+
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(
         check(value)
-        for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+        for check in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+        )
     )
 
 

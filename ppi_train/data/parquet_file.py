@@ -38,7 +38,7 @@ def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options
         pa.ArrowException, OSError, EOFError: no Parquet file, or a damaged one.
     """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    _check_footer(source, size)
+    check_footer(source, size)
     opened = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source, **options)
     try:
         _check_claims(opened.metadata, size, max_rows)
@@ -48,7 +48,12 @@ def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options
     return opened
 
 
-def _check_footer(source: Path | bytes, size: int) -> None:
+def check_footer(source: Path | bytes, size: int) -> None:
+    """Compares the size of a footer with the bound.
+
+    Raises:
+        ValueError: it is beyond.
+    """
     if size < _TRAILER:
         return
     if isinstance(source, bytes):
@@ -66,7 +71,9 @@ def _check_claims(metadata: pq.FileMetaData, size: int, max_rows: int | None) ->
     believed = max(FREE_ROWS, ROWS_PER_BYTE * size)
     believed = believed if max_rows is None else min(believed, max_rows)
     if not 0 <= metadata.num_rows <= believed:
-        raise ValueError(f"{metadata.num_rows:,} rows are claimed, of at most {believed:,} for its {size:,} bytes")
+        raise ValueError(
+            f"{metadata.num_rows:,} rows are claimed, of at most {believed:,} for its {size:,} bytes"
+        )
     if metadata.num_columns > MAX_COLUMNS:
         raise ValueError(f"{metadata.num_columns:,} columns, more than {MAX_COLUMNS:,}")
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]

@@ -22,7 +22,6 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +71,9 @@ def pairs_plain_line(path: Path) -> None:
 
 
 def pairs_wide(path: Path) -> None:
-    path.write_text("\t".join(["protein_a", "protein_b", *map(str, range(300_000))]) + "\n" + "\t".join(["x"] * 300_002))
+    path.write_text(
+        "\t".join(["protein_a", "protein_b", *map(str, range(300_000))]) + "\n" + "\t".join(["x"] * 300_002)
+    )
 
 
 def pairs_long_name(path: Path) -> None:
@@ -126,7 +127,9 @@ def pairs_rows(path: Path) -> None:
 
 def pairs_page(path: Path) -> None:
     """A page of a gigabyte of one letter."""
-    path.write_bytes(parquet(protein_a=["A" * (1 << 20)] * 1000 + ["B" * (1 << 28)] * 3, protein_b=["B"] * 1003))
+    path.write_bytes(
+        parquet(protein_a=["A" * (1 << 20)] * 1000 + ["B" * (1 << 28)] * 3, protein_b=["B"] * 1003)
+    )
 
 
 def parquet_footer(path: Path) -> None:
@@ -149,7 +152,13 @@ def cache(described: dict[str, object], columns: dict[str, object]) -> bytes:
 
 
 def described(**changed: object) -> dict[str, object]:
-    fields = {"embedder": {}, "dimension": 4, "granularity": "protein", "dtype": "float32", "max_length": None}
+    fields = {
+        "embedder": {},
+        "dimension": 4,
+        "granularity": "protein",
+        "dtype": "float32",
+        "max_length": None,
+    }
     return {**fields, "truncation": "head", "fasta_digest": "", "schema_version": 1, **changed}
 
 
@@ -172,7 +181,9 @@ def vector_type(width: int) -> pa.DataType:
 def cache_wide(path: Path) -> None:
     """A thousand proteins with vectors of 200,000 zeros: 800 MB in a file of some kilobytes."""
     rows, width = 1000, 200_000
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows * width, np.float32)), type=vector_type(width))
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.zeros(rows * width, np.float32)), type=vector_type(width)
+    )
     path.write_bytes(cache(described(dimension=width), {**small_columns(rows), "embedding": vectors}))
 
 
@@ -216,7 +227,14 @@ def checkpoint_deep(path: Path) -> None:
 def checkpoint_large_model(path: Path) -> None:
     sizes = {"hidden_dim": 60_000, "head_dim": 60_000, "members": 8}
     model = {"name": "pooled_mlp", "input_dim": 3, "hyperparameters": sizes}
-    lay_checkpoint(path, {"checkpoint.json": json.dumps({"format_version": 1, "model": model, "counters": {"step": 1}}).encode()})
+    lay_checkpoint(
+        path,
+        {
+            "checkpoint.json": json.dumps(
+                {"format_version": 1, "model": model, "counters": {"step": 1}}
+            ).encode()
+        },
+    )
 
 
 def torch_bomb(size: int = GIB >> 2) -> bytes:
@@ -245,7 +263,10 @@ def lay_checkpoint(path: Path, files: dict[str, bytes]) -> None:
 
     from ppi_train.training.checkpoint import MARKER, file_digest
 
-    good = {"weights.safetensors": save({"a": torch.zeros(2)}), "checkpoint.json": b'{"format_version": 1, "counters": {"step": 1}}'}
+    good = {
+        "weights.safetensors": save({"a": torch.zeros(2)}),
+        "checkpoint.json": b'{"format_version": 1, "counters": {"step": 1}}',
+    }
     path.mkdir()
     for name, content in {**good, **files}.items():
         (path / name).write_bytes(content)
@@ -265,7 +286,9 @@ def hdf5_shape(path: Path) -> None:
 def hdf5_zeros(path: Path) -> None:
     """Zeros that are truly there, compressed."""
     with h5py.File(path, "w") as file:
-        data = file.create_dataset("P1", shape=(2**16, 1024), chunks=(2**12, 1024), dtype="f4", compression="gzip")
+        data = file.create_dataset(
+            "P1", shape=(2**16, 1024), chunks=(2**12, 1024), dtype="f4", compression="gzip"
+        )
         for start in range(0, 2**16, 2**12):
             data[start : start + 2**12] = 0
 
@@ -349,6 +372,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     wrong = {
         make.__name__: told[make.__name__]
         for make, (_, _, message) in BOMBS.items()
-        if not re.search(message, told[make.__name__]["message"] or "") or told[make.__name__]["mb"] > ALLOWED_MB
+        if not re.search(message, told[make.__name__]["message"] or "")
+        or told[make.__name__]["mb"] > ALLOWED_MB
     }
     assert wrong == {}

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from mutations import broken, broken_json
-from safetensors.torch import save
 from watched import outcome
 
+from ppi_train.models.registry import build_model
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.tracking.checkpoint_store import StoredCheckpoints
 from ppi_train.training.checkpoint import (
@@ -29,7 +26,6 @@ from ppi_train.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from ppi_train.models.registry import build_model
 
 SHAPE = {"hidden_dim": 4, "head_dim": 4, "members": 2}
 
@@ -97,7 +93,9 @@ def test_bytes(folder: Path, whole: dict[str, bytes], name: str, vouched: bool) 
 
 
 def test_description(folder: Path, whole: dict[str, bytes]) -> None:
-    @given(content=broken_json(json.loads(whole[DESCRIPTION]), ["v3", "contact_map", "pair_transformer", 3, 4]))
+    @given(
+        content=broken_json(json.loads(whole[DESCRIPTION]), ["v3", "contact_map", "pair_transformer", 3, 4])
+    )
     def strange(content: Any) -> None:
         lay(folder, {**whole, DESCRIPTION: json.dumps(content).encode()}, vouched=True)
         outcome(lambda: use(folder))
@@ -118,7 +116,9 @@ def test_header_of_weights(folder: Path, whole: dict[str, bytes]) -> None:
     size = int.from_bytes(whole[WEIGHTS][:8], "little")
     header = json.loads(whole[WEIGHTS][8 : 8 + size])
 
-    @given(content=broken_json(header, ["F32", "F64", "I8", "F4", "BF16", [2**40, 2**40], [0, 2**62], [0, 8]]))
+    @given(
+        content=broken_json(header, ["F32", "F64", "I8", "F4", "BF16", [2**40, 2**40], [0, 2**62], [0, 8]])
+    )
     def strange(content: Any) -> None:
         text = json.dumps(content).encode()
         data = len(text).to_bytes(8, "little") + text + whole[WEIGHTS][8 + size :]

@@ -55,7 +55,10 @@ def test_bytes(folder: Path, content: bytes) -> None:
     outcome(lambda: read(path))
 
 
-@given(content=broken_json(list(RECORDS), ["metrics", "sent", "end", "files", "OWN", "../x"]), cut=st.integers(0, 9))
+@given(
+    content=broken_json(list(RECORDS), ["metrics", "sent", "end", "files", "OWN", "../x"]),
+    cut=st.integers(0, 9),
+)
 def test_records(folder: Path, content: Any, cut: int) -> None:
     lines = content if isinstance(content, list) else [content]
     path = folder / "journal.jsonl"

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ def cache_bytes(folder: Path, granularity: str) -> bytes:
     return path.read_bytes()
 
 
-def table_bytes(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None = None, **options: Any) -> bytes:
+def table_bytes(
+    columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None = None, **options: Any
+) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(dict(columns)).replace_schema_metadata(metadata), sink, **options)
     return sink.getvalue()
@@ -147,7 +149,11 @@ class TestPairs:
     def test_bytes(self, folder: Path) -> None:
         path = folder / "pairs.parquet"
         plain = {"protein_a": ["P1", "P2", "P1"], "protein_b": ["P2", "P3", "P3"], "label": [1, 0, 1]}
-        whole = [table_bytes(plain), table_bytes(plain, use_dictionary=False, compression="zstd"), table_bytes(plain, compression="gzip", data_page_version="2.0")]
+        whole = [
+            table_bytes(plain),
+            table_bytes(plain, use_dictionary=False, compression="zstd"),
+            table_bytes(plain, compression="gzip", data_page_version="2.0"),
+        ]
 
         @given(content=broken(whole))
         def damaged(content: bytes) -> None:
@@ -161,7 +167,9 @@ class TestPairs:
         a=st.sampled_from(COLUMNS),
         b=st.sampled_from(COLUMNS),
     )
-    def test_columns(self, folder: Path, columns: list[tuple[str, pa.Array]], a: pa.Array, b: pa.Array) -> None:
+    def test_columns(
+        self, folder: Path, columns: list[tuple[str, pa.Array]], a: pa.Array, b: pa.Array
+    ) -> None:
         """Good files with columns of other types and names, and nulls, and text that is none."""
         path = folder / "columns.parquet"
         all_columns = [("protein_a", a), ("protein_b", b), *columns]
@@ -213,7 +221,11 @@ class TestParts:
     def test_bytes(self, output: Path, part: bytes, vouched: bool) -> None:
         """`vouched`: the part's name has the digest of its bytes, as whoever means harm would see to."""
 
-        @given(content=broken([part]), first=st.sampled_from([0, 0, 1, NINES]), stop=st.sampled_from([1, 0, 2, NINES]))
+        @given(
+            content=broken([part]),
+            first=st.sampled_from([0, 0, 1, NINES]),
+            stop=st.sampled_from([1, 0, 2, NINES]),
+        )
         def damaged(content: bytes, first: int, stop: int) -> None:
             digest = sha256(content if vouched else part)
             self.lay(output, json.dumps(JOB).encode(), f"{first:09d}-{stop:09d}-{digest}", content)

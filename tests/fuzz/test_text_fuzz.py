@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from mutations import broken
 from watched import outcome
 
@@ -31,7 +30,7 @@ FASTA = (
 )
 PAIRS = (
     b"protein_a\tprotein_b\tlabel\nP1\tP2\t1\nP2\tP3\t0\nP1\tP3\t1.0\nP2\tP1\t1\n",
-    b"P1,P2,1\nP2,P3,0\n\n\"P,4\",P3,1\n",
+    b'P1,P2,1\nP2,P3,0\n\n"P,4",P3,1\n',
     b"label,score,protein_b,Protein_A\r\n1,0.5,B,A\r\n0,NaN,C,A\r\n",
     b"A\tB\nB\tC\n",
 )
