@@ -1,4 +1,4 @@
-"""How much a file may ask for before it is refused: docs/broken-files.md lists the bounds and why they are so.
+"""How much a file may ask for before it is refused: docs/broken-files.md lists the bounds.
 
 They lie far above what real data need, and low enough that no file of a few kilobytes takes the memory of
 a machine. Readers compare what a file claims with these before they make room for it.
@@ -16,8 +16,7 @@ FREE_BYTES = 64 << 20
 """What any file may unpack to, however small it is."""
 
 MAX_RATIO = 100
-"""How many times its own size a larger one may unpack to. Sequences and embeddings do not reach 10; bombs pass
-1,000."""
+"""How many times its own size a larger one may unpack to: sequences do not reach 10, bombs pass 1,000."""
 
 
 def unpacked_limit(size: int) -> int:

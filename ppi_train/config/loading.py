@@ -30,7 +30,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
-                None, None, "aliases are not read: write the value out", self.peek_event().start_mark
+                None,
+                None,
+                "aliases are not read: write the value out",
+                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         return super().compose_node(parent, index)
 
@@ -125,7 +128,7 @@ def read_config_file(path: str) -> dict[str, object]:
         raise ConfigError(
             "the config file cannot be read", where=Path(path).absolute(), got=error, expected="a YAML file"
         ) from None
-    # Beside its own errors PyYAML lets through what its constructors run into, such as IndexError of `!!int ""`.
+    # PyYAML also lets through what its constructors run into, such as IndexError of `!!int ""`.
     except Exception as error:
         got = (str(error) or type(error).__name__).replace("<unicode string>", Path(path).name)
         raise ConfigError("the config file is not valid YAML", where=path, got=got) from None

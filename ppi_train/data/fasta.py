@@ -38,8 +38,8 @@ _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE
 MAX_FASTA_BYTES = 4 << 30
 # Of other files that are read whole.
 MAX_FILE_BYTES = 1 << 30
-# A longer stretch without a record's or a line's beginning is refused before it is in memory: it is 40 times the
-# longest sequence.
+# A longer stretch without a record's or a line's beginning is refused before it is in memory; it is 40
+# times the longest sequence.
 _STRETCH = 4 << 20
 _READ_AT_ONCE = 1 << 20
 _SPLIT = "divide it into several files"
@@ -231,7 +231,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
     if data.startswith(_GZIP_MAGIC):
         try:
             data = _unpacked(path, data)
-        except (EOFError, OSError, isal_zlib.error) as error:
+        except (EOFError, OSError, isal_zlib.error) as error:  # type: ignore[misc]
             raise DataError(
                 "the gzip file is cut short or damaged",
                 where=path,
@@ -253,7 +253,7 @@ def _unpacked(path: str | Path, data: bytes) -> bytes:
     limit = min(MAX_FASTA_BYTES, unpacked_limit(len(data)))
     parts: list[bytes] = []
     size = 0
-    with IGzipFile(fileobj=io.BytesIO(data)) as stream:
+    with IGzipFile(fileobj=io.BytesIO(data)) as stream:  # type: ignore[no-untyped-call]
         while part := stream.read(_STRETCH):
             if len(part) == _STRETCH and b">" not in part:
                 _refuse_stretch(path, ">", "FASTA")

@@ -222,10 +222,9 @@ class TensorFolder:
             raise DataError("neither a plain tensor nor what ESM's extract.py writes")
         try:
             # A step of 0 lets a tensor be larger than its bytes.
-            if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-                raise ValueError(
-                    f"shape {tuple(tensor.shape)} of {tensor.untyped_storage().nbytes():,} bytes"
-                )
+            stored = tensor.untyped_storage().nbytes()
+            if tensor.numel() * tensor.element_size() > stored:
+                raise ValueError(f"shape {tuple(tensor.shape)} of {stored:,} bytes")
             if tensor.dtype == torch.bfloat16:  # which NumPy does not have
                 tensor = tensor.float()
             array = tensor.detach().resolve_conj().resolve_neg().numpy()

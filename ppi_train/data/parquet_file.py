@@ -17,7 +17,7 @@ MAX_COLUMNS = 1000
 MAX_FOOTER_BYTES = 64 << 20
 # What any table may have, however small its file: equal rows in a run take next to no bytes.
 FREE_ROWS = 1_000_000
-# Of a larger one for each byte of it: 200,000 pairs at random have 0.2, and all pairs of a proteome in order a few.
+# Of a larger one for each byte of it: 200,000 pairs at random have 0.2.
 ROWS_PER_BYTE = 20
 _TRAILER = 8  # the footer's size in four bytes, and PAR1
 

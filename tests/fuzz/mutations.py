@@ -18,10 +18,39 @@ _SEEDS = st.integers(0, 2**40)
 
 _NASTY_NUMBERS = (0, -1, 1, 255, 2**31 - 1, -(2**31), 2**32, 10**12, 2**62, 2**63 - 1, -(2**63))
 _NASTY_TEXT = (
-    b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b"\t", b"\t\t", b'"', b"'", b"\\", b",", b">",
-    b" ", b"NaN", b"-inf", b"1e400", b"-1", b"9" * 40, b"9" * 5000, b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8",
-    b"\x85", b"\x1c", b"\x0b", b"\x1f\x8b", b"PAR1", b"\x80\x04", b"A" * 3000, "\N{SNOWMAN}".encode(),
-)  # fmt: skip
+    b"",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"\t",
+    b"\t\t",
+    b'"',
+    b"'",
+    b"\\",
+    b",",
+    b">",
+    b" ",
+    b"NaN",
+    b"-inf",
+    b"1e400",
+    b"-1",
+    b"9" * 40,
+    b"9" * 5000,
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xa8",
+    b"\x85",
+    b"\x1c",
+    b"\x0b",
+    b"\x1f\x8b",
+    b"PAR1",
+    b"\x80\x04",
+    b"A" * 3000,
+    "\N{SNOWMAN}".encode(),
+)
 _SIZES = {"<b": 1, "<i": 4, "<q": 8, ">q": 8}
 
 
@@ -115,14 +144,46 @@ def _compress(draw: random.Random, data: bytes, *_: Any) -> bytes:
 
 
 _DAMAGES: tuple[Callable[..., bytes], ...] = (
-    _flip, _cut, _drop, _repeat, _insert, _insert, _number, _splice, _double_line, _swap_fields, _encode,
-    _line_ends, _compress, _flip,
-)  # fmt: skip
+    _flip,
+    _cut,
+    _drop,
+    _repeat,
+    _insert,
+    _insert,
+    _number,
+    _splice,
+    _double_line,
+    _swap_fields,
+    _encode,
+    _line_ends,
+    _compress,
+    _flip,
+)
 
 _NASTY_VALUES = (
-    None, True, 0, -1, 1.5, 10**6, 10**12, 2**63, 10**400, float("nan"), float("inf"), "", "1", "x" * 3000,
-    "\0", "\ud800", [], {}, [[]], [1, "a", None], {"name": 1}, {"": {}},
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**6,
+    10**12,
+    2**63,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "",
+    "1",
+    "x" * 3000,
+    "\0",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [1, "a", None],
+    {"name": 1},
+    {"": {}},
+)
 
 
 def broken_json(whole: Any, spare: Sequence[Any] = ()) -> st.SearchStrategy[Any]:

@@ -365,8 +365,13 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
         wanted[make.__name__] = [kind, str(tmp_path / str(number) / name)]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("bomb_reader.py")), str(REFUSED_MB), str(SECONDS)],
-        input=json.dumps(wanted), capture_output=True, text=True, cwd=ROOT, timeout=SECONDS * len(BOMBS), check=False,
-    )  # fmt: skip
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=SECONDS * len(BOMBS),
+        check=False,
+    )
     told = {one["name"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 0, f"died after {list(told)[-1:]}: {done.stderr[-2000:]}"
     wrong = {

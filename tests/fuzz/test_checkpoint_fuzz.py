@@ -133,8 +133,22 @@ def test_pickle_of_training_state(folder: Path, whole: dict[str, bytes]) -> None
     with zipfile.ZipFile(io.BytesIO(whole[TRAINING_STATE])) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     (program,) = [name for name in entries if name.endswith("data.pkl")]
-    words = [b"R", b"}", b"]", b"(", b"t", b"\x85", b"cbuiltins\nbytearray\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
-             b"ccollections\nOrderedDict\n", b"\x8a\x08" + b"\x7f" * 8, b"J\xff\xff\xff\x7f", b"Q", b"b", b"K\x00"]  # fmt: skip
+    words = [
+        b"R",
+        b"}",
+        b"]",
+        b"(",
+        b"t",
+        b"\x85",
+        b"cbuiltins\nbytearray\n",
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"ccollections\nOrderedDict\n",
+        b"\x8a\x08" + b"\x7f" * 8,
+        b"J\xff\xff\xff\x7f",
+        b"Q",
+        b"b",
+        b"K\x00",
+    ]
 
     @given(content=broken([entries[program]], words))
     def damaged(content: bytes) -> None:

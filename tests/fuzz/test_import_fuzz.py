@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,28 @@ def pt(content: object, **options: Any) -> bytes:
 TENSOR = torch.from_numpy(ARRAYS["P1"])
 # A header of NumPy is text, which is evaluated.
 NPY_WORDS = (
-    b"'<f4'", b"'O'", b"'<f8'", b"'V'", b"[('a','<f4')]", b"True", b"(" * 200, b"(1000000000000,)", b"(-1,)", b"()", b"{",
-    b"'''", b"L", b"1e9", b"'|S9'", b"None", b"\\N{x}", b"'>f2'", b"'<M8[ns]'", b"9223372036854775807, 2", b"'<f4,(9,9)'",
-)  # fmt: skip
+    b"'<f4'",
+    b"'O'",
+    b"'<f8'",
+    b"'V'",
+    b"[('a','<f4')]",
+    b"True",
+    b"(" * 200,
+    b"(1000000000000,)",
+    b"(-1,)",
+    b"()",
+    b"{",
+    b"'''",
+    b"L",
+    b"1e9",
+    b"'|S9'",
+    b"None",
+    b"\\N{x}",
+    b"'>f2'",
+    b"'<M8[ns]'",
+    b"9223372036854775807, 2",
+    b"'<f4,(9,9)'",
+)
 FORMATS: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
     "hdf5": ("all.h5", (hdf5(), hdf5(libver="latest")), ()),
     "npy": ("all/P1.npy", tuple(npy(ARRAYS["P1"], one) for one in ((1, 0), (2, 0), (3, 0))), NPY_WORDS),
@@ -90,7 +110,7 @@ def test_whole_files_are_imported(folder: Path, name: str) -> None:
     for content in whole:
         (folder / file).write_bytes(content)
         source = (folder / file).parent if "/" in file else folder / file
-        assert outcome(lambda: import_from(source)) is None
+        assert outcome(partial(import_from, source)) is None
     (folder / file).unlink()
 
 

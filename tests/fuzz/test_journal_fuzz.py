@@ -1,4 +1,4 @@
-"""Damaged journals of runs: bytes changed anywhere, and records that say strange things with a checksum that fits."""
+"""Damaged journals of runs: bytes changed anywhere, and strange records whose checksum fits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,29 @@ journal = pytest.importorskip("ppi_train.tracking.journal")
 
 RECORDS: tuple[dict[str, Any], ...] = (
     {
-        "kind": "header", "version": 1, "run_id": "0" * 32, "journal_id": "0" * 32, "offline": False,
-        "server": "http://127.0.0.1:5000", "started": 1_700_000_000_000, "experiment": "0", "tags": {"ppi.mode": "x"},
+        "kind": "header",
+        "version": 1,
+        "run_id": "0" * 32,
+        "journal_id": "0" * 32,
+        "offline": False,
+        "server": "http://127.0.0.1:5000",
+        "started": 1_700_000_000_000,
+        "experiment": "0",
+        "tags": {"ppi.mode": "x"},
     },
-    {"kind": "metrics", "n": 0, "points": [{"name": "a", "value": 0.5, "timestamp": 1, "step": 2}], "model": "", "anew": False},
+    {
+        "kind": "metrics",
+        "n": 0,
+        "points": [{"name": "a", "value": 0.5, "timestamp": 1, "step": 2}],
+        "model": "",
+        "anew": False,
+    },
     {"kind": "parameters", "n": 1, "values": {"a": "b"}},
     {"kind": "tags", "n": 2, "values": {"a": "b"}},
     {"kind": "sent", "before": 1},
     {"kind": "refused", "n": 2, "why": "no"},
     {"kind": "bound", "run_id": "1" * 32},
-)  # fmt: skip
+)
 
 
 def line(fields: Any) -> bytes:

@@ -120,10 +120,12 @@ class TestCaches:
             metadata = {METADATA_KEY: json.dumps(fields).encode(), FINITE_KEY: b"true"}
             path.write_bytes(
                 table_bytes(
-                    {name: table.column(name) for name in table.column_names}, metadata, use_dictionary=False,
+                    {name: table.column(name) for name in table.column_names},
+                    metadata,
+                    use_dictionary=False,
                     compression="none",
                 )
-            )  # fmt: skip
+            )
             outcome(lambda: read_cache(path))
             outcome(lambda: copy_from(path, granularity))
 
@@ -134,12 +136,27 @@ INVALID = pa.Array.from_buffers(
     pa.string(), 2, [None, pa.py_buffer(np.array([0, 2, 4], np.int32)), pa.py_buffer(b"\xff\xfeP1")]
 )
 COLUMNS = (
-    pa.array(["P1", "P2"]), pa.array(["P2", None]), pa.array([1, 0]), pa.array([1.0, float("nan")]), pa.array([True, None]),
-    pa.array([b"P1", b"\xff"]), INVALID, pa.array([["P1"], []]), pa.array([{"a": 1}, None]), pa.array([None, None]),
-    pa.array(["", " "]), pa.array([10**15, -1]), pa.array(["P1", "P1"]).dictionary_encode(), pa.array(["P\0", "P\n\t"]),
-    pa.array([2**63, 1], pa.uint64()), pa.array([1, 2], pa.timestamp("ns")), pa.array([b"ab", b"cd"], pa.binary(2)),
-    pa.array(["x" * 9000, "y"], pa.large_string()), pa.array([1, 2], pa.decimal128(38, 3)), INVALID.dictionary_encode(),
-)  # fmt: skip
+    pa.array(["P1", "P2"]),
+    pa.array(["P2", None]),
+    pa.array([1, 0]),
+    pa.array([1.0, float("nan")]),
+    pa.array([True, None]),
+    pa.array([b"P1", b"\xff"]),
+    INVALID,
+    pa.array([["P1"], []]),
+    pa.array([{"a": 1}, None]),
+    pa.array([None, None]),
+    pa.array(["", " "]),
+    pa.array([10**15, -1]),
+    pa.array(["P1", "P1"]).dictionary_encode(),
+    pa.array(["P\0", "P\n\t"]),
+    pa.array([2**63, 1], pa.uint64()),
+    pa.array([1, 2], pa.timestamp("ns")),
+    pa.array([b"ab", b"cd"], pa.binary(2)),
+    pa.array(["x" * 9000, "y"], pa.large_string()),
+    pa.array([1, 2], pa.decimal128(38, 3)),
+    INVALID.dictionary_encode(),
+)
 NAMES = ("protein_a", "protein_b", "label", "Protein_A", " label", "x", "", "protein_a\0", "P\N{SNOWMAN}")
 
 

@@ -1,4 +1,4 @@
-"""Calling a reader on what may be hostile: it must give a result or one of our errors, soon and in little memory."""
+"""Calling a reader on what may be hostile: a result or one of our errors, soon and in little memory."""
 
 from __future__ import annotations
 
