@@ -160,7 +160,7 @@ _DAMAGES: tuple[Callable[..., bytes], ...] = (
     _flip,
 )
 
-_NASTY_VALUES = (
+_NASTY_VALUES: tuple[Any, ...] = (
     None,
     True,
     0,

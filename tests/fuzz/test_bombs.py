@@ -126,10 +126,8 @@ def pairs_rows(path: Path) -> None:
 
 
 def pairs_page(path: Path) -> None:
-    """A page of a gigabyte of one letter."""
-    path.write_bytes(
-        parquet(protein_a=["A" * (1 << 20)] * 1000 + ["B" * (1 << 28)] * 3, protein_b=["B"] * 1003)
-    )
+    """A page of a quarter of a gigabyte of one letter."""
+    path.write_bytes(parquet(protein_a=["A" * (1 << 28)], protein_b=["B"]))
 
 
 def parquet_footer(path: Path) -> None:
@@ -179,8 +177,8 @@ def vector_type(width: int) -> pa.DataType:
 
 
 def cache_wide(path: Path) -> None:
-    """A thousand proteins with vectors of 200,000 zeros: 800 MB in a file of some kilobytes."""
-    rows, width = 1000, 200_000
+    """A hundred proteins with vectors of 200,000 zeros: 80 MB in a file of some kilobytes."""
+    rows, width = 100, 200_000
     vectors = pa.FixedSizeListArray.from_arrays(
         pa.array(np.zeros(rows * width, np.float32)), type=vector_type(width)
     )
