@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Self
 
+# Letters of a value that a message shows: whole accessions and paths, but no file in one line.
+_LONGEST = 20_000
 # A password may have any of `/:@` in it, so that all up to the last @ goes. What follows a port is none, as
 # in http://host:5000/models:/name@alias.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+(?:[/\s,;]|$))\S*@|(?:[^\s/@]*@)+)")
@@ -62,12 +64,17 @@ class UserError(ValueError):
     ) -> None:
         self.what, self.where, self.got, self.expected, self.remedy = what, where, got, expected, remedy
         parts = {"where": where, "got": got, "expected": expected, "to do": remedy}
-        lines = [f"  {name}: {value}" for name, value in parts.items() if value is not None]
-        super().__init__(shown("\n".join([what, *lines])))
+        lines = [f"  {name}: {_cut(value)}" for name, value in parts.items() if value is not None]
+        super().__init__(shown("\n".join([_cut(what), *lines])))
 
     def at(self, where: object) -> Self:
         """The same mistake, told of a place that the user knows better."""
         return type(self)(self.what, where=where, got=self.got, expected=self.expected, remedy=self.remedy)
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} letters)"
 
 
 class ConfigError(UserError):

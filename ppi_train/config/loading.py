@@ -16,9 +16,26 @@ from ppi_train.errors import ConfigError
 
 C = TypeVar("C", bound=Section)
 
+# A file that names every parameter has 5 KB; PyYAML reads 50 KB a second.
+MAX_BYTES = 64 << 10
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; PyYAML would silently take the last."""
+    """YAML in which a key that stands twice is an error; PyYAML would silently take the last.
+
+    Aliases are refused: nothing in a flat list of parameters needs them, and a few lines of them stand for
+    gigabytes.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                "aliases are not read: write the value out",
+                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
@@ -104,13 +121,16 @@ def read_config_file(path: str) -> dict[str, object]:
         ConfigError: no such file, not YAML, or not one mapping of names.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeyLoader)
+        content = yaml.load(_config_text(Path(path)), _UniqueKeyLoader)
+    except ConfigError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             "the config file cannot be read", where=Path(path).absolute(), got=error, expected="a YAML file"
         ) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        got = str(error).replace("<unicode string>", Path(path).name)
+    # PyYAML also lets through what its constructors run into, such as IndexError of `!!int ""`.
+    except Exception as error:
+        got = (str(error) or type(error).__name__).replace("<unicode string>", Path(path).name)
         raise ConfigError("the config file is not valid YAML", where=path, got=got) from None
     if content is None:
         return {}
@@ -122,6 +142,14 @@ def read_config_file(path: str) -> dict[str, object]:
             expected="lines such as `learning_rate: 1e-3`",
         )
     return content
+
+
+def _config_text(path: Path) -> str:
+    with path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigError("the config file is too large", where=path, expected=f"at most {MAX_BYTES:,} bytes")
+    return data.decode("utf-8")
 
 
 def config_values(config: Section) -> dict[str, object]:

@@ -20,10 +20,11 @@ import numpy as np
 from ppi_train.data import example
 from ppi_train.data.catalogue import CATALOGUE, benchmark, unknown_name
 from ppi_train.data.download import fetch, local_path
-from ppi_train.data.fasta import read_fasta, read_file, write_fasta, write_file
+from ppi_train.data.fasta import read_fasta, write_fasta, write_file
 from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.splits import labelled_pairs
+from ppi_train.data.text_lines import text_lines
 from ppi_train.errors import ConfigError, DataError
 
 DATASETS = ("example", *CATALOGUE)
@@ -136,7 +137,7 @@ class _Job:
         """The marker's digests by split; none where it is absent, broken or of another recipe."""
         try:
             marker = json.loads((self.folder / _MARKER).read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
         if not isinstance(marker, dict) or marker.get("recipe") != self._recipe():
             return {}
@@ -190,8 +191,9 @@ def _make_bernett(job: _Job, split: str) -> Sequence[str]:
 
 def _read_dictionary(path: Path) -> dict[str, str]:
     """Accession to sequence, of a table of the two."""
-    rows = [line.split("\t") for line in read_file(path, "sequence table").decode().splitlines() if line]
-    bad = next((number for number, row in enumerate(rows, start=1) if len(row) != 2), None)
+    lines = text_lines(path, "sequence table")
+    rows = [line.split("\t") for _, line in lines]
+    bad = next((number for (number, _), row in zip(lines, rows, strict=True) if len(row) != 2), None)
     if bad is not None:
         raise DataError(
             "a row of the sequence table is wrong",

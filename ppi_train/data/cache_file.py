@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppi_train.config.limits import unpacked_limit
 from ppi_train.data.cache_format import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
+from ppi_train.data.parquet_file import BROKEN, open_parquet
 from ppi_train.errors import CacheError
-
-# What Arrow raises on a file that is not whole.
-_BROKEN = (pa.ArrowException, OSError, ValueError, EOFError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,13 @@ class CacheFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
+            size = path.stat().st_size
+            # A row has the digest of a sequence, 32 bytes that nothing compresses.
+            self._parquet = open_parquet(path, max_rows=size // 32, page_checksum_verification=True)
             metadata = self._parquet.schema_arrow.metadata or {}
         except FileNotFoundError:
             raise CacheError("there is no such embedding cache", where=path.absolute()) from None
-        except _BROKEN as error:
+        except BROKEN as error:
             self.refuse(error)
         if METADATA_KEY not in metadata:
             raise CacheError(
@@ -58,6 +59,7 @@ class CacheFile:
         self.spec = spec_from_json(metadata[METADATA_KEY], where=path)
         self.found_finite = metadata.get(FINITE_KEY) == b"true"
         self._check_columns()
+        self._check_size(size)
 
     def refuse(self, error: object) -> NoReturn:
         """Raises the CacheError of a damaged file."""
@@ -87,6 +89,13 @@ class CacheFile:
             expected=_columns(wanted),
         )
 
+    def _check_size(self, size: int) -> None:
+        """What is decoded of vectors is a matter of their width, which takes no room in the file."""
+        vectors = self.spec.granularity == "protein"
+        decoded = self._parquet.metadata.num_rows * self.spec.dimension * self.spec.values.itemsize
+        if vectors and decoded > unpacked_limit(size):
+            self.refuse(f"{decoded:,} bytes of vectors are claimed of a file of {size:,}")
+
     def read_index(self) -> CacheIndex:
         """Reads all columns but the embeddings."""
         names = [name for name in self._parquet.schema_arrow.names if name != "embedding"]
@@ -110,7 +119,7 @@ class CacheFile:
             # A damaged page header, which no checksum covers, makes a page seem empty.
             if any(len(column) != rows for column in table.columns):
                 raise ValueError(f"a column has other than its {rows} rows")
-        except _BROKEN as error:
+        except BROKEN as error:
             self.refuse(error)
         return table
 

@@ -20,6 +20,10 @@ FINITE_KEY = b"ppi_train.all_finite"
 SCHEMA_VERSION = 1
 GRANULARITIES = ("protein", "residue")
 DTYPES = ("float16", "float32")
+# Numbers in an embedding, residues that it was cut to, and levels of what describes an embedder.
+MAX_DIMENSION = 1_000_000
+MAX_LENGTH = 2**31 - 1
+MAX_LEVELS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +151,26 @@ def spec_from_json(text: bytes, *, where: object) -> CacheSpec:
 
 def _checked(spec: CacheSpec) -> CacheSpec:
     limit = 1 if spec.max_length is None else spec.max_length
-    if type(spec.dimension) is not int or type(limit) is not int or spec.dimension < 1 or limit < 1:
+    numbers = (spec.dimension, MAX_DIMENSION), (limit, MAX_LENGTH)
+    if not all(type(one) is int and 1 <= one <= most for one, most in numbers):
         raise ValueError(f"dimension={spec.dimension!r}, max_length={spec.max_length!r}")
     if spec.granularity not in GRANULARITIES or spec.dtype not in DTYPES:
         raise ValueError(f"granularity={spec.granularity!r}, dtype={spec.dtype!r}")
     if not isinstance(spec.content_digest, str | None):
         raise ValueError(f"content_digest={spec.content_digest!r}")
+    if not all(isinstance(one, str) for one in (spec.truncation, spec.fasta_digest)):
+        raise ValueError(f"truncation={spec.truncation!r}, fasta_digest={spec.fasta_digest!r}")
+    _check_depth(spec.embedder)
     return spec
+
+
+def _check_depth(value: object, levels: int = MAX_LEVELS) -> None:
+    """What is nested deeper than any embedder's parameters would end the reader's own recursions."""
+    if not levels:
+        raise ValueError(f"an embedder with values nested deeper than {MAX_LEVELS} levels")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        _check_depth(one, levels - 1)
 
 
 def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) -> None:

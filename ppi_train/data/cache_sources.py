@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.data.parquet_file import BROKEN, open_parquet
 from ppi_train.errors import CacheError
 
 # Files held open: there may be thousands, of which one block of sequences needs a few.
@@ -130,9 +130,9 @@ def _names(file: pq.ParquetFile, wanted: Collection[str]) -> dict[str, str]:
 
 def _read(path: Path, what: Callable[[pq.ParquetFile], _T]) -> _T:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_parquet(path, page_checksum_verification=True) as file:
             return what(file)
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+    except BROKEN as error:
         if isinstance(error, CacheError):
             raise
         raise CacheError("the embedding cache is cut short or corrupt", where=path, got=error) from None

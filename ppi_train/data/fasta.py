@@ -6,16 +6,23 @@ and column numbers are worked out only when there is something to complain about
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import io
+import mmap
+import os
+import re
 import secrets
-import zlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
+from isal import isal_zlib
+from isal.igzip import IGzipFile
+
+from ppi_train.config.limits import FREE_BYTES, MAX_RESIDUES, unpacked_limit
 from ppi_train.errors import DataError
 
 NONSTANDARD = "UOBZJX*"
@@ -25,6 +32,17 @@ _LETTERS = (AMINO_ACIDS + NONSTANDARD).encode()
 _SPACE = b" \t\n\v\f"
 _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
+_NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE))
+
+# Of a whole FASTA, unpacked: all of Swiss-Prot is a tenth. The sequences are kept in memory.
+MAX_FASTA_BYTES = 4 << 30
+# Of other files that are read whole.
+MAX_FILE_BYTES = 1 << 30
+# A longer stretch without a record's or a line's beginning is refused before it is in memory; it is 40
+# times the longest sequence.
+_STRETCH = 4 << 20
+_READ_AT_ONCE = 1 << 20
+_SPLIT = "divide it into several files"
 
 
 def sequence_digest(sequence: str) -> str:
@@ -100,8 +118,9 @@ def read_fasta(path: str | Path) -> SequenceTable:
     and one inside becomes X, so that no residue moves. All are counted.
 
     Raises:
-        DataError: the file is absent, empty or no FASTA; with the line: an empty header or sequence, a
-            letter that is no amino acid (and its column), one key with two sequences (both lines).
+        DataError: the file is absent, empty or no FASTA, or larger than MAX_FASTA_BYTES; with the line:
+            an empty header or sequence, one longer than MAX_RESIDUES, a letter that is no amino acid (and
+            its column), one key with two sequences (both lines).
     """
     data = _fasta_bytes(path)
     start = len(data) - len(data.lstrip())
@@ -166,6 +185,13 @@ class _Records:
             body = text.translate(None, _SPACE).upper()
             if not body:
                 self.refuse(number, "a sequence is empty", got=f"no residue for {key}")
+            if len(body) > MAX_RESIDUES:
+                self.refuse(
+                    number,
+                    f"the sequence of {key} is too long to be a protein",
+                    got=f"{len(body):,} letters",
+                    expected=f"at most {MAX_RESIDUES:,}",
+                )
             if body.translate(None, _LETTERS):
                 self._refuse_letter(number, key, text)
             yield key, body
@@ -185,25 +211,27 @@ class _Records:
             self.refuse(number, "an accession is not UTF-8", got=raw, expected="text in UTF-8")
 
     def _refuse_letter(self, number: int, key: str, text: bytes) -> NoReturn:
-        for offset, line in enumerate(text.split(b"\n"), start=1):
-            # latin-1 keeps one character a byte, so that the column is right for any input.
-            for column, letter in enumerate(line.decode("latin-1"), start=1):
-                if letter not in " \t\v\f" and letter.upper().encode("latin-1", "replace") not in _LETTERS:
-                    raise DataError(
-                        f"the sequence of {key} has a letter that is no amino acid",
-                        where=f"{self.source}, line {self.line(number) + offset}, column {column}",
-                        got=repr(letter),
-                        expected=f"one of {AMINO_ACIDS} {NONSTANDARD}, in either case",
-                    )
-        raise AssertionError("no bad letter found")
+        found = _NO_AMINO_ACID.search(text)
+        assert found, "no bad letter found"
+        at = found.start()
+        line = self.line(number) + 1 + text.count(b"\n", 0, at)
+        column = at - text.rfind(b"\n", 0, at)
+        raise DataError(
+            f"the sequence of {key} has a letter that is no amino acid",
+            where=f"{self.source}, line {line}, column {column}",
+            # latin-1 has a character for each byte.
+            got=repr(found[0].decode("latin-1")),
+            expected=f"one of {AMINO_ACIDS} {NONSTANDARD}, in either case",
+        )
 
 
 def _fasta_bytes(path: str | Path) -> bytes:
-    data = read_file(path, "FASTA")
+    refuse_endless(path, b">", "FASTA")
+    data = read_file(path, "FASTA", limit=MAX_FASTA_BYTES)
     if data.startswith(_GZIP_MAGIC):
         try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
+            data = _unpacked(path, data)
+        except (EOFError, OSError, isal_zlib.error) as error:  # type: ignore[misc]
             raise DataError(
                 "the gzip file is cut short or damaged",
                 where=path,
@@ -218,6 +246,58 @@ def _fasta_bytes(path: str | Path) -> bytes:
     if not data.strip():
         raise DataError("the FASTA is empty", where=path, expected="at least one sequence")
     return data
+
+
+def _unpacked(path: str | Path, data: bytes) -> bytes:
+    """What a gzip file holds, looked at while it is unpacked."""
+    limit = min(MAX_FASTA_BYTES, unpacked_limit(len(data)))
+    parts: list[bytes] = []
+    size = 0
+    with IGzipFile(fileobj=io.BytesIO(data)) as stream:  # type: ignore[no-untyped-call]
+        while part := stream.read(_STRETCH):
+            if len(part) == _STRETCH and b">" not in part:
+                _refuse_stretch(path, ">", "FASTA")
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise DataError(
+                    "the gzip file unpacks to more than a FASTA can",
+                    where=path,
+                    got=f"more than {limit:,} bytes from {len(data):,}",
+                    remedy="unpack it yourself if you trust it" if limit < MAX_FASTA_BYTES else _SPLIT,
+                )
+    return b"".join(parts)
+
+
+def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
+    """Refuses a large file in which a record has no end, before it is read into memory.
+
+    Args:
+        path: A file, which need not be there.
+        mark: The byte that begins a record, or ends a line.
+        kind: Names the file in messages.
+
+    Raises:
+        DataError: there is a stretch of _STRETCH bytes without the mark.
+    """
+    file = Path(path)
+    if not file.is_file() or file.stat().st_size <= FREE_BYTES or not os.access(file, os.R_OK):
+        return  # `read_file` says what there is to say
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:2] == _GZIP_MAGIC or content[:4] == b"PAR1":
+            return
+        for start in range(0, len(content) - _STRETCH, _STRETCH):
+            if content.find(mark, start, start + _STRETCH) < 0:
+                _refuse_stretch(path, mark.decode(), kind)
+
+
+def _refuse_stretch(path: str | Path, mark: str, kind: str) -> NoReturn:
+    raise DataError(
+        f"the {kind} has a sequence or a line without end",
+        where=path,
+        got=f"{_STRETCH:,} bytes without {mark!r}",
+        expected=f"sequences of at most {MAX_RESIDUES:,} letters" if mark == ">" else "short lines",
+    )
 
 
 def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
@@ -236,14 +316,14 @@ def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
     write_file(path, "".join(f">{key}\n{sequence}\n" for key, sequence in sequences.items()).encode())
 
 
-def read_file(path: str | Path, kind: str) -> bytes:
+def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a user's file; `kind` names it in messages.
 
     Raises:
-        DataError: the file is absent, a directory, not readable, or has no bytes.
+        DataError: the file is absent, a directory, not readable, has no bytes, or more than `limit`.
     """
     try:
-        data = Path(path).read_bytes()
+        data = _at_most(path, limit)
     except FileNotFoundError as error:
         raise DataError(
             f"the {kind} is not there",
@@ -256,9 +336,30 @@ def read_file(path: str | Path, kind: str) -> bytes:
         ) from error
     except OSError as error:
         raise DataError(f"the {kind} cannot be read", where=path, got=error.strerror) from error
+    if data is None:
+        raise DataError(
+            f"the {kind} is too large to be read whole",
+            where=path,
+            expected=f"at most {limit:,} bytes",
+            remedy=_SPLIT,
+        )
     if not data:
         raise DataError(f"the {kind} is empty", where=path, got="0 bytes")
     return data
+
+
+def _at_most(path: str | Path, limit: int) -> bytes | None:
+    """A file's bytes; None if there are more than `limit`, which for a pipe only its reading tells."""
+    with Path(path).open("rb") as stream:
+        about = os.fstat(stream.fileno())
+        if stat.S_ISREG(about.st_mode):
+            return stream.read() if about.st_size <= limit else None
+        parts: list[bytes] = []
+        while part := stream.read(_READ_AT_ONCE):
+            parts.append(part)
+            if _READ_AT_ONCE * (len(parts) - 1) > limit:
+                return None
+        return b"".join(parts)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -7,9 +7,9 @@ objects are refused wherever a format could hold them.
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn, Protocol
 import numpy as np
 import torch
 
+from ppi_train.config.limits import check_torch_archive, unpacked_limit
 from ppi_train.errors import ConfigError, DataError
 
 GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representations"}
@@ -24,7 +25,9 @@ GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representat
 
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 _PICKLE_START = b"\x80"
-_BROKEN = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
+# On foreign bytes h5py, NumPy, zipfile and torch raise whatever they run into, KeyError, struct.error and
+# tokenize.TokenError among it; none says what.
+_BROKEN = Exception
 
 
 class EmbeddingSource(Protocol):
@@ -138,9 +141,17 @@ class Hdf5Source:
             if item.external or item.is_virtual:
                 raise DataError("numbers that lie in another file, which is not opened")
             _require_numbers(item.dtype)
+            self._check_size(item)
             return np.asarray(item[()])
         except _BROKEN as error:
             _refuse(error)
+
+    def _check_size(self, item: Any) -> None:
+        """A data set may claim any shape, and what was never written of it reads as zeros."""
+        stored = min(int(item.id.get_storage_size()), self.path.stat().st_size)
+        claimed = math.prod(item.shape or ()) * item.dtype.itemsize
+        if claimed > unpacked_limit(stored):
+            raise ValueError(f"shape {item.shape} of {stored:,} bytes")
 
 
 class ArrayFolder:
@@ -154,8 +165,9 @@ class ArrayFolder:
 
     def read(self, place: str) -> np.ndarray:
         try:
-            with (self.path / place).open("rb") as stream:
-                return _read_npy(stream)
+            path = self.path / place
+            with path.open("rb") as stream:
+                return _read_npy(stream, path.stat().st_size)
         except _BROKEN as error:
             _refuse(error)
 
@@ -180,8 +192,11 @@ class ArchiveSource:
 
     def read(self, place: str) -> np.ndarray:
         try:
-            with self._archive.open(place) as stream:
-                return _read_npy(stream)
+            entry = self._archive.getinfo(place)
+            if entry.file_size > unpacked_limit(entry.compress_size):
+                raise ValueError(f"{entry.compress_size:,} bytes that unpack to {entry.file_size:,}")
+            with self._archive.open(entry) as stream:
+                return _read_npy(stream, entry.file_size)
         except _BROKEN as error:
             _refuse(error)
 
@@ -197,19 +212,26 @@ class TensorFolder:
 
     def read(self, place: str) -> np.ndarray:
         try:
+            check_torch_archive(self.path / place)
             content = torch.load(self.path / place, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             # torch's own message advises to load the file with weights_only=False.
             raise DataError("pickled objects, which could run code, are not read") from None
-        except Exception as error:
-            # On foreign bytes torch's unpickler raises whatever its opcodes run into.
+        except _BROKEN as error:
             _refuse(error)
         tensor = self._of_esm(content) if isinstance(content, dict) else content
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
             raise DataError("neither a plain tensor nor what ESM's extract.py writes")
-        if tensor.dtype == torch.bfloat16:  # which NumPy does not have
-            tensor = tensor.float()
-        array = tensor.detach().resolve_conj().resolve_neg().numpy()
+        try:
+            # A step of 0 lets a tensor be larger than its bytes.
+            stored = tensor.untyped_storage().nbytes()
+            if tensor.numel() * tensor.element_size() > stored:
+                raise ValueError(f"shape {tuple(tensor.shape)} of {stored:,} bytes")
+            if tensor.dtype == torch.bfloat16:  # which NumPy does not have
+                tensor = tensor.float()
+            array = tensor.detach().resolve_conj().resolve_neg().numpy()
+        except _BROKEN as error:  # such as a tensor without bytes, on the device `meta`
+            _refuse(error)
         _require_numbers(array.dtype)
         return array
 
@@ -239,21 +261,24 @@ def _labels(folder: Path, files: list[Path]) -> dict[str, str]:
     return {place: place.removesuffix(file.suffix) for place, file in zip(places, files, strict=True)}
 
 
-def _read_npy(stream: IO[bytes]) -> np.ndarray:
-    start = stream.read(len(np.lib.format.MAGIC_PREFIX))
-    if start != np.lib.format.MAGIC_PREFIX:
-        if start.startswith(_PICKLE_START):
+def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
+    """Reads an array; `size` is the bytes that the stream can have."""
+    magic = stream.read(len(np.lib.format.MAGIC_PREFIX) + 2)
+    if not magic.startswith(np.lib.format.MAGIC_PREFIX):
+        if magic.startswith(_PICKLE_START):
             raise DataError("pickled objects, which could run code, are not read")
         raise DataError("no NumPy array")
-    stream.seek(0)
-    try:
-        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except ValueError as error:
-        if "Object arrays" in str(error):
-            raise DataError("pickled objects, which could run code, are not read") from None
-        raise
-    _require_numbers(array.dtype)
-    return array
+    first = magic[-2:] == b"\1\0"
+    read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise DataError("pickled objects, which could run code, are not read")
+    _require_numbers(dtype)
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > size or min(shape, default=1) < 0:
+        raise ValueError(f"shape {shape} in a file of {size:,} bytes")
+    content = np.frombuffer(stream.read(claimed), dtype)
+    return content.reshape(shape, order="F" if by_columns else "C")
 
 
 def _require_numbers(dtype: np.dtype[Any]) -> None:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +21,25 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from ppi_train.data.fasta import read_file, write_file
+from ppi_train.data.fasta import read_file, refuse_endless, write_file
+from ppi_train.data.parquet_file import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 from ppi_train.errors import DataError
 
 COLUMNS = ("protein_a", "protein_b", "label")
 
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+# Bytes of a line that is judged by itself: Python's reader of CSV takes no longer field.
+_LONGEST_LINE = 100_000
 _BOM = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACE = re.compile(rb"(?m)^[ \t]+\r?$")
 _PARQUET_MAGIC = b"PAR1"
+# Ten times what all pairs of a thousand test proteins, or BioGRID, come to.
+MAX_PAIRS = 100_000_000
+# Of a name in Parquet, where a dictionary can repeat it for next to nothing.
+_LONGEST_NAME = 1000
+# Bytes of all names of such a table, however small its file, and of a larger one for each of its own.
+_FREE_NAMES = 256 << 20
+_NAMES_PER_BYTE = 100
 
 # Says where row i (from 0) of a table came from.
 _Place = Callable[[int], str]
@@ -111,9 +121,11 @@ def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
         require_labels: Whether a table without labels is refused.
 
     Raises:
-        DataError: the file is absent, empty, cut short or not text; with the line: a wrong number of
-            columns, an empty accession, another label, a pair with both labels (both lines).
+        DataError: the file is absent, empty, too large, cut short or not text; with the line: a wrong
+            number of columns, an empty accession, another label, a pair with both labels (both lines).
     """
+    refuse_endless(path, b"\n", "pair table")
+    _refuse_footer(Path(path))
     data = read_file(path, "pair table")
     is_parquet = data.startswith(_PARQUET_MAGIC) or Path(path).suffix.lower() in (".parquet", ".pq")
     columns, place = _parquet_columns(path, data) if is_parquet else _text_columns(path, data)
@@ -238,31 +250,113 @@ def _labels(column: pa.Array, path: str | Path, place: _Place) -> np.ndarray:
 
 def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array], _Place]:
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "the Parquet file is cut short or damaged",
-            where=path,
-            got=str(error).splitlines()[0],
-            remedy="copy or write it again",
-        ) from error
-    found = _positions(table.column_names, path, "row 1")
-    columns = {name: _as_text(table.column(at), name, path) for name, at in found.items()}
+        # Names stay in dictionaries until their length is known.
+        schema = open_parquet(data, max_rows=MAX_PAIRS).schema_arrow
+        found = _positions(schema.names, path, "row 1")
+        names = [schema.names[at] for at in found.values()]
+        coded = [one for one in names if _is_text(schema.field(one).type)]
+        table = open_parquet(data, read_dictionary=coded).read(columns=names)
+        columns = {name: _as_text(table.column(schema.names[at]), name, path) for name, at in found.items()}
+        _refuse_expanding(columns.values(), len(data), path)
+        columns = {name: _decoded(column) for name, column in columns.items()}
+    except DataError:
+        raise
+    except BROKEN as error:
+        raise _damaged(path, error) from error
     return columns, lambda row: f"row {row + 1}"
 
 
-def _as_text(column: pa.ChunkedArray, name: str, path: str | Path) -> pa.Array:
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
+def _refuse_footer(path: Path) -> None:
+    """Refuses what a footer claims of itself before the file is in memory."""
+    if not path.is_file():
+        return
     try:
-        return column.cast(pa.string()).combine_chunks()
+        with path.open("rb") as stream:
+            is_parquet = stream.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+        if is_parquet:
+            check_footer(path, path.stat().st_size)
+    except PermissionError:
+        return  # `read_file` says so
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: Exception) -> DataError:
+    return DataError(
+        "the Parquet file is cut short or damaged",
+        where=path,
+        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        remedy="copy or write it again",
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(
+        check(value)
+        for check in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+        )
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(check(value) for check in checks)
+
+
+def _as_text(column: pa.ChunkedArray, name: str, path: str | Path) -> pa.DictionaryArray:
+    """A column as a dictionary of texts; whether bytes are text in UTF-8 is only known here."""
+    try:
+        if not _is_text(column.type) and not _is_number(column.type):
+            raise pa.ArrowTypeError
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        coded = column.unify_dictionaries().combine_chunks()
+        values = coded.dictionary
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        if _is_text(values.type):
+            values = values.cast(pa.binary())
+        return pa.DictionaryArray.from_arrays(coded.indices, values.cast(pa.string()))
     except pa.ArrowException as error:
         raise DataError(
             f"the column {name} cannot be read as text",
             where=path,
             got=f"the type {column.type}",
-            expected="strings, or numbers for `label`",
+            expected="strings in UTF-8, or numbers for `label`",
         ) from error
+
+
+def _refuse_expanding(columns: Iterable[pa.DictionaryArray], size: int, path: str | Path) -> None:
+    """Refuses names that a small dictionary would repeat until memory is full."""
+    total = 0
+    for column in columns:
+        lengths = pc.binary_length(column.dictionary)
+        longest = pc.max(lengths).as_py() or 0
+        if longest > _LONGEST_NAME:
+            raise DataError(
+                "a name in the pair table is too long",
+                where=path,
+                got=f"{longest:,} bytes",
+                expected=f"at most {_LONGEST_NAME:,}",
+            )
+        total += pc.sum(lengths.take(column.indices)).as_py() or 0
+    if total > max(_FREE_NAMES, _NAMES_PER_BYTE * size):
+        raise DataError(
+            "the Parquet file unpacks to more than a pair table can",
+            where=path,
+            got=f"{total:,} bytes of names from {size:,}",
+            remedy="write it as TSV if you trust it",
+        )
+
+
+def _decoded(column: pa.DictionaryArray) -> pa.Array:
+    return column.dictionary.take(column.indices)
 
 
 def _positions(names: Sequence[str], path: str | Path, where: str) -> dict[str, int]:
@@ -330,9 +424,13 @@ def _layout(path: str | Path, data: bytes) -> _Layout:
     numbers = [number for number, line in enumerate(lines) if line]
     if not numbers:
         raise DataError("the pair table is empty", where=path, got="blank lines only")
+    if len(lines[numbers[0]]) > _LONGEST_LINE:
+        raise _long_line(path, numbers[0], len(lines[numbers[0]]))
     first = lines[numbers[0]].decode()
     delimiter = "\t" if "\t" in first else ","
     fields = next(csv.reader([first], delimiter=delimiter))
+    if len(fields) > MAX_COLUMNS:
+        raise _wrong_width(path, numbers[0], first, len(fields), f"at most {MAX_COLUMNS:,}")
     header = any(field.strip().lower() in COLUMNS for field in fields)
     if not header and len(fields) not in (2, 3):
         raise _wrong_width(path, numbers[0], first, len(fields), "2 or 3")
@@ -370,6 +468,8 @@ def _parse(layout: _Layout) -> pa.Table | None:
 def _bad_row(path: str | Path, layout: _Layout) -> DataError:
     """Finds the row that pyarrow could not place."""
     for number in layout.numbers:
+        if len(layout.lines[number]) > _LONGEST_LINE:
+            return _long_line(path, number, len(layout.lines[number]))
         line = layout.lines[number].decode()
         fields = next(csv.reader([line], delimiter=layout.delimiter))
         if len(fields) != layout.width:
@@ -380,6 +480,15 @@ def _bad_row(path: str | Path, layout: _Layout) -> DataError:
         where=f"{path}, line {odd + 1}",
         got=repr(layout.lines[odd][:80].decode("utf-8", "replace")),
         remedy="remove the quote or close it",
+    )
+
+
+def _long_line(path: str | Path, number: int, length: int) -> DataError:
+    return DataError(
+        "a line of the pair table is too long",
+        where=f"{path}, line {number + 1}",
+        got=f"{length:,} bytes",
+        expected=f"at most {_LONGEST_LINE:,}",
     )
 
 

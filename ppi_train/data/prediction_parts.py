@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 
 from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.fasta import write_file
-from ppi_train.errors import ConfigError
+from ppi_train.data.parquet_file import BROKEN, open_parquet
+from ppi_train.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,28 @@ class _Part:
     @property
     def intact(self) -> bool:
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.digest
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return self.first < self.stop and digest == self.digest
+
+    def batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """Its columns by name, some rows at a time.
+
+        Raises:
+            DataError: whoever wrote these bytes and their digest has not written a table.
+        """
+        try:
+            with open_parquet(self.path) as file:
+                for batch in file.iter_batches(_ROWS):
+                    yield {
+                        name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
+                    }
+        except BROKEN as error:
+            raise DataError(
+                "a finished part of the prediction cannot be read",
+                where=self.path.absolute(),
+                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                remedy="remove the folder of parts: the prediction then begins anew",
+            ) from None
 
 
 class PredictionParts:
@@ -112,17 +134,13 @@ class PredictionParts:
 
     def last(self) -> dict[str, np.ndarray]:
         """The columns of the last part."""
-        table = pq.read_table(self._parts[-1].path)
-        return {name: table.column(name).to_numpy() for name in table.column_names}
+        batches = list(self._parts[-1].batches())
+        return {name: np.concatenate([one[name] for one in batches]) for name in (batches or [{}])[0]}
 
     def columns(self) -> Iterator[dict[str, np.ndarray]]:
         """What all parts hold, in order, some rows at a time."""
         for part in self._parts:
-            with pq.ParquetFile(part.path) as file:
-                for batch in file.iter_batches(_ROWS):
-                    yield {
-                        name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
-                    }
+            yield from part.batches()
 
     def discard(self) -> None:
         """Removes the folder, under another name first, so that nobody locks a file in it."""
@@ -228,6 +246,6 @@ def _read_job(path: Path) -> dict[str, object] | None:
     """The job that parts were made for; None if there are none that can be gone on with."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -12,6 +12,9 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
 from ppi_train.training.checkpoint import Checkpoint
 
+# Of a matrix that is built whatever the checkpoint holds: 64 MiB.
+_FREE_WEIGHTS = 1 << 24
+
 
 def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) -> PairModel:
     """A model with random weights."""
@@ -27,8 +30,9 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
     """
     try:
         described: Mapping[str, Any] = checkpoint.description["model"]
+        _check_sizes(described, checkpoint.weights)
         model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise CheckpointError(
             "the checkpoint does not describe a model that this version has", got=error
         ) from None
@@ -42,3 +46,18 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
         ) from None
     model.temperature = checkpoint.temperature
     return model.to(device).eval()
+
+
+def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuses a description that would build more than the weights can fill, before memory is taken for it.
+
+    Raises:
+        ValueError: matrices of sizes far beyond the number of the weights, or more layers than tensors.
+    """
+    sizes = {**described["hyperparameters"], "input_dim": described["input_dim"]}
+    sizes.pop("max_residues", None)  # takes no weights
+    whole = {name: int(size) for name, size in sizes.items() if isinstance(size, int | float)}
+    claimed = whole.get("members", 1) * whole.get("hidden_dim", 1) * max(whole.values())
+    total = sum(one.numel() for one in weights.values())
+    if claimed > max(_FREE_WEIGHTS, 4 * total) or whole.get("num_layers", 1) > len(weights):
+        raise ValueError(f"{whole} for {total:,} weights in {len(weights)} tensors")

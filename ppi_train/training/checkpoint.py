@@ -28,6 +28,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ppi_train.config.limits import check_torch_archive
 from ppi_train.errors import CheckpointError
 
 MARKER = "COMPLETE.json"
@@ -53,8 +54,20 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Optimiser steps behind these weights."""
-        return int(self.description["counters"]["step"])
+        """Optimiser steps behind these weights.
+
+        Raises:
+            CheckpointError: it does not say.
+        """
+        counters = self.description.get("counters")
+        step = counters.get("step") if isinstance(counters, dict) else None
+        if type(step) is not int or step < 0:
+            raise CheckpointError(
+                "the checkpoint is not one of ours: it does not say how long it was trained",
+                got=f"counters {counters!r}",
+                expected="a number of steps, `counters.step`",
+            )
+        return step
 
     @property
     def temperature(self) -> float:
@@ -237,6 +250,7 @@ def checkpoint_step(folder: Path) -> int:
 
 def _read_training_state(path: Path) -> dict[str, Any]:
     try:
+        check_torch_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # On foreign bytes torch's unpickler raises whatever its opcodes run into; and its message, which

@@ -1,0 +1,87 @@
+"""Opening Parquet files that may claim anything: what a footer says is compared with what can be, first.
+
+Arrow believes a footer, and makes room for what it claims.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppi_train.config.limits import unpacked_limit
+
+MAX_COLUMNS = 1000
+# A cache of 20 GB has 300 KB.
+MAX_FOOTER_BYTES = 64 << 20
+# What any table may have, however small its file: equal rows in a run take next to no bytes.
+FREE_ROWS = 1_000_000
+# Of a larger one for each byte of it: 200,000 pairs at random have 0.2.
+ROWS_PER_BYTE = 20
+_TRAILER = 8  # the footer's size in four bytes, and PAR1
+
+# What Arrow raises on a file that is not whole; what is raised here is among it.
+BROKEN = (pa.ArrowException, OSError, ValueError, EOFError, KeyError)
+
+
+def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options: object) -> pq.ParquetFile:
+    """Opens a file if what it claims can be true.
+
+    Args:
+        source: A path, or the content.
+        max_rows: The most rows that are taken, where that is less than the file's size lets one believe.
+        options: See `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        ValueError: more rows, columns or bytes than a file of this size can hold.
+        pa.ArrowException, OSError, EOFError: no Parquet file, or a damaged one.
+    """
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    check_footer(source, size)
+    opened = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source, **options)
+    try:
+        _check_claims(opened.metadata, size, max_rows)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def check_footer(source: Path | bytes, size: int) -> None:
+    """Compares the size of a footer with the bound.
+
+    Raises:
+        ValueError: it is beyond.
+    """
+    if size < _TRAILER:
+        return
+    if isinstance(source, bytes):
+        trailer = source[-_TRAILER:]
+    else:
+        with source.open("rb") as stream:
+            stream.seek(size - _TRAILER)
+            trailer = stream.read(_TRAILER)
+    claimed = int.from_bytes(trailer[:4], "little")
+    if trailer[4:] == b"PAR1" and claimed > MAX_FOOTER_BYTES:
+        raise ValueError(f"a footer of {claimed:,} bytes, more than {MAX_FOOTER_BYTES:,}")
+
+
+def _check_claims(metadata: pq.FileMetaData, size: int, max_rows: int | None) -> None:
+    believed = max(FREE_ROWS, ROWS_PER_BYTE * size)
+    believed = believed if max_rows is None else min(believed, max_rows)
+    if not 0 <= metadata.num_rows <= believed:
+        raise ValueError(
+            f"{metadata.num_rows:,} rows are claimed, of at most {believed:,} for its {size:,} bytes"
+        )
+    if metadata.num_columns > MAX_COLUMNS:
+        raise ValueError(f"{metadata.num_columns:,} columns, more than {MAX_COLUMNS:,}")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+        raise ValueError(f"row groups of {sum(rows):,} rows in all, where {metadata.num_rows:,} are claimed")
+    unpacked = sum(
+        group.column(place).total_uncompressed_size for group in groups for place in range(group.num_columns)
+    )
+    if not 0 <= unpacked <= unpacked_limit(size):
+        raise ValueError(f"{unpacked:,} bytes are claimed of a file of {size:,}")
