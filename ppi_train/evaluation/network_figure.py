@@ -98,7 +98,8 @@ def readable_part(
 def _within(number: Integers, edges: Integers) -> Integers:
     """The edges between two proteins that are drawn, as numbers of these in ascending order, (e, 2)."""
     drawn = np.sort(number[edges], axis=1)
-    return drawn[(drawn[:, 0] >= 0) & (drawn[:, 0] != drawn[:, 1])]
+    kept: Integers = drawn[(drawn[:, 0] >= 0) & (drawn[:, 0] != drawn[:, 1])]
+    return kept
 
 
 def _walk(edges: Integers, proteins: int, size: int) -> list[int]:
