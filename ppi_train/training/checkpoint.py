@@ -78,7 +78,8 @@ class Checkpoint:
         Raises:
             CheckpointError: it is no positive number.
         """
-        found = self.description.get("metrics", {}).get(TEMPERATURE, 1.0)
+        metrics = self.description.get("metrics", {})
+        found = metrics.get(TEMPERATURE, 1.0) if isinstance(metrics, dict) else metrics
         if not isinstance(found, int | float) or not 0 < found < math.inf:
             raise CheckpointError(
                 "the checkpoint has a temperature that no logit can be divided by",

@@ -22,7 +22,10 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30

@@ -27,6 +27,8 @@ from ppi_train.training.checkpoint import (
     write_checkpoint,
 )
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"hidden_dim": 4, "head_dim": 4, "members": 2}
 
 

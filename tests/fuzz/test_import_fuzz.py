@@ -20,6 +20,8 @@ from ppi_train.data.fasta import SequenceTable
 from ppi_train.data.import_sources import open_source
 from ppi_train.data.imports import ImportRules, survey, write_import
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES = {"P1": "MKV", "P2": "MKVLA"}
 TABLE = SequenceTable(sequences=SEQUENCES, source="x.fasta", nonstandard={}, duplicates=0)
 RULES = ImportRules(embedder_name="other", missing="drop")

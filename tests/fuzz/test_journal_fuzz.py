@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mutations import broken, broken_json
 from watched import outcome
 
+pytestmark = pytest.mark.slow
+
 journal = pytest.importorskip("ppi_train.tracking.journal")
 
 RECORDS: tuple[dict[str, Any], ...] = (

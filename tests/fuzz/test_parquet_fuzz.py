@@ -28,6 +28,8 @@ from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.prediction_parts import held_prediction
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES = {"P1": "MKV", "P2": "MKVLA", "P3": "ACDEFG"}
 DIMENSION = 3
 JOB = {"model": "m", "pairs": 4}

@@ -22,6 +22,8 @@ from ppi_train.data.nucleotides import refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_lists import read_protein_list
 
+pytestmark = pytest.mark.slow
+
 FASTA = (
     b">sp|P12345|NAME_HUMAN Some protein\nMKVLAAGT\nCCDE*\n>Q9\nmkvuobzjx\n\n>tr|A0|B desc\nMMMM",
     b"\xef\xbb\xbf>a\r\nACDEFGHIKLMNPQRSTVWY\r\n>b\r\nAC DE\r\n",
