@@ -12,6 +12,7 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import config_values, load_config, logged_parameters
 from ppi_train.config.options import Section
 from ppi_train.config.schema import (
+    CompareConfig,
     MODES,
     EmbedConfig,
     EvalConfig,
@@ -290,7 +291,11 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
     if schema in (PredictConfig, ExplainConfig):
         needed |= {"pairs", "output", "fasta", "protein_a", "protein_b"}
     named = dict.fromkeys(needed & set(values), "no")
-    required = schema(**named | ({"output": "no.parquet"} if schema is PredictConfig else {}))
+    if schema is PredictConfig:
+        named["output"] = "no.parquet"
+    if schema is CompareConfig:
+        named["run_ids"] = ("one", "other")
+    required = schema(**named)
     written = _file(tmp_path, yaml.safe_dump(config_values(required)))
     assert load_config(schema, {}, config_file=written)[0] == required
 
