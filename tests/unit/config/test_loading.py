@@ -12,8 +12,8 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import config_values, load_config, logged_parameters
 from ppi_train.config.options import Section
 from ppi_train.config.schema import (
-    CompareConfig,
     MODES,
+    CompareConfig,
     EmbedConfig,
     EvalConfig,
     ExplainConfig,
