@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppi_train.errors import DataError
-from ppi_train.pipelines.evaluate import ScoredPairs
 from ppi_train.pipelines.leakage import ordered_pairs, unordered_pairs
+from ppi_train.pipelines.scored_split import ScoredSplit
 
 logger = logging.getLogger(__name__)
 
 
-def on_common_pairs(several: Sequence[ScoredPairs]) -> list[ScoredPairs]:
+def on_common_pairs(several: Sequence[ScoredSplit]) -> list[ScoredSplit]:
     """All on the pairs that all could score: with `missing=drop` their caches may differ.
 
     All come from one table, so that what is left of each has the same order.

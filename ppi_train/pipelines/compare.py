@@ -27,12 +27,12 @@ from ppi_train.evaluation.report import Picture, ReportContent, Section
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.common_pairs import on_common_pairs
-from ppi_train.pipelines.evaluate import ScoredPairs, score_split, split_for
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import refuse_leakage
 from ppi_train.pipelines.lineage import command_of, lineage_table
 from ppi_train.pipelines.measured_pairs import metrics_with_intervals
 from ppi_train.pipelines.report import facts_of, made_by, write_report
+from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.lookup import FoundRun, find_run
 from ppi_train.tracking.run import TrackedRun
 
@@ -106,7 +106,7 @@ def labels_of(runs: Sequence[FoundRun]) -> list[str]:
     return [one.name if one.name and often[one.name] == 1 else one.run_id[:8] for one in runs]
 
 
-def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredPairs]:
+def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredSplit]:
     names = {one.name for one in dataclasses.fields(ScoringConfig)}
     names &= {one.name for one in dataclasses.fields(config)}
     scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
@@ -122,7 +122,7 @@ def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> li
 
 
 def _compared(
-    config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[ScoredPairs]
+    config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[ScoredSplit]
 ) -> list[ComparedModel]:
     labels = scored[0].labels
     held = sigmoid(scored[0].logits)
@@ -173,7 +173,7 @@ def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
 def _content(
     config: CompareConfig,
     resolved: Sequence[ResolvedCheckpoint],
-    scored: Sequence[ScoredPairs],
+    scored: Sequence[ScoredSplit],
     models: Sequence[ComparedModel],
     tracked: TrackedRun,
 ) -> ReportContent:

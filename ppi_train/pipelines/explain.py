@@ -14,8 +14,8 @@ from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.residue_weights_file import write_residue_weights
 from ppi_train.models.base import PairModel
+from ppi_train.pipelines.candidate import resolve_candidate
 from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.evaluate import resolve_candidate
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.prediction_inputs import named_fastas, opened_cache

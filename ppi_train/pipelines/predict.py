@@ -11,9 +11,9 @@ import torch
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PredictConfig
 from ppi_train.data.prediction_parts import check_outputs
+from ppi_train.pipelines.candidate import resolve_candidate
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.evaluate import resolve_candidate
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.prediction_inputs import PredictionInputs, prediction_inputs

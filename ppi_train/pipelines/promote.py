@@ -10,19 +10,14 @@ from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
 from ppi_train.evaluation.paired import paired_differences
+from ppi_train.pipelines.candidate import candidate_run_id, resolve_candidate
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.common_pairs import on_common_pairs
-from ppi_train.pipelines.evaluate import (
-    ScoredPairs,
-    candidate_run_id,
-    resolve_candidate,
-    score_split,
-    split_for,
-)
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import refuse_leakage
+from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
 from ppi_train.tracking.alias_queue import PromotionLostError
 from ppi_train.tracking.lookup import FoundRun, logged_model_of
@@ -111,7 +106,7 @@ def _model_of(run: FoundRun) -> str:
 
 
 def _judge(
-    config: PromoteConfig, scored: ScoredPairs, holder: Holder | None, split: EvaluatedSplit
+    config: PromoteConfig, scored: ScoredSplit, holder: Holder | None, split: EvaluatedSplit
 ) -> Verdict:
     if holder is None:
         return judge_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
@@ -136,7 +131,7 @@ def _recipe(resolved: ResolvedCheckpoint) -> object:
 
 
 def _version_tags(
-    candidate: ResolvedCheckpoint, scored: ScoredPairs, verdict: Verdict, tracked: TrackedRun, shared: int
+    candidate: ResolvedCheckpoint, scored: ScoredSplit, verdict: Verdict, tracked: TrackedRun, shared: int
 ) -> dict[str, str]:
     """What the version says of itself: run, data digests, figures."""
     run, split = candidate.run, scored.split

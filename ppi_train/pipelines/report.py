@@ -29,18 +29,18 @@ from ppi_train.pipelines.evaluated_leakage import EvaluatedLeakage
 from ppi_train.pipelines.evaluated_network import EvaluatedNetwork
 from ppi_train.pipelines.lineage import lineage_section
 from ppi_train.pipelines.measured_pairs import MeasuredPairs
+from ppi_train.pipelines.scored_split import ScoredSplit
 from ppi_train.tracking.run import TrackedRun
 
-if TYPE_CHECKING:  # `evaluate` imports this module, and matplotlib is slow to import
+if TYPE_CHECKING:  # matplotlib is slow to import
     from ppi_train.evaluation.network_figure import DrawnNetwork
-    from ppi_train.pipelines.evaluate import ScoredPairs
 
 REPORT = "report.html"
 _ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
 
 
 def log_report(
-    scored: ScoredPairs,
+    scored: ScoredSplit,
     resolved: ResolvedCheckpoint,
     config: EvalConfig,
     measured: MeasuredPairs,
@@ -126,7 +126,7 @@ def write_report(content: ReportContent, tracked: TrackedRun, output: Path) -> P
     return path
 
 
-def facts_of(scored: ScoredPairs) -> tuple[tuple[str, str], ...]:
+def facts_of(scored: ScoredSplit) -> tuple[tuple[str, str], ...]:
     """What the scored pairs are, for the top of a page."""
     return (
         ("data set", scored.inputs.name),
@@ -164,7 +164,7 @@ def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
     )
 
 
-def _calibration(probabilities: np.ndarray, scored: ScoredPairs, *, both_classes: bool) -> Section:
+def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes: bool) -> Section:
     from ppi_train.evaluation import figures
 
     labels = scored.labels
@@ -199,7 +199,7 @@ def _calibration(probabilities: np.ndarray, scored: ScoredPairs, *, both_classes
     return Section(pictures=tuple(pictures))
 
 
-def _drawn(scored: ScoredPairs, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
+def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
     """The tested pairs as two networks; or all pairs, where all were scored."""
     from ppi_train.evaluation.network_figure import readable_part
 

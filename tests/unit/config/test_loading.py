@@ -290,7 +290,7 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
         needed = {"pairs", "output"}
     if schema in (PredictConfig, ExplainConfig):
         needed |= {"pairs", "output", "fasta", "protein_a", "protein_b"}
-    named = dict.fromkeys(needed & set(values), "no")
+    named: dict[str, object] = dict.fromkeys(needed & set(values), "no")
     if schema is PredictConfig:
         named["output"] = "no.parquet"
     if schema is CompareConfig:

@@ -1,0 +1,79 @@
+"""A split, scored by the best checkpoint of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ppi_train.config.schema import ScoringConfig
+from ppi_train.data.pairs import PairTable
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
+from ppi_train.pipelines.evaluated_inputs import evaluation_inputs, trained_config
+from ppi_train.pipelines.evaluated_split import EvaluatedSplit, evaluated_split
+from ppi_train.pipelines.inputs import Inputs
+from ppi_train.pipelines.models import model_from_checkpoint
+from ppi_train.training.device import resolve_device, seed_everything
+from ppi_train.training.scoring import score_pairs_with_uncertainty
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSplit:
+    """A split scored by the best checkpoint of a run.
+
+    Calibrated `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8,
+    `index` (n, 2) the proteins of each pair by their numbers in the table.
+    """
+
+    model: str
+    split: str
+    inputs: Inputs
+    device: torch.device
+    logits: np.ndarray
+    uncertainty: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+
+    @property
+    def table(self) -> PairTable:
+        return self.inputs.tables[self.split]
+
+    def where(self, keep: np.ndarray) -> ScoredSplit:
+        """Those of the pairs where `keep`, (n,) bool, holds."""
+        tables = {**self.inputs.tables, self.split: self.table.select(keep)}
+        return replace(
+            self,
+            inputs=replace(self.inputs, tables=tables),
+            logits=self.logits[keep],
+            uncertainty=self.uncertainty[keep],
+            labels=self.labels[keep],
+            index=tables[self.split].index,
+        )
+
+
+def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> EvaluatedSplit:
+    """The split that a config names, or that follows from what the run was trained on."""
+    return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
+
+
+def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: EvaluatedSplit) -> ScoredSplit:
+    """Scores a split with a checkpoint, on embeddings made just as those that it was trained on."""
+    checkpoint = resolved.read()
+    inputs = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
+    seed_everything(config.seed, deterministic=config.deterministic)
+    device = resolve_device(config.device)
+    model = model_from_checkpoint(checkpoint, device)
+    data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
+    scores = score_pairs_with_uncertainty(model, data, batch_size=config.batch_size)
+    logits, uncertainty = (one.cpu().numpy() for one in scores)
+    return ScoredSplit(
+        model=checkpoint.description["model"]["name"],
+        split=split.split,
+        inputs=inputs,
+        device=device,
+        logits=logits,
+        uncertainty=uncertainty,
+        labels=data.labels.cpu().numpy().astype(np.int8),
+        index=inputs.tables[split.split].index,
+    )
