@@ -19,22 +19,31 @@ from ppi_train.config.options import Section
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
+class PrepareDataConfig(of.OfflineOptions, of.TrackingOptions, of.SplitOptions, of.DatasetOptions):
     """`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(bench.NewSplitOptions):
+class SplitConfig(of.OfflineOptions, of.TrackingOptions, bench.NewSplitOptions):
     """`split`: divide a network into train, validation and test, draw negatives, audit the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig(of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions):
+class AuditConfig(
+    of.OfflineOptions, of.TrackingOptions, of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions
+):
     """`audit`: what a test set shares with a training set, and how far that alone gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig(emb.EmbedOutputOptions, of.DeviceOptions, emb.EmbedderOptions, of.DatasetOptions):
+class EmbedConfig(
+    of.OfflineOptions,
+    of.TrackingOptions,
+    emb.EmbedOutputOptions,
+    of.DeviceOptions,
+    emb.EmbedderOptions,
+    of.DatasetOptions,
+):
     """`embed`: FASTA -> Parquet embedding cache."""
 
     def own_problems(self) -> list[str]:
@@ -44,12 +53,14 @@ class EmbedConfig(emb.EmbedOutputOptions, of.DeviceOptions, emb.EmbedderOptions,
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig(emb.ImportOptions):
+class ImportConfig(of.OfflineOptions, of.TrackingOptions, emb.ImportOptions):
     """`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions):
+class LoopConfig(
+    of.TrackingOptions, of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions
+):
     """What every training run has: the loop's hyper-parameters, where it runs and where it writes."""
 
 
@@ -60,7 +71,12 @@ class PairLoopConfig(of.SamplingOptions, of.PairLossOptions, LoopConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEmbedderConfig(
-    emb.LanguageBatchOptions, emb.LanguageModelOptions, LoopConfig, emb.LanguageTextOptions, of.DatasetOptions
+    of.OfflineOptions,
+    emb.LanguageBatchOptions,
+    emb.LanguageModelOptions,
+    LoopConfig,
+    emb.LanguageTextOptions,
+    of.DatasetOptions,
 ):
     """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
 
@@ -101,7 +117,7 @@ class TrainDataConfig(emb.CacheOptions, of.TrainPairsOptions, of.DatasetOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(PairLoopConfig, of.ModelOptions, emb.EmbedderOptions, TrainDataConfig):
+class TrainConfig(of.OfflineOptions, PairLoopConfig, of.ModelOptions, emb.EmbedderOptions, TrainDataConfig):
     """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
 
@@ -116,6 +132,11 @@ class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, PairLoopConfig, Tr
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig(of.ResumedRunOptions):
     """`resume`: continue an interrupted training run, exactly, in the same MLflow run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig(of.SyncOptions):
+    """`sync`: send the journals of runs that the tracking server does not have all of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +157,19 @@ class EvalConfig(
     of.OutputOptions,
     of.ComputeOptions,
     TestDataConfig,
+    of.TrackingOptions,
 ):
     """`eval_only`: score a test set with the best checkpoint of a run or a registered model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(
-    pred.PredictionOptions, of.EvaluatedRunOptions, of.DeviceOptions, emb.CacheOptions, of.DatasetOptions
+    of.TrackingOptions,
+    pred.PredictionOptions,
+    of.EvaluatedRunOptions,
+    of.DeviceOptions,
+    emb.CacheOptions,
+    of.DatasetOptions,
 ):
     """`predict`: score pairs, or all pairs of many proteins, with a run's best checkpoint."""
 
@@ -162,6 +189,7 @@ class ExplainConfig(
     of.DeviceOptions,
     emb.CacheOptions,
     of.DatasetOptions,
+    of.TrackingOptions,
 ):
     """`explain`: which residues of two proteins carried the score of their pair."""
 
@@ -213,6 +241,11 @@ class PipelineConfig(
         """Whether a language model is trained first."""
         return self.embedder == "protein_lm" and not (self.embedder_run_id or self.embeddings)
 
+    def own_problems(self) -> list[str]:
+        if self.offline:
+            return ["offline: the stages find one another at the tracking server; run train_only offline"]
+        return []
+
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         idle = ("alias", "min_improvement", "min_auprc", "allow_leakage")
         if self.registered_model:
@@ -233,6 +266,7 @@ MODES: dict[str, type[Section]] = {
     "pretrain_only": TrainConfig,
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
+    "sync": SyncConfig,
     "eval_only": EvalConfig,
     "predict": PredictConfig,
     "explain": ExplainConfig,

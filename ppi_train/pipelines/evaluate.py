@@ -81,6 +81,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
     resolved = resolve_candidate(config)
+    model_id = logged_model_of(resolved.run)  # while the server is known to answer
     scored = score_run(resolved, config)
     split, inputs = scored.split, scored.inputs
     tracked.identify(
@@ -94,7 +95,6 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         logged_parameters(replace(config, dataset=None if config.test_pairs else inputs.name, split=split))
     )
     inputs.log(tracked)
-    model_id = logged_model_of(resolved.run)
     link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
     tracked.describe(f"Scores {split} of {inputs.name} with the best checkpoint of {link}.")
     metrics = _measure(config, scored.logits, scored.labels, METRIC_PREFIX[split])

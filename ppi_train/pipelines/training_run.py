@@ -264,7 +264,7 @@ def _log_end(
         history=result.history,
         best_metric=job.config.early_stopping_metric,
     )
-    model_id = tracked.logged_model() or tracked.log_model(
+    model_id = tracked.log_model(
         f"{job.model}-{job.inputs.name}",
         best,
         embedder=_embedder_checkpoint(job),

@@ -58,18 +58,18 @@ def translated_errors(action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_the_servers(error):
+        if not is_the_servers(error):
             raise
         raise TrackingError(
             f"could not {action}",
             where=mlflow.get_tracking_uri(),
-            got=_first_line(error),
+            got=first_line(error),
             expected="an MLflow tracking server or a SQLite file that can be written",
             remedy="start the server, or set MLFLOW_TRACKING_URI to one that runs",
         ) from error
 
 
-def _is_the_servers(error: Exception) -> bool:
+def is_the_servers(error: Exception) -> bool:
     """Whether it came from the server, its database or its artifact store, and not from a fault of ours."""
     if isinstance(error, ImportError):
         return error.name in _STORE_CLIENTS  # MLflow needs one for s3:// artifacts: pip install boto3
@@ -77,6 +77,14 @@ def _is_the_servers(error: Exception) -> bool:
     return isinstance(error, of_mlflow) or type(error).__module__.partition(".")[0] in _STORE_CLIENTS
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
+
+
+def without_secrets(uri: str) -> str:
+    """A tracking URI without user and password, as it may be shown and kept."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
