@@ -118,8 +118,12 @@ class Delivery:
             points = [(point, model) for point, model in points if point in missing]
         for part in _parts(points, POINTS_AT_ONCE):
             plain = [point for point, _ in part]
-            self._points.forget(plain)
-            self._client.log_batch(self.run_id, metrics=[self._metric(*one) for one in part])
+            metrics = [self._metric(*one) for one in part]
+            try:
+                self._client.log_batch(self.run_id, metrics=metrics)
+            except Exception:
+                self._points.forget(plain)
+                raise
             self._points.note(plain)
 
     def _metric(self, point: Point, model: str) -> Metric:

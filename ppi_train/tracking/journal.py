@@ -23,7 +23,7 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,8 +81,10 @@ class Journal:
     A full disk ends nothing: what cannot be written stays in memory, and is written once there is room.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, *, following: int) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, *, following: int, last_checkpoints: int = -1) -> None:
         self.path = path
+        self._last_checkpoints, self._in_use = last_checkpoints, -1
+        self._waiting: dict[int, Checkpoints] = {}
         self._stream, self._following = stream, following
         self._end = stream.seek(0, os.SEEK_END)
         self._unwritten: list[tuple[int, bytes]] = []
@@ -137,7 +139,8 @@ class Journal:
             if contents.unended:
                 stream.write(b"\n")
                 stream.flush()
-            return cls(path, stream, following=contents.following), contents
+            last = contents.last_checkpoints
+            return cls(path, stream, following=contents.following, last_checkpoints=last), contents
         except BaseException:
             stream.close()
             raise
@@ -159,7 +162,30 @@ class Journal:
             line = encode(kind_of(record), {"n": number, **to_fields(record)})
             self._following += 1
             self._write(number, line)
+            if isinstance(record, Checkpoints):
+                self._supersede(number, record)
             return number, line
+
+    def _supersede(self, number: int, record: Checkpoints) -> None:
+        """Lets go of the checkpoints that still wait: a server that is away must not fill the disk."""
+        for other in [one for one in self._waiting if one != self._in_use]:
+            self._drop(self._waiting.pop(other))
+        self._waiting[number], self._last_checkpoints = record, number
+
+    def use_checkpoints(self, number: int) -> bool:
+        """Holds the checkpoints of a record until `done_with`; False if later ones make them needless."""
+        with self._lock:
+            if number < self._last_checkpoints:
+                return False
+            self._in_use = number
+            return True
+
+    def done_with(self, number: int, record: Checkpoints) -> None:
+        """Lets go of checkpoints that are uploaded or needless."""
+        with self._lock:
+            self._in_use = -1
+            self._waiting.pop(number, None)
+            self._drop(record)
 
     def note_sent(self, before: int) -> None:
         """Says that the server has all records before a number."""
@@ -198,9 +224,8 @@ class Journal:
                 shutil.copyfile(path, kept / path.name)
         return kept
 
-    def drop_unsent(self, paths: Iterable[str]) -> None:
-        """Lets go of checkpoints that `keep_checkpoint` has held."""
-        for path in paths:
+    def _drop(self, record: Checkpoints) -> None:
+        for path in record.folders.values():
             if Path(path).parent == Path(UNSENT):
                 shutil.rmtree(self.folder / path, ignore_errors=True)
 

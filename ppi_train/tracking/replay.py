@@ -172,7 +172,7 @@ def _make(client: mlflow.MlflowClient, contents: Contents, experiment_id: str) -
 def _send_all(sender: Sender, contents: Contents) -> None:
     pending: Iterator[tuple[int, bytes]] = contents.pending()
     while lines := list(islice(pending, _LINES_AT_ONCE)):
-        sender.extend(lines, last_checkpoints=contents.last_checkpoints)
+        sender.add(lines)
         failures = 0
         while sender:
             try:

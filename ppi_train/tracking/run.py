@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import mlflow
 from mlflow.entities import RunTag
@@ -106,6 +106,7 @@ class TrackedRun:
         self._tracking = tracking or Tracking()
         self._sender: BackgroundSender | None = None
         self._system: SystemMetrics | None = None
+        self._order = threading.Lock()
         self._failure = ""
         self.run_id = self.experiment_id = ""
         self.seconds = 0.0
@@ -237,10 +238,11 @@ class TrackedRun:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _append(self, record: Record, **kind: Any) -> None:
-        number, line = self._journal.append(record)
-        if self._sender:
-            self._sender.add(number, line, **kind)
+    def _append(self, record: Record) -> None:
+        with self._order:  # the sender is to get them as they are numbered
+            number, line = self._journal.append(record)
+            if self._sender:
+                self._sender.add(number, line)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         with self._call("set tags"):
@@ -295,7 +297,7 @@ class TrackedRun:
                 step=checkpoints.step,
                 final=final,
             )
-            self._append(record, checkpoints=True)
+            self._append(record)
 
     def log_model(
         self,

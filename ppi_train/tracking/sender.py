@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 from ppi_train.tracking.connection import first_line, is_the_servers
 from ppi_train.tracking.delivery import (
@@ -31,30 +30,23 @@ class Sender:
     Args:
         journal: Held by this process.
         delivery: To the run.
-        again: Whether the server may have some of the lines already.
+        again: Whether the server may have any of the lines already; else only those that it was sent in
+            vain may be there.
     """
 
     def __init__(self, journal: Journal, delivery: Delivery, *, again: bool) -> None:
-        self._journal, self._delivery, self._again = journal, delivery, again
+        self._journal, self._delivery = journal, delivery
+        self._always_again = self._again = again
         self._queue: deque[tuple[int, bytes]] = deque()
         self._lock = threading.Lock()
-        self._last_checkpoints = -1
         self._singly = 0
         self.refused: list[str] = []
         self.records_sent = 0
 
-    def add(self, number: int, line: bytes, *, checkpoints: bool = False) -> None:
-        """Puts a line at the end of the queue."""
-        with self._lock:
-            self._queue.append((number, line))
-            if checkpoints:
-                self._last_checkpoints = number
-
-    def extend(self, lines: Iterable[tuple[int, bytes]], *, last_checkpoints: int) -> None:
-        """Puts the lines of an earlier process at the end of the queue."""
+    def add(self, lines: Iterable[tuple[int, bytes]]) -> None:
+        """Puts numbers and lines at the end of the queue."""
         with self._lock:
             self._queue.extend(lines)
-            self._last_checkpoints = last_checkpoints
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -70,9 +62,8 @@ class Sender:
             return
         first = records[0]
         try:
-            if isinstance(first, Checkpoints) and numbers[0] < self._last_checkpoints:
-                pass  # later ones are on their way
-            else:
+            # Of checkpoints, those that later ones wait behind are left out.
+            if not isinstance(first, Checkpoints) or self._journal.use_checkpoints(numbers[0]):
                 self._delivery.send(records, again=self._again)
         except Exception as error:
             self._again = True
@@ -84,6 +75,7 @@ class Sender:
             self._refuse(numbers[0], error)
         else:
             self.records_sent += len(records)
+            self._again = self._always_again
         self._take_off(numbers, records)
 
     def _batch(self) -> tuple[list[int], list[Record]]:
@@ -107,9 +99,9 @@ class Sender:
                 self._queue.popleft()
         self._singly = max(0, self._singly - len(numbers))
         self._journal.note_sent(numbers[-1] + 1)
-        for one in records:
-            if isinstance(one, Checkpoints):
-                self._journal.drop_unsent(one.folders.values())
+        for number, record in zip(numbers, records, strict=True):
+            if isinstance(record, Checkpoints):
+                self._journal.done_with(number, record)
 
     def _is_final(self, error: Exception) -> bool:
         """Whether waiting cannot help; a proxy before a server that is away may refuse anything, though."""
@@ -168,8 +160,9 @@ class BackgroundSender:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
-    def add(self, number: int, line: bytes, **kind: Any) -> None:
-        self._sender.add(number, line, **kind)
+    def add(self, number: int, line: bytes) -> None:
+        """Has a line sent."""
+        self._sender.add([(number, line)])
         with self._changed:
             self._changed.notify_all()
 

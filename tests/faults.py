@@ -1,0 +1,113 @@
+"""A way to the tracking server that can fail: a proxy on loopback, told request by request what to do."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+PASS = "pass"
+REFUSE = "refuse"  # answers 500
+CUT = "cut"  # closes the connection before the server has heard anything
+LOSE = "lose"  # closes it after the server has done what was asked
+HANG = "hang"  # accepts and does not answer
+
+
+class FaultyProxy:
+    """Passes requests on to a server, except those for which `fault` says otherwise.
+
+    Attributes:
+        uri: Where it listens.
+        fault: From the number of a request, from 1 on since it was last set, to one of the words above.
+        requests: How many there were since then.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._target = urlsplit(server)
+        self.fault: Callable[[int], str] = lambda _: PASS
+        self.requests = 0
+        self.faults = 0
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_request(self) -> None:
+                proxy._handle(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._listener.daemon_threads = True
+        self.uri = f"http://127.0.0.1:{self._listener.server_address[1]}"
+        threading.Thread(target=self._listener.serve_forever, daemon=True).start()
+
+    def set(self, fault: str | Callable[[int], str]) -> None:
+        """From now on does this, with each request or with the n-th from here."""
+        with self._lock:
+            self.requests = self.faults = 0
+            self.fault = fault if callable(fault) else lambda _: fault
+        if fault == PASS:
+            self._released.set()
+
+    def _next(self) -> str:
+        with self._lock:
+            self.requests += 1
+            fault = self.fault(self.requests)
+            self.faults += fault != PASS
+            return fault
+
+    def _handle(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        fault = self._next()
+        if fault == HANG:
+            self._released.wait()
+        if fault in (CUT, HANG):
+            request.close_connection = True
+            return
+        if fault == REFUSE:
+            answer, content = (500, {"Content-Type": "application/json"}), b'{"error_code": "INTERNAL_ERROR"}'
+        else:
+            answer, content = self._ask(request, body)
+        if fault == LOSE:
+            request.close_connection = True
+            return
+        request.send_response(answer[0])
+        for name, value in answer[1].items():
+            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
+                request.send_header(name, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    def _ask(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[tuple[int, dict[str, str]], bytes]:
+        connection = http.client.HTTPConnection(str(self._target.hostname), self._target.port, timeout=60)
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
+        try:
+            connection.request(request.command, request.path, body=body, headers=headers)
+            answer = connection.getresponse()
+            return (answer.status, dict(answer.getheaders())), answer.read()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self._released.set()
+        self._listener.shutdown()
+        self._listener.server_close()
+
+
+@contextmanager
+def faulty_proxy(server: str) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(server)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
