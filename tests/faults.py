@@ -1,13 +1,24 @@
-"""A way to the tracking server that can fail: a proxy on loopback, told request by request what to do."""
+"""A real tracking server, and a way to it that can fail: a proxy, told request by request what to do."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
+
+import requests
 
 PASS = "pass"
 REFUSE = "refuse"  # answers 500
@@ -80,6 +91,11 @@ class FaultyProxy:
         if fault == LOSE:
             request.close_connection = True
             return
+        with contextlib.suppress(ConnectionError):  # whoever asked may have lost patience
+            self._answer(request, answer, content)
+
+    @staticmethod
+    def _answer(request: BaseHTTPRequestHandler, answer: tuple[int, dict[str, str]], content: bytes) -> None:
         request.send_response(answer[0])
         for name, value in answer[1].items():
             if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
@@ -111,3 +127,52 @@ def faulty_proxy(server: str) -> Iterator[FaultyProxy]:
         yield proxy
     finally:
         proxy.close()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running_server(folder: Path, port: int) -> Iterator[str]:
+    """A real MLflow server on loopback that proxies artifacts; all that it keeps is in the folder."""
+    uri = f"http://127.0.0.1:{port}"
+    with (folder / "log").open("a") as log:
+        process = start_server(folder, port, log)
+        try:
+            _wait_until_healthy(uri, process, folder / "log")
+            yield uri
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def start_server(folder: Path, port: int, log: IO[str]) -> subprocess.Popen[bytes]:
+    """Starts one that may be killed, and started again on what it has kept; it has a process group of its own."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    # Without its job runner, eight processes that nothing here asks anything of, it starts sooner.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return subprocess.Popen(
+        command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+    )
+
+
+def _wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()
+        try:
+            if requests.get(f"{uri}/health", timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.5)
+    raise AssertionError(f"the tracking server did not start: {log.read_text()}")
+
+
+def kill_server(process: subprocess.Popen[bytes]) -> None:
+    """As a machine that goes down: all of its processes at once, without a word."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)

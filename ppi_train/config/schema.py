@@ -135,8 +135,12 @@ class ResumeConfig(of.ResumedRunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncConfig(of.SyncOptions):
+class SyncConfig(of.SyncOptions, of.TrackingOptions):
     """`sync`: send the journals of runs that the tracking server does not have all of."""
+
+    tracking_flush_seconds: float = option(
+        10.0, "Seconds that the end of the command waits for the server to take its own run.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

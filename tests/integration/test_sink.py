@@ -33,7 +33,6 @@ STEPS = 40
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nobody here has to wait for a server as long as in earnest."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(BackgroundSender, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(BackgroundSender, "LONGEST_PAUSE", 0.2)
@@ -82,8 +81,13 @@ def now_and_then(fault: str) -> Callable[[int], str]:
 
 @pytest.mark.parametrize("fault", [REFUSE, CUT, HANG])
 def test_a_run_goes_on_while_the_server_is_away(
-    fault: str, proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path
+    fault: str,
+    proxy: FaultyProxy,
+    direct: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
         proxy.set(fault)
         for step, value in EVERY_POINT:
@@ -146,11 +150,11 @@ def cut_at(n: int, fault: str) -> Callable[[int], str]:
     return lambda number: fault if number == n else PASS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [LOSE, CUT])
 def test_cut_at_any_request_of_an_upload_the_checkpoint_is_whole_in_the_end(
-    fault: str, proxy: FaultyProxy, direct: mlflow.MlflowClient, local: Path, tmp_path: Path
+    fault: str, proxy: FaultyProxy, local: Path, tmp_path: Path
 ) -> None:
-    del direct
     n = 0
     while True:
         n += 1
@@ -222,7 +226,7 @@ def test_what_is_unsent_at_the_end_is_told_and_sync_sends_it_once(
     # Cut in the middle, it goes on where it stood.
     proxy.set(lambda number: PASS if number < 12 else REFUSE)
     with pytest.raises(TrackingError):
-        execute_pipeline("sync", {"journal": str(journal)})
+        execute_pipeline("sync", {"journal": str(journal), "tracking_flush_seconds": 0.1})
     proxy.set(PASS)
     execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
     assert direct.get_run(run_id).info.status == "FINISHED"
@@ -242,7 +246,7 @@ def offline_run(tmp_path: Path, **settings: object) -> tuple[str, Path]:
     return run.run_id, tmp_path / "runs" / run.run_id / NAME
 
 
-@pytest.mark.parametrize("fault", [LOSE, CUT])
+@pytest.mark.parametrize("fault", [LOSE, pytest.param(CUT, marks=pytest.mark.slow)])
 def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
     fault: str,
     proxy: FaultyProxy,
