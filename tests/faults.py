@@ -142,7 +142,7 @@ def running_server(folder: Path, port: int) -> Iterator[str]:
     with (folder / "log").open("a") as log:
         process = start_server(folder, port, log)
         try:
-            _wait_until_healthy(uri, process, folder / "log")
+            wait_until_healthy(uri, process, folder / "log")
             yield uri
         finally:
             process.terminate()
@@ -150,7 +150,7 @@ def running_server(folder: Path, port: int) -> Iterator[str]:
 
 
 def start_server(folder: Path, port: int, log: IO[str]) -> subprocess.Popen[bytes]:
-    """Starts one that may be killed, and started again on what it has kept; it has a process group of its own."""
+    """Starts one that may be killed, and started again on what it has kept; it leads a process group."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -161,7 +161,8 @@ def start_server(folder: Path, port: int, log: IO[str]) -> subprocess.Popen[byte
     )
 
 
-def _wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits for a server to answer."""
     for _ in range(240):
         assert process.poll() is None, log.read_text()
         try:
