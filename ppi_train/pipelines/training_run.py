@@ -275,6 +275,7 @@ def _log_end(
         tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
     )
     metrics["throughput/tracking_seconds"] = tracked.seconds
+    metrics["throughput/tracking_blocked_seconds"] = tracked.blocked_seconds
     tracked.log_metrics(metrics, model_id=model_id)
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",

@@ -110,13 +110,14 @@ class TrackedRun:
         self._failure = ""
         self.run_id = self.experiment_id = ""
         self.seconds = 0.0
-        """Wall time for which tracking held the run up, all told."""
+        """Wall time for which tracking held the run up, its start included."""
 
     def __enter__(self) -> TrackedRun:
         self.started_at = time.time()
         self._journal_id = uuid.uuid4().hex
         with self._call("start a run"):
             self._take_up() if not self._tracking.offline else self._make_up()
+        self._start_seconds = self.seconds
         self._active.append(self)
         if self._tracking.offline:
             self.set_tags(self._first_tags)
@@ -215,6 +216,11 @@ class TrackedRun:
             self._client.set_tag(self.run_id, "ppi.error", str(error)[:_TAG_LIMIT])
             self._client.set_terminated(self.run_id, "FAILED")
             raise
+
+    @property
+    def blocked_seconds(self) -> float:
+        """Wall time for which tracking has held the run up since its start."""
+        return self.seconds - self._start_seconds
 
     @property
     def continues(self) -> FoundRun | None:
