@@ -1,4 +1,4 @@
-"""A real tracking server, and a way to it that can fail: a proxy, told request by request what to do."""
+"""A real tracking server, a way to it that can fail, and disks that fill up."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 PASS = "pass"
@@ -177,3 +178,28 @@ def kill_server(process: subprocess.Popen[bytes]) -> None:
     """As a machine that goes down: all of its processes at once, without a word."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
+
+
+@contextmanager
+def mounted_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A real disk of its own, in memory; skips the test where none may be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leaves no byte free; gives the file that takes the room."""
+    path = disk / "filler"
+    with path.open("wb", buffering=0) as stream:
+        try:
+            while True:
+                stream.write(b"\0" * 4096)
+        except OSError:
+            return path

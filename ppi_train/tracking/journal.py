@@ -14,6 +14,7 @@ they were written.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -282,7 +283,7 @@ class Journal:
         """Ends a journal whose every record the server has; its folder goes too if nothing else is in it."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / UNSENT, ignore_errors=True)
-        if not any(self.folder.iterdir()):
+        with contextlib.suppress(OSError):
             self.folder.rmdir()
         self.close()
 

@@ -116,11 +116,13 @@ class TrackedRun:
         self.started_at = time.time()
         self._journal_id = uuid.uuid4().hex
         with self._call("start a run"):
-            self._take_up() if not self._tracking.offline else self._make_up()
+            if self._tracking.offline:
+                self._make_up()
+            else:
+                self._take_up()
         self._start_seconds = self.seconds
-        self._active.append(self)
         if self._tracking.offline:
-            self.set_tags(self._first_tags)
+            self.set_tags({"ppi.mode": self._mode})
             logger.info("run %s, offline: %s", self.run_id, self._journal.path)
         else:
             logger.info("run %s at %s", self.run_id, mlflow.get_tracking_uri())
@@ -131,6 +133,7 @@ class TrackedRun:
                 seconds=SYSTEM_METRICS_SECONDS,
                 continued=self._continues is not None,
             )
+        self._active.append(self)
         return self
 
     def child(self, mode: str) -> TrackedRun:
@@ -142,7 +145,6 @@ class TrackedRun:
         given = os.environ.pop("MLFLOW_RUN_ID", None)
         self._of_mlflow_run, self._may_rename = False, True
         self.run_id, self.experiment_id = given or uuid.uuid4().hex, "0"
-        self._first_tags = {"ppi.mode": self._mode}
         header = Header(
             run_id=self.run_id,
             journal_id=self._journal_id,

@@ -9,7 +9,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+import mlflow
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +38,8 @@ class SystemMetrics:
         seconds: float,
         continued: bool,
     ) -> None:
-        self._measures = SystemMetricsMonitor(run_id, resume_logging=continued)
-        self._step = self._measures._logging_step
+        self._monitors = _monitors()
+        self._step = _next_step(run_id) if continued else 0
         self._log, self._seconds = log, seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="system metrics", daemon=True)
@@ -42,14 +48,16 @@ class SystemMetrics:
     def _work(self) -> None:
         try:
             while True:
-                self._measures.collect_metrics()
+                for one in self._monitors:
+                    one.collect_metrics()
                 if self._stopped.wait(self._seconds):
                     return
-                found = self._measures.aggregate_metrics()
-                self._log({f"system/{name}": float(value) for name, value in found.items()}, self._step)
-                self._step += 1
-                for one in self._measures.monitors:
+                found: dict[str, float] = {}
+                for one in self._monitors:
+                    found |= {f"system/{name}": float(mean) for name, mean in one.aggregate_metrics().items()}
                     one.clear_metrics()
+                self._log(found, self._step)
+                self._step += 1
         except Exception:
             logger.warning("the use of processor and memory is no longer logged", exc_info=True)
 
@@ -57,3 +65,22 @@ class SystemMetrics:
         """Ends the thread; nothing is logged after this."""
         self._stopped.set()
         self._thread.join()
+
+
+def _monitors() -> list[BaseMetricsMonitor]:
+    """Of all that this machine has."""
+    found: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    for of_gpu in (GPUMonitor, ROCMMonitor):
+        try:
+            return [*found, of_gpu()]
+        except Exception:
+            # Neither the library nor a device of that make is here.
+            logger.debug("no %s", of_gpu.__name__, exc_info=True)
+    return found
+
+
+def _next_step(run_id: str) -> int:
+    run = mlflow.MlflowClient().get_run(run_id)
+    # The latest point of each metric; MLflow shows their steps by no public name.
+    steps = [one.step for one in run.data._metric_objs if one.key.startswith("system/")]
+    return max(steps, default=-1) + 1

@@ -256,6 +256,26 @@ def test_killed_while_the_server_was_away_a_run_loses_no_number(
 
 
 @pytest.mark.slow
+def test_killed_offline_a_run_is_resumed_after_a_sync(
+    at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
+) -> None:
+    places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    process = start("train_only", offline=True, **TRAINING, **places)
+    before, alive = read_until(process, r"epoch 2/")
+    assert alive, before
+    process.kill()
+    process.communicate()
+    assert not at_server.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
+    execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    (run,) = at_server.search_runs(
+        [os.environ["MLFLOW_EXPERIMENT_ID"]], filter_string="tags.`ppi.mode` = 'train_only'"
+    )
+    assert run.info.status == "KILLED"
+    execute_pipeline("resume", {"run_id": run.info.run_id})
+    assert outcome(at_server, run.info.run_id, tmp_path / "runs") == whole
+
+
+@pytest.mark.slow
 def test_of_two_that_resume_a_run_at_once_one_is_refused(
     at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
 ) -> None:

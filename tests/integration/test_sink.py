@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
-from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy
+from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
 
 from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.pipelines.checkpoints import fetch_checkpoint
@@ -386,25 +385,8 @@ def test_sync_of_what_is_no_journal(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real disk of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    made = subprocess.run(command, capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leaves no byte free."""
-    path = disk / "filler"
-    with path.open("wb", buffering=0) as stream:
-        try:
-            while True:
-                stream.write(b"\0" * 4096)
-        except OSError:
-            return path
+    with mounted_disk(tmp_path / "disk", "2m") as disk:
+        yield disk
 
 
 def test_a_full_disk_here_does_not_keep_numbers_from_the_server(
