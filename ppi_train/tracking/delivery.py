@@ -17,7 +17,6 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import UserError
 from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
-from ppi_train.tracking.connection import is_the_servers
 from ppi_train.tracking.lookup import JOURNAL_TAG, ready_model
 from ppi_train.tracking.points import LoggedPoints
 from ppi_train.tracking.records import (
@@ -101,9 +100,8 @@ class Delivery:
         """Whether the server answers for the run."""
         try:
             run = self._client.get_run(self.run_id)
-        except Exception as error:
-            if not is_the_servers(error):
-                raise
+        except Exception:
+            logger.debug("the server does not answer for the run", exc_info=True)
             return False
         return bool(run.info.lifecycle_stage == "active")
 
@@ -198,6 +196,11 @@ class Delivery:
                 continue
             for name, digest in record.digests.items():
                 check_file(self._folder / record.checkpoint / name, digest)
+            if record.embedder and not (self._folder / record.embedder).is_dir():
+                raise UndeliverableError(
+                    "the embedder's weights are gone, so that the run's model cannot be made",
+                    where=self._folder / record.embedder,
+                )
             self._model_id = log_model(self.run_id, record, self._folder)
 
     def _send_end(self, records: Sequence[End], again: bool) -> None:

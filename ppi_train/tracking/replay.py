@@ -191,3 +191,4 @@ def _mark_killed(run_id: str) -> None:
     if client.get_run(run_id).info.status == "RUNNING":
         client.set_tag(run_id, "ppi.error", _DIED)
         client.set_terminated(run_id, "KILLED")
+        client.delete_tag(run_id, JOURNAL_TAG)

@@ -75,7 +75,7 @@ class Sender:
             self._refuse(numbers[0], error)
         else:
             self.records_sent += len(records)
-            self._again = self._always_again
+            self._again = self._always_again or self._singly > 0
         self._take_off(numbers, records)
 
     def _batch(self) -> tuple[list[int], list[Record]]:
@@ -104,10 +104,10 @@ class Sender:
                 self._journal.done_with(number, record)
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether waiting cannot help; a proxy before a server that is away may refuse anything, though."""
-        if isinstance(error, UndeliverableError) or not _of_the_outside(error):
+        """Whether waiting cannot help; what stands before a server that is away may say anything, though."""
+        if isinstance(error, UndeliverableError):
             return True
-        return is_refusal(error) and self._delivery.run_is_there()
+        return (is_refusal(error) or not _of_the_outside(error)) and self._delivery.run_is_there()
 
     def _refuse(self, number: int, error: Exception) -> None:
         """Goes on without a record that will never be taken; the journal keeps it."""
