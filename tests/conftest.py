@@ -104,7 +104,7 @@ def tiny_esm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def another_port() -> int:
     """A port of loopback that nothing listens on."""
-    return free_port()
+    return int(free_port())
 
 
 @pytest.fixture(scope="session")

@@ -310,7 +310,7 @@ def _held(path: Path) -> BinaryIO:
             where=path.absolute(),
             remedy="wait until it ends, or end it",
         )
-    return stream  # type: ignore[return-value]  # a raw stream has all that is used of it
+    return stream
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -242,7 +242,7 @@ def _end(fields: Mapping[str, Any]) -> End:
     return End(status=status, time=_whole(fields, "time"))
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "metrics": _metrics,
     "parameters": lambda fields: Parameters(values=_texts(fields, "values")),
     "tags": lambda fields: Tags(values=_texts(fields, "values")),

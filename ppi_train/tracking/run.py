@@ -161,7 +161,8 @@ class TrackedRun:
         given = os.environ.get("MLFLOW_RUN_ID")
         self._of_mlflow_run = bool(given) and not self._continues
         self._client = mlflow.MlflowClient()
-        run = self._existing_run(given) if given or self._continues else self._new_run()
+        known = self._continues.run_id if self._continues else given
+        run = self._existing_run(known) if known else self._new_run()
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
         # A name that a user gave to `mlflow run` stays; the random one that MLflow gives does not.
         named = given and not RANDOM_NAME.fullmatch(run.info.run_name or "")
@@ -174,8 +175,7 @@ class TrackedRun:
         delivery = Delivery(self.run_id, path.parent)
         self._sender = BackgroundSender(Sender(self._journal, delivery, again=False), self._journal)
 
-    def _existing_run(self, given: str | None) -> mlflow.entities.Run:
-        run_id = self._continues.run_id if self._continues else given
+    def _existing_run(self, run_id: str) -> mlflow.entities.Run:
         run = self._client.get_run(run_id)
         if run.info.lifecycle_stage == "deleted":
             raise TrackingError("the run was deleted", where=mlflow.get_tracking_uri(), got=run_id)

@@ -13,6 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
 
 from ppi_train.errors import JournalError, StorageError, TrackingError
@@ -27,6 +28,11 @@ from ppi_train.tracking.sender import BackgroundSender
 from ppi_train.training.checkpoint import checkpoint_digest, write_checkpoint
 
 STEPS = 40
+
+
+def slow(fault: str) -> ParameterSet:
+    """One more of a kind that is tried in every run of the tests."""
+    return pytest.param(fault, marks=pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +84,7 @@ def now_and_then(fault: str) -> Callable[[int], str]:
     return lambda _: fault if draw.random() < 1 / 3 else PASS
 
 
-@pytest.mark.parametrize("fault", [REFUSE, CUT, HANG])
+@pytest.mark.parametrize("fault", [REFUSE, slow(CUT), slow(HANG)])
 def test_a_run_goes_on_while_the_server_is_away(
     fault: str,
     proxy: FaultyProxy,
@@ -108,7 +114,7 @@ def test_a_run_goes_on_while_the_server_is_away(
     assert "ppi.journal" not in found.data.tags
 
 
-@pytest.mark.parametrize("fault", [LOSE, CUT, REFUSE])
+@pytest.mark.parametrize("fault", [LOSE, slow(CUT), slow(REFUSE)])
 def test_a_flaky_way_doubles_nothing(
     fault: str, proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
@@ -245,7 +251,7 @@ def offline_run(tmp_path: Path, **settings: object) -> tuple[str, Path]:
     return run.run_id, tmp_path / "runs" / run.run_id / NAME
 
 
-@pytest.mark.parametrize("fault", [LOSE, pytest.param(CUT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", [LOSE, slow(CUT)])
 def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
     fault: str,
     proxy: FaultyProxy,
