@@ -23,6 +23,7 @@ def run(config: SyncConfig, tracked: TrackedRun) -> PipelineResult:
         JournalError: what is named is no journal.
         TrackingError: some could not be sent, or records were refused.
     """
+    tracked.identify()
     tracked.log_parameters(logged_parameters(config))
     named = Path(config.journal or DEFAULT_FOLDER)
     journals = [one for one in find_journals(named) if one.parent.name != tracked.run_id]
