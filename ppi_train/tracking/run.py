@@ -389,9 +389,9 @@ class TrackedRun:
             finally:
                 if self._sender.unsent:
                     logger.warning(
-                        "%d records of the run are not on the tracking server yet (%s); they are kept in %s; "
-                        "to send them, once it answers: %s",
-                        self._sender.unsent, self._sender.trouble or "it is slow", path, remedy,
+                        "%d records of the run are not on the tracking server yet, but kept in %s; "
+                        "to send them, once it answers: %s (it says: %s)",
+                        self._sender.unsent, path, remedy, self._sender.trouble or "nothing, so far",
                     )  # fmt: skip
             if killed and self._of_mlflow_run:
                 keep_status(self.run_id, status)

@@ -229,8 +229,8 @@ class BackgroundSender:
         if self._away_since is None:
             self._away_since = time.monotonic()
             logger.warning(
-                "the tracking server does not take what the run logs (%s); it is kept in %s and sent later",
-                self.trouble, self._journal.path,
+                "the tracking server does not take what the run logs; it is kept in %s and sent later (%s)",
+                self._journal.path, self.trouble,
             )  # fmt: skip
 
     def _note_answer(self) -> None:
