@@ -225,13 +225,13 @@ def run_rows(folder: Path, options: argparse.Namespace) -> None:
     settings: dict[str, object] = {
         "data_dir": folder / "data", "output_dir": folder / "runs", "batch_size": 128,
         "epochs": epochs_for(options.seconds, options.epoch_seconds), "early_stopping_patience": 0,
-        "checkpoint_every": f"{CHECKPOINT_STEPS} steps", "tracking_flush_seconds": 120,
+        "checkpoint_every": f"{10 * CHECKPOINT_STEPS} steps", "tracking_flush_seconds": 120,
     }  # fmt: skip
     outages = {
         "none": PASS, "connection closed": CUT, "answers 500": REFUSE, "accepts, never answers": HANG,
         "does it, then closes the connection": LOSE,
     }  # fmt: skip
-    short = settings | {"epochs": 12}
+    short = settings | {"epochs": 12, "checkpoint_every": f"{CHECKPOINT_STEPS} steps"}
     (folder / "server").mkdir()
     with (folder / "server" / "log").open("a") as log, faulty_proxy(uri) as proxy:
         server = start_server(folder / "server", port, log)
