@@ -168,9 +168,14 @@ class Delivery:
                 target = Path(record.artifact_path, name)
                 if (str(target), digest) in self._uploaded:
                     continue  # before this record's upload broke off
-                check_file(folder / name, digest)
+                state = check_file(folder / name, digest)
                 parent = "" if target.parent == Path() else target.parent.as_posix()
                 self._client.log_artifact(self.run_id, str(folder / name), parent or None)
+                if _state(folder / name) != state:
+                    raise UndeliverableError(
+                        "a file was changed while it was uploaded: the server has something else",
+                        where=folder / name,
+                    )
                 self._uploaded.add((str(target), digest))
 
     def _send_checkpoints(self, records: Sequence[Checkpoints], again: bool) -> None:
@@ -238,14 +243,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_file(path: Path, digest: str) -> None:
-    """Makes sure that a file is still what a record says.
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to, or another takes its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_file(path: Path, digest: str) -> tuple[int, int, int]:
+    """Makes sure that a file is still what a record says; gives what `_state` says of it.
 
     Raises:
         UndeliverableError: it is gone, or another one.
     """
     try:
-        found = sha256_of(path)
+        state, found = _state(path), sha256_of(path)
     except OSError as error:
         raise UndeliverableError(
             "a file that was to be uploaded cannot be read", where=path, got=error.strerror
@@ -257,3 +268,4 @@ def check_file(path: Path, digest: str) -> None:
             got=f"sha256 {found}",
             expected=f"sha256 {digest}",
         )
+    return state

@@ -325,6 +325,7 @@ def test_a_file_that_changed_since_is_not_passed_off_as_the_runs(
 ) -> None:
     with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
         proxy.set(REFUSE)
+        run.log_metrics({"train/loss": 1.0})  # which the files wait behind
         report, other = tmp_path / "report.txt", tmp_path / "other.txt"
         for path in (report, other):
             path.write_text("as it was logged")
