@@ -93,11 +93,15 @@ def test_eight_runs_at_once(
     folders: dict[str, Any] = {"data_dir": data_dir, "output_dir": tmp_path / "runs"}
     settings = {"epochs": 3, "checkpoint_every": "2 steps", "tracking_flush_seconds": 300}
     processes = [start("train_only", seed=seed, **settings, **folders) for seed in range(TOGETHER)]
-    for process in processes:
-        shown = process.communicate(timeout=500)[1]
-        assert process.returncode == 0, shown
-        assert "to send them" not in shown
-        check_whole(client, re.findall(r"run ([0-9a-f]{32}) at ", shown)[0], 3)
+    try:
+        for process in processes:
+            shown = process.communicate(timeout=900)[1]
+            assert process.returncode == 0, shown
+            assert "to send them" not in shown
+            check_whole(client, re.findall(r"run ([0-9a-f]{32}) at ", shown)[0], 3)
+    finally:
+        for process in processes:
+            process.kill()
     assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
 
 
