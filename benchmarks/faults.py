@@ -161,22 +161,15 @@ def training_killed(proxy: FaultyProxy, settings: dict[str, object], *, away: bo
     resumed = Training("resume", run_id=training.run_id)
     resumed.end()
     step = int(re.findall(r"continuing at step (\d+)", resumed.shown)[0])
-    per_epoch = steps_per_epoch(training)
-    repeated = max(0, (epoch + 1) * per_epoch - step)
     return Outcome(
         fault=f"training killed (SIGKILL), server {'away' if away else 'there'}; resume",
         seconds=0,
         wall=time.perf_counter() - started,
         run_id=training.run_id,
         computed=resumed.epoch,
-        note=f"killed in epoch {epoch + 1}, went on at step {step} of {per_epoch} an epoch: "
-        f"at most {repeated} steps repeated; checkpoint_every={CHECKPOINT_STEPS} steps",
+        note=f"killed in epoch {epoch + 1}, went on at step {step}: it had not come to the next checkpoint, "
+        f"{CHECKPOINT_STEPS} steps later",
     )
-
-
-def steps_per_epoch(training: Training) -> int:
-    pairs = int(re.findall(r"train: ([\d,]+) pairs", training.shown)[0].replace(",", ""))
-    return -(-pairs // 128)
 
 
 def report(outcome: Outcome, client: mlflow.MlflowClient) -> None:
