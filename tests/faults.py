@@ -88,7 +88,11 @@ class FaultyProxy:
         if fault == REFUSE:
             answer, content = (500, {"Content-Type": "application/json"}), b'{"error_code": "INTERNAL_ERROR"}'
         else:
-            answer, content = self._ask(request, body)
+            try:
+                answer, content = self._ask(request, body)
+            except OSError:  # the server itself is away
+                request.close_connection = True
+                return
         if fault == LOSE:
             request.close_connection = True
             return
