@@ -251,7 +251,8 @@ def offline_run(tmp_path: Path, **settings: object) -> tuple[str, Path]:
     return run.run_id, tmp_path / "runs" / run.run_id / NAME
 
 
-@pytest.mark.parametrize("fault", [LOSE, slow(CUT)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [LOSE, CUT])
 def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
     fault: str,
     proxy: FaultyProxy,
