@@ -89,6 +89,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # whoever asked tells of failures
     shutdown = _Shutdown()
     signal.signal(signal.SIGTERM, shutdown)
     signal.signal(signal.SIGINT, shutdown)

@@ -107,3 +107,7 @@ class CheckpointError(UserError):
 
 class TrackingError(UserError):
     """The tracking server cannot be reached, or does not have the run that was named."""
+
+
+class JournalError(TrackingError):
+    """The journal of a run cannot be read, or was never one."""

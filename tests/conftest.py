@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +11,8 @@ from typing import Any
 
 import mlflow
 import pytest
-import requests
 import torch
+from faults import free_port, running_server
 
 from ppi_train.data.benchmarks import Dataset, prepare_dataset
 from ppi_train.data.example import write_example
@@ -104,47 +101,17 @@ def tiny_esm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_esm(tmp_path_factory.mktemp("esm") / "tiny")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def another_port() -> int:
     """A port of loopback that nothing listens on."""
-    return free_port()
+    return int(free_port())
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on loopback that proxies artifacts; gives its URI."""
-    folder = tmp_path_factory.mktemp("server")
-    uri = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    # Without its job runner, eight processes that nothing here asks anything of, it starts sooner.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
-    try:
-        _wait_until_healthy(uri, process, folder / "log")
+    with running_server(tmp_path_factory.mktemp("server"), free_port()) as uri:
         yield uri
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_until_healthy(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{uri}/health", timeout=2).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
-    raise AssertionError(f"the tracking server did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")

@@ -242,6 +242,33 @@ class OutputOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackingOptions(Section):
+    SECTION: ClassVar[str] = "tracking"
+
+    tracking_flush_seconds: float = option(
+        60.0, "Seconds that the end of a run waits for the tracking server to take what it lacks.", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineOptions(Section):
+    SECTION: ClassVar[str] = "tracking"
+
+    offline: bool = option(
+        False, "Ask no tracking server anything: all is kept in the run's journal, which `sync` sends later."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions(Section):
+    SECTION: ClassVar[str] = "tracking"
+
+    journal: str | None = option(
+        None, "Journal to send, or a folder of runs; unset: the journals of all runs in `runs`."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluatedRunOptions(Section):
     SECTION: ClassVar[str] = "run"
 

@@ -20,22 +20,31 @@ from ppi_train.config.options import Section
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareDataConfig(of.SplitOptions, of.DatasetOptions):
+class PrepareDataConfig(of.OfflineOptions, of.TrackingOptions, of.SplitOptions, of.DatasetOptions):
     """`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(bench.NewSplitOptions):
+class SplitConfig(of.OfflineOptions, of.TrackingOptions, bench.NewSplitOptions):
     """`split`: divide a network into train, validation and test, draw negatives, audit the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig(of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions):
+class AuditConfig(
+    of.OfflineOptions, of.TrackingOptions, of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions
+):
     """`audit`: what a test set shares with a training set, and how far that alone gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig(emb.EmbedOutputOptions, of.DeviceOptions, emb.EmbedderOptions, of.DatasetOptions):
+class EmbedConfig(
+    of.OfflineOptions,
+    of.TrackingOptions,
+    emb.EmbedOutputOptions,
+    of.DeviceOptions,
+    emb.EmbedderOptions,
+    of.DatasetOptions,
+):
     """`embed`: FASTA -> Parquet embedding cache."""
 
     def own_problems(self) -> list[str]:
@@ -45,12 +54,14 @@ class EmbedConfig(emb.EmbedOutputOptions, of.DeviceOptions, emb.EmbedderOptions,
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportConfig(emb.ImportOptions):
+class ImportConfig(of.OfflineOptions, of.TrackingOptions, emb.ImportOptions):
     """`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig(of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions):
+class LoopConfig(
+    of.TrackingOptions, of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions
+):
     """What every training run has: the loop's hyper-parameters, where it runs and where it writes."""
 
 
@@ -61,7 +72,12 @@ class PairLoopConfig(of.SamplingOptions, of.PairLossOptions, LoopConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEmbedderConfig(
-    emb.LanguageBatchOptions, emb.LanguageModelOptions, LoopConfig, emb.LanguageTextOptions, of.DatasetOptions
+    of.OfflineOptions,
+    emb.LanguageBatchOptions,
+    emb.LanguageModelOptions,
+    LoopConfig,
+    emb.LanguageTextOptions,
+    of.DatasetOptions,
 ):
     """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
 
@@ -102,7 +118,7 @@ class TrainDataConfig(emb.CacheOptions, of.TrainPairsOptions, of.DatasetOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(PairLoopConfig, of.ModelOptions, emb.EmbedderOptions, TrainDataConfig):
+class TrainConfig(of.OfflineOptions, PairLoopConfig, of.ModelOptions, emb.EmbedderOptions, TrainDataConfig):
     """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
 
@@ -117,6 +133,15 @@ class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, PairLoopConfig, Tr
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig(of.ResumedRunOptions):
     """`resume`: continue an interrupted training run, exactly, in the same MLflow run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig(of.SyncOptions, of.TrackingOptions):
+    """`sync`: send the journals of runs that the tracking server does not have all of."""
+
+    tracking_flush_seconds: float = option(
+        10.0, "Seconds that the end of the command waits for the server to take its own run.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +162,7 @@ class ScoringConfig(
     of.OutputOptions,
     of.ComputeOptions,
     TestDataConfig,
+    of.TrackingOptions,
 ):
     """What every scoring of labelled pairs with a trained model has."""
 
@@ -162,7 +188,12 @@ class CompareConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(
-    pred.PredictionOptions, of.EvaluatedRunOptions, of.DeviceOptions, emb.CacheOptions, of.DatasetOptions
+    of.TrackingOptions,
+    pred.PredictionOptions,
+    of.EvaluatedRunOptions,
+    of.DeviceOptions,
+    emb.CacheOptions,
+    of.DatasetOptions,
 ):
     """`predict`: score pairs, or all pairs of many proteins, with a run's best checkpoint."""
 
@@ -182,6 +213,7 @@ class ExplainConfig(
     of.DeviceOptions,
     emb.CacheOptions,
     of.DatasetOptions,
+    of.TrackingOptions,
 ):
     """`explain`: which residues of two proteins carried the score of their pair."""
 
@@ -235,6 +267,11 @@ class PipelineConfig(
         """Whether a language model is trained first."""
         return self.embedder == "protein_lm" and not (self.embedder_run_id or self.embeddings)
 
+    def own_problems(self) -> list[str]:
+        if self.offline:
+            return ["offline: the stages find one another at the tracking server; run train_only offline"]
+        return []
+
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         idle = ("alias", "min_improvement", "min_auprc", "allow_leakage")
         if self.registered_model:
@@ -255,6 +292,7 @@ MODES: dict[str, type[Section]] = {
     "pretrain_only": TrainConfig,
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
+    "sync": SyncConfig,
     "eval_only": EvalConfig,
     "compare": CompareConfig,
     "predict": PredictConfig,

@@ -41,13 +41,13 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
     resolved = resolve_candidate(config)
+    model_id = logged_model_of(resolved.run)  # while the server is known to answer
     evaluated = split_for(resolved, config)
     references = read_references(config, evaluated)
     scored = score_split(resolved, config, evaluated)
     split, inputs = scored.split, scored.inputs
     named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
     _introduce(tracked, scored, resolved, named)
-    model_id = logged_model_of(resolved.run)
     output = Path(config.output_dir) / tracked.run_id
     prefix = METRIC_PREFIX[split]
     leakage = evaluate_leakage(scored.table, scored.logits, resolved, config, evaluated, prefix=prefix)

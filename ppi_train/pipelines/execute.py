@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import Section
 from ppi_train.config.schema import MODES
-from ppi_train.errors import ConfigError
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.errors import ConfigError, StorageError
+from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun, Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ _MODULES = {
     "train_only": "train",
     "finetune_from_pretrain": "finetune",
     "resume": "resume",
+    "sync": "sync",
     "eval_only": "evaluate",
     "compare": "compare",
     "predict": "predict",
@@ -36,7 +40,9 @@ _MODULES = {
     "rollback": "rollback",
 }
 # Their work is done in other runs, or in the registry.
-_NO_SYSTEM_METRICS = ("full_pipeline", "resume", "rollback")
+_NO_SYSTEM_METRICS = ("full_pipeline", "resume", "sync", "rollback")
+# A quota that is used up is a full disk to whoever has it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +81,30 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
     canonical = ALIASES.get(mode, mode)
     module = importlib.import_module(f"ppi_train.pipelines.{_MODULES[canonical]}")
     pipeline: Pipeline = module.run
-    with TrackedRun(canonical, system_metrics=canonical not in _NO_SYSTEM_METRICS) as run:
+    measured = canonical not in _NO_SYSTEM_METRICS
+    with TrackedRun(canonical, system_metrics=measured, tracking=tracking_of(config)) as run, _room_on_disk():
         return pipeline(config, run)
+
+
+def tracking_of(config: Section) -> Tracking:
+    """How a run of this config is tracked; modes that lack a parameter have its default."""
+    return Tracking(
+        folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
+        flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
+        offline=getattr(config, "offline", False),
+    )
+
+
+@contextmanager
+def _room_on_disk() -> Iterator[None]:
+    """Tells of a full disk as of the user's matter, whoever ran into it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageError(
+            "the disk is full",
+            where=error.filename,
+            remedy="make room; a training run is then continued: mlflow run . -e resume -P run_id=...",
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.pipelines.checkpoints import fetch_checkpoint, find_training_run
-from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.execute import PipelineResult, tracking_of
 from ppi_train.pipelines.finetune import finetuning_job
 from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.run_folder import run_folder, was_here
 from ppi_train.pipelines.train import training_job
 from ppi_train.pipelines.train_embedder import embedder_job
+from ppi_train.tracking.journal import NAME
 from ppi_train.tracking.lookup import FoundRun, seconds_since_sign_of_life
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.replay import replay
+from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint, recover_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,7 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
         DataError: the data are not those that the run was trained on.
     """
     assert config.run_id is not None  # the schema requires it
-    run = find_training_run(config.run_id)
+    run = send_what_it_left(find_training_run(config.run_id), config.output_dir)
     tracked.set_tags({"mlflow.parentRunId": run.run_id, "ppi.resumed_run_id": run.run_id})
     tracked.identify(model=run.tags.get("ppi.model", ""), dataset=run.tags.get("ppi.dataset", ""))
     tracked.log_parameters(logged_parameters(config))
@@ -61,15 +64,33 @@ def continue_training(run_id: str, job: Job) -> PipelineResult:
         UserError: as `run`.
     """
     ran_here = was_here(job.output_dir, run_id)
+    send_what_it_left(find_training_run(run_id), job.output_dir)
     with run_folder(job.output_dir, run_id) as output:
         run = find_training_run(run_id)  # as it is now that no other process here can change it
         _refuse_unless_interrupted(run, ran_here=ran_here)
         _check_same_data(run, job)
-        with TrackedRun(str(run.mode), continues=run) as continued:
+        tracking = replace(tracking_of(job.config), offline=False)
+        with TrackedRun(str(run.mode), continues=run, tracking=tracking) as continued:
             checkpoint = _last_checkpoint(run, output / "checkpoints")
             if checkpoint is None:
                 logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
             return job.run(continued, output, continued=checkpoint)
+
+
+def send_what_it_left(run: FoundRun, output_dir: str | None) -> FoundRun:
+    """Sends what the process that worked on a run last had no time to send, and looks the run up again.
+
+    Raises:
+        TrackingError: that process lives, or the server does not take it all.
+    """
+    places = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / NAME]
+    if run.journal and run.journal.host in ("", socket.gethostname()):
+        places.append(run.journal.path)
+    left = list(dict.fromkeys(path.resolve() for path in places if path.is_file()))
+    for path in left:
+        sent = replay(path, experiment_id=run.experiment_id, end=False)
+        logger.info("%d records that the run had left unsent are on the tracking server", sent.records)
+    return find_training_run(run.run_id) if left else run
 
 
 def original_config(run: FoundRun) -> Resumable:

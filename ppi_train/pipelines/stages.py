@@ -25,6 +25,7 @@ FINGERPRINT = "ppi.fingerprint"
 # what comes out; what is read counts by its digest.
 _PLACES = frozenset(
     {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
+    | {"tracking_flush_seconds", "offline"}
     | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
     | {"node_sets", "complexes", "essential", "non_essential"}
 )
@@ -74,7 +75,7 @@ class Stages:
             self._take_over(name, found)
             return
         logger.info("stage %s", name)
-        with TrackedRun(mode) as tracked:
+        with self._parent.child(mode) as tracked:
             tracked.set_tags({FINGERPRINT: key})
             self._note(name, "done", pipeline(config, tracked))
 
@@ -83,7 +84,7 @@ class Stages:
     ) -> PipelineResult:
         """Runs a stage whose result depends on more than its inputs."""
         logger.info("stage %s", name)
-        with TrackedRun(mode) as tracked:
+        with self._parent.child(mode) as tracked:
             result = pipeline(config, tracked)
         self._note(name, "done", result)
         return result
@@ -99,7 +100,10 @@ class Stages:
             self._note(name, "continued", continue_training(found.run_id, job))
         else:
             logger.info("stage %s", name)
-            with TrackedRun(job.mode) as tracked, run_folder(job.output_dir, tracked.run_id) as output:
+            with (
+                self._parent.child(job.mode) as tracked,
+                run_folder(job.output_dir, tracked.run_id) as output,
+            ):
                 tracked.set_tags({FINGERPRINT: key})
                 self._note(name, "done", job.run(tracked, output))
         return self.run_ids[name]

@@ -281,7 +281,7 @@ def _log_end(
         history=result.history,
         best_metric=job.config.early_stopping_metric,
     )
-    model_id = tracked.logged_model() or tracked.log_model(
+    model_id = tracked.log_model(
         f"{job.model}-{job.inputs.name}",
         best,
         embedder=_embedder_checkpoint(job),
@@ -292,6 +292,7 @@ def _log_end(
         tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
     )
     metrics["throughput/tracking_seconds"] = tracked.seconds
+    metrics["throughput/tracking_blocked_seconds"] = tracked.blocked_seconds
     tracked.log_metrics(metrics, model_id=model_id)
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",

@@ -90,8 +90,9 @@ class CheckpointStore:
     def _upload(self, folder: str, checkpoints: LocalCheckpoints) -> None:
         for name, path in checkpoints.folders.items():
             self._client.log_artifacts(self._run_id, str(path), f"{folder}/{name}")
-        self._stored = checkpoints.stored_in(folder)
-        self._client.set_tag(self._run_id, TAG, self._stored.to_tag())
+        stored = checkpoints.stored_in(folder)
+        self._client.set_tag(self._run_id, TAG, stored.to_tag())
+        self._stored = stored  # not before: an upload that breaks off here is made again
 
     def _remove_turns(self) -> None:
         repository = get_artifact_repository(self._client.get_run(self._run_id).info.artifact_uri)

@@ -72,7 +72,7 @@ def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[No
     try:
         yield
     except Exception as error:
-        if not _is_the_servers(error) and (not of_artifacts or _is_of_the_disk(error)):
+        if not is_the_servers(error) and (not of_artifacts or _is_of_the_disk(error)):
             raise
         refusal = _REFUSALS.get(_refused_with(error) or 0)
         if refusal:
@@ -80,7 +80,7 @@ def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[No
         raise TrackingError(
             f"could not {action}",
             where=mlflow.get_tracking_uri(),
-            got=_first_line(error),
+            got=first_line(error),
             expected="an MLflow tracking server or a SQLite file that can be written",
             remedy="start the server, or set MLFLOW_TRACKING_URI to one that runs",
         ) from error
@@ -90,7 +90,7 @@ def _is_of_the_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def _is_the_servers(error: Exception) -> bool:
+def is_the_servers(error: Exception) -> bool:
     """Whether it came from the server, its database or its artifact store, and not from a fault of ours."""
     if isinstance(error, ImportError):
         return error.name in _STORE_CLIENTS  # MLflow needs one for s3:// artifacts: pip install boto3
@@ -132,7 +132,7 @@ def _not_permitted(action: str, error: Exception) -> TrackingError:
     return TrackingError(
         f"permission denied: the tracking server does not let {f'user {user}' if user else 'you'} do this",
         where=mlflow.get_tracking_uri(),
-        got=f"could not {action}: {_first_line(error)}",
+        got=f"could not {action}: {first_line(error)}",
         expected="the permission EDIT on the experiment, and to promote also on the registered model",
         remedy=f"ask the server's administrator for it, or log in as somebody else: {_HOW_TO_LOG_IN}",
     )
@@ -150,6 +150,14 @@ def _credentials() -> tuple[str | None, str | None]:
     return known.username, known.password
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
+
+
+def without_secrets(uri: str) -> str:
+    """A tracking URI without user and password, as it may be shown and kept."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri

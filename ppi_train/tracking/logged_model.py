@@ -6,16 +6,18 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.models import Model as MlflowModel
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import ppi_train
+from ppi_train.tracking.lookup import models_of
 from ppi_train.tracking.model_digest import TAG, digest_of_logged_model
+from ppi_train.tracking.records import Model
 
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")
@@ -28,48 +30,64 @@ SIGNATURE = ModelSignature(
 )
 
 
-def log_model(
-    name: str,
-    checkpoint: Path,
-    *,
-    embedder: Path | None = None,
-    scorer: str,
-    example: Mapping[str, Sequence[str]],
-    requirements: list[str],
-    parameters: dict[str, str],
-    tags: dict[str, str],
-) -> str:
-    """Logs a checkpoint folder as a model of the active run; returns the model's ID.
+def log_model(run_id: str, record: Model, folder: Path) -> str:
+    """Logs a checkpoint folder as a model of a run; returns the model's ID.
+
+    What an attempt that was broken off has left of the model is taken up.
 
     Args:
-        name: Shown in the UI.
-        checkpoint: A finished checkpoint.
-        embedder: The checkpoint of its embedder, if that has weights of its own.
-        scorer: `module:name` of what is called with these folders to get a scorer of sequences.
-        example: A few rows by column, which the UI shows as what the model takes.
-        requirements: What `pip` must install for the model to be served.
-        parameters, tags: Shown with the model.
-
+        run_id: The run.
+        record: What the model is made of.
+        folder: What the record's paths are relative to.
     """
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    model_id = _unfinished(run_id) or _created(run_id, record)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
-        artifacts = {"checkpoint": str(checkpoint), "package": str(_zipped_package(Path(folder)))}
-        if embedder:
-            artifacts["embedder"] = str(embedder)
-        info = mlflow.pyfunc.log_model(
-            name=re.sub(r"[^\w.-]", "_", name),  # what MLflow accepts in a model's name
+        checkpoint, package = folder / record.checkpoint, _zipped_package(Path(scratch))
+        artifacts = {"checkpoint": str(checkpoint), "package": str(package)}
+        if record.embedder:
+            artifacts["embedder"] = str(folder / record.embedder)
+        # `mlflow.pyfunc.log_model` knows the run of its own thread only.
+        info = MlflowModel.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model_id,
+            name=_name(record),
             python_model=str(_CODE),
             artifacts=artifacts,
-            model_config={"scorer": scorer, "embedding_cache": ""},  # only what is named can be overridden
-            pip_requirements=requirements,
+            # Only what is named can be overridden.
+            model_config={"scorer": record.scorer, "embedding_cache": ""},
+            pip_requirements=list(record.requirements),
             signature=SIGNATURE,
-            input_example=pd.DataFrame(dict(example)),
-            params=parameters,
-            tags=tags,
+            input_example=pd.DataFrame({name: list(column) for name, column in record.example.items()}),
         )
     model_id = str(info.model_id)
     mlflow.MlflowClient().set_logged_model_tags(model_id, {TAG: digest_of_logged_model(model_id)})
     return model_id
+
+
+def _name(record: Model) -> str:
+    return re.sub(r"[^\w.-]", "_", record.name)  # what MLflow accepts in a model's name
+
+
+def _unfinished(run_id: str) -> str | None:
+    run = mlflow.MlflowClient().get_run(run_id)
+    left = models_of(run.info.experiment_id, run_id)
+    return str(left[0].model_id) if left else None
+
+
+def _created(run_id: str, record: Model) -> str:
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        experiment_id=run.info.experiment_id,
+        name=_name(record),
+        source_run_id=run_id,
+        tags=dict(record.tags),
+        params={**record.parameters, **run.data.params},
+    )
+    return str(model.model_id)
 
 
 def _zipped_package(folder: Path) -> Path:

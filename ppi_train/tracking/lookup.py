@@ -8,14 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import LoggedModelStatus, Run, RunStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import CheckpointError, TrackingError
 from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
 
+JOURNAL_TAG = "ppi.journal"
 _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the server that has it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalPlace:
+    """Which journal, on which machine and where there."""
+
+    journal_id: str
+    host: str
+    path: Path
+
+    def to_tag(self) -> str:
+        return f"{self.journal_id} {self.host}:{self.path}"
+
+    @classmethod
+    def from_tag(cls, text: str) -> JournalPlace | None:
+        journal_id, _, place = text.partition(" ")
+        host, _, path = place.partition(":")
+        return cls(journal_id=journal_id, host=host, path=Path(path)) if path else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +60,11 @@ class FoundRun:
     @property
     def running(self) -> bool:
         return not RunStatus.is_terminated(RunStatus.from_string(self.status))
+
+    @property
+    def journal(self) -> JournalPlace | None:
+        """Where the journal of the process that worked on it last is, unless all of it was sent."""
+        return JournalPlace.from_tag(self.tags.get(JOURNAL_TAG, ""))
 
     @property
     def checkpoints(self) -> StoredCheckpoints | None:
@@ -154,11 +178,21 @@ def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
 def logged_model_of(run: FoundRun) -> str | None:
     """The ID of the model that a training run logged, if it has one that is whole."""
     with translated_errors("look the run's model up"):
-        models = mlflow.MlflowClient().search_logged_models(
-            experiment_ids=[run.experiment_id], filter_string=f"source_run_id = '{run.run_id}'"
-        )
-    ready = [str(one.model_id) for one in models if one.status == LoggedModelStatus.READY]
-    return ready[0] if ready else None
+        return ready_model(run.experiment_id, run.run_id)
+
+
+def ready_model(experiment_id: str, run_id: str) -> str | None:
+    """The ID of the model of a run that is whole, if there is one; raises what MLflow does."""
+    ready = [one for one in models_of(experiment_id, run_id) if one.status == LoggedModelStatus.READY]
+    return str(ready[0].model_id) if ready else None
+
+
+def models_of(experiment_id: str, run_id: str) -> list[LoggedModel]:
+    """The models of a run, whole or not."""
+    found = mlflow.MlflowClient().search_logged_models(
+        experiment_ids=[experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    )
+    return list(found)
 
 
 def seconds_since_sign_of_life(run: FoundRun) -> float:

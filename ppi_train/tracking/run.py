@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
+import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,120 +16,218 @@ from pathlib import Path
 from types import TracebackType
 
 import mlflow
-from mlflow.data.http_dataset_source import HTTPDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import RunTag
+from mlflow.tracking.context import registry as context
+from mlflow.tracking.fluent import _get_experiment_id
 
-from ppi_train.errors import shown
+from ppi_train.errors import TrackingError, UserError, shown
 from ppi_train.tracking.aftermath import keep_status
-from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
-from ppi_train.tracking.connection import connect, translated_errors
-from ppi_train.tracking.lookup import FoundRun, logged_model_of
-from ppi_train.tracking.points import LoggedPoints
+from ppi_train.tracking.checkpoint_store import LocalCheckpoints
+from ppi_train.tracking.connection import connect, translated_errors, without_secrets
+from ppi_train.tracking.delivery import Delivery, sha256_of
+from ppi_train.tracking.journal import NAME, Journal
+from ppi_train.tracking.lookup import JOURNAL_TAG, FoundRun, JournalPlace
+from ppi_train.tracking.records import (
+    OWN_MODEL,
+    Checkpoints,
+    Datasets,
+    End,
+    Files,
+    Header,
+    Metrics,
+    Model,
+    Parameters,
+    Point,
+    Record,
+    Tags,
+    TrackedDataset,
+)
+from ppi_train.tracking.sender import BackgroundSender, Sender
+from ppi_train.tracking.system_metrics import SystemMetrics
+
+__all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed"]
 
 logger = logging.getLogger(__name__)
 
 SYSTEM_METRICS_SECONDS = 5
+DEFAULT_FOLDER = "runs"
 # What MLflow calls a run that the user did not name, such as `brawny-frog-512`.
-_RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
+RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
 _KIND = "mlflow.experimentKind"
+_PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackedDataset:
-    """One split that a run reads.
+class Tracking:
+    """How a run is tracked.
 
-    `context` is `train`, `validation` or `test`; `digest` the sha256 of the content, of which MLflow
-    keeps 36 characters; `source` a path or URL; `size` in what `counts` says.
+    `folder` has a folder for each run, with its journal; `flush_seconds` is how long the end of the run
+    waits for the server to take the rest; `offline` runs ask no server anything.
     """
 
-    name: str
-    context: str
-    digest: str
-    source: str
-    size: int
-    counts: str = "pairs"
+    folder: Path = Path(DEFAULT_FOLDER)
+    flush_seconds: float = 60.0
+    offline: bool = False
 
 
 class TrackedRun:
     """A context manager around one MLflow run.
 
     The run that `mlflow run` has made (MLFLOW_RUN_ID) is taken up; otherwise one is made, nested in
-    the run that is active, if there is one. When the block ends the run is FINISHED, FAILED with the
-    message in `ppi.error`, or KILLED on a signal.
+    the run that is active, if there is one. What is logged goes to a journal on this machine's disk, from
+    which a thread sends it to the server: no call here waits for the server, and none fails because
+    of it. When the block ends the run is FINISHED, FAILED with the message in `ppi.error`, or KILLED on
+    a signal; what the server has not taken by then stays in the journal, for `sync`.
 
     Args:
         mode: The run mode.
         continues: An interrupted run to go on with, in place of a new one. Metric points that it has
             already are not logged again.
         system_metrics: Whether the use of processor and memory is logged.
+        tracking: How it is tracked.
 
     Raises:
-        TrackingError: the tracking server does not answer.
+        TrackingError: the tracking server does not answer at the start.
+        StorageError: the journal cannot be made.
     """
 
-    def __init__(self, mode: str, *, continues: FoundRun | None = None, system_metrics: bool = True) -> None:
+    _active: list[TrackedRun] = []  # noqa: RUF012 - of the process, the innermost last
+
+    def __init__(
+        self,
+        mode: str,
+        *,
+        continues: FoundRun | None = None,
+        system_metrics: bool = True,
+        tracking: Tracking | None = None,
+    ) -> None:
         self._mode, self._continues, self._system_metrics = mode, continues, system_metrics
-        self._logged: LoggedPoints | None = None
+        self._tracking = tracking or Tracking()
+        self._sender: BackgroundSender | None = None
+        self._system: SystemMetrics | None = None
+        self._order = threading.Lock()
         self._failure = ""
+        self.run_id = self.experiment_id = ""
         self.seconds = 0.0
-        """Wall time spent in calls to the tracking server, all told."""
+        """Wall time for which tracking held the run up, its start included."""
 
     def __enter__(self) -> TrackedRun:
         self.started_at = time.time()
+        self._journal_id = uuid.uuid4().hex
         with self._call("start a run"):
-            connect()
-            mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
-            mlflow.set_system_metrics_samples_before_logging(1)
-            self._start(os.environ.get("MLFLOW_RUN_ID"))
-        logger.info("run %s at %s", self.run_id, shown(mlflow.get_tracking_uri()))
+            if self._tracking.offline:
+                self._make_up()
+            else:
+                self._take_up()
+        self._start_seconds = self.seconds
+        if self._tracking.offline:
+            self.set_tags({"ppi.mode": self._mode})
+            logger.info("run %s, offline: %s", self.run_id, self._journal.path)
+        else:
+            logger.info("run %s at %s", self.run_id, shown(mlflow.get_tracking_uri()))
+        if self._system_metrics:
+            self._system = SystemMetrics(
+                self.run_id,
+                self._log_system_metrics,
+                seconds=SYSTEM_METRICS_SECONDS,
+                continued=self._continues is not None,
+            )
+        self._active.append(self)
         return self
 
-    def _start(self, given: str | None) -> None:
-        self._of_mlflow_run = bool(given) and not self._continues
-        self._run = mlflow.start_run(
-            run_id=self._continues.run_id if self._continues else None,
-            run_name=None if given or self._continues else self._mode,
-            nested=True,
-            log_system_metrics=self._system_metrics,
+    def child(self, mode: str) -> TrackedRun:
+        """A run nested in this one, tracked in the same way."""
+        return TrackedRun(mode, tracking=self._tracking)
+
+    def _make_up(self) -> None:
+        """A run that no server knows; `sync` makes it there, or finds the one that `mlflow run` has made."""
+        given = os.environ.pop("MLFLOW_RUN_ID", None)
+        self._of_mlflow_run, self._may_rename = False, True
+        self.run_id, self.experiment_id = given or uuid.uuid4().hex, "0"
+        header = Header(
+            run_id=self.run_id,
+            journal_id=self._journal_id,
+            offline=True,
+            server="",
+            started=int(1000 * self.started_at),
+            experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
+            tags={**context.resolve_tags(self._parent()), "mlflow.runName": self._mode},
         )
+        self._journal = Journal.create(self._tracking.folder / self.run_id / NAME, header)
+
+    def _take_up(self) -> None:
+        connect()
+        given = os.environ.get("MLFLOW_RUN_ID")
+        self._of_mlflow_run = bool(given) and not self._continues
         self._client = mlflow.MlflowClient()
+        known = self._continues.run_id if self._continues else given
+        run = self._existing_run(known) if known else self._new_run()
+        self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
         # A name that a user gave to `mlflow run` stays; the random one that MLflow gives does not.
-        self._may_rename = not given or bool(_RANDOM_NAME.fullmatch(self._run.info.run_name or ""))
-        if self._continues:
-            self._may_rename = False
-            self._logged = LoggedPoints(self.run_id)
-            if "ppi.error" in self._run.data.tags:
-                self._client.delete_tag(self.run_id, "ppi.error")
-        else:
-            self.set_tags({"ppi.mode": self._mode})
-            self._show_as_training()
-        stored = StoredCheckpoints.from_tag(self._run.data.tags.get(TAG))
-        self._checkpoints = CheckpointStore(self.run_id, stored)
+        named = given and not RANDOM_NAME.fullmatch(run.info.run_name or "")
+        self._may_rename = not (named or self._continues)
+        path = (self._tracking.folder / self.run_id / NAME).absolute()
+        place = JournalPlace(journal_id=self._journal_id, host=socket.gethostname(), path=path)
+        tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {"ppi.mode": self._mode})
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._open_journal(path)
+        delivery = Delivery(self.run_id, path.parent)
+        self._sender = BackgroundSender(Sender(self._journal, delivery, again=False), self._journal)
 
-    def _show_as_training(self) -> None:
+    def _existing_run(self, run_id: str) -> mlflow.entities.Run:
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage == "deleted":
+            raise TrackingError("the run was deleted", where=mlflow.get_tracking_uri(), got=run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        if self._continues and "ppi.error" in run.data.tags:
+            self._client.delete_tag(run_id, "ppi.error")
+        if not self._continues:
+            os.environ.pop("MLFLOW_RUN_ID", None)  # it is this run's: one nested in it is to be its own
+            self._show_as_training(str(run.info.experiment_id))
+        return run
+
+    def _new_run(self) -> mlflow.entities.Run:
+        experiment_id = str(_get_experiment_id())
+        tags = context.resolve_tags(self._parent())
+        run = self._client.create_run(experiment_id, tags=tags, run_name=self._mode)
+        self._show_as_training(experiment_id)
+        return run
+
+    def _parent(self) -> dict[str, str]:
+        around = mlflow.active_run()
+        outer = self._active[-1].run_id if self._active else around.info.run_id if around else ""
+        return {_PARENT: outer} if outer else {}
+
+    def _show_as_training(self, experiment_id: str) -> None:
         """Lets the UI open the experiment on its runs and models; unasked, MLflow takes it for chats."""
-        experiment = self._client.get_experiment(self.experiment_id)
-        if _KIND not in experiment.tags:
-            self._client.set_experiment_tag(self.experiment_id, _KIND, "custom_model_development")
+        if _KIND not in self._client.get_experiment(experiment_id).tags:
+            self._client.set_experiment_tag(experiment_id, _KIND, "custom_model_development")
+
+    def _open_journal(self, path: Path) -> None:
+        header = Header(
+            run_id=self.run_id,
+            journal_id=self._journal_id,
+            offline=False,
+            server=without_secrets(mlflow.get_tracking_uri()),
+            started=int(1000 * self.started_at),
+        )
+        try:
+            self._journal = Journal.create(path, header)
+        except UserError as error:
+            self._client.set_tag(self.run_id, "ppi.error", str(error)[:_TAG_LIMIT])
+            self._client.set_terminated(self.run_id, "FAILED")
+            raise
 
     @property
-    def run_id(self) -> str:
-        return str(self._run.info.run_id)
-
-    @property
-    def experiment_id(self) -> str:
-        return str(self._run.info.experiment_id)
+    def blocked_seconds(self) -> float:
+        """Wall time for which tracking has held the run up since its start."""
+        return self.seconds - self._start_seconds
 
     @property
     def continues(self) -> FoundRun | None:
         """The interrupted run that this goes on with, as it was found."""
         return self._continues
-
-    def logged_model(self) -> str | None:
-        """The ID of the model that an earlier part of this run has logged already."""
-        return logged_model_of(self._continues) if self._continues else None
 
     def identify(self, *, model: str = "", dataset: str = "", **others: str) -> None:
         """Names the run `<mode>-<model>-<dataset>` and sets the tags `ppi.<name>`, once they are known."""
@@ -145,69 +246,66 @@ class TrackedRun:
         finally:
             self.seconds += time.perf_counter() - started
 
+    def _append(self, record: Record) -> None:
+        with self._order:  # the sender is to get them as they are numbered
+            number, line = self._journal.append(record)
+            if self._sender:
+                self._sender.add(number, line)
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         with self._call("set tags"):
-            self._client.log_batch(
-                self.run_id, tags=[RunTag(key, value[:_TAG_LIMIT]) for key, value in tags.items()]
-            )
+            self._append(Tags(values={key: str(value)[:_TAG_LIMIT] for key, value in tags.items()}))
 
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
         with self._call("log parameters"):
-            self._client.log_batch(
-                self.run_id, params=[Param(key, value) for key, value in parameters.items()]
-            )
+            self._append(Parameters(values=dict(parameters)))
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int = 0, *, model_id: str | None = None
     ) -> None:
-        """All metrics of one step in one request; the UI shows those with a model beside that model too."""
-        now = int(time.time() * 1000)
+        """All metrics of one step; the UI shows those with a model beside that model too."""
         with self._call("log metrics"):
-            new = metrics if self._logged is None else self._logged.drop_known(metrics, step)
-            points = [Metric(key, float(one), now, step, model_id=model_id) for key, one in new.items()]
-            self._client.log_batch(self.run_id, metrics=points)
+            anew = self._continues is not None
+            self._append(Metrics(points=_points(metrics, step), model=model_id or "", anew=anew))
+
+    def _log_system_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self._append(Metrics(points=_points(metrics, step)))
 
     def log_datasets(self, datasets: Sequence[TrackedDataset]) -> None:
-        """Records what a run has read, so that the UI shows it beside the metrics; in one request."""
-        inputs = []
-        for one in datasets:
-            # Abstract to a type checker only: MLflow leaves `profile` to its base class here.
-            dataset = MetaDataset(  # type: ignore[abstract]
-                HTTPDatasetSource(url=one.source), name=one.name, digest=one.digest[:36]
-            )
-            tags = {"mlflow.data.context": one.context, one.counts: str(one.size)}
-            input_tags = [InputTag(key, value) for key, value in tags.items()]
-            inputs.append(DatasetInput(dataset._to_mlflow_entity(), input_tags))
+        """Records what a run has read, so that the UI shows it beside the metrics."""
         with self._call("log the data sets"):
-            self._client.log_inputs(self.run_id, inputs)
+            self._append(Datasets(datasets=tuple(datasets)))
 
     def log_folder(self, folder: Path, artifact_path: str) -> None:
+        """Has all files below a folder uploaded; they must stay as they are until that is done."""
         with self._call(f"upload {artifact_path}"):
-            self._client.log_artifacts(self.run_id, str(folder), artifact_path)
-
-    def keep_checkpoints(self, checkpoints: LocalCheckpoints, *, final: bool) -> None:
-        """Uploads checkpoints; killed half-way, what was uploaded before still counts."""
-        with self._call("upload the checkpoints"):
-            if final:
-                self._checkpoints.finish(checkpoints)
-            else:
-                self._checkpoints.keep(checkpoints)
-
-    def fail(self, why: str) -> None:
-        """Lets the run end FAILED, though no error ends it: what was asked for was refused."""
-        self._failure = why
-
-    def describe(self, note: str) -> None:
-        """Sets the description that the UI shows above the run; Markdown."""
-        self.set_tags({"mlflow.note.content": note})
-
-    def link_to(self, run_id: str, name: str, experiment_id: str | None = None) -> str:
-        """Markdown that leads to another run of the same server."""
-        return f"[{name}](#/experiments/{experiment_id or self.experiment_id}/runs/{run_id})"
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            self._log_files(folder, files, artifact_path)
 
     def log_file(self, path: Path, artifact_path: str | None = None) -> None:
+        """Has a file uploaded; it must stay as it is until that is done."""
         with self._call(f"upload {path.name}"):
-            self._client.log_artifact(self.run_id, str(path), artifact_path)
+            self._log_files(path.parent, [path], artifact_path or "")
+
+    def _log_files(self, folder: Path, files: Sequence[Path], artifact_path: str) -> None:
+        digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+        place = self._journal.relative(folder)
+        self._append(Files(folder=place, artifact_path=artifact_path, digests=digests))
+
+    def keep_checkpoints(self, checkpoints: LocalCheckpoints, *, final: bool) -> None:
+        """Has checkpoints uploaded as they are now; of those that wait for that, the last ones count."""
+        with self._call("keep the checkpoints"):
+            kept = {
+                name: self._journal.keep_checkpoint(folder, name)
+                for name, folder in checkpoints.folders.items()
+            }
+            record = Checkpoints(
+                folders={name: self._journal.relative(folder) for name, folder in kept.items()},
+                digests=dict(checkpoints.digests),
+                step=checkpoints.step,
+                final=final,
+            )
+            self._append(record)
 
     def log_model(
         self,
@@ -221,20 +319,47 @@ class TrackedRun:
         parameters: dict[str, str],
         tags: dict[str, str],
     ) -> str:
-        """Logs a checkpoint as the run's model; see `logged_model.log_model`. Returns the model's ID."""
-        from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
+        """Has a checkpoint logged as the run's model, unless it has one from before it was interrupted.
 
+        Args:
+            name: Shown in the UI.
+            checkpoint: A finished checkpoint.
+            embedder: The checkpoint of its embedder, if that has weights of its own.
+            scorer: `module:name` of what is called with these folders to get a scorer of sequences.
+            example: A few rows by column, which the UI shows as what the model takes.
+            requirements: What `pip` must install for the model to be served.
+            parameters, tags: Shown with the model.
+
+        Returns:
+            What `log_metrics` takes for the model's ID, which the server gives it later.
+        """
         with self._call("log the model"):
-            return log_model(
-                name,
-                checkpoint,
-                embedder=embedder,
+            digests = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir())}
+            record = Model(
+                name=name,
+                checkpoint=self._journal.relative(checkpoint),
+                digests=digests,
+                embedder=self._journal.relative(embedder) if embedder else "",
                 scorer=scorer,
-                example=example,
-                requirements=requirements,
+                example={column: tuple(rows) for column, rows in example.items()},
+                requirements=tuple(requirements),
                 parameters=parameters,
                 tags=tags,
             )
+            self._append(record)
+        return OWN_MODEL
+
+    def fail(self, why: str) -> None:
+        """Lets the run end FAILED, though no error ends it: what was asked for was refused."""
+        self._failure = why
+
+    def describe(self, note: str) -> None:
+        """Sets the description that the UI shows above the run; Markdown."""
+        self.set_tags({"mlflow.note.content": note})
+
+    def link_to(self, run_id: str, name: str, experiment_id: str | None = None) -> str:
+        """Markdown that leads to another run of the same server."""
+        return f"[{name}](#/experiments/{experiment_id or self.experiment_id}/runs/{run_id})"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -243,18 +368,47 @@ class TrackedRun:
             self._failure = shown(str(error)) or type(error).__name__
         killed = error is not None and not isinstance(error, Exception)
         status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
-        try:
-            with self._call("end the run"):
-                if self._failure:
-                    self.set_tags({"ppi.error": self._failure})
-                mlflow.end_run(status)
-                if killed and self._of_mlflow_run:
-                    keep_status(self.run_id, status)
-        except Exception:
-            # The error that ended the run matters more than the one that kept us from saying so.
-            if error is None:
-                raise
-            logger.exception("the run could not be marked %s", status)
+        if self._system:
+            self._system.stop()
+        self._active.remove(self)
+        if self._failure:
+            self.set_tags({"ppi.error": self._failure})
+        self._append(End(status=status, time=int(time.time() * 1000)))
+        self._leave(status, killed=killed)
+
+    def _leave(self, status: str, *, killed: bool) -> None:
+        """Waits for the server to take the rest, and tells what it has not taken."""
+        path = self._journal.path.absolute()
+        remedy = f"mlflow run . -e sync -P journal={path}"
+        if self._sender is None:
+            self._journal.close()
+            logger.warning("the run is in its journal only; to send it to a tracking server: %s", remedy)
+        else:
+            try:
+                sent = self._sender.finish(self._tracking.flush_seconds)
+            finally:
+                if self._sender.unsent:
+                    logger.warning(
+                        "%d records of the run are not on the tracking server yet, but kept in %s; "
+                        "to send them, once it answers: %s (it says: %s)",
+                        self._sender.unsent, path, remedy, self._sender.trouble or "nothing, so far",
+                    )  # fmt: skip
+            if killed and self._of_mlflow_run:
+                keep_status(self.run_id, status)
+            if sent:
+                return
+        if self._journal.unwritten:
+            logger.error(
+                "%d records are LOST: they could be neither sent nor written, for want of room: %s",
+                self._journal.unwritten, path,
+            )  # fmt: skip
+
+
+def _points(metrics: Mapping[str, float], step: int) -> tuple[Point, ...]:
+    now = int(time.time() * 1000)
+    return tuple(
+        Point(name=name, value=float(value), timestamp=now, step=step) for name, value in metrics.items()
+    )
 
 
 def mark_failed(message: str) -> None:

@@ -13,6 +13,7 @@ A folder without COMPLETE.json, or whose files do not match it, is not a checkpo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -29,7 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ppi_train.config.limits import check_torch_archive
-from ppi_train.errors import CheckpointError
+from ppi_train.errors import CheckpointError, StorageError
 
 MARKER = "COMPLETE.json"
 WEIGHTS = "weights.safetensors"
@@ -38,6 +39,8 @@ TRAINING_STATE = "training_state.pt"
 CHECKPOINT_FILES = frozenset({MARKER, WEIGHTS, DESCRIPTION, TRAINING_STATE})
 FORMAT_VERSION = 1
 TEMPERATURE = "val/temperature"  # among the metrics, since it is measured with them
+# Bytes; so few are free on a disk that is full for files of more than a few blocks.
+_NO_ROOM = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,9 @@ def write_checkpoint(
 
     Killed at any moment, it leaves the old checkpoint or the new one, at worst under a name from
     which `recover_checkpoint` brings it back.
+
+    Raises:
+        StorageError: the disk is full; the old checkpoint is as it was.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     replaced = folder.with_name(f".{folder.name}.replaced")
@@ -123,8 +129,25 @@ def write_checkpoint(
             folder.rename(replaced)
         partial.rename(folder)
         _to_disk(folder.parent)
+    except Exception as error:
+        free = shutil.disk_usage(folder.parent).free
+        if not _of_a_full_disk(error, free):
+            raise
+        raise StorageError(
+            "there is no room on the disk for a checkpoint",
+            where=folder.absolute(),
+            got=f"{free / 1e6:,.1f} MB free",
+            remedy="make room, and continue the run; the checkpoint before this one is whole",
+        ) from error
     finally:
         recover_checkpoint(folder)
+
+
+def _of_a_full_disk(error: Exception, free: int) -> bool:
+    """Whether that is why a file could not be written: not every library that writes them says so."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return free < _NO_ROOM or "No space left" in str(error)
 
 
 def recover_checkpoint(folder: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from faults import PASS, REFUSE, faulty_proxy
 from mlflow.entities import Param
 
 from ppi_train.config.loading import load_config
@@ -216,6 +217,82 @@ def killed_again_and_again(
     assert process.returncode == 0 or "the run has finished" in shown, told
     assert outcome(client, run_id, tmp_path / "runs") == whole, told
     return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [None, "sync"])
+def test_killed_while_the_server_was_away_a_run_loses_no_number(
+    first: str | None,
+    at_server: mlflow.MlflowClient,
+    whole: Trained,
+    server: str,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    with faulty_proxy(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        process = start("train_only", **TRAINING, **places)
+        before, alive = read_until(process, TAKEN_UP)
+        assert alive, before
+        proxy.set(REFUSE)
+        run_id = re.findall(r"run ([0-9a-f]{32}) at ", before)[0]
+        shown, alive = read_until(process, r"epoch 3/")
+        assert alive, shown
+        process.kill()
+        process.communicate()
+        assert not at_server.get_run(run_id).data.params, "the server was not away"
+        proxy.set(PASS)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    if first:
+        execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+        killed = at_server.get_run(run_id)
+        assert killed.info.status == "KILLED"
+        assert {"val/auroc", "train/loss"} <= set(killed.data.metrics)
+        assert [one.step for one in at_server.get_metric_history(run_id, "val/auroc")][:2] == [1, 2]
+    assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
+    assert outcome(at_server, run_id, tmp_path / "runs") == whole
+
+
+@pytest.mark.slow
+def test_killed_offline_a_run_is_resumed_after_a_sync(
+    at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
+) -> None:
+    places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    process = start("train_only", offline=True, **TRAINING, **places)
+    before, alive = read_until(process, r"epoch 2/")
+    assert alive, before
+    process.kill()
+    process.communicate()
+    assert not at_server.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
+    execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    (run,) = at_server.search_runs(
+        [os.environ["MLFLOW_EXPERIMENT_ID"]], filter_string="tags.`ppi.mode` = 'train_only'"
+    )
+    assert run.info.status == "KILLED"
+    execute_pipeline("resume", {"run_id": run.info.run_id})
+    assert outcome(at_server, run.info.run_id, tmp_path / "runs") == whole
+
+
+@pytest.mark.slow
+def test_of_two_that_resume_a_run_at_once_one_is_refused(
+    at_server: mlflow.MlflowClient, whole: Trained, data_dir: Path, tmp_path: Path
+) -> None:
+    places = {"data_dir": str(data_dir), "output_dir": str(tmp_path / "runs")}
+    process = start("train_only", **TRAINING, **places)
+    before, alive = read_until(process, r"epoch 1/")
+    assert alive, before
+    process.kill()
+    process.communicate()
+    run_id = re.findall(r"run ([0-9a-f]{32}) at ", before)[0]
+    both = [start("resume", run_id=run_id) for _ in range(2)]
+    shown = [one.communicate(timeout=240)[1] for one in both]
+    codes = [one.returncode for one in both]
+    assert sorted(codes) == [0, 2], shown
+    refusal = shown[codes.index(2)]
+    assert "another process works on this run" in refusal or "the run has finished" in refusal
+    assert outcome(at_server, run_id, tmp_path / "runs") == whole
 
 
 def interrupted(

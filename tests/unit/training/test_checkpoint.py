@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
+from faults import fill, mounted_disk
 
-from ppi_train.errors import CheckpointError
+from ppi_train.errors import CheckpointError, StorageError
 from ppi_train.training.checkpoint import (
     DESCRIPTION,
     MARKER,
@@ -287,3 +288,23 @@ def test_who_may_read_a_checkpoint_is_what_the_umask_says(tmp_path: Path, umask:
     assert len(modes) == 4
     assert set(modes.values()) == {0o666 & ~umask}
     assert (tmp_path / "last").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("free", [0, 4096, 300_000])
+def test_a_full_disk_is_told_and_leaves_the_older_checkpoint(tmp_path: Path, free: int) -> None:
+    # With no byte free, and with room for some of the files.
+    with mounted_disk(tmp_path / "disk", "8m") as disk:
+        folder = disk / "last"
+        state = {"momentum": torch.zeros(100_000)}
+        write_checkpoint(folder, weights=_weights(), description=DESCRIBED, training_state=state)
+        before = verify_checkpoint(folder)
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - free)
+        weights = {"matrix": torch.ones(20_000)}
+        with pytest.raises(StorageError, match="there is no room on the disk for a checkpoint"):
+            write_checkpoint(folder, weights=weights, description=DESCRIBED, training_state=state)
+        assert verify_checkpoint(folder) == before
+        assert sorted(path.name for path in disk.iterdir()) == ["filler", "last"]
+        filler.unlink()
+        write_checkpoint(folder, weights=weights, description=DESCRIBED, training_state=state)
+        assert verify_checkpoint(folder) != before

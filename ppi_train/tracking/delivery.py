@@ -1,0 +1,271 @@
+"""Bringing records to the tracking server, so that what is brought twice is there once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import mlflow
+import requests
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from ppi_train.errors import UserError
+from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
+from ppi_train.tracking.lookup import JOURNAL_TAG, ready_model
+from ppi_train.tracking.points import LoggedPoints
+from ppi_train.tracking.records import (
+    OWN_MODEL,
+    Checkpoints,
+    Datasets,
+    End,
+    Files,
+    Metrics,
+    Model,
+    Parameters,
+    Point,
+    Record,
+    Tags,
+)
+
+logger = logging.getLogger(__name__)
+
+# What MLflow takes in one request.
+POINTS_AT_ONCE = 1000
+VALUES_AT_ONCE = 100
+_NAME = "mlflow.runName"
+# What a server says to a request that it will never do, however often it is asked.
+_FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE",
+          "NOT_FOUND", "BAD_REQUEST")  # fmt: skip
+
+T = TypeVar("T")
+
+
+class UndeliverableError(UserError):
+    """What a record speaks of is gone from this machine, or is not what it was."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error says that a record will never be taken, and not that the server is away or ill."""
+    if isinstance(error, UndeliverableError):
+        return True
+    if isinstance(error, MlflowException):
+        return error.error_code in _FINAL
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        # Too large, a wrong name; but not: log in first, too many requests.
+        return error.response.status_code in (400, 404, 405, 411, 413, 414, 422)
+    return False
+
+
+class Delivery:
+    """Brings the records of one run to the server, in the order in which it is given them.
+
+    Args:
+        run_id: The run at the server.
+        folder: What paths in the records are relative to.
+        keep_name: Whether the run keeps the name that it has.
+        points_only: Whether another process has taken up the run, so that it lacks nothing but the
+            points whose steps that one has not logged itself.
+    """
+
+    def __init__(
+        self, run_id: str, folder: Path, *, keep_name: bool = False, points_only: bool = False
+    ) -> None:
+        self.run_id, self._folder = run_id, folder
+        self._keep_name, self._points_only = keep_name, points_only
+        self._client = mlflow.MlflowClient()
+        self._points = LoggedPoints(run_id)
+        self._store: CheckpointStore | None = None
+        self._model_id: str | None = None
+        self._uploaded: set[tuple[str, str]] = set()
+
+    def send(self, records: Sequence[Record], *, again: bool) -> None:
+        """Brings records of one kind, which may have been brought already if `again`.
+
+        Raises:
+            Exception: whatever MLflow and its transports raise; see `is_refusal`. What of the records
+                is at the server is then not known.
+        """
+        first = records[0]
+        if self._points_only and not isinstance(first, Metrics):
+            return
+        self._senders[type(first)](self, records, again)
+
+    def run_is_there(self) -> bool:
+        """Whether the server answers for the run."""
+        try:
+            run = self._client.get_run(self.run_id)
+        except Exception:
+            logger.debug("the server does not answer for the run", exc_info=True)
+            return False
+        return bool(run.info.lifecycle_stage == "active")
+
+    def _send_metrics(self, records: Sequence[Metrics], again: bool) -> None:
+        points: list[tuple[Point, str]] = []
+        for one in records:
+            anew = one.anew or self._points_only
+            new = self._points.drop_known_steps(one.points) if anew else one.points
+            points += [(point, one.model) for point in new]
+        if again:
+            missing = set(self._points.drop_known([point for point, _ in points]))
+            points = [(point, model) for point, model in points if point in missing]
+        for part in _parts(points, POINTS_AT_ONCE):
+            plain = [point for point, _ in part]
+            metrics = [self._metric(*one) for one in part]
+            try:
+                self._client.log_batch(self.run_id, metrics=metrics)
+            except Exception:
+                self._points.forget(plain)
+                raise
+            self._points.note(plain)
+
+    def _metric(self, point: Point, model: str) -> Metric:
+        model_id = self._own_model() if model == OWN_MODEL else model
+        return Metric(point.name, point.value, point.timestamp, point.step, model_id=model_id or None)
+
+    def _own_model(self) -> str | None:
+        if self._model_id is None:
+            run = self._client.get_run(self.run_id)
+            self._model_id = ready_model(run.info.experiment_id, self.run_id)
+        return self._model_id
+
+    def _send_parameters(self, records: Sequence[Parameters], again: bool) -> None:
+        del again  # a value that is there already is taken for done
+        for part in _parts(list(_merged(records).items()), VALUES_AT_ONCE):
+            self._client.log_batch(self.run_id, params=[Param(*one) for one in part])
+
+    def _send_tags(self, records: Sequence[Tags], again: bool) -> None:
+        del again  # the same
+        tags = _merged(records)
+        if self._keep_name:
+            tags.pop(_NAME, None)
+        for part in _parts(list(tags.items()), VALUES_AT_ONCE):
+            self._client.log_batch(self.run_id, tags=[RunTag(*one) for one in part])
+
+    def _send_datasets(self, records: Sequence[Datasets], again: bool) -> None:
+        del again  # a data set that is there already is not added
+        inputs = []
+        for one in (dataset for record in records for dataset in record.datasets):
+            # Abstract to a type checker only: MLflow leaves `profile` to its base class here.
+            dataset = MetaDataset(  # type: ignore[abstract]
+                HTTPDatasetSource(url=one.source), name=one.name, digest=one.digest[:36]
+            )
+            tags = {"mlflow.data.context": one.context, one.counts: str(one.size)}
+            input_tags = [InputTag(key, value) for key, value in tags.items()]
+            inputs.append(DatasetInput(dataset._to_mlflow_entity(), input_tags))
+        self._client.log_inputs(self.run_id, inputs)
+
+    def _send_files(self, records: Sequence[Files], again: bool) -> None:
+        del again  # a file takes the place of what is there
+        for record in records:
+            folder = self._folder / record.folder
+            for name, digest in record.digests.items():
+                target = Path(record.artifact_path, name)
+                if (str(target), digest) in self._uploaded:
+                    continue  # before this record's upload broke off
+                state = check_file(folder / name, digest)
+                parent = "" if target.parent == Path() else target.parent.as_posix()
+                self._client.log_artifact(self.run_id, str(folder / name), parent or None)
+                if _state(folder / name) != state:
+                    raise UndeliverableError(
+                        "a file was changed while it was uploaded: the server has something else",
+                        where=folder / name,
+                    )
+                self._uploaded.add((str(target), digest))
+
+    def _send_checkpoints(self, records: Sequence[Checkpoints], again: bool) -> None:
+        for record in records:
+            folders = {name: self._folder / path for name, path in record.folders.items()}
+            for name, folder in folders.items():
+                check_file(folder / "COMPLETE.json", record.digests[name])
+            if self._store is None or again:
+                run = self._client.get_run(self.run_id)
+                self._store = CheckpointStore(self.run_id, StoredCheckpoints.from_tag(run.data.tags.get(TAG)))
+            local = LocalCheckpoints(folders=folders, digests=record.digests, step=record.step)
+            if record.final:
+                self._store.finish(local)
+            else:
+                self._store.keep(local)
+
+    def _send_model(self, records: Sequence[Model], again: bool) -> None:
+        del again  # a whole model of the run is looked for first
+        from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
+
+        for record in records:
+            if self._own_model():
+                continue
+            for name, digest in record.digests.items():
+                check_file(self._folder / record.checkpoint / name, digest)
+            if record.embedder and not (self._folder / record.embedder).is_dir():
+                raise UndeliverableError(
+                    "the embedder's weights are gone, so that the run's model cannot be made",
+                    where=self._folder / record.embedder,
+                )
+            self._model_id = log_model(self.run_id, record, self._folder)
+
+    def _send_end(self, records: Sequence[End], again: bool) -> None:
+        del again
+        for record in records:
+            self._client.set_terminated(self.run_id, record.status, record.time)
+        run = self._client.get_run(self.run_id)
+        if JOURNAL_TAG in run.data.tags:
+            self._client.delete_tag(self.run_id, JOURNAL_TAG)
+
+    _senders: Mapping[type, Callable[..., None]] = {
+        Metrics: _send_metrics,
+        Parameters: _send_parameters,
+        Tags: _send_tags,
+        Datasets: _send_datasets,
+        Files: _send_files,
+        Checkpoints: _send_checkpoints,
+        Model: _send_model,
+        End: _send_end,
+    }
+
+
+def _merged(records: Sequence[Parameters | Tags]) -> dict[str, str]:
+    """The values of several records; the last word on a name counts."""
+    return {name: value for record in records for name, value in record.values.items()}
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to, or another takes its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_file(path: Path, digest: str) -> tuple[int, int, int]:
+    """Makes sure that a file is still what a record says; gives what `_state` says of it.
+
+    Raises:
+        UndeliverableError: it is gone, or another one.
+    """
+    try:
+        state, found = _state(path), sha256_of(path)
+    except OSError as error:
+        raise UndeliverableError(
+            "a file that was to be uploaded cannot be read", where=path, got=error.strerror
+        ) from None
+    if found != digest:
+        raise UndeliverableError(
+            "a file was changed after it was logged, and is not uploaded",
+            where=path,
+            got=f"sha256 {found}",
+            expected=f"sha256 {digest}",
+        )
+    return state

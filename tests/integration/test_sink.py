@@ -1,0 +1,501 @@
+"""What a run logs reaches the tracking server once, whatever befalls the way there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from _pytest.mark.structures import ParameterSet
+from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
+
+from ppi_train.errors import JournalError, StorageError, TrackingError
+from ppi_train.pipelines.checkpoints import fetch_checkpoint
+from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.tracking.checkpoint_store import LocalCheckpoints
+from ppi_train.tracking.journal import NAME, Journal, read_journal
+from ppi_train.tracking.lookup import find_run
+from ppi_train.tracking.records import Header, Tags
+from ppi_train.tracking.run import TrackedRun, Tracking
+from ppi_train.tracking.sender import BackgroundSender
+from ppi_train.training.checkpoint import checkpoint_digest, write_checkpoint
+
+STEPS = 40
+
+
+def slow(fault: str) -> ParameterSet:
+    """One more of a kind that is tried in every run of the tests."""
+    return pytest.param(fault, marks=pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody here has to wait for a server as long as in earnest."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(BackgroundSender, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(BackgroundSender, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("ppi_train.tracking.replay._PAUSE", 0.05)
+    monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
+
+
+def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+
+
+@pytest.fixture
+def proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """The way to the real server that the code under test takes; it passes all until told otherwise."""
+    with faulty_proxy(server) as proxy:
+        use(proxy.uri, monkeypatch)
+        experiment = mlflow.MlflowClient(server).create_experiment(f"sink-{time.time_ns()}")
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        yield proxy
+
+
+@pytest.fixture
+def direct(server: str) -> mlflow.MlflowClient:
+    """A client that takes the way to the real server which never fails."""
+    return mlflow.MlflowClient(server)
+
+
+def tracking(tmp_path: Path, **settings: object) -> Tracking:
+    return Tracking(**{"folder": tmp_path / "runs", "flush_seconds": 60.0, **settings})  # type: ignore[arg-type]
+
+
+def points_of(client: mlflow.MlflowClient, run_id: str, name: str = "train/loss") -> list[tuple[int, float]]:
+    return [(int(one.step), one.value) for one in client.get_metric_history(run_id, name)]
+
+
+EVERY_POINT = [(step, step / 8) for step in range(STEPS)]
+
+
+def now_and_then(fault: str) -> Callable[[int], str]:
+    """One request in three, at random but each time at the same ones."""
+    draw = random.Random(0)
+    return lambda _: fault if draw.random() < 1 / 3 else PASS
+
+
+@pytest.mark.parametrize("fault", [REFUSE, slow(CUT), slow(HANG)])
+def test_a_run_goes_on_while_the_server_is_away(
+    fault: str,
+    proxy: FaultyProxy,
+    direct: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        proxy.set(fault)
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value}, step)
+        run.log_parameters({"training.epochs": "3"})
+        (tmp_path / "config.yaml").write_text("epochs: 3")
+        run.log_file(tmp_path / "config.yaml")
+        while not proxy.faults:
+            time.sleep(0.01)
+        # All was logged, and the server has heard of none of it.
+        assert points_of(direct, run.run_id) == []
+        proxy.set(PASS)
+    found = direct.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert points_of(direct, run.run_id) == EVERY_POINT
+    assert found.data.params == {"training.epochs": "3"}
+    assert [one.path for one in direct.list_artifacts(run.run_id)] == ["config.yaml"]
+    assert not (tmp_path / "runs" / run.run_id).exists(), "what was sent is still on the disk"
+    assert "ppi.journal" not in found.data.tags
+
+
+@pytest.mark.parametrize("fault", [LOSE, slow(CUT), slow(REFUSE)])
+def test_a_flaky_way_doubles_nothing(
+    fault: str, proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        proxy.set(now_and_then(fault))
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value, "val/nan": float("nan"), "val/inf": float("inf")}, step)
+            time.sleep(0.01)  # for more batches than one
+    assert proxy.faults
+    assert points_of(direct, run.run_id) == EVERY_POINT
+    for name in ("val/nan", "val/inf"):
+        assert [step for step, _ in points_of(direct, run.run_id, name)] == list(range(STEPS))
+    assert direct.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints after steps 1 and 2, in folders of that name."""
+    folder = tmp_path_factory.mktemp("local")
+    for step in (1, 2):
+        for name, state in (("best", None), ("last", {"step": step})):
+            write_checkpoint(
+                folder / str(step) / name,
+                weights={"weight": torch.full((3,), float(step))},
+                description={"counters": {"step": step}},
+                training_state=state,
+            )
+    return folder
+
+
+def checkpoints(local: Path, step: int) -> LocalCheckpoints:
+    folders = {name: local / str(step) / name for name in ("best", "last")}
+    digests = {name: checkpoint_digest(folder) for name, folder in folders.items()}
+    return LocalCheckpoints(folders=folders, digests=digests, step=step)
+
+
+def cut_at(n: int, fault: str) -> Callable[[int], str]:
+    return lambda number: fault if number == n else PASS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [LOSE, CUT])
+def test_cut_at_any_request_of_an_upload_the_checkpoint_is_whole_in_the_end(
+    fault: str, proxy: FaultyProxy, local: Path, tmp_path: Path
+) -> None:
+    n = 0
+    while True:
+        n += 1
+        with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+            proxy.set(cut_at(n, fault))
+            run.keep_checkpoints(checkpoints(local, 2), final=True)
+        reached = proxy.faults
+        proxy.set(PASS)
+        found = find_run(run.run_id)
+        assert found.status == "FINISHED"
+        for name in ("best", "last"):
+            assert fetch_checkpoint(found, name).read().step == 2
+        if not reached:
+            break
+    assert n > 8, "an upload of seven files has more requests than that"
+
+
+def test_of_checkpoints_that_wait_the_last_is_uploaded_and_the_others_take_no_room(
+    proxy: FaultyProxy, local: Path, tmp_path: Path
+) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        proxy.set(REFUSE)
+        for _ in range(5):
+            run.keep_checkpoints(checkpoints(local, 1), final=False)
+            while not proxy.faults:
+                time.sleep(0.01)
+        run.keep_checkpoints(checkpoints(local, 2), final=False)
+        kept = list((tmp_path / "runs" / run.run_id / "unsent").iterdir())
+        assert len(kept) <= 4, "more than the checkpoints that are being sent and those that wait"
+        inodes = {path.stat().st_ino for path in (local / "2").rglob("*") if path.is_file()}
+        assert inodes <= {path.stat().st_ino for folder in kept for path in folder.iterdir()}, "copied"
+        proxy.set(PASS)
+    assert fetch_checkpoint(find_run(run.run_id), "last").read().step == 2
+
+
+def left_unsent(proxy: FaultyProxy, tmp_path: Path) -> tuple[str, Path]:
+    """A run that ended while the server was away; its ID and its journal."""
+    with TrackedRun(
+        "train_only", tracking=tracking(tmp_path, flush_seconds=0.0), system_metrics=False
+    ) as run:
+        proxy.set(REFUSE)
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value}, step)
+    # The thread that sends gives up after the request at hand.
+    journal = tmp_path / "runs" / run.run_id / NAME
+    for _ in range(100):
+        if not _is_held(journal):
+            break
+        time.sleep(0.05)
+    proxy.set(PASS)
+    return run.run_id, journal
+
+
+def _is_held(journal: Path) -> bool:
+    try:
+        opened, _ = Journal.open(journal)
+    except TrackingError:
+        return True
+    opened.close()
+    return False
+
+
+def test_what_is_unsent_at_the_end_is_told_and_sync_sends_it_once(
+    proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id, journal = left_unsent(proxy, tmp_path)
+    assert f"mlflow run . -e sync -P journal={journal}" in caplog.text
+    assert direct.get_run(run_id).info.status == "RUNNING"
+    # Cut in the middle, it goes on where it stood.
+    proxy.set(lambda number: PASS if number < 12 else REFUSE)
+    with pytest.raises(TrackingError):
+        execute_pipeline("sync", {"journal": str(journal), "tracking_flush_seconds": 0.1})
+    proxy.set(PASS)
+    execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    assert direct.get_run(run_id).info.status == "FINISHED"
+    assert points_of(direct, run_id) == EVERY_POINT
+    again = execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    assert again.metrics["sync/records"] == 0
+    assert points_of(direct, run_id) == EVERY_POINT
+
+
+def offline_run(tmp_path: Path, **settings: object) -> tuple[str, Path]:
+    settings = {"offline": True, **settings}
+    with TrackedRun("train_only", tracking=tracking(tmp_path, **settings), system_metrics=False) as run:
+        run.identify(model="v3", dataset="mine")
+        run.log_parameters({"training.epochs": "3"})
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value}, step)
+    return run.run_id, tmp_path / "runs" / run.run_id / NAME
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [LOSE, CUT])
+def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
+    fault: str,
+    proxy: FaultyProxy,
+    direct: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment = os.environ["MLFLOW_EXPERIMENT_ID"]
+    monkeypatch.setattr("ppi_train.tracking.replay._ATTEMPTS", 1)
+    n, reached = 0, True
+    while reached:
+        n += 1
+        proxy.set(HANG)  # nobody may ask anything
+        local_id, journal = offline_run(tmp_path)
+        assert proxy.requests == 0
+        proxy.set(PASS)
+        with TrackedRun("sync", tracking=tracking(tmp_path / "other"), system_metrics=False):
+            from ppi_train.tracking.replay import replay
+
+            proxy.set(cut_at(n, fault))
+            try:
+                replay(journal, experiment_id=experiment, end=True)
+            except TrackingError:
+                replay(journal, experiment_id=experiment, end=True)
+            reached = proxy.faults > 0
+            proxy.set(PASS)
+        (run,) = direct.search_runs([experiment], filter_string=f"tags.`ppi.offline_id` = '{local_id}'")
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name == "train_only-v3-mine"
+        assert run.data.params == {"training.epochs": "3"}
+        assert points_of(direct, run.info.run_id) == EVERY_POINT
+        assert run.info.end_time >= run.info.start_time
+        assert not journal.exists()
+    assert n > 6
+
+
+def test_an_offline_run_of_mlflow_run_becomes_the_run_that_this_has_made(
+    proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del proxy
+    given = direct.create_run(os.environ["MLFLOW_EXPERIMENT_ID"], run_name="mine").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    local_id, journal = offline_run(tmp_path)
+    assert local_id == given
+    execute_pipeline("sync", {"journal": str(journal)})
+    run = direct.get_run(given)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "mine")
+    assert points_of(direct, given) == EVERY_POINT
+
+
+def test_a_refused_record_does_not_keep_the_others(
+    store: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        run.log_metrics({"train/loss": 1.0}, 1)
+        run.log_metrics({"a name/with a ' quote and a ; or more?": 1.0}, 1)
+        run.log_metrics({"train/loss": 2.0}, 2)
+        changed = tmp_path / "changed.txt"
+        changed.write_text("as it was logged")
+        os.utime(changed)
+        run._log_files(tmp_path, [changed], "")
+    assert points_of(store, run.run_id) == [(1, 1.0), (2, 2.0)]
+    assert store.get_run(run.run_id).info.status == "FINISHED"
+    (kept,) = (tmp_path / "runs" / run.run_id).glob("refused-*")
+    assert "1 records were refused" in caplog.text
+    assert len(read_journal(kept).refused) == 1
+
+
+def test_a_file_that_changed_since_is_not_passed_off_as_the_runs(
+    proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        proxy.set(REFUSE)
+        run.log_metrics({"train/loss": 1.0})  # which the files wait behind
+        report, other = tmp_path / "report.txt", tmp_path / "other.txt"
+        for path in (report, other):
+            path.write_text("as it was logged")
+            run.log_file(path)
+        report.write_text("of another run")
+        proxy.set(PASS)
+    assert [one.path for one in direct.list_artifacts(run.run_id)] == ["other.txt"]
+    assert "a file was changed after it was logged" in caplog.text
+
+
+def test_the_journal_of_a_dead_process_is_sent_and_its_run_is_killed(
+    store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    run_id, journal = dead_run(store, tmp_path, journal_id="a")
+    execute_pipeline("sync", {"journal": str(journal)})
+    run = store.get_run(run_id)
+    assert run.info.status == "KILLED"
+    assert "the process ended without saying so" in run.data.tags["ppi.error"]
+    assert run.data.tags["ppi.model"] == "v3"
+
+
+def dead_run(store: mlflow.MlflowClient, tmp_path: Path, *, journal_id: str) -> tuple[str, Path]:
+    """A run whose process died with a journal in hand; its ID, and the journal."""
+    run_id = store.create_run("1", tags={"ppi.journal": "a here:/journal"}).info.run_id
+    path = tmp_path / "runs" / run_id / NAME
+    header = Header(run_id=run_id, journal_id=journal_id, offline=False, server="", started=0)
+    journal = Journal.create(path, header)
+    journal.append(Tags(values={"ppi.model": "v3"}))
+    journal.close()
+    return run_id, path
+
+
+def test_a_run_that_another_process_took_up_keeps_what_that_one_says(
+    store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    run_id, journal = dead_run(store, tmp_path, journal_id="another")
+    execute_pipeline("sync", {"journal": str(journal)})
+    run = store.get_run(run_id)
+    assert run.info.status == "RUNNING"
+    assert "ppi.model" not in run.data.tags
+
+
+def test_a_journal_in_use_is_left_alone(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        journal = tmp_path / "runs" / run.run_id / NAME
+        with pytest.raises(TrackingError, match="could not be sent") as caught:
+            execute_pipeline("sync", {"journal": str(journal)})
+        assert "another process works on this run" in str(caught.value)
+        run.log_metrics({"train/loss": 1.0})
+    assert points_of(store, run.run_id) == [(0, 1.0)]
+
+
+@pytest.mark.usefixtures("store")
+def test_sync_of_what_is_no_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(TrackingError, match="could not be sent") as caught:
+        execute_pipeline("sync", {"journal": str(path)})
+    assert "this is no journal of a run" in str(caught.value)
+    with pytest.raises(JournalError, match="there is no such journal"):
+        execute_pipeline("sync", {"journal": str(tmp_path / "absent")})
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 2 MB."""
+    with mounted_disk(tmp_path / "disk", "2m") as disk:
+        yield disk
+
+
+def test_a_full_disk_here_does_not_keep_numbers_from_the_server(
+    store: mlflow.MlflowClient, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TrackedRun("train_only", tracking=Tracking(folder=small_disk), system_metrics=False) as run:
+        fill(small_disk)
+        for step in range(200):  # more than the journal's last page has room for
+            run.log_metrics({"train/loss": step / 8}, step)
+    assert points_of(store, run.run_id) == [(step, step / 8) for step in range(200)]
+    assert store.get_run(run.run_id).info.status == "FINISHED"
+    assert "the journal cannot be written (No space left on device)" in caplog.text
+    assert "LOST" not in caplog.text
+
+
+def test_a_disk_that_was_full_for_a_while_leaves_a_whole_journal(small_disk: Path) -> None:
+    path = small_disk / NAME
+    journal = Journal.create(path, Header(run_id="a", journal_id="b", offline=True, server="", started=0))
+    for number in range(3000):
+        if number == 20:
+            filler = fill(small_disk)
+        journal.append(Tags(values={"number": str(number)}))
+    assert journal.unwritten > 2000
+    filler.unlink()
+    journal.append(Tags(values={"number": "3000"}))
+    assert not journal.unwritten
+    journal.close()
+    contents = read_journal(path)
+    assert [number for number, _ in contents.pending()] == list(range(3001))
+    assert not contents.damaged
+
+
+def test_a_disk_without_any_room_is_told_at_the_start(store: mlflow.MlflowClient, small_disk: Path) -> None:
+    (small_disk / "runs").write_text("no folder")
+    with pytest.raises(StorageError, match="the journal of the run cannot be made"):
+        TrackedRun("train_only", tracking=Tracking(folder=small_disk / "runs")).__enter__()
+    (run,) = store.search_runs(["1"])
+    assert run.info.status == "FAILED"
+
+
+def test_the_servers_full_disk_keeps_numbers_here_until_it_has_room(
+    empty_store: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_disk / "mlflow.db").write_bytes(empty_store.read_bytes())
+    use(f"sqlite:///{small_disk}/mlflow.db", monkeypatch)
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("small", artifact_location=(small_disk / "artifacts").as_uri())
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    (tmp_path / "report.txt").write_text("x" * 100_000)
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        filler = fill(small_disk)
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value}, step)
+        run.log_file(tmp_path / "report.txt")
+        assert run._sender is not None
+        while not run._sender.trouble:
+            time.sleep(0.01)
+        filler.unlink()
+    assert points_of(client, run.run_id) == EVERY_POINT
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert [(one.path, one.file_size) for one in client.list_artifacts(run.run_id)] == [
+        ("report.txt", 100_000)
+    ]
+
+
+@pytest.mark.slow
+def test_a_locked_database_is_waited_for(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        other = sqlite3.connect(tmp_path / "mlflow.db")
+        other.execute("BEGIN EXCLUSIVE")
+        for step, value in EVERY_POINT:
+            run.log_metrics({"train/loss": value}, step)
+        assert run._sender is not None
+        while not run._sender.trouble:  # MLflow itself waits for 20 s
+            time.sleep(0.1)
+        assert "locked" in run._sender.trouble
+        other.rollback()
+    assert points_of(store, run.run_id) == EVERY_POINT
+
+
+def test_continued_runs_log_no_step_twice(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        for step in range(3):
+            run.log_metrics({"val/auroc": step / 8}, step)
+    found = find_run(run.run_id)
+    with TrackedRun(
+        "train_only", continues=found, tracking=tracking(tmp_path), system_metrics=False
+    ) as again:
+        for step in range(5):
+            again.log_metrics({"val/auroc": step / 8}, step)
+            again.log_metrics({"val/auroc": step / 8}, step)
+    assert points_of(store, run.run_id, "val/auroc") == [(step, step / 8) for step in range(5)]
+
+
+def test_logging_is_quiet_where_nothing_went_wrong(
+    store: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run,
+    ):
+        run.log_metrics({"train/loss": 1.0})
+    assert caplog.text == ""
+    assert store.get_run(run.run_id).info.status == "FINISHED"
