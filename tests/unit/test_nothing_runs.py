@@ -37,6 +37,7 @@ ALLOWED = {
         "pkgutil.resolve_name",
     ),  # it is code: docs/security.md
     ("ppi_train/tracking/served_model.py", "sys.path.insert"),
+    ("benchmarks/faults.py", "sys.path.insert"),  # the tests, whose proxy it breaks
     ("benchmarks/network_metrics.py", "sys.path.insert"),  # the tests, whose oracle it times
 }
 BY_TEXT = ("importlib.import_module", "pkgutil.resolve_name", "sys.path.insert", "sys.path.append")
