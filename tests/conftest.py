@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: two tests share two cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import time
 from collections.abc import Callable, Iterator

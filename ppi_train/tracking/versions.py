@@ -86,6 +86,9 @@ def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder
         # The second for an alias that is not there: the names were checked before.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
+        # With users and permissions, nobody may read what is not there.
+        if error.error_code == "PERMISSION_DENIED" and not _is_listed(client, name):
+            return None
         raise
     return Holder(
         version=str(found.version),
@@ -94,6 +97,10 @@ def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder
         reign=found.tags.get(REIGN, ""),
         tags=dict(found.tags),
     )
+
+
+def _is_listed(client: mlflow.MlflowClient, name: str) -> bool:
+    return bool(client.search_registered_models(filter_string=f"name = '{name}'"))
 
 
 def model_id_of(version: ModelVersion) -> str | None:
