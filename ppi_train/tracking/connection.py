@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import TrackingError
+from ppi_train.errors import TrackingError, has_credentials
 
 # MLflow's own defaults (7 retries, 120 s each) keep a dead server secret for minutes.
 _PROBE = {
@@ -45,6 +45,9 @@ def connect() -> str:
         mlflow.set_tracking_uri("sqlite:///mlflow.db")
     # MLflow draws its own bars over our progress, also where the output is no terminal.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    if has_credentials(str(mlflow.get_tracking_uri())):
+        # At a run's end it prints where to view it, with the password.
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     chosen = {name: os.environ.get(name) for name in _WORK}
     os.environ.update(_PROBE)
     try:

@@ -22,6 +22,7 @@ from ppi_train.tracking.records import Checkpoints, Datasets, Metrics, Parameter
 logger = logging.getLogger(__name__)
 
 _LINES_AT_ONCE = 200
+_MOST_CONFLICTS = 10
 
 
 class Sender:
@@ -39,7 +40,7 @@ class Sender:
         self._always_again = self._again = again
         self._queue: deque[tuple[int, bytes]] = deque()
         self._lock = threading.Lock()
-        self._singly = 0
+        self._singly = self._conflicts = 0
         self.refused: list[str] = []
         self.records_sent = 0
 
@@ -67,6 +68,9 @@ class Sender:
                 self._delivery.send(records, again=self._again)
         except Exception as error:
             self._again = True
+            if _is_conflict(error) and self._conflicts < _MOST_CONFLICTS:
+                self._conflicts += 1
+                return  # asked once more, the server finds what the other run has made
             if not self._is_final(error):
                 raise
             if len(records) > 1:
@@ -74,6 +78,7 @@ class Sender:
                 return
             self._refuse(numbers[0], error)
         else:
+            self._conflicts = 0
             self.records_sent += len(records)
             self._again = self._always_again or self._singly > 0
         self._take_off(numbers, records)
@@ -119,6 +124,11 @@ class Sender:
             logger.error("this is a fault of ours", exc_info=error)
         self.refused.append(why)
         self._journal.note_refused(number, why)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Whether another run made the same thing at the same moment, such as the data set that both have read."""
+    return "IntegrityError" in str(error)
 
 
 def _of_the_outside(error: Exception) -> bool:

@@ -116,7 +116,11 @@ def test_mlflow_run_does_not_run_its_parameters(
         "eval_only": {},
         "embed": {"output": str(tmp_path / "cache.parquet")},
         "train_only": {"val_pairs": "x.tsv", "fasta": "x.fasta"},
-        "import_embeddings": {"fasta": "x.fasta", "output": str(tmp_path / "cache.parquet"), "embedder": "x"},
+        "import_embeddings": {
+            "fasta": "x.fasta",
+            "output": str(tmp_path / "cache.parquet"),
+            "embedder_name": "x",
+        },
         "promote": {"registered_model": "ppi"},
     }[mode]
     done = mlflow_run(mode, **{parameter: nasty}, **needed)
