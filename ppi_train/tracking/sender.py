@@ -127,7 +127,7 @@ class Sender:
 
 
 def _is_conflict(error: Exception) -> bool:
-    """Whether another run made the same thing at the same moment, such as the data set that both have read."""
+    """Whether another run made the same thing at the same moment, such as a data set that both read."""
     return "IntegrityError" in str(error)
 
 

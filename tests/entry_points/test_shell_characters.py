@@ -112,12 +112,13 @@ def test_mlflow_run_does_not_run_its_parameters(
 ) -> None:
     target = tmp_path / "target"
     nasty = f"$(touch {target}); touch {target} `touch {target}` '\"; touch {target} #é"
+    (tmp_path / "x.fasta").write_text(">P1\nMKV\n")
     needed = {
         "eval_only": {},
         "embed": {"output": str(tmp_path / "cache.parquet")},
         "train_only": {"val_pairs": "x.tsv", "fasta": "x.fasta"},
         "import_embeddings": {
-            "fasta": "x.fasta",
+            "fasta": str(tmp_path / "x.fasta"),
             "output": str(tmp_path / "cache.parquet"),
             "embedder_name": "x",
         },
