@@ -27,7 +27,7 @@ def read_complexes(path: str | Path) -> dict[str, list[tuple[str, str]]]:
     delimiter = "\t" if rows and "\t" in rows[0][1] else ","
     fields = [(number, [one.strip() for one in line.split(delimiter)]) for number, line in rows]
     order = [0, 1, 2]
-    if fields and {one.lower() for one in fields[0][1]} == set(COLUMNS):
+    if fields and sorted(one.lower() for one in fields[0][1]) == sorted(COLUMNS):
         header = [one.lower() for one in fields.pop(0)[1]]
         order = [header.index(name) for name in COLUMNS]
     if not fields:

@@ -38,6 +38,11 @@ def test_complexes(tmp_path: Path, text: str) -> None:
         ("complex_id\tprotein_a\tprotein_b\n", "has no rows", ""),
         ("one\tA\tB\none\tA\n", "row of the table of complexes is wrong", "line 2"),
         ("one\tA\tB\tC\n", "row of the table of complexes is wrong", "line 1"),
+        (
+            "complex_id\tprotein_a\tprotein_a\tprotein_b\none\tA\tB\n",
+            "row of the table of complexes is wrong",
+            "line 1",
+        ),
         ("one\tA\t\n", "row of the table of complexes is wrong", "line 1"),
         (b"one\tA\t\xff\n", "is not text", ""),
     ],
