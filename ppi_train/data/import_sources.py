@@ -187,7 +187,7 @@ class ArchiveSource:
                 where=path.absolute(),
                 got=_line(error),
             ) from None
-        names = (one.filename for one in self._archive.infolist() if not one.is_dir())
+        names = (one.filename for one in self._archive.infolist() if not one.filename.endswith("/"))
         self.labels = {name: name.removesuffix(".npy") for name in names}
 
     def read(self, place: str) -> np.ndarray:

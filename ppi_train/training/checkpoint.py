@@ -16,10 +16,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ class Checkpoint:
         """
         metrics = self.description.get("metrics", {})
         found = metrics.get(TEMPERATURE, 1.0) if isinstance(metrics, dict) else metrics
-        if not isinstance(found, int | float) or not 0 < found < math.inf:
+        if not isinstance(found, int | float) or not 0 < found <= sys.float_info.max:
             raise CheckpointError(
                 "the checkpoint has a temperature that no logit can be divided by",
                 got=f"{TEMPERATURE}: {found!r}",
