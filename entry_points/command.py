@@ -104,9 +104,26 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     except KeyboardInterrupt as error:
         click.echo(f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}", err=True)
         return 143 if isinstance(error, Terminated) else 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
+            return _refuse(_half_installed(error))
         click.echo(shown(traceback.format_exc()), err=True)
         return 1
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("ppi_train", "entry_points", "")
+
+
+def _half_installed(error: ModuleNotFoundError) -> UserError:
+    """MLflow takes an environment whose installation was broken off for a whole one, run after run."""
+    return UserError(
+        "the Python environment is not complete: a package that this project needs is not installed",
+        where=sys.prefix,
+        got=f"no module named {error.name}",
+        remedy="if MLflow made this environment, delete the folder and run again; "
+        "else: pip install -e . in the project's folder",
+    )
 
 
 def _config(mode: str, values: dict[str, str]) -> Section:

@@ -54,12 +54,25 @@ def is_refusal(error: Exception) -> bool:
     """Whether an error says that a record will never be taken, and not that the server is away or ill."""
     if isinstance(error, UndeliverableError):
         return True
+    # Some calls of MLflow make "no such thing" of a look-up that failed, whatever it failed from.
+    told = [
+        one for one in _with_causes(error) if isinstance(one, MlflowException | requests.RequestException)
+    ]
+    return error in told and all(_is_final_answer(one) for one in told)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_final_answer(error: MlflowException | requests.RequestException) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code in _FINAL
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        # Too large, a wrong name; but not: log in first, too many requests.
-        return error.response.status_code in (400, 404, 405, 411, 413, 414, 422)
-    return False
+    # Too large, a wrong name; but not: log in first, too many requests, no answer.
+    status = getattr(error.response, "status_code", None)
+    return status in (400, 404, 405, 411, 413, 414, 422)
 
 
 class Delivery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.models import Model as MlflowModel
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -33,27 +35,49 @@ SIGNATURE = ModelSignature(
 def log_model(run_id: str, record: Model, folder: Path) -> str:
     """Logs a checkpoint folder as a model of a run; returns the model's ID.
 
-    What an attempt that was broken off has left of the model is taken up.
+    What an attempt that was broken off has left of the model is taken up: each step may be done again. That
+    is why they stand here one by one, and not as `mlflow.pyfunc.log_model`, which a second time fails.
 
     Args:
         run_id: The run.
         record: What the model is made of.
         folder: What the record's paths are relative to.
     """
-    model_id = _unfinished(run_id) or _created(run_id, record)
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    left = models_of(run.info.experiment_id, run_id)
+    model = left[0] if left else _created(client, run, record)
+    known = run.outputs.model_outputs if run.outputs else []
+    if model.model_id not in [one.model_id for one in known]:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _write_files(Path(scratch), record, folder, model)
+        client.log_model_artifacts(model.model_id, str(files))
+    # Read from the server: what it keeps is what is served. A model that is READY has the tag.
+    client.set_logged_model_tags(model.model_id, {TAG: digest_of_logged_model(model.model_id)})
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _write_files(scratch: Path, record: Model, folder: Path, model: LoggedModel) -> Path:
+    """A folder in MLflow's format, without which nothing can be served."""
+    artifacts = {
+        "checkpoint": str(folder / record.checkpoint),
+        "package": str(_zipped_package(scratch)),
+    }
+    if record.embedder:
+        artifacts["embedder"] = str(folder / record.embedder)
+    described = MlflowModel(
+        artifact_path=model.artifact_location,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        run_id=model.source_run_id,
+    )
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
-        checkpoint, package = folder / record.checkpoint, _zipped_package(Path(scratch))
-        artifacts = {"checkpoint": str(checkpoint), "package": str(package)}
-        if record.embedder:
-            artifacts["embedder"] = str(folder / record.embedder)
-        # `mlflow.pyfunc.log_model` knows the run of its own thread only.
-        info = MlflowModel.log(
-            artifact_path=None,
-            flavor=mlflow.pyfunc,
-            run_id=run_id,
-            model_id=model_id,
-            name=_name(record),
+        mlflow.pyfunc.save_model(
+            path=str(scratch / "model"),
+            mlflow_model=described,
             python_model=str(_CODE),
             artifacts=artifacts,
             # Only what is named can be overridden.
@@ -62,32 +86,23 @@ def log_model(run_id: str, record: Model, folder: Path) -> str:
             signature=SIGNATURE,
             input_example=pd.DataFrame({name: list(column) for name, column in record.example.items()}),
         )
-    model_id = str(info.model_id)
-    mlflow.MlflowClient().set_logged_model_tags(model_id, {TAG: digest_of_logged_model(model_id)})
-    return model_id
+    for compiled in (scratch / "model").rglob("__pycache__"):
+        shutil.rmtree(compiled)
+    return scratch / "model"
 
 
 def _name(record: Model) -> str:
     return re.sub(r"[^\w.-]", "_", record.name)  # what MLflow accepts in a model's name
 
 
-def _unfinished(run_id: str) -> str | None:
-    run = mlflow.MlflowClient().get_run(run_id)
-    left = models_of(run.info.experiment_id, run_id)
-    return str(left[0].model_id) if left else None
-
-
-def _created(run_id: str, record: Model) -> str:
-    client = mlflow.MlflowClient()
-    run = client.get_run(run_id)
-    model = client.create_logged_model(
+def _created(client: mlflow.MlflowClient, run: Run, record: Model) -> LoggedModel:
+    return client.create_logged_model(
         experiment_id=run.info.experiment_id,
         name=_name(record),
-        source_run_id=run_id,
+        source_run_id=run.info.run_id,
         tags=dict(record.tags),
         params={**record.parameters, **run.data.params},
     )
-    return str(model.model_id)
 
 
 def _zipped_package(folder: Path) -> Path:

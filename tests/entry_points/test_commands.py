@@ -124,12 +124,29 @@ def test_mlflow_run_with_a_mistake_is_a_failed_run(store: mlflow.MlflowClient) -
 
 @pytest.mark.slow
 def test_mlflow_run_makes_its_own_environment(
-    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shutil.which("pyenv"):
         pytest.skip("pyenv is not here: mlflow's virtualenv mode needs it")
+    # Of its own: one that another process left half made would be taken for a whole one.
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
     folders = ["-P", f"data_dir={data_dir}", "-P", f"output_dir={tmp_path / 'runs'}"]
     done = mlflow_run("-e", "train_only", *folders, "-P", "epochs=1", manager="virtualenv")
     assert done.returncode == 0, done.stderr
     (run,) = store.search_runs(["1"])
     assert run.info.status == "FINISHED"
+
+
+def test_an_environment_that_was_left_half_made_is_told_without_a_traceback(tmp_path: Path) -> None:
+    for package in Path(mlflow.__file__).parents[1].iterdir():
+        if not package.name.startswith("mlflow"):
+            (tmp_path / package.name).symlink_to(package)
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "entry_points.train_only"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "error: the Python environment is not complete" in done.stderr
+    assert "no module named mlflow" in done.stderr
+    assert "Traceback" not in done.stderr

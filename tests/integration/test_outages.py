@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from faults import free_port, kill_server, running_server, start_server
+from faults import free_port, kill_server, running_server, start_server, wait_until_healthy
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = 8
@@ -56,6 +56,7 @@ def test_the_server_is_killed_and_started_again_during_training(
         pass  # it has made its tables
     with (tmp_path / "server" / "log").open("a") as log:
         server = start_server(tmp_path / "server", port, log)
+        wait_until_healthy(uri, server, tmp_path / "server" / "log")
         process = start(
             "train_only", epochs=epochs, early_stopping_patience=0, checkpoint_every="3 steps",
             data_dir=data_dir, output_dir=tmp_path / "runs", tracking_flush_seconds=200,

@@ -22,6 +22,7 @@ from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.tracking.checkpoint_store import LocalCheckpoints
 from ppi_train.tracking.journal import NAME, Journal, read_journal
 from ppi_train.tracking.lookup import find_run
+from ppi_train.tracking.model_digest import verified_model
 from ppi_train.tracking.records import Header, Tags
 from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.sender import BackgroundSender
@@ -175,6 +176,48 @@ def test_cut_at_any_request_of_an_upload_the_checkpoint_is_whole_in_the_end(
         if not reached:
             break
     assert n > 8, "an upload of seven files has more requests than that"
+
+
+def log_model(run: TrackedRun, checkpoint: Path) -> None:
+    run.log_model(
+        "model",
+        checkpoint,
+        scorer="ppi_train.pipelines.served_scorer:PairScorer",
+        example={"protein_a": ["P1"], "protein_b": ["P2"]},
+        requirements=["torch"],
+        parameters={"model": "pooled_mlp"},
+        tags={},
+    )
+
+
+def check_model(client: mlflow.MlflowClient, run_id: str) -> None:
+    """The run has one model, which is whole, and nothing was refused."""
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    (model,) = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    )
+    assert str(model.status.value) == "READY"
+    assert run.outputs is not None
+    assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
+    assert verified_model(model.model_id)
+
+
+@pytest.mark.slow
+def test_cut_at_any_request_the_model_is_there_once_and_whole(
+    proxy: FaultyProxy, direct: mlflow.MlflowClient, local: Path, tmp_path: Path
+) -> None:
+    n, reached = 0, True
+    while reached:
+        n += 1
+        with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+            proxy.set(cut_at(n, LOSE))
+            log_model(run, local / "1" / "best")
+        reached = proxy.faults > 0
+        proxy.set(PASS)
+        assert not list((tmp_path / "runs").glob("*/refused-*")), f"request {n}"
+        check_model(direct, run.run_id)
+    assert n > 10, "a model of several files has more requests than that"
 
 
 def test_of_checkpoints_that_wait_the_last_is_uploaded_and_the_others_take_no_room(
