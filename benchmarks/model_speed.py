@@ -29,7 +29,7 @@ from ppi_train.config.schema import TrainConfig
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
-from ppi_train.pipelines.protein_features import PackedFeatures
+from ppi_train.pipelines.protein_features import PackedFeatures, described
 from ppi_train.training.batches import PairData
 from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask
@@ -111,7 +111,7 @@ def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
             config,
             task=PairTask(
                 config,
-                train=train,
+                train=described(train, model),
                 validation=drawn_pairs(packed.take(torch.arange(8)), VALIDATION_PAIRS),
                 ranking_metrics=ranking_metrics,
                 batch_size=config.batch_size or model.BATCH_SIZE,

@@ -35,6 +35,8 @@ class PairModel(nn.Module, ABC):
     scale: Tensor
     encoder: nn.Module
     """The part that `encode` learns, which finetuning may leave as it is."""
+    described_width: int = 0
+    """Numbers of a protein that `describe` gives; 0 if there is nothing that is worth keeping."""
     temperature: float = 1.0
     """What scores are divided by outside training; see `ppi_train.training.scoring.calibrated`."""
 
@@ -48,9 +50,14 @@ class PairModel(nn.Module, ABC):
         """Takes mean and deviation from the training proteins.
 
         Args:
-            proteins: Some at a time, as `encode` takes them; of granularity `protein`: (n, d).
+            proteins: Some at a time, as `encode` takes them; of granularity `protein`: (n, d). May be gone
+                through more than once.
         """
         self._standardise_to(torch.cat([one.cpu() for one in proteins]))
+
+    def refit_scale(self, proteins: Iterable[Any]) -> None:
+        """Takes the scale of other proteins, where the weights stay what they are; see above."""
+        self.fit_input_statistics(proteins)
 
     def _standardise_to(self, features: Tensor) -> None:
         """Mean and deviation of features (n, d)."""
@@ -83,7 +90,7 @@ class PairModel(nn.Module, ABC):
         for weight in self.parameters():
             if weight.ndim > 1:
                 weight.mul_(factor)
-        self.fit_input_statistics(proteins)
+        self.refit_scale(proteins)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -98,6 +105,13 @@ class PairModel(nn.Module, ABC):
     @abstractmethod
     def encode(self, proteins: Any) -> Any:
         """Proteins, see `GRANULARITY`, -> their states: a tensor (n, h), or what `select` can take from."""
+
+    def describe(self, proteins: Any) -> Tensor:
+        """What `encode` makes of proteins whatever the weights, (n, described_width), so that it may be kept.
+
+        Not to be asked where `described_width` is 0. See `Packed.described`.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def score_members(self, state_a: Any, state_b: Any) -> Tensor:
@@ -186,11 +200,15 @@ class PairModel(nn.Module, ABC):
         Returns:
             (m,), in nats.
         """
-        members = self(proteins, pairs).float()
-        wanted = targets[:, None].expand_as(members)
-        return binary_cross_entropy_with_logits(members, wanted, reduction="none").mean(dim=1)
+        return member_losses(self(proteins, pairs), targets)
 
     def forward(self, proteins: Any, pairs: Tensor) -> Tensor:
         """Logits (m, k) of the members, of pairs (m, 2), which are rows of distinct proteins."""
         states = self.encode(proteins)
         return self.score_members(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
+
+
+def member_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean (m,) over k members of the cross entropies of their logits (m, k) with targets (m,)."""
+    wanted = targets[:, None].expand_as(logits)
+    return binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none").mean(dim=1)

@@ -7,6 +7,7 @@ their spread tells how much is guessed (Lakshminarayanan et al. 2017, deep ensem
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,9 +154,9 @@ class EnsembleModel(PairModel):
 
     head: MemberPairHead
 
-    def score_members(self, state_a: Tensor, state_b: Tensor) -> Tensor:
+    def score_members(self, state_a: Any, state_b: Any) -> Tensor:
         logits: Tensor = self.head(state_a, state_b)
         return logits
 
-    def score_block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
+    def score_block(self, states_a: Any, states_b: Any) -> Tensor:
         return self.head.block(states_a, states_b)

@@ -16,10 +16,12 @@ class Packed:
     Attributes:
         values: (sum of the lengths, d).
         offsets: (n + 1,) int64, on the CPU: protein i has the rows offsets[i] to offsets[i + 1].
+        described: (n, t), what the model's `describe` gives, if that was kept from before.
     """
 
     values: Tensor
     offsets: Tensor
+    described: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from ppi_train.models.attention_pool import N_ENDS, Scratch, attention_pool, residue_weights
+from ppi_train.models.attention_pool import N_ENDS, attention_pool, residue_weights
+from ppi_train.models.base import member_losses
 from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
+from ppi_train.models.residue_statistics import N_MOMENTS, ResidueStatistics
+from ppi_train.models.similarity import SimilarityExpert
 
-END = 50
-"""Residues of either end with a mean of their own."""
-N_STATISTICS = 5
 _SLOT_SPREAD = 2.0
 """A slot's inputs are in units of so many deviations of the mean: the fixed statistics speak first."""
+_COVARIANCE_SHARE = 0.3
+"""A covariance's inputs weigh so much: there are more of them than of all others."""
 _STEPS = 24
 """Of the sum that stands for the integral of gradients."""
+
+
+class States(NamedTuple):
+    """What is kept of n proteins: the members' states (n, k * h), and what similarity is told by (n, s)."""
+
+    members: Tensor
+    sketch: Tensor
 
 
 class SlotEncoder(nn.Module):
@@ -32,12 +41,14 @@ class SlotEncoder(nn.Module):
     A member has slots of its own: with shared ones, members err alike, and their mean hardly less than each.
 
     Args:
+        statistics: Fixed numbers of a protein, t.
         input_dim: Numbers of a residue, d.
         slots: Learned summaries of a protein for each of the k members, s.
     """
 
     def __init__(
         self,
+        statistics: int,
         input_dim: int,
         *,
         slots: int,
@@ -54,7 +65,7 @@ class SlotEncoder(nn.Module):
             torch.empty(members, slots * input_dim, hidden_dim).uniform_(-bound, bound)
         )
         self.states = MemberEncoder(
-            N_STATISTICS * input_dim,
+            statistics,
             members=members,
             hidden_dim=hidden_dim,
             num_layers=1,
@@ -63,7 +74,7 @@ class SlotEncoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardised statistics and slots (n, (5 + k * s) * d) -> states (n, k * hidden_dim)."""
+        """Standardised statistics and slots (n, t + k * s * d) -> states (n, k * hidden_dim)."""
         statistics = features[:, : len(self.states.weight)]
         slots_kni = features[:, statistics.shape[1] :].unflatten(1, (len(self.weight), -1)).transpose(0, 1)
         of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
@@ -78,7 +89,7 @@ class SlotEncoder(nn.Module):
 
 @register("v3")
 class V3(EnsembleModel):
-    """See `SlotEncoder` and `MemberPairHead`.
+    """See `ResidueStatistics`, `SlotEncoder`, `MemberPairHead` and `SimilarityExpert`.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
@@ -105,10 +116,13 @@ class V3(EnsembleModel):
         members: int = 4,
         slots: int = 4,
     ) -> None:
-        super().__init__((N_STATISTICS + members * slots) * input_dim)
-        self.slots = members * slots
+        statistics = ResidueStatistics(input_dim)
+        super().__init__(statistics.count + members * slots * input_dim)
+        self.statistics, self.slots = statistics, members * slots
+        self.described_width = statistics.count
         self.register_buffer("residue_scale", torch.ones(input_dim))
         self.encoder = SlotEncoder(
+            statistics.count,
             input_dim,
             slots=slots,
             members=members,
@@ -117,31 +131,74 @@ class V3(EnsembleModel):
             input_dropout=input_dropout,
         )
         self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
+        self.similarity = SimilarityExpert(statistics.count - statistics.n_moments)
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
-        """Takes the scale of residues and of what is pooled from them, a slot's from that of the mean."""
-        statistics = torch.cat([statistics_of(one).cpu() for one in proteins])
-        means, _, deviations, _, _ = statistics.chunk(N_STATISTICS, dim=1)
-        self._standardise_to(torch.cat([statistics, means.repeat(1, self.slots)], dim=1))
-        self.scale[statistics.shape[1] :] /= _SLOT_SPREAD
+        """Takes the components of the residues, and the scale of them and of what is pooled from them."""
+        self.statistics.fit(proteins)
+        self.refit_scale(proteins)
+
+    def refit_scale(self, proteins: Iterable[Packed]) -> None:
+        """Takes the scales alone, a slot's from that of the mean: what the covariances are of stays."""
+        described = torch.cat([self.statistics(one).cpu() for one in proteins])
+        means, _, deviations, _, _ = described[:, : self.statistics.n_moments].chunk(N_MOMENTS, dim=1)
+        self._standardise_to(torch.cat([described, means.repeat(1, self.slots)], dim=1))
+        self.scale[described.shape[1] :] /= _SLOT_SPREAD
         within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
         self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
+        self.similarity.fit(self._covariances(described.to(self.mean.device)))
 
-    def encode(self, proteins: Packed) -> Tensor:
-        """Residues of n proteins -> states (n, members * hidden_dim)."""
-        return self._states(statistics_of(proteins), self._slots(proteins))
+    def describe(self, proteins: Packed) -> Tensor:
+        described: Tensor = self.statistics(proteins)
+        return described
 
-    def _slots(self, proteins: Packed) -> Tensor:
-        """(n, members * slots, d)."""
-        return attention_pool(proteins, self._query(), self.encoder.ends)
+    def encode(self, proteins: Packed) -> States:
+        """Residues of n proteins -> their states."""
+        described = self.describe(proteins) if proteins.described is None else proteins.described
+        return self._states(described, attention_pool(proteins, self._query(), self.encoder.ends))
 
     def _query(self) -> Tensor:
         """What the slots look for, in units of the residues' deviation."""
         return self.encoder.query * self.residue_scale[:, None]
 
-    def _states(self, statistics: Tensor, slots: Tensor) -> Tensor:
-        states: Tensor = self.encoder(self.standardise(torch.cat([statistics, slots.flatten(1)], dim=1)))
-        return states
+    def _states(self, described: Tensor, slots: Tensor) -> States:
+        features = self.standardise(torch.cat([described, slots.flatten(1)], dim=1))
+        moments, covariances, slots = features.tensor_split(
+            [self.statistics.n_moments, self.statistics.count], dim=1
+        )
+        weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances, slots], dim=1)
+        return States(self.encoder(weighed), self.similarity.sketch(covariances))
+
+    def _covariances(self, described: Tensor) -> Tensor:
+        """The standardised covariances (n, s) of proteins."""
+        padded = described.new_zeros(len(described), len(self.mean) - self.statistics.count)
+        features = self.standardise(torch.cat([described, padded], dim=1))
+        return features[:, self.statistics.n_moments : self.statistics.count]
+
+    def select(self, states: States, rows: Tensor) -> States:
+        return States(*(super(V3, self).select(one, rows) for one in states))
+
+    def join(self, states: Sequence[States]) -> States:
+        return States(*(torch.cat(one) for one in zip(*states, strict=True)))
+
+    def count(self, states: States) -> int:
+        return len(states.members)
+
+    def score_members(self, state_a: States, state_b: States) -> Tensor:
+        members: Tensor = self.head(state_a.members, state_b.members)
+        alike: Tensor = self.similarity(state_a.sketch, state_b.sketch)
+        return members + alike[:, None]
+
+    def score_block(self, states_a: States, states_b: States) -> Tensor:
+        block: Tensor = self.head.block(states_a.members, states_b.members)
+        return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
+
+    def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
+        """The members' cross entropies without similarity, with the gradient of similarity's own as well."""
+        states = self.encode(proteins)
+        a, b = (self.select(states, pairs[:, side]) for side in (0, 1))
+        alike: Tensor = self.similarity.losses(a.sketch, b.sketch, targets)
+        return member_losses(self.head(a.members, b.members), targets) + (alike - alike.detach())
 
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """A residue's weight is its share in what sets the score apart from that of featureless proteins.
@@ -172,33 +229,7 @@ class V3(EnsembleModel):
         )
         return a, b
 
-    def _state_of(self, residues: Tensor) -> Tensor:
-        """The state (1, h) of one protein (l, d), by operations that have a gradient for its residues."""
-        mean = residues.mean(dim=0)
-        # Not from zero, where the root has no slope.
-        deviation = ((residues - mean).square().mean(dim=0) + 1e-12).sqrt()
-        ends = residues[:END].mean(dim=0), residues[-END:].mean(dim=0)
+    def _state_of(self, residues: Tensor) -> States:
+        """The states of one protein (l, d), by operations that have a gradient for its residues."""
         slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
-        statistics = torch.cat([mean, residues.amax(dim=0), deviation, *ends])
-        return self._states(statistics[None], slots[None])
-
-
-@torch.no_grad()
-def statistics_of(proteins: Packed) -> Tensor:
-    """Mean, maximum, deviation, and the means of the first and the last `END` residues.
-
-    Returns:
-        (n, N_STATISTICS * d) float32.
-    """
-    found = proteins.values.new_empty(
-        len(proteins), N_STATISTICS, proteins.values.shape[-1], dtype=torch.float32
-    )
-    for row, residues in zip(found, Scratch(proteins), strict=True):
-        torch.mean(residues, dim=0, out=row[0])
-        torch.amax(residues, dim=0, out=row[1])
-        torch.mean(residues[:END], dim=0, out=row[3])
-        torch.mean(residues[-END:], dim=0, out=row[4])
-        # Many times faster than `torch.std`; last, since it overwrites the residues.
-        torch.mean(residues.sub_(row[0]).square_(), dim=0, out=row[2])
-    found[:, 2].sqrt_()
-    return found.flatten(1)
+        return self._states(self.statistics.of_residues(residues)[None], slots[None])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,11 +13,15 @@ from torch import Tensor
 
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.residue_reader import ResidueBatches
+from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
+from ppi_train.training.batches import PairData
 from ppi_train.training.features import Features, VectorFeatures
 
 # Residues encoded at once outside training: enough to be fast, few enough for any memory.
 _CHUNK_RESIDUES = 65_536
+# Bytes of what is kept of proteins between epochs.
+_MOST_KEPT = 512 << 20
 
 
 def features_of(cache: EmbeddingCache, proteins: Sequence[str], granularity: str) -> Features:
@@ -84,6 +90,63 @@ class PackedFeatures:
 
     def to(self, device: torch.device) -> PackedFeatures:
         return PackedFeatures(self.packed.to(device))
+
+
+class DescribedFeatures:
+    """Residues with what a model makes of them whatever its weights, which is made once and kept.
+
+    Args:
+        features: That yield `Packed`.
+        describe: See `PairModel.describe`.
+        width: Numbers that it makes of a protein.
+    """
+
+    def __init__(self, features: Features, describe: Callable[[Packed], Tensor], width: int) -> None:
+        self._features, self._describe = features, describe
+        # Of the others beyond that, it is made each time.
+        self._kept = torch.empty(min(len(features), _MOST_KEPT // (4 * width)), width)
+        self._known = torch.zeros(len(features), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
+        drawn: list[Tensor] = []
+
+        def ahead() -> Iterator[Tensor]:
+            for rows in requests:
+                drawn.append(rows.cpu())
+                yield rows
+
+        with closing(cast(Any, self._features.load(ahead()))) as loaded:
+            for proteins in loaded:
+                yield replace(proteins, described=self._described(drawn.pop(0), proteins))
+
+    def _described(self, rows: Tensor, proteins: Packed) -> Tensor:
+        device = proteins.values.device
+        new = (~self._known[rows]).nonzero().squeeze(1)
+        made = self._describe(proteins.take(new) if len(new) < len(rows) else proteins)
+        found = torch.empty(len(rows), made.shape[1], device=device)
+        found[new.to(device)] = made
+        old = self._known[rows].nonzero().squeeze(1)
+        found[old.to(device)] = self._kept[rows[old]].to(device)
+        fits = rows[new] < len(self._kept)
+        self._kept[rows[new][fits]] = made[fits.to(device)].cpu()
+        self._known[rows[new][fits]] = True
+        return found
+
+    def chunks(self) -> Sequence[Tensor]:
+        return self._features.chunks()
+
+    def to(self, device: torch.device) -> DescribedFeatures:
+        return DescribedFeatures(self._features.to(device), self._describe, self._kept.shape[1])
+
+
+def described(data: PairData, model: PairModel) -> PairData:
+    """The data with what `model` makes of their proteins whatever its weights kept, if that is anything."""
+    if not model.described_width:
+        return data
+    return replace(data, features=DescribedFeatures(data.features, model.describe, model.described_width))
 
 
 def _chunks(lengths: Sequence[int]) -> Sequence[Tensor]:

@@ -35,12 +35,13 @@ from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.models import model_from_checkpoint, new_model
+from ppi_train.pipelines.protein_features import described
 from ppi_train.tracking.lookup import FoundRun
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
 from ppi_train.training.device import describe_device, resolve_device, seed_everything
-from ppi_train.training.features import every_protein
+from ppi_train.training.features import EveryProtein
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.scoring import score_pairs_with_uncertainty
@@ -136,7 +137,7 @@ class TrainingJob:
         if not isinstance(self.config, FinetuneConfig):
             return None
         shrink = self.config.shrink
-        return lambda: model.shrink(shrink, every_protein(train.features))
+        return lambda: model.shrink(shrink, EveryProtein(train.features))
 
     def build(self) -> PairModel:
         """The model before the first step, on the CPU; a new one has yet to see the scale of its inputs."""
@@ -173,7 +174,8 @@ def run_training(
         train = job.inputs.pair_data("train", model.GRANULARITY).to(device)
         validation = job.inputs.pair_data("validation", model.GRANULARITY).to(device)
         if not (job.ancestor or continued):
-            model.fit_input_statistics(every_protein(train.features))
+            model.fit_input_statistics(EveryProtein(train.features))
+        train, validation = described(train, model), described(validation, model)
         trainer = Trainer(
             model,
             config,

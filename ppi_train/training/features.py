@@ -51,6 +51,11 @@ class VectorFeatures:
         return VectorFeatures(self.values.to(device))
 
 
-def every_protein(features: Features) -> Iterator[Any]:
-    """All proteins in order, some at a time, as `encode` takes them."""
-    return features.load(features.chunks())
+@dataclass(frozen=True)
+class EveryProtein:
+    """All proteins in order, some at a time, as `encode` takes them, as often as they are gone through."""
+
+    features: Features
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.features.load(self.features.chunks())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppi_train.training.batches import PairData
-from ppi_train.training.features import Features, every_protein
+from ppi_train.training.features import EveryProtein, Features
 
 
 class Scorer(Protocol):
@@ -38,7 +38,7 @@ def encode_all(
         encoded: Told how many proteins were encoded, some at a time.
     """
     states = []
-    for rows, some in zip(features.chunks(), every_protein(features), strict=True):
+    for rows, some in zip(features.chunks(), EveryProtein(features), strict=True):
         states.append(model.encode(some))
         encoded(len(rows))
     return model.join(states)

@@ -14,7 +14,12 @@ from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.models.packed import Packed
 from ppi_train.pipelines import protein_features
-from ppi_train.pipelines.protein_features import features_of, features_of_embeddings
+from ppi_train.pipelines.protein_features import (
+    DescribedFeatures,
+    PackedFeatures,
+    features_of,
+    features_of_embeddings,
+)
 from ppi_train.training.features import Features
 
 States = dict[str, np.ndarray]
@@ -76,3 +81,25 @@ def test_each_protein_comes_with_its_own_numbers(
     assert torch.cat(list(features.chunks())).tolist() == [0, 1, 2, 3, 4]
     if stored == wanted == "residue":  # 55 residues, some 20 at a time
         assert [len(one) for one in features.chunks()] == [2, 1, 2]
+
+
+@pytest.mark.parametrize("room", [5, 3])
+def test_what_a_model_makes_of_a_protein_is_made_once_if_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(protein_features, "_MOST_KEPT", room * 2 * 4)
+    made: list[float] = []
+
+    def describe(proteins: Packed) -> torch.Tensor:
+        first = proteins.values[proteins.offsets[:-1]].float()
+        made.extend(first[:, 0].tolist())
+        return torch.stack([first[:, 0], proteins.lengths.float()], dim=1)
+
+    offsets = torch.tensor([0, *LENGTHS]).cumsum(0)
+    numbered = torch.arange(5.0).repeat_interleave(torch.tensor(LENGTHS))[:, None].half()
+    features = DescribedFeatures(PackedFeatures(Packed(numbered, offsets)), describe, 2)
+    requests = [[4, 0], [2, 4, 1], [0, 1, 2, 3, 4], [3, 4]]
+    for rows, loaded in zip(requests, features.load(torch.tensor(one) for one in requests), strict=True):
+        assert loaded.described is not None
+        assert loaded.described.tolist() == [[row, LENGTHS[row]] for row in rows]
+    assert sorted(made) == ([0, 1, 2, 3, 4] if room == 5 else [0, 1, 2, 3, 3, 4, 4, 4, 4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_the_order_of_a_pair_changes_no_bit(model: PairModel) -> None:
 
 def test_a_state_has_one_size_whatever_the_length_and_the_batch(model: PairModel) -> None:
     states = model.encode(packed())
-    assert states.shape == (6, 2 * 16)
+    assert states.members.shape == (6, 2 * 16)
     alone = [model.encode(packed().take(torch.tensor([one]))) for one in range(6)]
     torch.testing.assert_close(model.join(alone), states, rtol=1e-5, atol=1e-5)
     halves = Packed(packed().values.half(), packed().offsets)
@@ -46,21 +48,21 @@ def test_a_state_has_one_size_whatever_the_length_and_the_batch(model: PairModel
 
 
 def test_titin_and_a_single_residue_are_encoded_to_finite_states(model: PairModel) -> None:
-    assert model.encode(packed([34_350, 1, 60])).isfinite().all()
+    assert all(one.isfinite().all() for one in model.encode(packed([34_350, 1, 60])))
 
 
 def test_vectors_of_a_protein_are_proteins_of_one_residue() -> None:
     single = Packed.one_row_each(packed().values[:20])
     model = v3(single)
-    scores = model.score(model.encode(single)[:10], model.encode(single)[10:])
+    scores = model(single, torch.arange(20).view(10, 2)).mean(dim=1)
     assert scores.isfinite().all()
     assert scores.std() > 1e-4
 
 
 def test_the_spread_of_the_members_is_the_uncertainty(model: PairModel) -> None:
-    states = model.encode(packed())
-    members = model.score_members(states[:3], states[3:])
-    logits, deviation = model.score_with_uncertainty(states[:3], states[3:])
+    sides = [model.select(model.encode(packed()), rows) for rows in torch.arange(6).split(3)]
+    members = model.score_members(*sides)
+    logits, deviation = model.score_with_uncertainty(*sides)
     torch.testing.assert_close(logits, members.mean(dim=1))
     torch.testing.assert_close(deviation, (members[:, 0] - members[:, 1]).abs() / 2)
 
@@ -112,5 +114,60 @@ def test_an_explanation_has_a_weight_for_each_residue_and_is_of_the_same_score(m
     assert [len(one) for one in weights_b] == [1, 55]
     assert all(one.isfinite().all() and (one >= 0).all() for one in (*weights_a, *weights_b))
     assert weights_b[0].item() == 0  # a single residue is the mean
-    states = torch.cat([model._state_of(one) for one in packed().values.split(LENGTHS)])  # type: ignore[operator]
-    torch.testing.assert_close(states, model.encode(packed()), rtol=1e-4, atol=1e-4)
+    alone = [model._state_of(one) for one in packed().values.split(LENGTHS)]  # type: ignore[operator]
+    torch.testing.assert_close(model.join(alone), model.encode(packed()), rtol=1e-4, atol=1e-4)
+
+
+def chains(order: list[int], seed: int) -> torch.Tensor:
+    """Residues of eight kinds that follow one another in an order, as a chain of 240 with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = 2 * torch.eye(D)
+    return kinds[order * (240 // len(order))] + 0.3 * torch.randn(240, D, generator=generator)
+
+
+def test_proteins_of_one_composition_are_told_apart_by_their_order() -> None:
+    """Mean, maximum and deviation are the same; what stands four residues apart is not."""
+    orders = [[0, 1, 2, 3, 4, 5, 6, 7], [0, 2, 4, 6, 1, 3, 5, 7]]
+    values = torch.cat([chains(orders[protein % 2], protein) for protein in range(12)])
+    proteins = Packed(values, 240 * torch.arange(13))
+    model = v3(proteins)
+    alike = model.similarity.block(*[model.encode(proteins).sketch] * 2)  # type: ignore[operator, union-attr]
+    same = (torch.arange(12)[:, None] - torch.arange(12)) % 2 == 0
+    assert alike[same].min() > alike[~same].max() + 0.3
+
+
+def test_similarity_is_taught_apart_from_the_networks(model: PairModel) -> None:
+    """Its evidence is not in the members' loss, nor is theirs in its own; scores have both."""
+    pairs, targets = torch.tensor([[0, 1], [2, 3], [4, 5]]), torch.tensor([1.0, 0.0, 1.0])
+    weight = dict(model.named_parameters())["similarity.weight"]
+    model.losses(packed(), pairs, targets).sum().backward()
+    taught = {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+    scores = model(packed(), pairs)
+    model.zero_grad()
+    with torch.no_grad():
+        weight.add_(1.0)
+    model.losses(packed(), pairs, targets).sum().backward()
+    for name, one in model.named_parameters():
+        assert one.grad is not None
+        assert name.startswith("similarity") != torch.equal(one.grad, taught[name]), name
+    assert not torch.equal(model(packed(), pairs), scores)
+
+
+def test_what_was_described_before_is_encoded_to_the_same(model: PairModel) -> None:
+    known = replace(packed(), described=model.describe(packed()))
+    torch.testing.assert_close(model.encode(known), model.encode(packed()), rtol=0, atol=0)
+
+
+def test_new_data_change_the_scales_and_not_what_the_covariances_are_of(model: PairModel) -> None:
+    """Else an ancestor's weights would stand for other things than they have learned."""
+    before = model.describe(packed())
+    model.shrink(0.5, [Packed(packed(seed=1).values * 3, packed().offsets)])
+    torch.testing.assert_close(model.describe(packed()), before)
+
+
+def test_a_block_of_scores_is_that_of_its_pairs(model: PairModel) -> None:
+    states = model.encode(packed())
+    block = model.score_block(states, states)
+    pairs = torch.cartesian_prod(torch.arange(6), torch.arange(6))
+    single = model.score(model.select(states, pairs[:, 0]), model.select(states, pairs[:, 1]))
+    torch.testing.assert_close(block.flatten(), single, rtol=1e-5, atol=1e-5)

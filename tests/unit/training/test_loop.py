@@ -21,7 +21,7 @@ from ppi_train.models.base import PairModel
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.device import resolve_device
-from ppi_train.training.features import VectorFeatures, every_protein
+from ppi_train.training.features import EveryProtein, VectorFeatures
 from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask, class_weights
 
@@ -63,7 +63,7 @@ def _data(count: int = 200, seed: int = 0, *, noise: bool = False) -> PairData:
 
 
 def _features(data: PairData) -> Tensor:
-    return next(every_protein(data.features))  # type: ignore[no-any-return]
+    return next(iter(EveryProtein(data.features)))  # type: ignore[no-any-return]
 
 
 def _ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
