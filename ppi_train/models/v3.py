@@ -20,7 +20,7 @@ from ppi_train.models.similarity import SimilarityExpert
 
 _SLOT_SPREAD = 2.0
 """A slot's inputs are in units of so many deviations of the mean: the fixed statistics speak first."""
-_COVARIANCE_SHARE = 0.3
+_COVARIANCE_SHARE = 0.4
 """A covariance's inputs weigh so much: there are more of them than of all others."""
 _STEPS = 24
 """Of the sum that stands for the integral of gradients."""
