@@ -120,9 +120,13 @@ class Delivery:
 
     def _send_metrics(self, records: Sequence[Metrics], again: bool) -> None:
         points: list[tuple[Point, str]] = []
+        taken: set[tuple[str, int]] = set()  # which the server is to have, and cannot tell of yet
         for one in records:
-            anew = one.anew or self._points_only
-            new = self._points.drop_known_steps(one.points) if anew else one.points
+            new: Sequence[Point] = one.points
+            if one.anew or self._points_only:
+                unknown = self._points.drop_known_steps(one.points)
+                new = [point for point in unknown if (point.name, point.step) not in taken]
+            taken |= {(point.name, point.step) for point in new}
             points += [(point, one.model) for point in new]
         if again:
             missing = set(self._points.drop_known([point for point, _ in points]))

@@ -518,7 +518,10 @@ def test_a_locked_database_is_waited_for(store: mlflow.MlflowClient, tmp_path: P
     assert points_of(store, run.run_id) == EVERY_POINT
 
 
-def test_continued_runs_log_no_step_twice(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_continued_runs_log_no_step_twice(
+    together: bool, proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path
+) -> None:
     with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
         for step in range(3):
             run.log_metrics({"val/auroc": step / 8}, step)
@@ -526,10 +529,13 @@ def test_continued_runs_log_no_step_twice(store: mlflow.MlflowClient, tmp_path: 
     with TrackedRun(
         "train_only", continues=found, tracking=tracking(tmp_path), system_metrics=False
     ) as again:
+        if together:  # what waits for the server is sent in one batch
+            proxy.set(REFUSE)
         for step in range(5):
             again.log_metrics({"val/auroc": step / 8}, step)
-            again.log_metrics({"val/auroc": step / 8}, step)
-    assert points_of(store, run.run_id, "val/auroc") == [(step, step / 8) for step in range(5)]
+            again.log_metrics({"val/auroc": -1.0}, step)
+        proxy.set(PASS)
+    assert points_of(direct, run.run_id, "val/auroc") == [(step, step / 8) for step in range(5)]
 
 
 def test_logging_is_quiet_where_nothing_went_wrong(
