@@ -101,6 +101,11 @@ def is_the_servers(error: Exception) -> bool:
     return isinstance(error, of_mlflow) or type(error).__module__.partition(".")[0] in _STORE_CLIENTS
 
 
+def is_conflict(error: Exception) -> bool:
+    """Whether another run made the same thing at the same moment, such as a data set that both read."""
+    return "IntegrityError" in str(error)
+
+
 def _refused_with(error: BaseException | None) -> int | None:
     """401 or 403 if the server asked who asks, also where MLflow has made another error of it."""
     while error is not None:

@@ -23,7 +23,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from ppi_train.errors import TrackingError, UserError, shown
 from ppi_train.tracking.aftermath import keep_status
 from ppi_train.tracking.checkpoint_store import LocalCheckpoints
-from ppi_train.tracking.connection import connect, translated_errors, without_secrets
+from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
 from ppi_train.tracking.delivery import Delivery, sha256_of
 from ppi_train.tracking.journal import NAME, Journal
 from ppi_train.tracking.lookup import JOURNAL_TAG, FoundRun, JournalPlace
@@ -201,8 +201,13 @@ class TrackedRun:
 
     def _show_as_training(self, experiment_id: str) -> None:
         """Lets the UI open the experiment on its runs and models; unasked, MLflow takes it for chats."""
-        if _KIND not in self._client.get_experiment(experiment_id).tags:
+        if _KIND in self._client.get_experiment(experiment_id).tags:
+            return
+        try:
             self._client.set_experiment_tag(experiment_id, _KIND, "custom_model_development")
+        except Exception as error:
+            if not is_conflict(error):  # another run has set it meanwhile
+                raise
 
     def _open_journal(self, path: Path) -> None:
         header = Header(

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from ppi_train.tracking.connection import first_line, is_the_servers
+from ppi_train.tracking.connection import first_line, is_conflict, is_the_servers
 from ppi_train.tracking.delivery import (
     POINTS_AT_ONCE,
     VALUES_AT_ONCE,
@@ -68,7 +68,7 @@ class Sender:
                 self._delivery.send(records, again=self._again)
         except Exception as error:
             self._again = True
-            if _is_conflict(error) and self._conflicts < _MOST_CONFLICTS:
+            if is_conflict(error) and self._conflicts < _MOST_CONFLICTS:
                 self._conflicts += 1
                 return  # asked once more, the server finds what the other run has made
             if not self._is_final(error):
@@ -124,11 +124,6 @@ class Sender:
             logger.error("this is a fault of ours", exc_info=error)
         self.refused.append(why)
         self._journal.note_refused(number, why)
-
-
-def _is_conflict(error: Exception) -> bool:
-    """Whether another run made the same thing at the same moment, such as a data set that both read."""
-    return "IntegrityError" in str(error)
 
 
 def _of_the_outside(error: Exception) -> bool:
