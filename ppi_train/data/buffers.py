@@ -19,10 +19,11 @@ class Buffers:
 
     Args:
         size: Bytes of a buffer; what is larger gets memory of its own.
+        grows: Instead, all buffers are from then on as large as the largest array, and some more.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int = 0, *, grows: bool = False) -> None:
+        self._size, self._grows = size, grows
         self._free: list[np.ndarray] = []
 
     def held(self, nbytes: int) -> int:
@@ -32,10 +33,16 @@ class Buffers:
     def take(self, nbytes: int) -> np.ndarray:
         """An array (nbytes,) uint8, the caller's for as long as it or any view of it is referred to."""
         if nbytes > self._size:
-            return np.empty(nbytes, dtype=np.uint8)
+            if not self._grows:
+                return np.empty(nbytes, dtype=np.uint8)
+            # The next one is likely to be about as large.
+            self._size = nbytes + nbytes // 8
+            self._free.clear()
         try:
             buffer = self._free.pop()
         except IndexError:  # not asked before, since threads may take at once
+            buffer = np.empty(self._size, dtype=np.uint8)
+        if len(buffer) < nbytes:  # one from before the last growth
             buffer = np.empty(self._size, dtype=np.uint8)
         lease = _Lease(buffer)
         # Until then the finalizer keeps the buffer, whatever becomes of this object.

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from ppi_train.data.buffers import Buffers
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.prefetch import Job, run_ahead
 from ppi_train.data.residue_store import chunks
@@ -58,15 +59,15 @@ class ResidueBatches:
         self._limit = (memory_mb or cache.memory_mb) << 20
 
     def __iter__(self) -> Iterator[PackedResidues]:
-        return run_ahead(map(self._job, self._batches), limit=self._limit, depth=_BATCHES_AHEAD)
+        job = partial(self._job, Buffers(grows=True))
+        return run_ahead(map(job, self._batches), limit=self._limit, depth=_BATCHES_AHEAD)
 
-    def _job(self, batch: Sequence[str]) -> Job[PackedResidues]:
+    def _job(self, buffers: Buffers, batch: Sequence[str]) -> Job[PackedResidues]:
         proteins = tuple(dict.fromkeys(batch))
         rows = self._cache.rows_of(proteins)
         sizes = self._store.sizes[rows]
         ends = np.cumsum(sizes)
-        # Not touched before a thread fills it, so it costs nothing until then.
-        content = np.empty(int(sizes.sum()), dtype=np.uint8)
+        content = buffers.take(int(sizes.sum()))
         order = np.argsort(rows)
         parts = [
             partial(self._store.read, rows[order[one]], content, (ends - sizes)[order[one]])
@@ -76,4 +77,4 @@ class ResidueBatches:
         states = content.view(spec.values).reshape(-1, spec.dimension)
         offsets = np.concatenate([[0], ends // (spec.dimension * spec.values.itemsize)])
         packed = PackedResidues(proteins=proteins, states=states, offsets=offsets)
-        return Job(packed, parts, content.nbytes)
+        return Job(packed, parts, buffers.held(content.nbytes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,9 +30,17 @@ def nearness_to_ends(length: int) -> Tensor:
 
 def residue_weights(residues_ld: Tensor, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
     """The weights (k, l) of one protein's residues in each slot; each slot's sum to 1."""
-    near = nearness_to_ends(len(residues_ld)).to(residues_ld.device)
-    # Turned before the softmax, which is twenty times slower across rows than along them.
-    return torch.softmax((residues_ld @ query_dk + near @ ends_ek).t().contiguous(), dim=-1)
+    near_le = nearness_to_ends(len(residues_ld)).to(residues_ld.device)
+    # A row a slot: the softmax is twenty times slower across rows than along them.
+    return torch.softmax(query_dk.t() @ residues_ld.t() + ends_ek.t() @ near_le.t(), dim=-1)
+
+
+class Scaling(NamedTuple):
+    """From the numbers of the slots the mean, times the scale, each (k, d), and kept within the bound."""
+
+    mean: Tensor
+    scale: Tensor
+    bound: float
 
 
 class Scratch:
@@ -56,7 +64,7 @@ class _AttentionPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, proteins: Packed, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
+    def forward(ctx: Any, proteins: Packed, query_dk: Tensor, ends_ek: Tensor, scaling: Scaling) -> Tensor:
         shape = len(proteins), query_dk.shape[1], proteins.values.shape[-1]  # (n, k, d)
         pooled = proteins.values.new_empty(shape, dtype=torch.float32)
         weights = []
@@ -64,36 +72,41 @@ class _AttentionPool(torch.autograd.Function):
             for slots_kd, residues in zip(pooled, Scratch(proteins), strict=True):
                 weights.append(residue_weights(residues, query_dk, ends_ek))
                 torch.mm(weights[-1], residues, out=slots_kd)
-        ctx.proteins, ctx.weights = proteins, weights
+                slots_kd.sub_(scaling.mean).mul_(scaling.scale).clamp_(-scaling.bound, scaling.bound)
+        ctx.proteins, ctx.weights, ctx.scaling = proteins, weights, scaling
         ctx.save_for_backward(pooled)
         ctx.shapes = query_dk.shape, ends_ek.shape
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor, None]:
         (pooled,) = ctx.saved_tensors
-        query, ends = (gradient_nkd.new_zeros(shape) for shape in ctx.shapes)
-        # d softmax: weight * (its own part - the weighted mean of all parts).
-        mean_nk = (gradient_nkd * pooled).sum(dim=-1)
+        query_kd, ends_ke = (gradient_nkd.new_zeros(shape).t().contiguous() for shape in ctx.shapes)
+        _, scale, bound = ctx.scaling
         with torch.autocast(gradient_nkd.device.type, enabled=False):
-            each = zip(Scratch(ctx.proteins), ctx.weights, gradient_nkd, mean_nk, strict=True)
-            for residues, weights_kl, gradient_kd, mean_k in each:
-                logits = weights_kl.t() * (residues @ gradient_kd.t() - mean_k)
-                query.addmm_(residues.t(), logits)
-                ends.addmm_(nearness_to_ends(len(residues)).to(ends.device).t(), logits)
-        return None, query, ends
+            each = zip(Scratch(ctx.proteins), ctx.weights, gradient_nkd, pooled, strict=True)
+            for residues, weights_kl, gradient_kd, slots_kd in each:
+                unbound_kd = torch.where(slots_kd.abs() < bound, gradient_kd * scale, 0.0)
+                parts_kl = unbound_kd @ residues.t()
+                # d softmax: weight * (its own part - the weighted mean of all parts).
+                mean_k1 = (parts_kl * weights_kl).sum(dim=-1, keepdim=True)
+                logits_kl = parts_kl.sub_(mean_k1).mul_(weights_kl)
+                query_kd.addmm_(logits_kl, residues)
+                ends_ke.addmm_(logits_kl, nearness_to_ends(len(residues)).to(ends_ke.device))
+        return None, query_kd.t(), ends_ke.t(), None
 
 
-def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
-    """Weighted means of each protein's residues.
+def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor, scaling: Scaling) -> Tensor:
+    """Weighted means of each protein's residues, scaled.
 
     Args:
         residues: n proteins of d numbers a residue, of any floating type; no gradient flows into them.
         query_dk: What each of the k slots looks for.
         ends_ek: How much each slot looks at the ends; see `nearness_to_ends`.
+        scaling: Of the means.
 
     Returns:
         (n, k, d) float32.
     """
-    pooled: Tensor = _AttentionPool.apply(residues, query_dk, ends_ek)  # type: ignore[no-untyped-call]
+    pooled: Tensor = _AttentionPool.apply(residues, query_dk, ends_ek, scaling)  # type: ignore[no-untyped-call]
     return pooled

@@ -99,8 +99,9 @@ class PairModel(nn.Module, ABC):
         return self
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Features (n, d) in units of the training data's deviation."""
-        return ((features - self.mean) * self.scale).clamp(-self.CLIP, self.CLIP)
+        """Features (n, d), or the first of them, in units of the training data's deviation."""
+        first = features.shape[1]
+        return ((features - self.mean[:first]) * self.scale[:first]).clamp(-self.CLIP, self.CLIP)
 
     @abstractmethod
     def encode(self, proteins: Any) -> Any:

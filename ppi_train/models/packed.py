@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,15 +36,20 @@ class Packed:
         """Proteins of one row each, such as their pooled vectors (n, d)."""
         return cls(values, torch.arange(len(values) + 1))
 
-    def take(self, rows: Tensor) -> Packed:
-        """The proteins at `rows` (m,), in that order; one may be taken several times."""
+    def take(self, rows: Tensor, memory: Callable[[int], Tensor] | None = None) -> Packed:
+        """The proteins at `rows` (m,), in that order; one may be taken several times.
+
+        Args:
+            memory: Gives a tensor (n, d), of the type of the values, to write n rows to.
+        """
         rows = rows.cpu()
         lengths = self.lengths[rows]
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
         # Where row r of the result comes from: its place in its protein, from where that begins.
         shift = (self.offsets[:-1][rows] - offsets[:-1]).repeat_interleave(lengths)
         source = torch.arange(int(offsets[-1])) + shift
-        return Packed(self.values[source.to(self.values.device)], offsets)
+        out = memory(len(source)) if memory else None
+        return Packed(torch.index_select(self.values, 0, source.to(self.values.device), out=out), offsets)
 
     def protein_of_row(self) -> Tensor:
         """The number of the protein that each row belongs to, (sum of the lengths,) int64."""

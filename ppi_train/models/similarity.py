@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 _FIRST_WEIGHT = 0.3
 _SHIFTS = (1, 2, 3, 5, 8)
+_AT_ONCE = 256
 
 
 class SimilarityExpert(nn.Module):
@@ -52,11 +55,21 @@ class SimilarityExpert(nn.Module):
         """Each of n with each of m others (n, m)."""
         return self._evidence(sketches_a @ sketches_b.t())
 
-    def losses(self, sketch_a: Tensor, sketch_b: Tensor, targets: Tensor) -> Tensor:
-        """Its own cross entropies (m,). The bias is theirs alone: what is added says nothing of the share of
-        positives, which the networks have learned."""
-        logits = self(sketch_a, sketch_b) + self.bias
+    def losses(self, sketch: Tensor, pairs: Tensor, targets: Tensor) -> Tensor:
+        """Its own cross entropies (m,), of pairs (m, 2) of the proteins of a sketch (n, s).
+
+        The bias is theirs alone: what is added says nothing of the share of positives, which the networks
+        have learned.
+        """
+        with torch.no_grad():  # Some at a time, in memory that stays in the processor's cache.
+            cosines = torch.cat([(sketch[a] * sketch[b]).sum(dim=1) for a, b in _some(pairs)])
+        logits = self._evidence(cosines) + self.bias
         return binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
     def _evidence(self, cosines: Tensor) -> Tensor:
         return self.weight * self.scale * (cosines - self.mean)
+
+
+def _some(pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    for some in pairs.split(_AT_ONCE):
+        yield some[:, 0], some[:, 1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from ppi_train.models.attention_pool import N_ENDS, attention_pool, residue_weights
+from ppi_train.models.attention_pool import N_ENDS, Scaling, attention_pool, residue_weights
 from ppi_train.models.base import member_losses
 from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.packed import Packed
@@ -73,10 +73,9 @@ class SlotEncoder(nn.Module):
             input_dropout=input_dropout,
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Standardised statistics and slots (n, t + k * s * d) -> states (n, k * hidden_dim)."""
-        statistics = features[:, : len(self.states.weight)]
-        slots_kni = features[:, statistics.shape[1] :].unflatten(1, (len(self.weight), -1)).transpose(0, 1)
+    def forward(self, statistics: Tensor, slots: Tensor) -> Tensor:
+        """Standardised statistics (n, t) and slots (n, k * s, d) -> states (n, k * hidden_dim)."""
+        slots_kni = slots.reshape(len(slots), len(self.weight), -1).transpose(0, 1)
         of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
         states: Tensor = self.states(statistics, of_slots)
         return states
@@ -142,11 +141,16 @@ class V3(EnsembleModel):
         """Takes the scales alone, a slot's from that of the mean: what the covariances are of stays."""
         described = torch.cat([self.statistics(one).cpu() for one in proteins])
         means, _, deviations, _, _ = described[:, : self.statistics.n_moments].chunk(N_MOMENTS, dim=1)
-        self._standardise_to(torch.cat([described, means.repeat(1, self.slots)], dim=1))
-        self.scale[described.shape[1] :] /= _SLOT_SPREAD
+        mean, deviation = described.mean(dim=0), described.std(dim=0, correction=0)
+        of_mean = slice(means.shape[1])
+        self._take_scale(
+            torch.cat([mean, mean[of_mean].repeat(self.slots)]),
+            torch.cat([deviation, _SLOT_SPREAD * deviation[of_mean].repeat(self.slots)]),
+        )
         within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
         self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
-        self.similarity.fit(self._covariances(described.to(self.mean.device)))
+        covariances = self.standardise(described.to(self.mean.device))[:, self.statistics.n_moments :]
+        self.similarity.fit(covariances)
 
     def describe(self, proteins: Packed) -> Tensor:
         described: Tensor = self.statistics(proteins)
@@ -155,25 +159,22 @@ class V3(EnsembleModel):
     def encode(self, proteins: Packed) -> States:
         """Residues of n proteins -> their states."""
         described = self.describe(proteins) if proteins.described is None else proteins.described
-        return self._states(described, attention_pool(proteins, self._query(), self.encoder.ends))
+        slots = attention_pool(proteins, self._query(), self.encoder.ends, self._slot_scaling())
+        return self._states(described, slots)
 
     def _query(self) -> Tensor:
         """What the slots look for, in units of the residues' deviation."""
         return self.encoder.query * self.residue_scale[:, None]
 
-    def _states(self, described: Tensor, slots: Tensor) -> States:
-        features = self.standardise(torch.cat([described, slots.flatten(1)], dim=1))
-        moments, covariances, slots = features.tensor_split(
-            [self.statistics.n_moments, self.statistics.count], dim=1
-        )
-        weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances, slots], dim=1)
-        return States(self.encoder(weighed), self.similarity.sketch(covariances))
+    def _slot_scaling(self) -> Scaling:
+        mean, scale = (one[self.statistics.count :].view(self.slots, -1) for one in (self.mean, self.scale))
+        return Scaling(mean, scale, self.CLIP)
 
-    def _covariances(self, described: Tensor) -> Tensor:
-        """The standardised covariances (n, s) of proteins."""
-        padded = described.new_zeros(len(described), len(self.mean) - self.statistics.count)
-        features = self.standardise(torch.cat([described, padded], dim=1))
-        return features[:, self.statistics.n_moments : self.statistics.count]
+    def _states(self, described: Tensor, slots: Tensor) -> States:
+        """The states of n proteins: of statistics as they are, and of slots (n, k, d) scaled."""
+        moments, covariances = self.standardise(described).tensor_split([self.statistics.n_moments], dim=1)
+        weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances], dim=1)
+        return States(self.encoder(weighed, slots), self.similarity.sketch(covariances))
 
     def select(self, states: States, rows: Tensor) -> States:
         return States(*(super(V3, self).select(one, rows) for one in states))
@@ -196,9 +197,9 @@ class V3(EnsembleModel):
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
         """The members' cross entropies without similarity, with the gradient of similarity's own as well."""
         states = self.encode(proteins)
-        a, b = (self.select(states, pairs[:, side]) for side in (0, 1))
-        alike: Tensor = self.similarity.losses(a.sketch, b.sketch, targets)
-        return member_losses(self.head(a.members, b.members), targets) + (alike - alike.detach())
+        a, b = (super(V3, self).select(states.members, pairs[:, side]) for side in (0, 1))
+        alike: Tensor = self.similarity.losses(states.sketch, pairs, targets)
+        return member_losses(self.head(a, b), targets) + (alike - alike.detach())
 
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """A residue's weight is its share in what sets the score apart from that of featureless proteins.
@@ -231,5 +232,7 @@ class V3(EnsembleModel):
 
     def _state_of(self, residues: Tensor) -> States:
         """The states of one protein (l, d), by operations that have a gradient for its residues."""
+        mean, scale, bound = self._slot_scaling()
         slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
-        return self._states(self.statistics.of_residues(residues)[None], slots[None])
+        scaled = ((slots - mean) * scale).clamp(-bound, bound)
+        return self._states(self.statistics.of_residues(residues)[None], scaled[None])

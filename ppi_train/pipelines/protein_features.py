@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppi_train.data.buffers import Buffers
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.residue_reader import ResidueBatches
 from ppi_train.models.base import PairModel
@@ -82,8 +83,14 @@ class PackedFeatures:
         return len(self.packed)
 
     def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
+        values, buffers = self.packed.values, Buffers(grows=True)
+
+        def memory(rows: int) -> Tensor:
+            taken = buffers.take(rows * values.shape[1] * values.itemsize)
+            return torch.from_numpy(taken).view(values.dtype).view(rows, -1)
+
         for rows in requests:
-            yield self.packed.take(rows)
+            yield self.packed.take(rows, memory if values.device.type == "cpu" else None)
 
     def chunks(self) -> Sequence[Tensor]:
         return _chunks(self.packed.lengths.tolist())

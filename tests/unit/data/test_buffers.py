@@ -51,3 +51,15 @@ def test_what_is_larger_gets_memory_of_its_own() -> None:
     buffers = Buffers(1000)
     assert [len(buffers.take(nbytes)) for nbytes in (1000, 1001)] == [1000, 1001]
     assert [buffers.held(nbytes) for nbytes in (1, 1000, 1001)] == [1000, 1000, 1001]
+
+
+def test_growing_buffers_are_as_large_as_the_largest_array_so_far_and_used_again() -> None:
+    buffers = Buffers(grows=True)
+    small, large = buffers.take(100), buffers.take(1000)
+    assert buffers.held(1) == 1125
+    address = large.ctypes.data
+    # The small one's memory is too small for what comes now.
+    del large, small
+    taken = [buffers.take(1100) for _ in range(2)]
+    assert [len(one) for one in taken] == [1100, 1100]
+    assert address in [one.ctypes.data for one in taken]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppi_train.models.attention_pool import N_ENDS, attention_pool, nearness_to_ends
+from ppi_train.models.attention_pool import N_ENDS, Scaling, attention_pool, nearness_to_ends
 from ppi_train.models.packed import Packed
 
 LENGTHS = [4, 1, 30, 7]
@@ -23,13 +23,20 @@ def parameters() -> tuple[torch.Tensor, torch.Tensor]:
     return query.requires_grad_(), ends.requires_grad_()
 
 
-def by_formula(residues: Packed, query: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+def scaling() -> Scaling:
+    """Of a bound that some numbers are beyond."""
+    generator = torch.Generator().manual_seed(3)
+    mean, scale = (torch.randn(K, D, generator=generator) for _ in range(2))
+    return Scaling(mean, scale, bound=1.0)
+
+
+def by_formula(residues: Packed, query: torch.Tensor, ends: torch.Tensor, scaling: Scaling) -> torch.Tensor:
     slots = []
     for protein in residues.values.float().split(LENGTHS):
         logits = protein @ query + nearness_to_ends(len(protein)) @ ends
         weights = logits.exp() / logits.exp().sum(dim=0)
         slots.append((weights[:, :, None] * protein[:, None, :]).sum(dim=0))
-    return torch.stack(slots)
+    return ((torch.stack(slots) - scaling.mean) * scaling.scale).clamp(-scaling.bound, scaling.bound)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -39,7 +46,8 @@ def test_slots_and_gradients_are_those_of_the_formula(dtype: torch.dtype) -> Non
     found = []
     for pool in (attention_pool, by_formula):
         query, ends = parameters()
-        slots = pool(residues, query, ends)
+        slots = pool(residues, query, ends, scaling())
+        assert 0 < (slots.abs() == 1).sum() < slots.numel() / 2
         (slots * toward).sum().backward()
         found.append((slots.detach(), query.grad, ends.grad))
     for one, other in zip(*found, strict=True):
@@ -49,15 +57,18 @@ def test_slots_and_gradients_are_those_of_the_formula(dtype: torch.dtype) -> Non
 def test_mixed_precision_changes_nothing() -> None:
     query, ends = parameters()
     with torch.autocast("cpu", torch.bfloat16):
-        slots = attention_pool(packed(), query, ends)
+        slots = attention_pool(packed(), query, ends, scaling())
         slots.sum().backward()
-    assert torch.equal(slots, attention_pool(packed(), query, ends))
+    assert torch.equal(slots, attention_pool(packed(), query, ends, scaling()))
 
 
 def test_what_a_protein_is_pooled_with_does_not_matter() -> None:
     query, ends = parameters()
-    together = attention_pool(packed(), query, ends)
-    alone = [attention_pool(packed().take(torch.tensor([one])), query, ends) for one in range(len(LENGTHS))]
+    together = attention_pool(packed(), query, ends, scaling())
+    alone = [
+        attention_pool(packed().take(torch.tensor([one])), query, ends, scaling())
+        for one in range(len(LENGTHS))
+    ]
     torch.testing.assert_close(torch.cat(alone), together)
 
 
