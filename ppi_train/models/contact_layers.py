@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, max_pool2d
+from torch.nn.functional import fold, max_pool2d
 
 from ppi_train.models.residue_model import recomputed
 
@@ -116,8 +116,12 @@ class SymmetricConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, i, j), zero beyond a map's end, -> (n, 1, i, j)."""
-        kernel = (self.weight + self.weight.transpose(2, 3)) / 2
-        return conv2d(x, kernel, self.bias, padding=kernel.shape[-1] // 2)
+        kernel = ((self.weight + self.weight.transpose(2, 3)) / 2).flip(2, 3)
+        # What each cell gives to its neighbours, added up: with one channel out, the matrix product is all
+        # of the arithmetic, and both ways of it are several times faster than `conv2d` on a CPU.
+        given = kernel[0].flatten(1).t() @ x.flatten(2)
+        width = kernel.shape[-1]
+        return fold(given, x.shape[2:], width, padding=width // 2) + self.bias
 
 
 class AboveMeanPool(nn.Module):
