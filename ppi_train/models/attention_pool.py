@@ -31,8 +31,10 @@ def nearness_to_ends(length: int) -> Tensor:
 def residue_weights(residues_ld: Tensor, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
     """The weights (k, l) of one protein's residues in each slot; each slot's sum to 1."""
     near_le = nearness_to_ends(len(residues_ld)).to(residues_ld.device)
-    # A row a slot: the softmax is twenty times slower across rows than along them.
-    return torch.softmax(query_dk.t() @ residues_ld.t() + ends_ek.t() @ near_le.t(), dim=-1)
+    logits_lk = torch.addmm(near_le @ ends_ek, residues_ld, query_dk)
+    # Turned before the softmax, which is twenty times slower across rows than along them; and not made
+    # turned, since a product of few rows is not shared well among threads.
+    return torch.softmax(logits_lk.t().contiguous(), dim=-1)
 
 
 class Scaling(NamedTuple):
@@ -81,19 +83,20 @@ class _AttentionPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor, None]:
         (pooled,) = ctx.saved_tensors
-        query_kd, ends_ke = (gradient_nkd.new_zeros(shape).t().contiguous() for shape in ctx.shapes)
+        query_dk, ends_ek = (gradient_nkd.new_zeros(shape) for shape in ctx.shapes)
         _, scale, bound = ctx.scaling
         with torch.autocast(gradient_nkd.device.type, enabled=False):
             each = zip(Scratch(ctx.proteins), ctx.weights, gradient_nkd, pooled, strict=True)
             for residues, weights_kl, gradient_kd, slots_kd in each:
                 unbound_kd = torch.where(slots_kd.abs() < bound, gradient_kd * scale, 0.0)
-                parts_kl = unbound_kd @ residues.t()
+                parts_kl = (residues @ unbound_kd.t()).t().contiguous()
                 # d softmax: weight * (its own part - the weighted mean of all parts).
                 mean_k1 = (parts_kl * weights_kl).sum(dim=-1, keepdim=True)
                 logits_kl = parts_kl.sub_(mean_k1).mul_(weights_kl)
-                query_kd.addmm_(logits_kl, residues)
-                ends_ke.addmm_(logits_kl, nearness_to_ends(len(residues)).to(ends_ke.device))
-        return None, query_kd.t(), ends_ke.t(), None
+                query_dk.addmm_(residues.t(), logits_kl.t())
+                near_le = nearness_to_ends(len(residues)).to(ends_ek.device)
+                ends_ek.addmm_(near_le.t(), logits_kl.t())
+        return None, query_dk, ends_ek, None
 
 
 def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor, scaling: Scaling) -> Tensor:
