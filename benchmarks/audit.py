@@ -1,4 +1,6 @@
-"""How long the search for the nearest training sequence takes, and how near it comes to exact alignment.
+"""Time and accuracy of the search for the nearest training sequence.
+
+Accuracy is relative to exact alignment.
 
 python benchmarks/audit.py --mirror FOLDER              # 3,000 proteins of Bernett's Intra0 against Intra1
 python benchmarks/audit.py --mirror FOLDER --exact 200  # some of them also exactly; needs parasail (x86 only)
@@ -29,28 +31,28 @@ def main() -> None:
     given = parser.parse_args()
     splits = ("train", "validation")
     prepared = prepare_dataset("bernett", data_dir=Path(given.data_dir), mirror=given.mirror, splits=splits)
-    targets, queries = (list(read_fasta(prepared.splits[one].fasta).sequences.values()) for one in splits)
+    targets, queries = (list(read_fasta(prepared.splits[split].fasta).sequences.values()) for split in splits)
     rng = np.random.default_rng(0)
-    queries = [queries[one] for one in rng.permutation(len(queries))[: given.proteins]]
+    queries = [queries[index] for index in rng.permutation(len(queries))[: given.proteins]]
     wall, processor = time.perf_counter(), time.process_time()
     nearest = find_similar(queries, targets).nearest(len(queries))
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     print("| test proteins | training proteins | seconds | seconds of processor |\n| --- | --- | --- | --- |")
     print(f"| {len(queries):,} | {len(targets):,} | {wall:.1f} | {processor:.1f} |\n")
-    names = ["similar at all", *(f"above {one:.0%} identity" for one in THRESHOLDS[1:])]
+    names = ["similar at all", *(f"above {threshold:.0%} identity" for threshold in THRESHOLDS[1:])]
     print("| | " + " | ".join(names) + " |\n|" + " --- |" * (len(names) + 1))
     print(_row("all, as found", nearest))
     if given.exact:
-        some = nearest[: given.exact]
-        exact = np.array([exact_nearest(one, targets) for one in queries[: given.exact]])
-        print(_row(f"the first {given.exact}, as found", some))
+        subset = nearest[: given.exact]
+        exact = np.array([exact_nearest(query, targets) for query in queries[: given.exact]])
+        print(_row(f"the first {given.exact}, as found", subset))
         print(_row(f"the first {given.exact}, exactly", exact))
-        print(_row("... of which found at all", (some > 0) * exact))
-        print(_row("... of which found within 0.05", (some > exact - 0.05) * (some > 0) * exact))
+        print(_row("... of which found at all", (subset > 0) * exact))
+        print(_row("... of which found within 0.05", (subset > exact - 0.05) * (subset > 0) * exact))
 
 
 def _row(name: str, nearest: np.ndarray) -> str:
-    counts = [f"{int((nearest > one).sum()):,}" for one in THRESHOLDS]
+    counts = [f"{int((nearest > threshold).sum()):,}" for threshold in THRESHOLDS]
     return f"| {name} | " + " | ".join(counts) + " |"
 
 

@@ -1,4 +1,6 @@
-"""How fast residue states are read: this cache, a memory-mapped file, HDF5 with a data set per protein.
+"""Reading speed of residue states: this cache, memory-mapped files, and HDF5.
+
+The HDF5 file has a data set per protein.
 
     pip install -e .[h5]
     nice -n 10 python benchmarks/cache_reading.py [--proteins 4000] [--folder /a/disk]
@@ -100,7 +102,7 @@ def compare_readers(folder: Path, count: int) -> None:
     proteins = [f"P{number:05d}" for number in range(count)]
     rng = np.random.default_rng(2)
     batches = [rng.choice(proteins, BATCH, replace=False).tolist() for _ in range(BATCHES)]
-    asked = sum(int(lengths[int(one[1:])]) for batch in batches for one in batch) * DIMENSION * 2
+    asked = sum(int(lengths[int(name[1:])]) for batch in batches for name in batch) * DIMENSION * 2
     print("| reading | page cache | this cache, GB/s | other, GB/s | ratio |")
     print("| --- | --- | --- | --- | --- |")
     in_order = [partial(in_order_of_file, cache, proteins), partial(mapped, flat, lengths)]
@@ -112,7 +114,7 @@ def compare_readers(folder: Path, count: int) -> None:
         (f"random batches of {BATCH}, beside HDF5", asked, at_random, ("cold", "warm")),
     ):
         for state in page_cache:
-            ours, other = (size / one / 1e9 for one in timed(readers, files, cold=state == "cold"))
+            ours, other = (size / seconds / 1e9 for seconds in timed(readers, files, cold=state == "cold"))
             print(f"| {name} | {state} | {ours:.2f} | {other:.2f} | {ours / other:.2f} |", flush=True)
 
 
@@ -144,7 +146,7 @@ def hdf5_batches(path: Path, batches: list[list[str]]) -> None:
     """Reads each protein's data set; the states of a batch stay apart, which saves HDF5 a copy."""
     with h5py.File(path) as sets:
         for batch in batches:
-            [sets[one][()] for one in batch]
+            [sets[protein][()] for protein in batch]
 
 
 def timed(readers: Sequence[Callable[[], None]], files: Sequence[Path], *, cold: bool) -> list[float]:

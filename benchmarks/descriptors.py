@@ -1,4 +1,6 @@
-"""How long the descriptors of a human proteome take: 11,000 sequences of human-like lengths.
+"""Time of the descriptors for a human proteome.
+
+It is 11,000 sequences of human-like lengths.
 
 python benchmarks/descriptors.py
 """

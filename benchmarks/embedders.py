@@ -1,4 +1,6 @@
-"""Embedders against each other on a benchmark's validation pairs, three seeds of the pair model each.
+"""Comparison of embedders on a benchmark's validation pairs.
+
+The pair model is trained with three seeds for each.
 
     python benchmarks/embedders.py --mirror FOLDER [--dataset bernett] [--variants descriptors lstm384 ...]
 
@@ -63,8 +65,8 @@ def row(variant: str, given: Mapping[str, object]) -> str:
     runs = [execute_pipeline("train_only", {**given, **used, "seed": seed}) for seed in SEEDS]
     cells = [
         variant, training, perplexity, f"{seconds:.0f}", f"{embedded.metrics['embedding/dimension']:.0f}",
-        spread([one.metrics["val/auroc_best"] for one in runs]),
-        spread([one.metrics["val/auprc_best"] for one in runs]),
+        spread([run.metrics["val/auroc_best"] for run in runs]),
+        spread([run.metrics["val/auprc_best"] for run in runs]),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

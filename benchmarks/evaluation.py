@@ -1,4 +1,4 @@
-"""How long the metrics of a test set take with all their intervals, and what the intervals are worth.
+"""Time of the metrics with their intervals, and the intervals' coverage.
 
     nice -n 10 python benchmarks/evaluation.py [--coverage]
 
@@ -104,8 +104,8 @@ def speed() -> None:
     print(f"{PAIRS:,} pairs of {PROTEINS:,} proteins, {RESAMPLES:,} resamples\n")
     print("Seconds of CPU, which what else the machine does hardly touches; all of them on one core.\n")
     print("| part | seconds | share |\n| --- | --- | --- |")
-    for name, one in seconds.items():
-        print(f"| {name} | {one:.2f} | {one / total:.0%} |")
+    for name, duration in seconds.items():
+        print(f"| {name} | {duration:.2f} | {duration / total:.0%} |")
     print(f"| all | {total:.2f} | |\n\nBy the clock: {clock:.1f} s")
     started = time.process_time()
     paired_differences(test.logits, other, test.labels, test.pairs, resamples=RESAMPLES, seed=0)
@@ -124,13 +124,13 @@ def resample_parts(test: Made, turns: int = 100) -> None:
     started = time.process_time()
     draws = list(resample(test.pairs, test.labels, resamples=turns, seed=0))
     drawn = time.process_time()
-    counts = [groups.counts(weights)[None] for one in draws for weights in one]
+    counts = [groups.counts(weights)[None] for draw in draws for weights in draw]
     counted = time.process_time()
-    for one in counts:
-        ranking_of_counts(one)
+    for draw_counts in counts:
+        ranking_of_counts(draw_counts)
     ranked = time.process_time()
-    for one in counts:
-        measure(one)
+    for draw_counts in counts:
+        measure(draw_counts)
     done = time.process_time()
     spent = {
         "drawing": drawn - started,
@@ -150,11 +150,11 @@ def coverage() -> None:
     for pairs, proteins in ((2000, 100), (2000, 400), (8000, 1000)):
         for own, busy in ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0)):
             ends = np.array(
-                [ends_of(made(pairs, proteins, own=own, busy=busy, seed=one), one) for one in range(TESTS)]
+                [ends_of(made(pairs, proteins, own=own, busy=busy, seed=seed), seed) for seed in range(TESTS)]
             )
             low, high, truth = ends[..., 0], ends[..., 1], ends[..., 2]
             held, width = ((low <= truth) & (truth <= high)).mean(axis=0), (high - low).mean(axis=0)
-            cells = [f"{one:.1%}, {other:.4f}" for one, other in zip(held, width, strict=True)]
+            cells = [f"{share:.1%}, {mean_width:.4f}" for share, mean_width in zip(held, width, strict=True)]
             print(f"| {pairs:,} | {proteins:,} | {own} | {busy} | {' | '.join(cells)} |", flush=True)
 
 
@@ -166,9 +166,9 @@ def ends_of(test: Made, seed: int) -> list[tuple[float, float, float]]:
         return float(ranking_of_counts(groups.counts(weights)[None])["auroc"][0])
 
     draws = resample(test.pairs, test.labels, resamples=TEST_RESAMPLES, seed=seed)
-    by_protein, by_pair = np.array([[auroc(weights) for weights in one] for one in draws]).T
+    by_protein, by_pair = np.array([[auroc(weights) for weights in draw] for draw in draws]).T
     both = interval(auroc(None), by_protein, by_pair, confidence=0.95, bounds=(0.0, 1.0))
-    plain = [np.quantile(one, (0.025, 0.975)) for one in (by_pair, by_protein)]
+    plain = [np.quantile(estimates, (0.025, 0.975)) for estimates in (by_pair, by_protein)]
     return [(float(low), float(high), test.auroc) for low, high in (*plain, both)]
 
 

@@ -1,4 +1,4 @@
-"""What faults cost a training run: points of metrics lost and doubled, seconds that training was held up.
+"""Cost of faults during training: lost and doubled metrics, and delays.
 
     python benchmarks/faults.py [--seconds 60] [--only "SIGKILL and resume"]
 
@@ -176,7 +176,7 @@ def report(outcome: Outcome, client: mlflow.MlflowClient) -> None:
     """Compares the points at the server with those computed."""
     kept = doubled = 0
     for name in NAMES:
-        steps = [one.step for one in client.get_metric_history(outcome.run_id, name)]
+        steps = [point.step for point in client.get_metric_history(outcome.run_id, name)]
         kept += len(set(steps))
         doubled += len(steps) - len(set(steps))
     run = client.get_run(outcome.run_id)

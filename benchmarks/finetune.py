@@ -1,4 +1,6 @@
-"""Pretrain on Bernett, finetune on Arabidopsis: beside training from scratch at equal steps, and zero-shot.
+"""Finetuning from Bernett to Arabidopsis, against training from scratch and zero-shot.
+
+Training from scratch gets the same number of steps.
 
     python benchmarks/finetune.py --mirror ../shared/mirror
 
@@ -47,8 +49,8 @@ def compare(given: dict[str, object]) -> None:
         common = given | {"dataset": "pring_arath", "epochs": epochs, "early_stopping_patience": 0}
         scratch = best_rate("train_only", common)
         finetuned = best_rate("finetune_from_pretrain", common | {"pretrain_run_id": pretrained.run_id})
-        auroc = [[one.metrics["val/auroc_best"] for one in runs] for runs in (scratch, finetuned)]
-        auprc = [[one.metrics["val/auprc_best"] for one in runs] for runs in (scratch, finetuned)]
+        auroc = [[run.metrics["val/auroc_best"] for run in runs] for runs in (scratch, finetuned)]
+        auprc = [[run.metrics["val/auprc_best"] for run in runs] for runs in (scratch, finetuned)]
         gain = statistics.mean(auroc[1]) - statistics.mean(auroc[0])
         print(
             f"| {epochs * STEPS_PER_EPOCH} | {epochs} | {zero_shot(finetuned[0].run_id):.4f} "
@@ -65,7 +67,7 @@ def best_rate(mode: str, given: dict[str, object]) -> list[PipelineResult]:
         return execute_pipeline(mode, given | {"learning_rate": rate, "seed": seed})
 
     tried = {rate: trained(rate, SEEDS[0]) for rate in RATES}
-    rate = max(RATES, key=lambda one: tried[one].metrics["val/auroc_best"])
+    rate = max(RATES, key=lambda candidate: tried[candidate].metrics["val/auroc_best"])
     return [tried[rate], *(trained(rate, seed) for seed in SEEDS[1:])]
 
 

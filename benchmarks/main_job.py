@@ -1,4 +1,6 @@
-"""The main job as a user starts it: seconds of `mlflow run`, accuracy, pairs per second, share of tracking.
+"""Time, accuracy and tracking overhead of the main job.
+
+The job is `mlflow run` as a user starts it; pairs per second are measured as well.
 
     python benchmarks/main_job.py [--mirror FOLDER]
 

@@ -1,4 +1,4 @@
-"""How fast the models of residues train, beside `pair_transformer` trained the way its authors do.
+"""Training speed of the residue models, against the authors' `pair_transformer`.
 
     nice -n 10 python benchmarks/model_speed.py [--models v3 contact_map] [--steps 2] [--seconds 10]
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="least time of training of a model")
     parser.add_argument("--proteins", type=int, default=4000)
     given = parser.parse_args()
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     print(f"{torch.get_num_threads()} threads, load {load}, {given.proteins:,} proteins\n", flush=True)
     packed = made_proteins(given.proteins)
     print("| model | pairs trained on | a step | pairs/s | times the authors' way |")
@@ -146,8 +146,8 @@ def windows(packed: Packed, proteins: Tensor, width: int = 512) -> tuple[Tensor,
     """Random windows of the proteins, padded, (n, width, d), and which residues are their own."""
     rng = np.random.default_rng(0)
     parts, lengths = [], []
-    for one in proteins.tolist():
-        start, end = packed.offsets[one : one + 2].tolist()
+    for protein in proteins.tolist():
+        start, end = packed.offsets[protein : protein + 2].tolist()
         start += int(rng.integers(max(0, end - start - width) + 1))
         part = packed.values[start : min(end, start + width)].float()
         parts.append(pad(part, (0, 0, 0, width - len(part))))
@@ -170,7 +170,7 @@ class PublishedLayer(nn.Module):
 
     def forward(self, x: Tensor, own: Tensor) -> Tensor:
         query, key, value = (
-            one(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for one in list(self.maps)[:3]
+            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in list(self.maps)[:3]
         )
         energy = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
         energy = energy.masked_fill(~own[:, None, None], -1e10)

@@ -1,4 +1,4 @@
-"""How long PRING's Arabidopsis takes to measure, beside plain networkx, and how far the two are apart.
+"""Time of PRING's Arabidopsis metrics against plain networkx, and their differences.
 
     nice -n 10 python benchmarks/network_metrics.py --mirror FOLDER [--plain]
 

@@ -1,4 +1,6 @@
-"""How fast all pairs of many proteins are scored, by a model with random weights on random embeddings.
+"""Speed of scoring all pairs of many proteins.
+
+The model has random weights and the embeddings are random.
 
     nice -n 10 python benchmarks/scan.py [--proteins 20000] [--model pooled_mlp] [--top_k 10]
     nice -n 10 python benchmarks/scan.py --proteins 20000 --everything

@@ -1,4 +1,4 @@
-"""The spread over seeds: a data set trained with the defaults, three seeds, on validation.
+"""Spread of validation metrics over seeds, with the default settings.
 
 python benchmarks/seeds.py [--dataset bernett] [--mirror FOLDER] [--seeds 3]
 """

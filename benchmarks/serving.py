@@ -1,4 +1,6 @@
-"""What a served model answers per second: `mlflow models serve` on loopback, 1, 10 and 1,000 pairs a request.
+"""Throughput of a served model in pairs per second.
+
+The server is `mlflow models serve` on loopback; requests have 1, 10 and 1,000 pairs.
 
     python benchmarks/serving.py
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e audit`."""
+"""Command of `mlflow run . -e audit`."""
 
 from entry_points.command import mode_command
 

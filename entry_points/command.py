@@ -1,6 +1,6 @@
-"""What the commands share: options from the schema, one message for a user's mistake, the exit code.
+"""Shared code of the commands: options, error messages and exit codes.
 
-Nothing heavy is imported here, so that `--help` answers at once.
+The options come from the schema. No slow import here, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ppi_train.config.schema import MODES
 from ppi_train.errors import UserError, shown
 
 PATIENCE = 5.0
-CONFIG_HELP = "YAML file of parameters; those given here win over it."
+CONFIG_HELP = "YAML file of parameters; those given on the command line take precedence."
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like Ctrl-C so that the run ends KILLED and not RUNNING."""
+    """Raised on SIGTERM, so that the run ends KILLED and not RUNNING."""
 
 
 def _help_text(spec: FieldSpec) -> str:
@@ -38,10 +38,10 @@ def _help_text(spec: FieldSpec) -> str:
 
 
 def mode_command(mode: str) -> click.Command:
-    """The click command of a run mode; its options are the fields of the mode's schema, all text.
+    """The click command of a run mode, with options from its schema.
 
-    Values are coerced by the schema and not by click, so that a mistake in the command line and one
-    in the config file are told in one way, together.
+    All options are text. The schema and not click converts them, so that mistakes in the command line and
+    in the config file are reported together and in the same way.
     """
     schema = MODES[mode]
     parameters: list[click.Parameter] = [click.Option(["--config"], default="", help=CONFIG_HELP)]
@@ -70,13 +70,13 @@ def mode_command(mode: str) -> click.Command:
 
 
 def _unknown_options(arguments: list[str]) -> dict[str, str]:
-    return {one.lstrip("-").partition("=")[0]: "?" for one in arguments if one.startswith("--")} | {
-        one: "?" for position, one in enumerate(arguments) if _stands_alone(arguments, position)
+    return {word.lstrip("-").partition("=")[0]: "?" for word in arguments if word.startswith("--")} | {
+        word: "?" for position, word in enumerate(arguments) if _stands_alone(arguments, position)
     }
 
 
 def _stands_alone(arguments: list[str], position: int) -> bool:
-    """Whether a word is no option and no option's value."""
+    """Whether a word is neither an option nor the value of one."""
     before = arguments[position - 1] if position else ""
     takes_value = before.startswith("--") and "=" not in before
     return not arguments[position].startswith("--") and not takes_value
@@ -89,7 +89,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # whoever asked tells of failures
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the caller reports failures
     shutdown = _Shutdown()
     signal.signal(signal.SIGTERM, shutdown)
     signal.signal(signal.SIGINT, shutdown)
@@ -116,13 +116,16 @@ def _is_ours(module: str) -> bool:
 
 
 def _half_installed(error: ModuleNotFoundError) -> UserError:
-    """MLflow takes an environment whose installation was broken off for a whole one, run after run."""
+    """The error for a Python environment that lacks a package.
+
+    If the installation of an environment is interrupted, MLflow uses what there is in every later run.
+    """
     return UserError(
         "the Python environment is not complete: a package that this project needs is not installed",
         where=sys.prefix,
         got=f"no module named {error.name}",
         remedy="if MLflow made this environment, delete the folder and run again; "
-        "else: pip install -e . in the project's folder",
+        "otherwise: pip install -e . in the project's folder",
     )
 
 
@@ -139,7 +142,10 @@ def _config(mode: str, values: dict[str, str]) -> Section:
 
 
 def _mark_failed(message: str) -> None:
-    """The run that `mlflow run` made must not stay RUNNING, though no pipeline has taken it up."""
+    """Marks the run that `mlflow run` made as FAILED.
+
+    It must not stay RUNNING, though no pipeline has started with it.
+    """
     if not os.environ.get("MLFLOW_RUN_ID"):
         return
     from ppi_train.tracking.run import mark_failed
@@ -156,14 +162,17 @@ def _refuse(error: UserError) -> int:
 
 
 class _Shown(logging.Formatter):
-    """Log lines without passwords and control characters, whoever has written them."""
+    """Formats log lines without passwords and control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown(super().format(record))
 
 
 class _Shutdown:
-    """The handler of Ctrl-C and SIGTERM: raises, and then leaves a while to upload and to end the run."""
+    """Signal handler of Ctrl-C and SIGTERM.
+
+    It raises, and then ignores further signals for a while, in which the run uploads the rest and ends.
+    """
 
     def __init__(self) -> None:
         self._raised_at: float | None = None
@@ -171,6 +180,6 @@ class _Shutdown:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self._raised_at is not None and time.monotonic() - self._raised_at < PATIENCE:
-            return  # `mlflow run` answers Ctrl-C, which reaches us too, with a SIGTERM of its own
+            return  # on Ctrl-C, which we receive too, `mlflow run` also sends a SIGTERM
         self._raised_at = time.monotonic()
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`mlflow run . -e compare`."""
+"""Command of `mlflow run . -e compare`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e embed`."""
+"""Command of `mlflow run . -e embed`."""
 
 from entry_points.command import mode_command
 

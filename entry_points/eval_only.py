@@ -1,4 +1,4 @@
-"""`mlflow run . -e eval_only`."""
+"""Command of `mlflow run . -e eval_only`."""
 
 from entry_points.command import mode_command
 

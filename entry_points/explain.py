@@ -1,4 +1,4 @@
-"""`mlflow run . -e explain`."""
+"""Command of `mlflow run . -e explain`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e finetune_from_pretrain`."""
+"""Command of `mlflow run . -e finetune_from_pretrain`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e full_pipeline`."""
+"""Command of `mlflow run . -e full_pipeline`."""
 
 from entry_points.command import mode_command
 

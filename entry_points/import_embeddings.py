@@ -1,4 +1,4 @@
-"""`mlflow run . -e import_embeddings`."""
+"""Command of `mlflow run . -e import_embeddings`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run .`, the main entry point."""
+"""Command of `mlflow run .`, the main entry point."""
 
 from entry_points.command import mode_command
 

@@ -1,6 +1,6 @@
 """Writes MLproject from the schema: `python -m entry_points.mlproject > MLproject`.
 
-A test holds the file to what this prints.
+A test checks that the file equals what this prints.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def render() -> str:
 
 
 class _CompactDumper(yaml.SafeDumper):
-    """Parameters on one line each."""
+    """Writes each parameter on one line."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         del flow_style

@@ -1,4 +1,7 @@
-"""The process that started a command: `mlflow run`, which passes SIGTERM on to nobody."""
+"""Ending a command together with the `mlflow run` that started it.
+
+`mlflow run` does not pass SIGTERM on.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ _SET_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def end_with_mlflow_run() -> None:
-    """Lets the system send this process SIGTERM when the `mlflow run` that started it dies.
+    """Makes Linux end this process when its parent `mlflow run` dies.
 
-    Else `kill` on it would leave a training behind that nobody sees. Only Linux can do this, and only for
-    a direct child, which a command is with `--env-manager local`.
+    The process gets a SIGTERM. Otherwise `kill` on `mlflow run` would leave a training process behind
+    unnoticed. Only Linux can do this, and only for a direct child, which a command is with
+    `--env-manager local`.
     """
     if sys.platform == "linux" and b"mlflow" in _command_of_parent():
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)

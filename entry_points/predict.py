@@ -1,4 +1,4 @@
-"""`mlflow run . -e predict`."""
+"""Command of `mlflow run . -e predict`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e prepare_data`."""
+"""Command of `mlflow run . -e prepare_data`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e pretrain_only`."""
+"""Command of `mlflow run . -e pretrain_only`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e promote`."""
+"""Command of `mlflow run . -e promote`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e resume`."""
+"""Command of `mlflow run . -e resume`."""
 
 from entry_points.command import mode_command
 

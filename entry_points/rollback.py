@@ -1,4 +1,4 @@
-"""`mlflow run . -e rollback`."""
+"""Command of `mlflow run . -e rollback`."""
 
 from entry_points.command import mode_command
 

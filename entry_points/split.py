@@ -1,4 +1,4 @@
-"""`mlflow run . -e split`."""
+"""Command of `mlflow run . -e split`."""
 
 from entry_points.command import mode_command
 

@@ -1,4 +1,4 @@
-"""`mlflow run . -e sync`."""
+"""Command of `mlflow run . -e sync`."""
 
 from entry_points.command import mode_command
 

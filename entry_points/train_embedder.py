@@ -1,4 +1,4 @@
-"""`mlflow run . -e train_embedder`."""
+"""Command of `mlflow run . -e train_embedder`."""
 
 from entry_points.command import mode_command
 

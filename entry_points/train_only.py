@@ -1,4 +1,4 @@
-"""`mlflow run . -e train_only`."""
+"""Command of `mlflow run . -e train_only`."""
 
 from entry_points.command import mode_command
 

@@ -1,7 +1,7 @@
-"""The exceptions that a user can meet.
+"""The exceptions that are reported to the user.
 
-Each carries what happened, where, what was got, what was expected and what to do about it, and
-prints as one message. Anything else that is raised is a fault of this project.
+Each states what happened, where, what was found, what was expected and what to do about it, and
+prints as one message. Any other exception is a bug in this project.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from typing import Self
 
-# Letters of a value that a message shows: whole accessions and paths, but no file in one line.
+# Longest part of a value that a message shows: enough for accessions and paths, not for a whole file.
 _LONGEST = 20_000
-# A password may have any of `/:@` in it, so that all up to the last @ goes. What follows a port is none, as
-# in http://host:5000/models:/name@alias.
+# A password may contain any of `/:@`, so everything up to the last @ is removed. What follows a port is not
+# a password, as in http://host:5000/models:/name@alias.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+(?:[/\s,;]|$))\S*@|(?:[^\s/@]*@)+)")
 
 
 def shown(text: str) -> str:
-    """A text as a terminal, a log or the tracking server may have it.
+    """Makes a text safe for terminals, logs and the tracking server.
 
     User names and passwords in URLs become `***`. Control characters, with which a hostile file could
-    rewrite a terminal, and bytes that are no text are escaped; line ends and tabs stay.
+    rewrite a terminal, and bytes that are not text are escaped; line ends and tabs stay.
 
     >>> shown("https://ann:secret@lab.org/ \\x1b[2J")
     'https://***@lab.org/ \\\\x1b[2J'
@@ -28,11 +28,11 @@ def shown(text: str) -> str:
     text = _CREDENTIALS.sub("***@", text)
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else _escaped(one) for one in text)
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
 
 
 def has_credentials(text: str) -> bool:
-    """Whether a text has a URL with a user name or a password in it."""
+    """Whether a text contains a URL with user name or password."""
     return bool(_CREDENTIALS.search(text))
 
 
@@ -41,7 +41,9 @@ def _escaped(character: str) -> str:
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; the command ends with exit code 2 and this message.
+    """A mistake that the user can correct.
+
+    The command ends with exit code 2 and this message.
 
     Args:
         what: One sentence: what is wrong.
@@ -68,7 +70,7 @@ class UserError(ValueError):
         super().__init__(shown("\n".join([_cut(what), *lines])))
 
     def at(self, where: object) -> Self:
-        """The same mistake, told of a place that the user knows better."""
+        """The same error, reported at a place that the user knows better."""
         return type(self)(self.what, where=where, got=self.got, expected=self.expected, remedy=self.remedy)
 
 
@@ -82,32 +84,32 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A FASTA, a pair table or a data set is wrong or absent."""
+    """A FASTA file, pair table or data set is invalid or missing."""
 
 
 class DownloadError(DataError):
-    """A benchmark file could not be fetched, or is not the file that the catalogue names."""
+    """A benchmark file cannot be downloaded or does not match the catalogue."""
 
 
 class CacheError(UserError):
-    """An embedding cache is corrupt, of another kind than asked for, or lacks proteins."""
+    """An embedding cache is corrupt, of the wrong kind, or lacks proteins."""
 
 
 class StorageError(UserError):
-    """A disk has no room for what is to be written; what was finished before is kept."""
+    """A disk is full; what was finished before is kept."""
 
 
 class DeviceError(UserError):
-    """The device or the precision that was asked for is not to be had."""
+    """The requested device or precision is not available."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint is absent, incomplete, altered, or does not fit the data at hand."""
+    """A checkpoint is missing, incomplete, altered, or does not fit the data."""
 
 
 class TrackingError(UserError):
-    """The tracking server cannot be reached, or does not have the run that was named."""
+    """The tracking server cannot be reached, or lacks the named run."""
 
 
 class JournalError(TrackingError):
-    """The journal of a run cannot be read, or was never one."""
+    """A file cannot be read as the journal of a run."""

@@ -1,4 +1,4 @@
-"""What tests share: a fresh tracking store, the example on disk, a real tracking server on loopback."""
+"""Shared fixtures: tracking stores, the example data, and a tracking server."""
 
 from __future__ import annotations
 

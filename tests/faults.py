@@ -1,4 +1,4 @@
-"""A real tracking server, a way to it that can fail, and disks that fill up."""
+"""Fault injection: a tracking server, an unreliable proxy, and full disks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The typed configuration of every run mode: schema, strict coercion, loading and overrides."""
+"""Typed configuration of the run modes: schema, coercion, loading, overrides."""

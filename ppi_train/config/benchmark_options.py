@@ -1,4 +1,4 @@
-"""The parameters of making a benchmark of one's own, and of auditing any."""
+"""Parameters for making a benchmark, and for auditing one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NewSplitOptions(Section):
         None, "The positive pairs; where there are labels, those of label 0 are left out."
     )
     fasta: str | None = option(
-        None, "Their sequences: required by method=clustered, and for the whole audit of the result."
+        None, "Their sequences: required by method=clustered, and for the full audit of the result."
     )
     output: str | None = option(None, "Folder for train.tsv, validation.tsv, test.tsv and split.json.")
     overwrite: bool = option(False, "Replace a split that is there.")
@@ -30,7 +30,7 @@ class NewSplitOptions(Section):
         choices=SPLIT_METHODS,
     )
     max_identity: float = option(
-        0.4, "clustered: proteins of more identity than this stay on one side.", low=0, below=1
+        0.4, "clustered: proteins with a higher identity than this stay on the same side.", low=0, below=1
     )
     val_fraction: float = option(
         0.1,
@@ -44,7 +44,7 @@ class NewSplitOptions(Section):
     )
     negatives: str = option(
         "degree_matched",
-        "How negative pairs are drawn, of the proteins of each side.",
+        "How negative pairs are drawn from the proteins of each side.",
         choices=NEGATIVE_KINDS,
     )
     negative_ratio: float = option(1.0, "Negative pairs for each positive one.", above=0)
@@ -80,7 +80,7 @@ class AuditedPairsOptions(Section):
     )
     split: str = option(
         "auto",
-        "Split of the dataset to audit; auto is test where the test files can be had, else validation.",
+        "Split of the dataset to audit; auto is test if the test files are available, else validation.",
         choices=("auto", "validation", "test"),
     )
 

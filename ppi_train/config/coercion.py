@@ -1,4 +1,4 @@
-"""Strict coercion of config values: the one place where text becomes a typed value.
+"""Strict coercion of config values from text to their types.
 
 Values arrive as text from the command line and as YAML scalars from a config file. YAML has two
 traps that these functions close: `1e-4` is text to PyYAML, and `no` is False.
@@ -19,7 +19,9 @@ def _refuse(expected: str, value: object, hint: str = "") -> ValueError:
 
 
 def as_str(value: object) -> str:
-    """Text stays text; a number or a truth value is refused, since quoting it was likely forgotten.
+    """Accepts text only.
+
+    A number or a truth value is refused, since quoting it was probably forgotten.
 
     >>> as_str("P12345")
     'P12345'
@@ -31,7 +33,9 @@ def as_str(value: object) -> str:
 
 
 def as_int(value: object) -> int:
-    """A whole number, or text that is one; `2.0`, `1e3`, `1_000` and truth values are refused.
+    """Accepts a whole number, or its text.
+
+    `2.0`, `1e3`, `1_000` and truth values are refused.
 
     >>> as_int("12")
     12
@@ -44,14 +48,14 @@ def as_int(value: object) -> int:
 
 
 def as_float(value: object) -> float:
-    """A finite number, or text that is one, `1e-4` included.
+    """Accepts a finite number, or its text, including `1e-4`.
 
     >>> as_float("1e-4")
     0.0001
     """
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            # Python's own digit groups, 1_000, are a slip of the finger in a config.
+            # Python accepts digit groups such as 1_000; in a config they are probably a typing error.
             number = math.nan if "_" in str(value) else float(value)
         except (ValueError, OverflowError):
             number = math.nan
@@ -61,7 +65,7 @@ def as_float(value: object) -> float:
 
 
 def as_bool(value: object) -> bool:
-    """true/false, yes/no, on/off, 1/0 in any case; nothing else.
+    """Accepts true/false, yes/no, on/off and 1/0, in any case.
 
     >>> as_bool("no")
     False
@@ -77,7 +81,7 @@ def as_bool(value: object) -> bool:
 
 
 def as_str_list(value: object) -> tuple[str, ...]:
-    """A list of texts, or one text with commas between.
+    """Accepts a list of texts, or one comma-separated text.
 
     >>> as_str_list("train, validation")
     ('train', 'validation')

@@ -1,4 +1,4 @@
-"""The parameters of embeddings: which embedder, what it learns from, where its caches are."""
+"""Parameters of embeddings: the embedder, its training data and its caches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CacheOptions(Section):
         choices=("error", "drop"),
     )
     cache_memory_mb: int = option(
-        1024, "MiB that reading a residue cache may hold in memory, whatever its size.", low=1
+        1024, "MiB of memory that reading a residue cache may use, regardless of its size.", low=1
     )
 
 
@@ -40,13 +40,13 @@ class CacheOptions(Section):
 class EmbedderOptions(Section):
     SECTION: ClassVar[str] = "embedding"
     TRAINS_EMBEDDER: ClassVar[bool] = False
-    """Whether the mode trains the language model that it is not given."""
+    """Whether the mode trains a language model if none is given."""
 
     embedder: str | None = option(
         None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
     )
     embedder_run_id: str | None = option(
-        None, "protein_lm: the MLflow run of train_embedder with its weights."
+        None, "protein_lm: the MLflow run of train_embedder that has its weights."
     )
     embedder_model: str | None = option(
         None, "esm2: a size such as t33_650M (default: t30_150M), a Hugging Face ID, or a local folder."
@@ -55,12 +55,12 @@ class EmbedderOptions(Section):
         "float32", "esm2: number format of its arithmetic.", choices=("float32", "bf16", "fp16")
     )
     granularity: str | None = option(
-        None, "One vector a protein, or one a residue (default: protein).", choices=("protein", "residue")
+        None, "One vector per protein or per residue (default: protein).", choices=("protein", "residue")
     )
-    max_length: int | None = option(None, "Residues embedded of a protein; unset: all.", low=1)
+    max_length: int | None = option(None, "Residues of a protein that are embedded; unset: all.", low=1)
     truncation: str | None = option(
         None,
-        "What is kept of a protein over max_length: its head (default), both ends, or it is an error.",
+        "What is kept of a protein over max_length: its head (default), both ends; or error: refuse it.",
         choices=("head", "head_tail", "error"),
     )
     embedding_dtype: str = option(
@@ -90,7 +90,7 @@ class ExcludeOptions(Section):
     SECTION: ClassVar[str] = "embedder"
 
     exclude_fasta: str | None = option(
-        None, "Sequences kept out of the language model's text, beside the test proteins of the dataset."
+        None, "Sequences kept out of the language model's text, besides the test proteins of the dataset."
     )
     exclude_pairs: str | None = option(
         None, "Pairs whose proteins are kept out of that text, by their accession."
@@ -132,7 +132,7 @@ class LanguageStageOptions(ExcludeOptions):
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         if getattr(self, "trains_embedder", False):
             return []
-        names = [one.name for one in dataclasses.fields(LanguageStageOptions) if one.name in given]
+        names = [field.name for field in dataclasses.fields(LanguageStageOptions) if field.name in given]
         return [f"{name} has no effect: no language model is trained" for name in names]
 
 
@@ -150,17 +150,17 @@ class ImportOptions(Section):
     SECTION: ClassVar[str] = "embedding"
 
     source: str | None = option(
-        None, "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: an array a protein."
+        None, "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: one array per protein."
     )
     fasta: str | None = option(None, "The sequences that the embeddings were made from, by the same names.")
     output: str | None = option(None, "The cache to write (.parquet).")
     overwrite: bool = option(False, "Replace an output that exists.")
     embedder_name: str | None = option(
-        None, "What made the embeddings, such as esm2_t33; caches of one name count as made alike."
+        None, "What made the embeddings, such as esm2_t33; caches with the same name count as compatible."
     )
     granularity: str = option(
         "auto",
-        "One vector a protein, or one a residue; auto: residue where an array has several rows.",
+        "One vector per protein or per residue; auto: residue where an array has several rows.",
         choices=("auto", "protein", "residue"),
     )
     layer: int | None = option(None, "Layer to take from the .pt files of ESM; unset: the last.", low=0)
@@ -169,7 +169,7 @@ class ImportOptions(Section):
     )
     truncation: str | None = option(
         None,
-        "What the source kept of a protein over max_length: its head (default), both ends; or none is over.",
+        "What the source kept of a protein over max_length: its head (default), both ends; error: none.",
         choices=("head", "head_tail", "error"),
     )
     embedding_dtype: str = option("float32", "Number format in the cache.", choices=("float16", "float32"))

@@ -1,4 +1,4 @@
-"""The parameters of what an evaluation measures beside pairs: leakage, and the network that is called."""
+"""Parameters of the leakage audit and of the network evaluation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ppi_train.config.fields import option
 from ppi_train.config.options import Section
 
 AUDITS = ("full", "overlap", "off")
-# How node sets were drawn; OWN where that is not said.
+# How node sets were drawn; OWN if that is not stated.
 WALKS = ("bfs", "dfs", "random_walk")
 OWN = "own"
-# In place of files.
+# Given in place of files.
 DRAW, OFF = "draw", "off"
 
 
@@ -41,18 +41,20 @@ class NetworkOptions(Section):
         None, "Table complex_id protein_a protein_b of complexes that the network should show."
     )
     essential: str | None = option(
-        None, "Essential proteins of the network, one a line; goes with non_essential."
+        None, "Essential proteins of the network, one per line; goes with non_essential."
     )
-    non_essential: str | None = option(None, "Others, of which it is known that they are not.")
+    non_essential: str | None = option(
+        None, "Proteins known to be non-essential, one per line; goes with essential."
+    )
 
     def own_problems(self) -> list[str]:
         found = []
         if bool(self.essential) != bool(self.non_essential):
             found.append("essential and non_essential: give both or none")
         items = self.node_sets or ()
-        alone = [one for one in items if one in (DRAW, OFF)]
+        alone = [item for item in items if item in (DRAW, OFF)]
         if alone and len(items) > 1:
-            found.append(f"node_sets: {alone[0]} stands alone; got {', '.join(items)}")
+            found.append(f"node_sets: {alone[0]} must be given alone; got {', '.join(items)}")
         kinds = [kind for kind, _ in map(kind_and_file, items)]
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         found += [f"node_sets: two files of kind {kind}; give one of each" for kind in twice]
@@ -60,12 +62,14 @@ class NetworkOptions(Section):
 
     @property
     def node_set_files(self) -> dict[str, str]:
-        """The named files by kind."""
-        return dict(kind_and_file(one) for one in self.node_sets or () if one not in (DRAW, OFF))
+        """The node set files by kind."""
+        return dict(kind_and_file(item) for item in self.node_sets or () if item not in (DRAW, OFF))
 
 
 def kind_and_file(item: str) -> tuple[str, str]:
-    """Takes `bfs=FILE` apart; what has no such beginning is a file of kind `own`.
+    """Splits `bfs=FILE` into kind and file.
+
+    An item without such a prefix is a file of kind `own`.
 
     >>> kind_and_file("dfs=my/sets.json")
     ('dfs', 'my/sets.json')

@@ -1,4 +1,4 @@
-"""The parameters of `explain`: the pair whose score is explained."""
+"""Parameters of `explain`: the pair whose score is explained."""
 
 from __future__ import annotations
 

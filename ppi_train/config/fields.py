@@ -1,8 +1,8 @@
-"""How a config field is declared and described: type, default, bounds, choices, help.
+"""Declaration of config fields: type, default, bounds, choices and help.
 
-A field is declared once, in `schema.py`, by `option(default, help, ...)`. The commands' options,
+A field is declared once, by `option(default, help, ...)`. The commands' options,
 the parameters of MLproject and the parameters that a run logs are all made from what
-`describe_fields` reads there.
+`describe_fields` returns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What a field accepts beyond its type; bounds in the field's own unit."""
+    """Help and accepted values of a field; bounds in the field's unit."""
 
     help: str
     choices: tuple[str, ...] = ()
@@ -40,12 +40,12 @@ class Rule:
     below: float | None = None
 
     def broken_by(self, value: object) -> str | None:
-        """Says what is wrong with a coerced value, or nothing."""
+        """What is wrong with a coerced value; None if it is valid."""
         if value == ():
             return f"expected one or more of {', '.join(self.choices) or 'any text'}; got none"
         if self.choices:
             values = value if isinstance(value, tuple) else (value,)
-            wrong = [one for one in values if one not in self.choices]
+            wrong = [item for item in values if item not in self.choices]
             if wrong:
                 return f"expected one of {', '.join(self.choices)}; got {wrong[0]!r}"
         if not isinstance(value, int | float):
@@ -61,13 +61,16 @@ class Rule:
 
 
 def option(default: T, help: str, **rule: Any) -> T:  # noqa: A002 - the word that click uses too
-    """Declares a dataclass field; typed as its default, so that a type checker sees the value's type."""
+    """Declares a config field with its default, help and rule.
+
+    The return type is that of the default, so that a type checker sees the type of the value.
+    """
     return dataclasses.field(default=default, metadata={"rule": Rule(help=help, **rule)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldSpec:
-    """One parameter, as the commands, MLproject and the tracking need it."""
+    """One parameter, as needed by the commands, MLproject and tracking."""
 
     name: str
     section: str
@@ -79,20 +82,23 @@ class FieldSpec:
 
     @property
     def parameter(self) -> str:
-        """The name under which a run logs it; `mlflow run` itself takes the bare name for the raw text."""
+        """The name under which a run logs the parameter.
+
+        `mlflow run` itself logs the raw text under the name without the section.
+        """
         return f"{self.section}.{self.name}"
 
     def parse(self, value: object) -> object:
-        """The typed value.
+        """Converts a value to the type of the field and checks it.
 
         Raises:
-            ValueError: what was expected and what was got, unless that is a secret.
+            ValueError: what was expected and what was given, unless that is a secret.
         """
         if isinstance(value, str) and has_credentials(value):
-            # Every parameter is logged with the run, for all who can read it.
+            # Every parameter is logged with the run, where others can read it.
             raise ValueError(
-                "a URL without user name and password expected; give those in ~/.netrc, or the whole URL "
-                "in a variable of the environment, such as PPI_TRAIN_MIRROR"
+                "expected a URL without user name and password; give those in ~/.netrc, or the whole URL "
+                "in an environment variable such as PPI_TRAIN_MIRROR"
             )
         parsed = self.coerce(value)
         problem = self.rule.broken_by(parsed)
@@ -103,7 +109,7 @@ class FieldSpec:
 
 def _unwrap_optional(annotation: object) -> tuple[object, bool]:
     if isinstance(annotation, types.UnionType):
-        (inner,) = [one for one in typing.get_args(annotation) if one is not type(None)]
+        (inner,) = [part for part in typing.get_args(annotation) if part is not type(None)]
         return inner, True
     return annotation, False
 
@@ -111,8 +117,8 @@ def _unwrap_optional(annotation: object) -> tuple[object, bool]:
 def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
     """The fields of a config class in the order of its sections."""
     hints = typing.get_type_hints(schema)
-    # The group that first declares a field names its section, also where a mode changes the default:
-    # what is the same parameter has the same name in every run.
+    # The section is that of the group that first declares the field, also if a mode changes the default:
+    # the same parameter has the same name in every run.
     owners: list[Any] = list(schema.__mro__[:-1])
     sections = {name: owner.SECTION for owner in owners for name in _declared(owner)}
     specs = []

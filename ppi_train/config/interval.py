@@ -10,7 +10,7 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?|s(?:ec(?:onds?)?)?)
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Optimiser steps or seconds of wall time; just one of them is set."""
+    """Optimiser steps or seconds of wall time; exactly one is set."""
 
     steps: int | None = None
     seconds: float | None = None

@@ -1,7 +1,8 @@
-"""How much a file may ask for before it is refused: docs/broken-files.md lists the bounds.
+"""Limits on what a file may claim before it is refused.
 
-They lie far above what real data need, and low enough that no file of a few kilobytes takes the memory of
-a machine. Readers compare what a file claims with these before they make room for it.
+docs/broken-files.md lists them. They are far above what real data need, and low enough that no file of a few
+kilobytes uses up the memory of a machine. Readers compare what a file claims with these limits before they
+allocate memory for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import zipfile
 from pathlib import Path
 
 MAX_RESIDUES = 100_000
-"""Of one sequence. Titin, the longest human protein, has 34,350; the longest known of any species 45,000."""
+"""Longest sequence. Titin, the longest human protein, has 34,350; the longest of any species 45,000."""
 
 FREE_BYTES = 64 << 20
-"""What any file may unpack to, however small it is."""
+"""Bytes that any file may unpack to, however small it is."""
 
 MAX_RATIO = 100
-"""How many times its own size a larger one may unpack to: sequences do not reach 10, bombs pass 1,000."""
+"""Largest ratio of unpacked to packed size.
+
+Sequences do not reach 10; decompression bombs exceed 1,000.
+"""
 
 
 def unpacked_limit(size: int) -> int:
@@ -29,9 +33,10 @@ def unpacked_limit(size: int) -> int:
 
 
 def check_torch_archive(path: Path) -> None:
-    """Refuses a zip archive that `torch.save` cannot have written: it stores bytes as they are, and once.
+    """Refuses a zip archive that `torch.save` cannot have written.
 
-    A file that is no zip archive passes; `torch.load` reads the older kind from end to end.
+    `torch.save` stores bytes uncompressed, and only once. A file that is not a zip archive passes;
+    `torch.load` reads the older format from end to end.
 
     Raises:
         ValueError: entries are compressed, or claim more bytes together than the file has.
@@ -41,6 +46,6 @@ def check_torch_archive(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    claimed, size = sum(one.file_size for one in entries), path.stat().st_size
-    if claimed > size or any(one.compress_type != zipfile.ZIP_STORED for one in entries):
+    claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError(f"an archive of {size:,} bytes whose entries unpack to {claimed:,}")

@@ -1,4 +1,4 @@
-"""From a YAML file and command-line overrides to a typed config, every problem reported at once."""
+"""Loading a typed config from a YAML file and command-line overrides."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_BYTES = 64 << 10
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; PyYAML would silently take the last.
+    """YAML loader that refuses duplicate keys and aliases.
 
-    Aliases are refused: nothing in a flat list of parameters needs them, and a few lines of them stand for
-    gigabytes.
+    PyYAML would silently take the last of two equal keys. A flat list of parameters does not need aliases,
+    and a few lines of them can expand to gigabytes.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -32,7 +32,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(
                 None,
                 None,
-                "aliases are not read: write the value out",
+                "aliases are not supported: write the value out",
                 self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         return super().compose_node(parent, index)
@@ -43,7 +43,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
                 )
             seen.add(repr(key) if not isinstance(key, str) else key)
         return super().construct_mapping(node, deep)
@@ -52,11 +52,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def load_config(
     schema: type[C], overrides: Mapping[str, object], *, config_file: str | None = None
 ) -> tuple[C, list[str]]:
-    """Builds the config of a mode: defaults, then the file, then the overrides.
+    """Builds a config from defaults, then the file, then the overrides.
 
     Args:
         schema: The config class of the mode.
-        overrides: Values by parameter name; an empty text or None means "not given".
+        overrides: Values by parameter name; empty text or None means "not given".
         config_file: A YAML file of the same names.
 
     Returns:
@@ -80,9 +80,10 @@ def load_config(
                 problems.append(origin + problem)
                 refused.add(name)
     if problems:
-        # Relations between fields are judged as well, on what could be read, so that one run of the
-        # command shows everything; but a value that was refused is not also called absent.
-        problems += [one for one in schema(**values).problems() if one.partition(":")[0] not in refused]
+        # Relations between fields are checked as well, on the values that could be read, so that one run
+        # of the command shows all problems; but a refused value is not also reported as missing.
+        related = schema(**values).problems()
+        problems += [problem for problem in related if problem.partition(":")[0] not in refused]
         raise _as_error(problems)
     config = schema(**values)
     problems = config.problems()
@@ -103,7 +104,7 @@ def _take(specs: Mapping[str, FieldSpec], name: str, value: object, values: dict
 
 
 def unknown_name(name: object, known: Mapping[str, object]) -> str:
-    """The message for a name that no parameter has, with the nearest ones."""
+    """The message for an unknown parameter name, with the nearest known names."""
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(sorted(known))}"
     return f"{name}: no such parameter{hint}"
@@ -111,11 +112,13 @@ def unknown_name(name: object, known: Mapping[str, object]) -> str:
 
 def _as_error(problems: list[str]) -> ConfigError:
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ConfigError(f"the configuration has {count}:\n" + "\n".join(f"  - {one}" for one in problems))
+    return ConfigError(
+        f"the configuration has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems)
+    )
 
 
 def read_config_file(path: str) -> dict[str, object]:
-    """The parameters of a YAML file: one mapping of names to scalars or lists.
+    """Reads a YAML file that maps parameter names to scalars or lists.
 
     Raises:
         ConfigError: no such file, not YAML, or not one mapping of names.
@@ -128,7 +131,7 @@ def read_config_file(path: str) -> dict[str, object]:
         raise ConfigError(
             "the config file cannot be read", where=Path(path).absolute(), got=error, expected="a YAML file"
         ) from None
-    # PyYAML also lets through what its constructors run into, such as IndexError of `!!int ""`.
+    # PyYAML also lets through errors of its constructors, such as an IndexError for `!!int ""`.
     except Exception as error:
         got = (str(error) or type(error).__name__).replace("<unicode string>", Path(path).name)
         raise ConfigError("the config file is not valid YAML", where=path, got=got) from None
@@ -153,7 +156,7 @@ def _config_text(path: Path) -> str:
 
 
 def config_values(config: Section) -> dict[str, object]:
-    """The plain values of a config by name, as a config file holds them; unset ones are left out."""
+    """The values of a config by name, without unset ones."""
     values = dataclasses.asdict(config)
     return {
         name: list(value) if isinstance(value, tuple) else value
@@ -163,7 +166,7 @@ def config_values(config: Section) -> dict[str, object]:
 
 
 def logged_parameters(config: Section) -> dict[str, str]:
-    """The flattened config as text, by `<section>.<name>`: what a run logs, so that runs compare."""
+    """The parameters that a run logs: text by `<section>.<name>`."""
     shown: dict[str, str] = {}
     for spec in describe_fields(type(config)):
         value = getattr(config, spec.name)

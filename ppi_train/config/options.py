@@ -1,6 +1,7 @@
-"""The parameters, each declared once, in groups of which `schema.py` makes the config of each run mode.
+"""Groups of parameters, each parameter declared once.
 
-An unset parameter is the empty string in MLproject and `None` here.
+`schema.py` combines the groups into the config of each run mode. An unset parameter is the empty string in
+MLproject and `None` here.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ class Section:
     SECTION: ClassVar[str] = "run"
 
     def problems(self) -> list[str]:
-        """What is wrong between fields that are each right by themselves."""
+        """Contradictions between fields that are each valid by themselves."""
         found = [check(self) for check in self._of_each_group("own_problems")]
-        return list(dict.fromkeys(problem for some in found for problem in some))
+        return list(dict.fromkeys(problem for problems in found for problem in problems))
 
     def without_effect(self, given: frozenset[str]) -> list[str]:
-        """Warnings about given parameters that change nothing beside the others."""
+        """Warnings about given parameters that have no effect."""
         found = [check(self, given) for check in self._of_each_group("own_warnings")]
-        return [warning for some in found for warning in some]
+        return [warning for warnings in found for warning in warnings]
 
     def _of_each_group(self, name: str) -> list[Callable[..., list[str]]]:
-        """The functions of that name which the groups of this config define, each for its own fields."""
+        """The functions of this name that the groups of this config define."""
         return [vars(group)[name] for group in reversed(type(self).__mro__) if name in vars(group)]
 
 
@@ -85,7 +86,7 @@ class TestPairsOptions(Section):
     test_pairs: str | None = option(None, "Your own labelled test pairs in place of a dataset's.")
     split: str = option(
         "auto",
-        "Split of the dataset to score; auto is test where the test files can be had, else validation.",
+        "Split of the dataset to score; auto is test if the test files are available, else validation.",
         choices=("auto", *SPLIT_NAMES),
     )
 
@@ -102,7 +103,7 @@ class ModelOptions(Section):
     num_layers: int | None = option(None, "Hidden layers of the protein encoder.", low=1)
     dropout: float | None = option(None, "Share of activations dropped in training.", low=0, below=1)
     input_dropout: float | None = option(
-        None, "Share of embedding dimensions hidden from a member, anew for each batch.", low=0, below=1
+        None, "Share of embedding dimensions hidden from a member, redrawn for each batch.", low=0, below=1
     )
     members: int | None = option(
         None, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
@@ -170,7 +171,7 @@ class SamplingOptions(Section):
     )
     fresh_negatives: bool = option(
         False,
-        "Pair the training negatives' proteins anew for each epoch; not where negatives were measured.",
+        "Pair the training negatives' proteins again for each epoch; not where negatives were measured.",
     )
 
 
@@ -179,11 +180,11 @@ class PairLossOptions(Section):
     SECTION: ClassVar[str] = "training"
 
     label_smoothing: float = option(
-        0.0, "Labels are moved this far from 0 and 1 towards 1/2, times two.", low=0, below=1
+        0.0, "Labels are moved by half of this from 0 and 1 towards 1/2.", low=0, below=1
     )
     class_weight: str = option(
         "none",
-        "balanced weighs the two classes alike, by their training counts.",
+        "balanced gives both classes the same total weight, by their training counts.",
         choices=("none", "balanced"),
     )
 
@@ -198,7 +199,7 @@ class SchedulerOptions(Section):
     )
     min_learning_rate: float = option(0.0, "Where cosine, linear, one_cycle and plateau end.", low=0)
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
-    plateau_patience: int = option(2, "plateau: epochs without gain let pass before that.", low=0)
+    plateau_patience: int = option(2, "plateau: epochs without improvement before that.", low=0)
 
     def own_warnings(self, given: frozenset[str]) -> list[str]:
         idle: list[str] = []
@@ -246,7 +247,7 @@ class TrackingOptions(Section):
     SECTION: ClassVar[str] = "tracking"
 
     tracking_flush_seconds: float = option(
-        60.0, "Seconds that the end of a run waits for the tracking server to take what it lacks.", low=0
+        60.0, "Seconds that the end of a run waits for the tracking server to receive the rest.", low=0
     )
 
 
@@ -255,7 +256,7 @@ class OfflineOptions(Section):
     SECTION: ClassVar[str] = "tracking"
 
     offline: bool = option(
-        False, "Ask no tracking server anything: all is kept in the run's journal, which `sync` sends later."
+        False, "Contact no tracking server: all is kept in the run's journal, which `sync` sends later."
     )
 
 
@@ -296,9 +297,9 @@ class ComparedRunsOptions(Section):
     )
 
     def own_problems(self) -> list[str]:
-        twice = sorted({one for one in self.run_ids if self.run_ids.count(one) > 1})
+        twice = sorted({run_id for run_id in self.run_ids if self.run_ids.count(run_id) > 1})
         if twice:
-            return [f"run_ids: {', '.join(twice)} stands twice"]
+            return [f"run_ids: {', '.join(twice)} is given twice"]
         if 2 <= len(self.run_ids) <= MOST_COMPARED:
             return []
         expected = f"two to {MOST_COMPARED} run IDs with commas between"
@@ -365,7 +366,7 @@ class FinetuneStageOptions(Section):
 
     @property
     def finetunes(self) -> bool:
-        """Whether a finetune set is named."""
+        """Whether a data set to finetune on is given."""
         return bool(self.finetune_dataset or self.finetune_train_pairs)
 
     def own_problems(self) -> list[str]:
@@ -399,7 +400,9 @@ class PromotionOptions(RegistryOptions):
     min_improvement: float = option(
         0.0, "The lower bound of the gain in AUPRC over the holder must be above this.", low=0, below=1
     )
-    min_auprc: float = option(0.0, "AUPRC that also the first model of a name must reach.", low=0, high=1)
+    min_auprc: float = option(
+        0.0, "AUPRC that every model must reach, including the first of a name.", low=0, high=1
+    )
     allow_leakage: bool = option(
         False, "Compare also on test pairs that the candidate was trained on; the version is tagged."
     )
@@ -410,7 +413,9 @@ class ResumedRunOptions(Section):
     SECTION: ClassVar[str] = "run"
 
     run_id: str | None = option(None, "Interrupted training run to continue.")
-    output_dir: str | None = option(None, "Folder of checkpoints; unset, as all below: where the run had it.")
+    output_dir: str | None = option(
+        None, "Folder of checkpoints; unset, like all below: where the run had it."
+    )
     data_dir: str | None = option(None, "Folder of downloads, prepared data sets and embedding caches.")
     mirror: str | None = option(None, "Folder or http server with the benchmark files.")
     train_pairs: str | None = option(None, "Where your own training pairs lie now.")

@@ -1,4 +1,4 @@
-"""The parameters of `predict`: which pairs are scored, which of them are kept, and where they go."""
+"""Parameters of `predict`: pairs to score, pairs to keep, and output."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class PredictionOptions(Section):
         False, "Score all pairs of the proteins of the FASTA, the data set or the embedding cache."
     )
     proteins_a: str | None = option(
-        None, "Proteins to pair with those of proteins_b: accessions, one a line, or a FASTA."
+        None, "Proteins to pair with those of proteins_b: accessions, one per line, or a FASTA."
     )
     proteins_b: str | None = option(None, "The other list; goes with proteins_a.")
     include_self: bool = option(False, "Pair each protein also with itself.")
     top_k: int | None = option(
-        None, "Keep the best partners of each protein, so many; a pair counts that is among those of either.",
+        None, "Number of best partners to keep per protein; a pair is kept if it is among those of either.",
         low=1,
     )  # fmt: skip
-    min_probability: float | None = option(None, "Keep pairs of this probability or above.", low=0, high=1)
+    min_probability: float | None = option(None, "Keep pairs with at least this probability.", low=0, high=1)
     uncertainty: bool = option(True, "Write the standard deviation of the logit, where the model has one.")
     output: str | None = option(None, "The table to write (.parquet).")
     edges: str | None = option(

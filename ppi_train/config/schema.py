@@ -1,4 +1,4 @@
-"""The config of every run mode, made of the groups of parameters in `options.py`.
+"""The config of every run mode, combined from groups of parameters.
 
 The commands' options, MLproject's parameters, the config file's keys and the parameters that a
 run logs come from here.
@@ -26,14 +26,14 @@ class PrepareDataConfig(of.OfflineOptions, of.TrackingOptions, of.SplitOptions, 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig(of.OfflineOptions, of.TrackingOptions, bench.NewSplitOptions):
-    """`split`: divide a network into train, validation and test, draw negatives, audit the result."""
+    """`split`: split a network into train, validation and test; draw negatives; audit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig(
     of.OfflineOptions, of.TrackingOptions, of.OutputOptions, bench.AuditedPairsOptions, of.DatasetOptions
 ):
-    """`audit`: what a test set shares with a training set, and how far that alone gets."""
+    """`audit`: measure the overlap of test and training set, and its effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,19 @@ class EmbedConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig(of.OfflineOptions, of.TrackingOptions, emb.ImportOptions):
-    """`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache."""
+    """`import_embeddings`: embeddings made elsewhere -> Parquet embedding cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(
     of.TrackingOptions, of.OutputOptions, of.ComputeOptions, of.SchedulerOptions, of.TrainingOptions
 ):
-    """What every training run has: the loop's hyper-parameters, where it runs and where it writes."""
+    """Parameters of every training run: hyperparameters, device and output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairLoopConfig(of.SamplingOptions, of.PairLossOptions, LoopConfig):
-    """What every training of a pair model has."""
+    """Parameters of every training of a pair model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class TrainEmbedderConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainDataConfig(emb.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
-    """What every training run reads: a data set of the catalogue or the user's own tables, whole."""
+    """Training data: a data set of the catalogue, or own tables."""
 
     def own_problems(self) -> list[str]:
         own = {"train_pairs": self.train_pairs, "val_pairs": self.val_pairs}
@@ -124,7 +124,7 @@ class TrainConfig(of.OfflineOptions, PairLoopConfig, of.ModelOptions, emb.Embedd
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(of.WarmStartOptions, of.PretrainOptions, PairLoopConfig, TrainDataConfig):
-    """`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
+    """`finetune_from_pretrain`: continue training from the weights of an earlier run."""
 
     epochs: int = option(of.FINETUNE_EPOCHS, "Passes over the training pairs, at most.", low=1)
     learning_rate: float = option(of.FINETUNE_RATE, "Peak learning rate of AdamW.", above=0)
@@ -137,16 +137,16 @@ class ResumeConfig(of.ResumedRunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncConfig(of.SyncOptions, of.TrackingOptions):
-    """`sync`: send the journals of runs that the tracking server does not have all of."""
+    """`sync`: send the journals of runs that the tracking server lacks."""
 
     tracking_flush_seconds: float = option(
-        10.0, "Seconds that the end of the command waits for the server to take its own run.", low=0
+        10.0, "Seconds that the end of the command waits for the server to receive its own run.", low=0
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestDataConfig(emb.CacheOptions, of.TestPairsOptions, of.DatasetOptions):
-    """What every evaluation reads."""
+    """Test data of every evaluation."""
 
     def own_problems(self) -> list[str]:
         if self.dataset and self.test_pairs:
@@ -164,12 +164,12 @@ class ScoringConfig(
     TestDataConfig,
     of.TrackingOptions,
 ):
-    """What every scoring of labelled pairs with a trained model has."""
+    """Parameters of scoring labelled pairs with a trained model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(ev.NetworkOptions, ev.LeakageOptions, ScoringConfig):
-    """`eval_only`: score a test set with the best checkpoint of a run or a registered model."""
+    """`eval_only`: score a test set with a run's best checkpoint or registered model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class CompareConfig(
     of.ComputeOptions,
     TestDataConfig,
 ):
-    """`compare`: several runs on the same test pairs, with paired differences to the first."""
+    """`compare`: evaluate runs on the same test pairs, with paired differences."""
 
     bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval.", low=100)
 
@@ -195,7 +195,7 @@ class PredictConfig(
     emb.CacheOptions,
     of.DatasetOptions,
 ):
-    """`predict`: score pairs, or all pairs of many proteins, with a run's best checkpoint."""
+    """`predict`: score pairs, or all pairs of proteins, with the best checkpoint."""
 
     def own_problems(self) -> list[str]:
         if self.fasta and self.dataset:
@@ -215,7 +215,7 @@ class ExplainConfig(
     of.DatasetOptions,
     of.TrackingOptions,
 ):
-    """`explain`: which residues of two proteins carried the score of their pair."""
+    """`explain`: find the residues of two proteins that determine their score."""
 
     def own_problems(self) -> list[str]:
         if self.fasta and self.dataset:
@@ -227,7 +227,7 @@ class ExplainConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class PromoteConfig(of.PromotionOptions, ScoringConfig):
-    """`promote`: register a run's model and move an alias to it if it beats the present holder."""
+    """`promote`: register a model; move the alias if it is better."""
 
     bootstrap_resamples: int = option(1000, "Resamples behind the 95% interval of the gain.", low=100)
 

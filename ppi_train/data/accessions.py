@@ -1,4 +1,4 @@
-"""Lists of proteins: accessions, one a line, or a FASTA, told by the content."""
+"""Lists of proteins, from a text file of accessions or a FASTA."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ class ProteinList:
 
 
 def read_proteins(path: str | Path) -> ProteinList:
-    """Reads accessions, one a line, blank lines skipped; or those of a FASTA, plain or gzip.
+    """Reads the accessions of a list or a FASTA.
+
+    A list has one accession per line; blank lines are skipped. A FASTA may be plain or gzip. The content
+    shows which of the two it is.
 
     Raises:
-        DataError: the file is absent, empty or not text, or, with the line, more than one word stands
-            in a line; see `read_fasta` for a FASTA.
+        DataError: the file is absent, empty or not text, or, with the line, a line has more than one word;
+            for a FASTA those of `read_fasta`.
     """
     data = read_file(path, "list of proteins").removeprefix(_BOM)
     if data.startswith(_GZIP_MAGIC) or data.lstrip().startswith(b">"):
@@ -50,7 +53,7 @@ def read_proteins(path: str | Path) -> ProteinList:
 
 
 def _first_lines(path: str | Path, data: bytes) -> Mapping[str, int]:
-    """Each accession, and the line in which it first stands."""
+    """Each accession with the number of its first line."""
     first_of: dict[str, int] = {}
     for number, line in enumerate(data.splitlines(), start=1):
         words = line.split()

@@ -1,10 +1,10 @@
-"""Local alignment of many pairs of sequences at once, wholly or within a band around one diagonal of each.
+"""Local alignment of many pairs of sequences at once.
 
-Smith and Waterman 1981 with the affine gaps of Gotoh 1982, in numpy: the pairs of a batch go through their
-tables side by side, antidiagonal by antidiagonal, so that a step of Python fills thousands of cells. Where it
-matters how an alignment looks, a cell holds score, identical residues and length in a single integer, in this
-order of importance; adding and taking maxima of such integers keeps all three without a way back through the
-table.
+Alignments are unrestricted or within a band around one diagonal of each pair. This is Smith and Waterman
+1981 with the affine gaps of Gotoh 1982, in numpy: the pairs of a batch go through their tables in parallel,
+antidiagonal by antidiagonal, so that a step of Python fills thousands of cells. Where the alignment itself
+is needed, a cell has score, identical residues and length in a single integer, in this order of importance;
+adding and taking maxima of such integers keeps all three without a traceback through the table.
 
 Aligners in C are faster, but the one that is fast enough (parasail) has no wheel for ARM, and Biopython's
 takes half a minute for what this does in a few seconds.
@@ -57,7 +57,7 @@ _BLOSUM62 = """
 -1  0  0  1 -3  3  4 -2  0 -3 -3  1 -1 -3 -1  0 -1 -3 -2 -2  1  4
  0 -1 -1 -1 -2 -1 -1 -1 -1 -1 -1 -1 -1 -1 -2  0  0 -2 -1 -1 -1 -1 -1
 """
-# U, O and J as the residues that they are made from or stand for.
+# U, O and J count as the residues that they are made from or stand for.
 _CODES = np.full(256, LETTERS.index("X"), np.uint8)
 for _position, _letter in enumerate(LETTERS):
     _CODES[ord(_letter)] = _position
@@ -68,8 +68,8 @@ for _rare, _usual in ("UC", "OK", "JL"):
 class Alignments(NamedTuple):
     """The best local alignment of each pair, each array (n,) int64.
 
-    Of those with the best score it is the one with the most identical residues, and of these the
-    shortest; all are 0 where nothing scores above 0.
+    Among alignments with the best score it is the one with the most identical residues, and among these
+    the shortest; all values are 0 if no alignment scores above 0.
     """
 
     score: np.ndarray
@@ -79,7 +79,10 @@ class Alignments(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Weights:
-    """What a step adds to a cell; `table` is flat, of two codes."""
+    """What a step adds to a cell.
+
+    `table` is flat, indexed by a pair of codes.
+    """
 
     table: np.ndarray
     gap_open: int
@@ -91,9 +94,9 @@ _FIELD = 18
 
 
 def _substitutions() -> np.ndarray:
-    rows = [[int(one) for one in line.split()] for line in _BLOSUM62.strip().splitlines()]
+    rows = [[int(score) for score in line.split()] for line in _BLOSUM62.strip().splitlines()]
     size = len(LETTERS) + 1
-    # What pads a sequence must end every alignment.
+    # The padding of a sequence must end every alignment.
     table = np.full((size, size), -1_000, np.int64)
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
@@ -108,8 +111,8 @@ def _score_weights() -> _Weights:
 def _full_weights() -> _Weights:
     table = _substitutions()
     identical = np.eye(len(table), dtype=np.int64)
-    # A residue that is not known is identical to none.
-    unknown = [LETTERS.index(one) for one in "BZX"]
+    # An unknown residue is identical to no residue.
+    unknown = [LETTERS.index(letter) for letter in "BZX"]
     identical[unknown, unknown] = 0
     score = 1 << 2 * _FIELD
     return _Weights(
@@ -123,12 +126,15 @@ _SCORE, _FULL = _score_weights(), _full_weights()
 
 
 def encode_sequence(sequence: str) -> np.ndarray:
-    """(length,) uint8 positions in `LETTERS`; U, O and J count as C, K and L, anything else unknown as X."""
+    """Encodes a sequence as (length,) uint8 positions in `LETTERS`.
+
+    U, O and J count as C, K and L; any other unknown letter counts as X.
+    """
     return _CODES[np.frombuffer(sequence.encode("ascii"), np.uint8)]
 
 
 def pair_scores(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The score of each residue of `a` against the one of `b` at its place; (length,) int32."""
+    """The substitution scores of two encoded sequences, (length,) int32."""
     scores: np.ndarray = _SCORE.table[a.astype(np.intp) * (PADDING + 1) + b]
     return scores
 
@@ -136,13 +142,15 @@ def pair_scores(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def banded_scores(
     a: Sequence[np.ndarray], b: Sequence[np.ndarray], diagonals: np.ndarray, *, half_width: int
 ) -> np.ndarray:
-    """Scores of the best local alignments within a band, BLOSUM62, gaps of 11 + k.
+    """Scores of the best local alignments within a band.
+
+    BLOSUM62 is used, and a gap of k residues costs 11 + k.
 
     Args:
         a: n encoded sequences.
         b: n encoded sequences.
-        diagonals: (n,) integers: where residue i of `a` is thought to face residue i + diagonal of `b`.
-        half_width: Residues of `b` may be this far from there.
+        diagonals: (n,) integers: residue i of `a` is expected opposite residue i + diagonal of `b`.
+        half_width: The greatest distance in residues of `b` from there.
 
     Returns:
         (n,) int32, at most the score without a band.
@@ -153,12 +161,18 @@ def banded_scores(
 def banded_alignments(
     a: Sequence[np.ndarray], b: Sequence[np.ndarray], diagonals: np.ndarray, *, half_width: int
 ) -> Alignments:
-    """The best local alignments within a band; for the arguments see `banded_scores`."""
+    """The best local alignments within a band.
+
+    The arguments are those of `banded_scores`.
+    """
     return _decoded(_in_batches(a, b, _Bands.around(a, b, diagonals, half_width), _FULL))
 
 
 def local_alignments(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Alignments:
-    """The best local alignments of pairs of encoded sequences, BLOSUM62, gaps of 11 + k."""
+    """The best local alignments of pairs of encoded sequences.
+
+    BLOSUM62 is used, and a gap of k residues costs 11 + k.
+    """
     return _decoded(_in_batches(a, b, _Bands.whole(a, b), _FULL))
 
 
@@ -171,10 +185,11 @@ def _decoded(cells: np.ndarray) -> Alignments:
 
 @dataclass(frozen=True, kw_only=True)
 class _Bands:
-    """What is filled of each pair's table: `rows` of a from `first_a` on, `columns` of b from `first_b`.
+    """The part of each pair's table that is filled.
 
-    `first_b` may lie before the start of b. In coordinates that begin there, cells with column - row from 0
-    to `width` are filled; all are where that is None.
+    This is `rows` rows of a from `first_a` on, and `columns` columns of b from `first_b` on. `first_b` may
+    lie before the start of b. In coordinates that begin there, cells with column - row from 0 to `width`
+    are filled; all cells if `width` is None.
     """
 
     rows: np.ndarray
@@ -186,8 +201,8 @@ class _Bands:
     @classmethod
     def whole(cls, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> _Bands:
         rows, columns = _lengths(a), _lengths(b)
-        none = np.zeros_like(rows)
-        return cls(rows=rows, first_a=none, first_b=none, columns=columns, width=None)
+        start = np.zeros_like(rows)
+        return cls(rows=rows, first_a=start, first_b=start, columns=columns, width=None)
 
     @classmethod
     def around(
@@ -206,13 +221,16 @@ class _Bands:
 
 
 def _lengths(sequences: Sequence[np.ndarray]) -> np.ndarray:
-    return np.array([len(one) for one in sequences], np.int64)
+    return np.array([len(sequence) for sequence in sequences], np.int64)
 
 
 def _in_batches(
     a: Sequence[np.ndarray], b: Sequence[np.ndarray], bands: _Bands, weights: _Weights
 ) -> np.ndarray:
-    """The best cell of each pair; pairs of about one size go together, so that none waits for another."""
+    """The best cell of each pair.
+
+    Pairs of similar size form a batch, so that no pair waits for a longer one.
+    """
     best = np.zeros(len(bands.rows), weights.table.dtype)
     order = np.lexsort((bands.columns, bands.rows // 64))
     start = 0
@@ -234,10 +252,11 @@ def _in_batches(
 
 
 def _best_cells(of_a: np.ndarray, of_b: np.ndarray, width: int | None, weights: _Weights) -> np.ndarray:
-    """The best cell of each pair of a batch, `of_a` (r, n) and `of_b` (c, n) being codes. (n,).
+    """The best cell of each pair of a batch, (n,).
 
-    On the antidiagonal row + column = s, the neighbours of row i are i (to its left) and i - 1 (above) on
-    s - 1, and i - 1 on s - 2. Row i stands at i + 1 of each array, with a border at either end.
+    `of_a` (r, n) and `of_b` (c, n) are codes. On the antidiagonal row + column = s, the neighbours of row i
+    are i (to its left) and i - 1 (above) on s - 1, and i - 1 on s - 2. Row i is at index i + 1 of each
+    array, with a border at either end.
     """
     rows, columns = len(of_a), len(of_b)
     kind = weights.table.dtype
@@ -246,7 +265,7 @@ def _best_cells(of_a: np.ndarray, of_b: np.ndarray, width: int | None, weights: 
     last, before, cells, best = (np.zeros(shape, kind) for _ in range(4))
     across, down = np.full(shape, worst), np.full(shape, worst)
     letters = of_a * (PADDING + 1)
-    # Backwards, so that what an antidiagonal needs lies in a row.
+    # Reversed, so that the values of an antidiagonal are contiguous.
     facing = np.ascontiguousarray(of_b[::-1])
     for total in range(rows + columns - 1):
         low, high = max(0, total - columns + 1), min(rows, total + 1)
@@ -266,7 +285,7 @@ def _best_cells(of_a: np.ndarray, of_b: np.ndarray, width: int | None, weights: 
         np.maximum(new, gap, out=new)
         np.maximum(new, 0, out=new)
         np.maximum(best[here], new, out=best[here])
-        # What a later antidiagonal reads beyond the ends of this one must not be left from an earlier one.
+        # Later antidiagonals read beyond the ends of this one, where no earlier values may remain.
         for end in (low, high + 1):
             cells[end], across[end], down[end] = 0, worst, worst
         before, last, cells = last, cells, before

@@ -1,9 +1,9 @@
-"""From the name of a data set to normalised files: a pair table and a FASTA for each split.
+"""Preparation of the pair tables and FASTA files of data sets.
 
-Prepared files lie in `data_dir/<name>` (`<name>-seed<k>` for another seed than 0) next to
-`dataset.json`, which is written last and holds their digests: a split that it does not list, or whose
-files are other ones, is made again. Two processes that prepare the same splits write the same bytes;
-should one overwrite the other's marker, a later call makes the missing split once more.
+Prepared files are in `data_dir/<name>` (`<name>-seed<k>` for a seed other than 0) next to `dataset.json`,
+which is written last and has their digests: a split that it does not list, or whose files differ, is made
+again. Two processes that prepare the same splits write the same bytes; if one overwrites the other's
+marker, a later call makes the missing split again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ppi_train.errors import ConfigError, DataError
 DATASETS = ("example", *CATALOGUE)
 SPLITS = ("train", "validation", "test")
 
-# Raised whenever the same sources and seed give other files, so that prepared copies are made anew.
+# Increased whenever the same sources and seed give other files, so that prepared copies are made again.
 VERSION = 1
 # As in PRING's own human sets.
 VALIDATION_SHARE = 0.2
@@ -40,7 +40,10 @@ _MARKER = "dataset.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The prepared files of a split: a TSV of labelled pairs and a FASTA with (at least) their proteins."""
+    """The prepared files of a split.
+
+    `pairs` is a TSV of labelled pairs, `fasta` a FASTA with at least their proteins.
+    """
 
     name: str
     pairs: Path
@@ -49,7 +52,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The splits that were asked for, among `train`, `validation` and `test`."""
+    """The requested splits, among `train`, `validation` and `test`."""
 
     name: str
     splits: Mapping[str, Split]
@@ -58,23 +61,23 @@ class Dataset:
 def prepare_dataset(
     name: str, *, data_dir: Path, mirror: str | None, splits: Sequence[str], data_seed: int = 0
 ) -> Dataset:
-    """The prepared files of a data set, made or fetched where they are not there yet.
+    """The prepared files of a data set; missing ones are made.
 
     Args:
         name: One of `DATASETS`.
         data_dir: Where data sets and downloads are kept.
         mirror: A folder or http server to fetch from in place of the internet; None for none.
-        splits: Which splits; only the files that these need are fetched.
+        splits: The splits to prepare; only the files that they need are fetched.
         data_seed: Seed of the built-in example, and of the negatives and splits that are drawn.
 
     Raises:
-        ConfigError: no such data set or split.
+        ConfigError: there is no such data set or split.
         DownloadError: a file could not be fetched (`NotInMirrorError`: the mirror lacks it).
-        DataError: a file is not what it should be, or `data_dir` cannot be written.
+        DataError: a file is invalid, or `data_dir` cannot be written.
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    unknown = [one for one in splits if one not in SPLITS]
+    unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise ConfigError(f"there is no split {unknown[0]!r}", got=unknown[0], expected=", ".join(SPLITS))
     job = _Job(
@@ -85,7 +88,7 @@ def prepare_dataset(
         seed=data_seed,
     )
     try:
-        files = {one: job.split(one) for one in dict.fromkeys(splits)}
+        files = {split: job.split(split) for split in dict.fromkeys(splits)}
     except OSError as error:
         raise DataError(
             "the data set cannot be written",
@@ -122,11 +125,11 @@ class _Job:
         return next(maker for prefix, maker in _MAKERS.items() if self.name.startswith(prefix))
 
     def _fasta_name(self, split: str) -> str:
-        # Where all splits share one FASTA, its embeddings are made once and serve them all.
+        # If all splits share one FASTA, its embeddings are made once for all of them.
         return f"{split}.fasta" if self.name == "bernett" else "sequences.fasta"
 
     def _recipe(self) -> dict[str, object]:
-        """What the prepared files follow from."""
+        """The inputs that determine the prepared files."""
         if self.name == "example":
             sources: dict[str, str | None] = {"built in": str(example.VERSION)}
         else:
@@ -134,7 +137,7 @@ class _Job:
         return {"version": VERSION, "data_seed": self.seed, "sources": sources}
 
     def _marked(self) -> dict[str, Any]:
-        """The marker's digests by split; none where it is absent, broken or of another recipe."""
+        """The marker's digests by split; empty if it is invalid or outdated."""
         try:
             marker = json.loads((self.folder / _MARKER).read_bytes())
         except (FileNotFoundError, ValueError, RecursionError):
@@ -145,7 +148,7 @@ class _Job:
         return found if isinstance(found, dict) else {}
 
     def _unchecked(self) -> dict[str, str | None]:
-        """Digests of the sources for which the catalogue has none: something to compare with later."""
+        """Digests of the sources without one in the catalogue, for later comparison."""
         if self.name == "example":
             return {}
         files = benchmark(self.name).files.items()
@@ -157,7 +160,8 @@ class _Job:
 
     def _record(self, splits: Sequence[str]) -> None:
         made = {
-            one: _digests((self.folder / f"{one}.tsv", self.folder / self._fasta_name(one))) for one in splits
+            split: _digests((self.folder / f"{split}.tsv", self.folder / self._fasta_name(split)))
+            for split in splits
         }
         marker = {
             "dataset": self.name,
@@ -174,7 +178,7 @@ def _digests(paths: Sequence[Path]) -> dict[str, str | None]:
     }
 
 
-# A maker writes the files of a split, and perhaps of others with it, and returns those that it made.
+# A maker writes the files of a split, and perhaps of other splits, and returns the splits that it made.
 
 
 def _make_example(job: _Job, _split: str) -> Sequence[str]:
@@ -190,7 +194,7 @@ def _make_bernett(job: _Job, split: str) -> Sequence[str]:
 
 
 def _read_dictionary(path: Path) -> dict[str, str]:
-    """Accession to sequence, of a table of the two."""
+    """The sequences by accession of a two-column table."""
     lines = text_lines(path, "sequence table")
     rows = [line.split("\t") for _, line in lines]
     bad = next((number for (number, _), row in zip(lines, rows, strict=True) if len(row) != 2), None)
@@ -222,13 +226,14 @@ def _proteins_of(job: _Job) -> frozenset[str]:
 
 
 def _draw_training(edges: PairTable, held_out: frozenset[str], seed: int) -> dict[str, PairTable]:
-    """Train and validation sets: the edges that touch no test protein, and as many drawn negatives.
+    """Train and validation pairs from the edges without a test protein.
 
-    PRING publishes them for human only. Validation gets a random fifth of the edges, and so shares
-    proteins with train, as PRING's human sets do; the two share no pair.
+    There are as many drawn negatives as edges. PRING publishes these sets only for human. Validation gets
+    a random fifth of the edges, and so shares proteins with train, as PRING's human sets do; the two have
+    no pair in common.
     """
     rng = np.random.default_rng(seed)
-    tested = np.array([one in held_out for one in edges.proteins], dtype=bool)
+    tested = np.array([protein in held_out for protein in edges.proteins], dtype=bool)
     pool = rng.permutation(edges.index[~tested[edges.index].any(axis=1)])
     size = round(VALIDATION_SHARE * len(pool))
     known = edges.index

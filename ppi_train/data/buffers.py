@@ -1,4 +1,7 @@
-"""Memory that is used again once nobody refers to it, since new memory costs more than a read does."""
+"""Reusable memory buffers.
+
+Allocating new memory costs more time than a read. A buffer is reused when there are no references to it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,24 @@ import numpy as np
 
 
 class _Lease:
-    """What an array and, through it, every view of it refers to, so that its end is the end of them all."""
+    """The owner of a buffer while an array uses it.
+
+    The array and all views of it refer to this object, so that it is deleted only after all of them.
+    """
 
     def __init__(self, buffer: np.ndarray) -> None:
         self.__array_interface__ = buffer.__array_interface__
 
 
 class Buffers:
-    """Hands out arrays of bytes from as few buffers as are in use at once; threads may ask and let go.
+    """A pool of byte buffers.
+
+    It has only as many buffers as were in use at the same time. Threads may take and release arrays
+    concurrently.
 
     Args:
-        size: Bytes of a buffer; what is larger gets memory of its own.
-        grows: Instead, all buffers are from then on as large as the largest array, and some more.
+        size: Bytes of a buffer; a larger array gets memory of its own.
+        grows: Instead, all later buffers are made a little larger than the largest array.
     """
 
     def __init__(self, size: int = 0, *, grows: bool = False) -> None:
@@ -27,11 +36,14 @@ class Buffers:
         self._free: list[np.ndarray] = []
 
     def held(self, nbytes: int) -> int:
-        """Bytes of memory behind an array of so many."""
+        """Bytes of memory that an array of `nbytes` occupies."""
         return max(nbytes, self._size)
 
     def take(self, nbytes: int) -> np.ndarray:
-        """An array (nbytes,) uint8, the caller's for as long as it or any view of it is referred to."""
+        """An array (nbytes,) uint8 for the caller.
+
+        The memory is reused after the last reference to the array or a view of it is gone.
+        """
         if nbytes > self._size:
             if not self._grows:
                 return np.empty(nbytes, dtype=np.uint8)
@@ -40,11 +52,11 @@ class Buffers:
             self._free.clear()
         try:
             buffer = self._free.pop()
-        except IndexError:  # not asked before, since threads may take at once
+        except IndexError:  # not checked before, since several threads may take buffers
             buffer = np.empty(self._size, dtype=np.uint8)
         if len(buffer) < nbytes:  # one from before the last growth
             buffer = np.empty(self._size, dtype=np.uint8)
         lease = _Lease(buffer)
-        # Until then the finalizer keeps the buffer, whatever becomes of this object.
+        # Until then the finalizer keeps the buffer, even if this object is deleted.
         weakref.finalize(lease, self._free.append, buffer)
         return np.asarray(lease)[:nbytes]

@@ -1,4 +1,4 @@
-"""One Parquet file of an embedding cache: opened, checked, its small columns read, its vectors decoded."""
+"""Reading and checking one Parquet file of an embedding cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ppi_train.errors import CacheError
 
 @dataclass(frozen=True, kw_only=True)
 class CacheIndex:
-    """The small columns of a file, one entry a protein; `checksums` for residues only."""
+    """The small columns of a file, one entry per protein.
+
+    `checksums` is empty except for residues.
+    """
 
     ids: list[str]
     digests: pa.ChunkedArray
@@ -32,10 +35,10 @@ class CacheFile:
 
     Attributes:
         spec: How it was made.
-        found_finite: Whether its writer has found every number finite.
+        found_finite: Whether its writer found every number finite.
 
     Raises:
-        CacheError: no such file, cut short, corrupt, not a cache, or of a newer version.
+        CacheError: the file is absent, cut short, corrupt, not a cache, or of a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +65,7 @@ class CacheFile:
         self._check_size(size)
 
     def refuse(self, error: object) -> NoReturn:
-        """Raises the CacheError of a damaged file."""
+        """Raises the CacheError for a damaged file."""
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),
@@ -90,7 +93,10 @@ class CacheFile:
         )
 
     def _check_size(self, size: int) -> None:
-        """What is decoded of vectors is a matter of their width, which takes no room in the file."""
+        """Refuses vectors that would be too large for their file when decoded.
+
+        Their size follows from their width, which takes no room in the file.
+        """
         vectors = self.spec.granularity == "protein"
         decoded = self._parquet.metadata.num_rows * self.spec.dimension * self.spec.values.itemsize
         if vectors and decoded > unpacked_limit(size):
@@ -118,13 +124,13 @@ class CacheFile:
                 rows = file.metadata.row_group(group).num_rows
             # A damaged page header, which no checksum covers, makes a page seem empty.
             if any(len(column) != rows for column in table.columns):
-                raise ValueError(f"a column has other than its {rows} rows")
+                raise ValueError(f"a column does not have {rows} rows")
         except BROKEN as error:
             self.refuse(error)
         return table
 
     def group_starts(self) -> np.ndarray:
-        """The first protein of each row group, and their number at the end, int64."""
+        """The first row of each row group, and the row count, int64."""
         metadata = self._parquet.metadata
         rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         return np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
@@ -132,17 +138,20 @@ class CacheFile:
     def vectors(self, group: int) -> np.ndarray:
         """All vectors of a row group, (n, d), for granularity `protein`."""
         column = self._read(group, ["embedding"]).column(0)
-        values = _numbers(pa.chunked_array([one.flatten() for one in column.chunks]))
+        values = _numbers(pa.chunked_array([chunk.flatten() for chunk in column.chunks]))
         return values.reshape(-1, self.spec.dimension)
 
     def page(self, group: int) -> pq.ColumnChunkMetaData:
-        """What the footer says of a row group's embeddings."""
+        """The footer's entry for the embeddings of a row group."""
         return self._parquet.metadata.row_group(group).column(self._parquet.metadata.num_columns - 1)
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """The numbers of a column that has no nulls; to_numpy() would import pandas, at half a second."""
-    chunks = [np.from_dlpack(one) for one in column.chunks if len(one)]
+    """The numbers of a column that has no nulls.
+
+    Arrow's to_numpy() would import pandas, which takes half a second.
+    """
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks if len(chunk)]
     return np.concatenate(chunks or [np.empty(0, np.int32)])
 
 

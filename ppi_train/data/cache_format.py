@@ -1,4 +1,7 @@
-"""What an embedding cache says of itself, and the columns that follow: docs/caches.md describes both."""
+"""Metadata and columns of an embedding cache.
+
+docs/caches.md describes both.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ import pyarrow as pa
 from ppi_train.errors import CacheError
 
 METADATA_KEY = b"ppi_train.embedding_cache"
-# With this, a file says that its writer has found every number finite; the checksums say that they
-# are still the same.
+# This key in a file says that its writer found every number finite; the checksums say that the numbers
+# have not changed since.
 FINITE_KEY = b"ppi_train.all_finite"
 SCHEMA_VERSION = 1
 GRANULARITIES = ("protein", "residue")
 DTYPES = ("float16", "float32")
-# Numbers in an embedding, residues that it was cut to, and levels of what describes an embedder.
+# Bounds on numbers in an embedding, on `max_length`, and on nested levels of an embedder's description.
 MAX_DIMENSION = 1_000_000
 MAX_LENGTH = 2**31 - 1
 MAX_LEVELS = 20
@@ -28,12 +31,13 @@ MAX_LEVELS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSpec:
-    """How a cache was made, enough to refuse it where it does not fit.
+    """How a cache was made.
 
-    `embedder` holds the embedder's name, parameters and digest; `max_length` is in residues, None
-    for no limit; `fasta_digest` is the digest of the sequences that were embedded. `content_digest` is
-    the sha256 of the numbers themselves where they were imported, for then they follow from no
-    embedder that could make them again; None in a cache that an embedder of ours made.
+    This is enough to refuse a cache that does not fit. `embedder` has the embedder's name, parameters and
+    digest; `max_length` is in residues, None for no limit; `fasta_digest` is the digest of the sequences
+    that were embedded. `content_digest` is the sha256 of the numbers themselves if they were imported,
+    since there is then no embedder that could compute them again; None in a cache made by an embedder of
+    this project.
     """
 
     embedder: dict[str, object]
@@ -58,26 +62,31 @@ class CacheSpec:
         return np.dtype(self.dtype).newbyteorder("<")
 
     def kept_residues(self, lengths: np.ndarray) -> np.ndarray:
-        """Rows of each protein's residue states, int64, from the lengths of the full sequences."""
+        """The number of residue states of each protein, int64.
+
+        Args:
+            lengths: Residues of the full sequences.
+        """
         kept = lengths.astype(np.int64)
         return kept if self.max_length is None else np.minimum(kept, self.max_length)
 
     @property
     def digest(self) -> str:
-        """sha256 of all of the above: two caches with equal digests hold the same numbers."""
+        """sha256 of all fields; caches with equal digests have equal numbers."""
         fields = dataclasses.asdict(self) | {"embedder": same_wherever_it_lies(self.embedder)}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
     def embedder_run_id(self) -> str:
-        """The run that trained the embedder; "" for one that was not trained here."""
+        """The run that trained the embedder; "" if there is none."""
         parameters = self.embedder.get("parameters")
         return str(parameters.get("run_id", "")) if isinstance(parameters, dict) else ""
 
     def recipe(self) -> dict[str, object]:
-        """All but the sequences: what caches must share to be read as one, or by one model.
+        """The fields that caches must share to be used together.
 
-        Nor the imported numbers: a model of one import is to score the proteins of another.
+        These are all except the sequences and the number format. The digest of imported numbers is left
+        out too: a model that was trained on one import must score the proteins of another.
         """
         fields = dataclasses.asdict(self)
         del fields["fasta_digest"], fields["dtype"], fields["content_digest"]
@@ -85,18 +94,21 @@ class CacheSpec:
 
 
 def same_wherever_it_lies(embedder: Any) -> Any:
-    """An embedder without where its weights were found: their content is in its digest."""
+    """An embedder's description without the location of its weights.
+
+    The content of the weights is in its digest.
+    """
     parameters = embedder.get("parameters") if isinstance(embedder, dict) else None
     if not isinstance(parameters, dict):
         return embedder
-    return embedder | {"parameters": {name: one for name, one in parameters.items() if name != "model"}}
+    return embedder | {"parameters": {name: value for name, value in parameters.items() if name != "model"}}
 
 
 def cache_schema(spec: CacheSpec) -> pa.Schema:
     """The columns of a cache.
 
-    One vector a protein is a list of fixed size. The states of its residues are raw bytes, since a
-    list of varying length costs two levels a number to store and a decoding to read.
+    The vector of a protein is a list of fixed size. The states of its residues are raw bytes, since a
+    list of varying length costs two levels per number to store and has to be decoded when read.
     """
     if spec.granularity == "protein":
         value = {"float16": pa.float16(), "float32": pa.float32()}[spec.dtype]
@@ -111,10 +123,10 @@ def cache_schema(spec: CacheSpec) -> pa.Schema:
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether there is no NaN and no infinity, at the speed of memory.
+    """Whether an array has no NaN and no infinity.
 
-    Those are the numbers whose exponent bits are all set: the largest of the positive ones as signed
-    integers, and of the negative ones as unsigned integers.
+    This runs at the speed of memory. NaN and infinity are the numbers whose exponent bits are all set: the
+    largest of the positive numbers as signed integers, and of the negative ones as unsigned integers.
 
     Args:
         values: float16 or float32, any shape, not empty.
@@ -129,7 +141,7 @@ def spec_from_json(text: bytes, *, where: object) -> CacheSpec:
     """Reads a cache's metadata.
 
     Raises:
-        CacheError: made by a newer version, or not the metadata of a cache.
+        CacheError: the cache is of a newer version, or this is not the metadata of a cache.
     """
     try:
         fields = json.loads(text)
@@ -152,32 +164,40 @@ def spec_from_json(text: bytes, *, where: object) -> CacheSpec:
 def _checked(spec: CacheSpec) -> CacheSpec:
     limit = 1 if spec.max_length is None else spec.max_length
     numbers = (spec.dimension, MAX_DIMENSION), (limit, MAX_LENGTH)
-    if not all(type(one) is int and 1 <= one <= most for one, most in numbers):
+    if not all(type(number) is int and 1 <= number <= most for number, most in numbers):
         raise ValueError(f"dimension={spec.dimension!r}, max_length={spec.max_length!r}")
     if spec.granularity not in GRANULARITIES or spec.dtype not in DTYPES:
         raise ValueError(f"granularity={spec.granularity!r}, dtype={spec.dtype!r}")
     if not isinstance(spec.content_digest, str | None):
         raise ValueError(f"content_digest={spec.content_digest!r}")
-    if not all(isinstance(one, str) for one in (spec.truncation, spec.fasta_digest)):
+    if not all(isinstance(text, str) for text in (spec.truncation, spec.fasta_digest)):
         raise ValueError(f"truncation={spec.truncation!r}, fasta_digest={spec.fasta_digest!r}")
     _check_depth(spec.embedder)
     return spec
 
 
 def _check_depth(value: object, levels: int = MAX_LEVELS) -> None:
-    """What is nested deeper than any embedder's parameters would end the reader's own recursions."""
+    """Refuses values nested deeper than the parameters of any embedder.
+
+    They could exceed Python's recursion limit later.
+    """
     if not levels:
         raise ValueError(f"an embedder with values nested deeper than {MAX_LEVELS} levels")
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        _check_depth(one, levels - 1)
+    for item in inner:
+        _check_depth(item, levels - 1)
 
 
 def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) -> None:
-    """Compares a cache with what a model or a config wants of it; `wanted` names part of the recipe.
+    """Refuses a cache without the recipe that a model or config needs.
+
+    Args:
+        found: The cache.
+        wanted: The required fields of the recipe; others may differ.
+        where: Names the cache in messages.
 
     Raises:
-        CacheError: every difference, with both values.
+        CacheError: with every difference and both values.
     """
     recipe = found.recipe()
     differences = sorted(

@@ -1,8 +1,9 @@
-"""The finished parts of a cache that is being made, in a folder beside it, held by one process at a time.
+"""The finished parts of an unfinished embedding cache.
 
-A part is a small cache whose accessions are the digests of the sequences, so that it can be used
-for any FASTA. It is named by the sha256 of its bytes: whatever else lies in the folder, and a part
-whose bytes have changed, was never finished or has been damaged, and is made again.
+They are in a folder next to the cache, which one process at a time locks. A part is a small cache whose
+accessions are the digests of the sequences, so that it can be used for any FASTA. It is named by the sha256
+of its bytes: any other file in the folder was never finished, and a part whose bytes have changed is
+damaged; both are made again.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class CacheParts:
 
     Args:
         output: The cache.
-        spec: What it will say of itself.
-        sources: Learns of every part.
+        spec: The metadata of the cache.
+        sources: Every part is added to it.
     """
 
     def __init__(self, output: Path, spec: CacheSpec, sources: CacheSources) -> None:
@@ -53,7 +54,9 @@ class CacheParts:
         self._spec, self._sources = spec, sources
 
     def take_up(self, wanted: Collection[str]) -> None:
-        """Adds to the sources what an interrupted process has left; removes what it has not finished.
+        """Adds the parts of an interrupted process to the sources.
+
+        Unfinished files are removed.
 
         Args:
             wanted: Digests of the sequences that the cache is to have.
@@ -73,8 +76,11 @@ class CacheParts:
                 logger.warning("%s; its sequences are embedded again", error)
 
     def _borrow(self, wanted: Collection[str]) -> None:
-        """Links the parts of other unfinished caches that have wanted sequences: the FASTA may have
-        changed since, and with it the name of the cache. They stay, for whoever makes that one."""
+        """Links useful parts of other unfinished caches into the folder.
+
+        The FASTA may have changed since, and with it the name of the cache. The parts also stay where they
+        are, for the process that makes the other cache.
+        """
         for path in sorted(self._folder.parent.glob(".*.parts/*.parquet")):
             if path.parent == self._folder or not _PART.fullmatch(path.name):
                 continue
@@ -86,10 +92,10 @@ class CacheParts:
         return sorted(path for path in self._folder.iterdir() if _PART.fullmatch(path.name))
 
     def write(self, rows: Iterable[tuple[str, int, np.ndarray]]) -> None:
-        """Writes a part, which counts once all of it is written; an exception leaves none.
+        """Writes a part completely; an exception leaves none.
 
         Args:
-            rows: Of each sequence its digest, its full length and its embedding.
+            rows: For each sequence its digest, its full length and its embedding.
         """
         unfinished = self._folder / _UNFINISHED
         digests = []
@@ -101,10 +107,10 @@ class CacheParts:
         self._sources.add(path, {digest: digest for digest in digests})
 
     def finish(self, rows: Iterable[tuple[str, str, int, np.ndarray]]) -> None:
-        """Writes the cache, moves it into place whole, and removes the parts.
+        """Writes the cache, moves it into place, and removes the parts.
 
         Args:
-            rows: Of each protein its accession, the digest of its sequence, its full length and its
+            rows: For each protein its accession, the digest of its sequence, its full length and its
                 embedding.
         """
         whole = self._folder / _WHOLE
@@ -115,7 +121,10 @@ class CacheParts:
         self.discard()
 
     def discard(self) -> None:
-        """Removes the parts, and the folder under another name, so that nobody locks a file in it."""
+        """Removes the parts and their folder.
+
+        The folder is renamed first, so that no other process locks a file in it.
+        """
         for path in self._parts():
             path.unlink()
         shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
@@ -123,18 +132,21 @@ class CacheParts:
 
 @contextmanager
 def held_parts(output: Path, spec: CacheSpec, sources: CacheSources) -> Iterator[CacheParts]:
-    """Holds the folder of parts; waits for a process that holds it, which a dead one does not."""
+    """Locks the folder of parts, waiting for another process if necessary.
+
+    The lock of a process ends with the process.
+    """
     folder = parts_folder(output)
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock = (folder / _LOCK).open("a+")
         except FileNotFoundError:
-            continue  # the process that held it has finished the cache in between
+            continue  # the process that had the lock has finished the cache in the meantime
         with lock:
             _wait_for(lock, output)
             if not _is_at(folder / _LOCK, lock):
-                continue  # the same
+                continue  # the folder was removed in the meantime, and perhaps made again
             yield CacheParts(output, spec, sources)
             return
 

@@ -1,4 +1,7 @@
-"""Embeddings by sequence, to copy: whichever caches of one recipe hold them, under whatever accession."""
+"""Existing embeddings by sequence, found in other caches of the same recipe.
+
+The accession under which a cache has a sequence does not matter.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.parquet_file import BROKEN, open_parquet
 from ppi_train.errors import CacheError
 
-# Files held open: there may be thousands, of which one block of sequences needs a few.
+# Files kept open: there may be thousands, of which one block of sequences needs a few.
 OPEN_FILES = 32
-# Of embeddings that are read to see whether they can be.
+# Numbers in the embeddings that are read at once to see whether they are readable.
 CHECKED_VALUES = 16_000_000
 
 _T = TypeVar("_T")
@@ -27,14 +30,14 @@ _NAMES = ["protein_id", "sequence_digest"]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A file, and the accession under which it holds the sequence."""
+    """A file, and the accession of the sequence in it."""
 
     path: Path
     protein_id: str
 
 
 class CacheSources:
-    """The embeddings of sequences, each in one of several files, none of them in memory.
+    """The embeddings of sequences in several files, read on demand.
 
     Args:
         spec: The recipe and the number format that a file must have.
@@ -49,7 +52,7 @@ class CacheSources:
         return digest in self._places
 
     def of_same_recipe(self, path: Path) -> bool:
-        """Whether the file is a cache that was made as these are.
+        """Whether a file is a cache of equal recipe and number format.
 
         Raises:
             CacheError: it cannot be read.
@@ -61,9 +64,9 @@ class CacheSources:
         return found.dtype == self._spec.dtype and found.recipe() == self._spec.recipe()
 
     def take(self, path: Path, wanted: Collection[str]) -> list[str]:
-        """Remembers where a file holds those of the wanted sequences that are not held yet.
+        """Registers the wanted sequences of a file that have no place yet.
 
-        All of them are read once, so that what is taken can be relied on.
+        All of their embeddings are read once, so that what is taken can be relied on.
 
         Args:
             path: A cache; of another recipe, nothing is taken.
@@ -77,13 +80,19 @@ class CacheSources:
         """
         if not self.of_same_recipe(path):
             return []
-        names = _read(path, lambda file: _names(file, {one for one in wanted if one not in self._places}))
+        new = {digest for digest in wanted if digest not in self._places}
+        names = _read(path, lambda file: _names(file, new))
         self._check_readable(path, list(names.values()))
         self.add(path, names)
         return list(names)
 
     def add(self, path: Path, names: dict[str, str]) -> None:
-        """Remembers where sequences lie, without a look: `names` has the accession of each digest."""
+        """Registers the sequences of a file without reading it.
+
+        Args:
+            path: A cache of the same recipe.
+            names: The accession in the file by digest of the sequence.
+        """
         self._places.update({digest: _Place(path, protein_id) for digest, protein_id in names.items()})
 
     def _check_readable(self, path: Path, names: Sequence[str]) -> None:
@@ -118,7 +127,7 @@ class CacheSources:
 
 
 def _names(file: pq.ParquetFile, wanted: Collection[str]) -> dict[str, str]:
-    """The first accession of each wanted sequence, in the order of the file."""
+    """The first accession of each wanted sequence, in file order."""
     names: dict[str, str] = {}
     for batch in file.iter_batches(columns=_NAMES):
         ids, digests = (batch.column(name).to_pylist() for name in _NAMES)

@@ -1,4 +1,8 @@
-"""Writing an embedding cache: streamed in row groups, the same bytes for the same input, moved whole."""
+"""Writing embedding caches.
+
+A cache is streamed in row groups and moved into place when it is complete. The same input gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,20 @@ from ppi_train.errors import CacheError
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
 # enough that one protein's row group costs little to read for itself.
 ROW_GROUP_VALUES = 2_000_000
-# Residues are read in place, whatever the row group: large enough that 20,000 proteins have few
-# hundred groups to open, small enough to write within a few hundred megabytes of memory.
+# Residues are read in place, so the row group does not matter to the reader: large enough that 20,000
+# proteins have a few hundred groups to open, small enough to write within a few hundred MB of memory.
 ROW_GROUP_BYTES = 64 << 20
 # Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
 ROW_GROUP_ROWS = 16_384
-# What the size of a page, a signed 32-bit number, leaves for one protein.
+# The size of a page is a signed 32-bit number, which limits the bytes of one protein.
 LARGEST_PROTEIN = (1 << 31) - (1 << 20)
 
 
 class CacheWriter:
-    """Writes proteins in the order in which they are added; a context manager.
+    """Context manager that writes proteins in the order of the calls.
 
-    At most one row group is held in memory. The file appears under its name when the block ends
-    well, and not at all otherwise.
+    At most one row group is in memory. The file appears under its name when the block ends
+    without an error, and not at all otherwise.
     """
 
     def __init__(self, path: Path, spec: CacheSpec) -> None:
@@ -69,17 +73,17 @@ class CacheWriter:
             sequence_digest: sha256 of its sequence.
             length: Residues of the full sequence.
             embedding: (d,) for granularity `protein`; for `residue` (L, d), where L is `length` or
-                the cache's `max_length`, whichever is less.
+                the cache's `max_length`, the smaller of the two.
 
         Raises:
             CacheError: an embedding that is not finite in the cache's number format, or of another shape.
         """
-        with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused here
+        with np.errstate(over="ignore"):  # what is too large for float16 becomes infinite: refused below
             # A copy: the caller may use its array again, or it is a view of something larger.
             stored = np.array(embedding, dtype=self._spec.values, order="C")
         self._check(protein_id, length, stored)
         residues = self._spec.granularity == "residue"
-        # Vectors may pass the limit by one; of residues, one more may be a titin of 90 MB.
+        # Vectors may exceed the limit by one protein; with residues, that one could be a titin of 90 MB.
         if residues and self._bytes + stored.nbytes > self._group_bytes:
             self._flush()
         self._rows.append((protein_id, sequence_digest, length, stored))
@@ -116,14 +120,17 @@ class CacheWriter:
         self._rows, self._bytes = [], 0
         small = [pa.array(ids, pa.string()), pa.array(digests, pa.string()), pa.array(lengths, pa.int32())]
         if self._spec.granularity == "residue":
-            small.append(pa.array([crc32(one) for one in embeddings], pa.uint32()))
+            small.append(pa.array([crc32(embedding) for embedding in embeddings], pa.uint32()))
         self._file.write_table(pa.Table.from_arrays([*small, self._column(embeddings)], schema=self._schema))
 
     def _column(self, embeddings: list[np.ndarray]) -> pa.Array:
-        """The embeddings as one column; empties the list, so that they are not in memory twice."""
+        """The embeddings as one column.
+
+        Empties the list, so that they are not in memory twice.
+        """
         kind = self._schema.field("embedding").type
-        sizes = [one.nbytes for one in embeddings]
-        flat = np.concatenate([one.reshape(-1) for one in embeddings])
+        sizes = [embedding.nbytes for embedding in embeddings]
+        flat = np.concatenate([embedding.reshape(-1) for embedding in embeddings])
         embeddings.clear()
         if self._spec.granularity == "protein":
             return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)

@@ -1,4 +1,4 @@
-"""The benchmarks that this project knows: where their files are, what they are, whose they are.
+"""The published benchmarks: files, licences and citations.
 
 Every URL names a commit, so that a file never changes under its name; the sha256 makes sure.
 """
@@ -17,7 +17,7 @@ from ppi_train.errors import ConfigError
 class CatalogueFile:
     """A file to fetch.
 
-    `sha256` is None where nobody has verified the file yet; `size` is in bytes, None where not known.
+    `sha256` is None if the file has not been verified yet; `size` is in bytes, None if unknown.
     """
 
     url: str
@@ -27,7 +27,10 @@ class CatalogueFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A published data set; `files` maps a role, such as `train_pairs`, to the file that has it."""
+    """A published data set.
+
+    `files` maps a role, such as `train_pairs`, to its file.
+    """
 
     name: str
     title: str
@@ -232,7 +235,7 @@ _PRING_HUMAN = _pring(
 )
 
 CATALOGUE: Mapping[str, Benchmark] = MappingProxyType(
-    {one.name: one for one in (_BERNETT, _PRING_ARATH, _PRING_YEAST, _PRING_ECOLI, _PRING_HUMAN)}
+    {entry.name: entry for entry in (_BERNETT, _PRING_ARATH, _PRING_YEAST, _PRING_ECOLI, _PRING_HUMAN)}
 )
 
 
@@ -248,7 +251,7 @@ def benchmark(name: str) -> Benchmark:
 
 
 def unknown_name(kind: str, name: str, known: tuple[str, ...]) -> ConfigError:
-    """The error for a name that is none of `known`, with the nearest of them."""
+    """The error for an unknown name, with the nearest known names."""
     near = difflib.get_close_matches(name, known, n=3)
     return ConfigError(
         f"there is no {kind} {name!r}",

@@ -1,4 +1,4 @@
-"""Protein complexes: which interactions are known within each."""
+"""Protein complexes and their known interactions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ COLUMNS = ("complex_id", "protein_a", "protein_b")
 
 
 def read_complexes(path: str | Path) -> dict[str, list[tuple[str, str]]]:
-    """Reads the known interactions of complexes, a TSV or CSV `complex_id protein_a protein_b`.
+    """Reads the known interactions of complexes from TSV or CSV.
 
-    A header with these names is optional, and tells the order of the columns where it is there. Rows of
-    a complex need not stand together.
+    The columns are `complex_id`, `protein_a` and `protein_b`. A header with these names is optional and
+    gives the order of the columns. The rows of a complex need not be adjacent.
 
     Returns:
         The pairs by complex, both in the order of the file.
@@ -25,10 +25,10 @@ def read_complexes(path: str | Path) -> dict[str, list[tuple[str, str]]]:
     """
     rows = text_lines(path, "table of complexes")
     delimiter = "\t" if rows and "\t" in rows[0][1] else ","
-    fields = [(number, [one.strip() for one in line.split(delimiter)]) for number, line in rows]
+    fields = [(number, [value.strip() for value in line.split(delimiter)]) for number, line in rows]
     order = [0, 1, 2]
-    if fields and sorted(one.lower() for one in fields[0][1]) == sorted(COLUMNS):
-        header = [one.lower() for one in fields.pop(0)[1]]
+    if fields and sorted(value.lower() for value in fields[0][1]) == sorted(COLUMNS):
+        header = [value.lower() for value in fields.pop(0)[1]]
         order = [header.index(name) for name in COLUMNS]
     if not fields:
         raise DataError("the table of complexes has no rows", where=path, expected=" ".join(COLUMNS))

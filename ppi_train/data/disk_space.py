@@ -1,4 +1,4 @@
-"""A disk that fills up: told as the user's matter, with what is free and what is needed."""
+"""Error reports for a full disk, with free and needed space."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ppi_train.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-# A quota that is used up is a full disk to whoever has it.
+# A quota that is used up is, for its user, a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def disk_space(path: Path, needed: Callable[[], int], *, kept: Callable[[], str]) -> Iterator[None]:
-    """Watches over the writing of a file.
+    """Context manager that turns a full disk into a StorageError.
 
     Args:
         path: The file.
-        needed: Bytes that are still to be written beside it and in it, asked when the disk is full.
-        kept: What of the work is safe, for the message.
+        needed: Gives the bytes still to be written, to it and next to it; called when the disk is full.
+        kept: Gives a text for the message: which part of the work is safe.
 
     Raises:
         StorageError: the disk is full.
@@ -44,6 +44,6 @@ def disk_space(path: Path, needed: Callable[[], int], *, kept: Callable[[], str]
 
 
 def free_bytes(path: Path) -> int:
-    """What a user may still write to the disk where a file lies or is to lie."""
-    folder = next(one for one in path.absolute().parents if one.exists())
+    """The free bytes on the disk of an existing or future path."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     return shutil.disk_usage(folder).free

@@ -1,8 +1,9 @@
-"""Files of the catalogue: fetched once, verified, and kept; from the internet or from a mirror.
+"""Download of the catalogue's files from the internet or a mirror.
 
-A mirror is a folder or an http server that holds the same files as `<host>/<path>`, for machines
-without internet. Every file is written to a temporary name and moved when its sha256 is right. A
-server can send no more than the catalogue's size, nor lead from https to http or out of the web.
+Each file is fetched once, verified and kept. A mirror is a folder or an http server that has the same
+files as `<host>/<path>`, for machines without internet. Every file is written to a temporary name and
+moved when its sha256 is right. A server can send no more than the size in the catalogue, and cannot
+redirect from https to http or to other protocols.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 # Seconds to connect, and between two pieces of an answer.
 TIMEOUT = (10, 60)
 
-# Of a file whose size the catalogue does not know; the largest benchmark has a hundredth of it.
+# Limit for a file of unknown size; the largest benchmark has a hundredth of it.
 MAX_BYTES = 4 << 30
 _PIECE = 1 << 18
 
@@ -43,13 +44,13 @@ class NotInMirrorError(DownloadError):
 def fetch(file: CatalogueFile, *, data_dir: Path, mirror: str | None) -> Path:
     """The local copy of a catalogue's file, at `data_dir/downloads/<host>/<path>`.
 
-    A copy that is there and has the right sha256 is taken as it is, and the mirror is not looked at. A
-    file whose sha256 is not known is taken as it comes, and a warning says so.
+    An existing copy with the right sha256 is used without a look at the mirror. A file of unknown sha256
+    is accepted with a warning.
 
     Raises:
         NotInMirrorError: the mirror lacks the file.
-        DownloadError: the server or the mirror cannot be reached, or the file is another one than the
-            catalogue names; nothing is left behind.
+        DownloadError: the server or the mirror cannot be reached, or the file is not the one in the
+            catalogue; nothing is left behind.
     """
     pooch.get_logger().setLevel(logging.WARNING)
     name = _mirror_name(file.url)
@@ -72,7 +73,7 @@ def fetch(file: CatalogueFile, *, data_dir: Path, mirror: str | None) -> Path:
         ) from error
     if file.sha256 is None and not had:
         logger.warning(
-            "%s was NOT CHECKED: the catalogue knows no sha256 for it; what came has %s",
+            "%s was NOT CHECKED: the catalogue has no sha256 for it; the received file has %s",
             file.url, pooch.file_hash(str(target)),
         )  # fmt: skip
     return target
@@ -105,12 +106,12 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
 
 
 def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
-    """Compares the digest before pooch does, for a message that says what to do."""
+    """Checks the digest before pooch does, for a better message."""
 
     def downloader(url: str, output: str, caller: object) -> None:
         size = "" if file.size is None else f" ({file.size / 1e6:.1f} MB)"
         logger.info("fetching %s%s", url, size)
-        Path(output).unlink()  # pooch makes it for its owner alone; what others may read, the umask says
+        Path(output).unlink()  # pooch makes it readable for its owner only; the umask should decide
         download(url, output, caller)
         found = pooch.file_hash(output)
         if file.sha256 is not None and found != file.sha256:
@@ -161,7 +162,7 @@ def _over_http(file: CatalogueFile, mirror_url: str | None) -> _Downloader:
 
 
 def _received(address: str, most: int) -> Iterator[bytes]:
-    """What a server sends, in pieces; it cannot fill the disk."""
+    """The pieces of a server's answer, up to `most` bytes."""
     hooks = {"response": _check_redirect}
     with requests.get(address, stream=True, timeout=TIMEOUT, hooks=hooks) as response:
         response.raise_for_status()
@@ -180,17 +181,17 @@ def _received(address: str, most: int) -> Iterator[bytes]:
 
 
 def _check_redirect(response: requests.Response, **_given: object) -> None:
-    """Refuses to be sent from https to what anybody on the way could alter, or to anything but a server."""
+    """Refuses redirects from https to http, or to other protocols."""
     if not response.is_redirect:
         return
     target = urljoin(response.url, response.headers["location"])
     scheme = urlsplit(target).scheme
     if scheme != "https" and not (scheme == "http" and urlsplit(response.url).scheme == "http"):
         raise DownloadError(
-            "the server sends us on to an address that is not safe",
+            "the server redirects to an address that is not safe",
             where=response.url,
             got=target[:200],
-            expected="https://, or http:// from a server of http://",
+            expected="https://, or http:// if the server itself is at http://",
             remedy=_MIRROR_REMEDY,
         )
 
@@ -210,7 +211,7 @@ def _not_given(error: requests.RequestException, address: str, *, is_mirror: boo
 
 def _unreachable(address: str, error: OSError) -> DownloadError:
     return DownloadError(
-        "the server cannot be reached, or broke off",
+        "the server cannot be reached, or broke off the transfer",
         where=address,
         got=f"{type(error).__name__}: {str(error)[:200]}",
         remedy=_MIRROR_REMEDY,

@@ -1,4 +1,7 @@
-"""Scored pairs as a network that Cytoscape and others read: GraphML, or a table of edges."""
+"""Export of scored pairs as a network, in GraphML or TSV.
+
+Cytoscape and other programs read these.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,15 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def write_edges(path: Path, table: Path) -> None:
-    """Writes the pairs of a prediction as edges, as the name's ending says; whole or not at all.
+    """Writes the pairs of a prediction as edges of a network.
 
-    `.graphml`: an undirected graph of the proteins that have an edge, with `probability` and
-    `uncertainty` at each edge. Else: TSV with a header.
+    The suffix gives the format. `.graphml`: an undirected graph of the proteins that have an edge, with
+    `probability` and `uncertainty` at each edge. Otherwise: TSV with a header. The file appears complete or
+    not at all.
 
     Args:
         path: The network.
-        table: A table by `PredictionWriter`.
+        table: A table written by `PredictionWriter`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
@@ -52,7 +56,7 @@ def _write_tsv(sink: BinaryIO, table: Path) -> None:
 
 
 def _text(column: pa.Array) -> pa.Array:
-    """Names as strings; numbers with as few digits as tell them apart."""
+    """A column as strings; numbers with the fewest digits that identify them."""
     return column.cast(pa.string())
 
 
@@ -70,7 +74,10 @@ def _write_graphml(sink: BinaryIO, table: Path) -> None:
 
 
 def _proteins(table: Path) -> list[str]:
-    """Those with an edge, sorted: a reader may ask for nodes before the edges between them."""
+    """The proteins with an edge, sorted.
+
+    Some readers require nodes before the edges between them.
+    """
     found: set[str] = set()
     for batch in batches_of(table, ["protein_a", "protein_b"]):
         for column in batch.columns:
@@ -88,5 +95,5 @@ def _edges(batch: pa.RecordBatch, scores: list[str]) -> bytes:
 
 
 def _quoted(column: pa.DictionaryArray) -> pa.Array:
-    names = pa.array([quoteattr(one) for one in column.dictionary.to_pylist()], pa.string())
+    names = pa.array([quoteattr(name) for name in column.dictionary.to_pylist()], pa.string())
     return names.take(column.indices)

@@ -1,8 +1,8 @@
-"""Reading an embedding cache: checked on opening, indexed by accession, never loaded whole.
+"""Reading embedding caches by accession.
 
-A cache is one Parquet file, a folder of them, or several such paths; they are read as one and must
-have been made the same way. What is promised for a protein that is not there is the caller's
-choice (`missing`); this reader names the proteins and never makes an embedding up.
+A cache is checked when it is opened and never loaded as a whole. It is one Parquet file, a folder of them,
+or several such paths; they are read as one and must have been made the same way. The caller decides what
+happens with missing proteins; this reader reports them and never invents an embedding.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class EmbeddingCache:
 
     Args:
         paths: Parquet files or folders of them.
-        memory_mb: Bound, in MiB, on what is held of residue states, beside the results asked for.
+        memory_mb: Bound, in MiB, on residue states in memory, in addition to the results.
 
     Raises:
-        CacheError: no such file, cut short, corrupt, not a cache, of a newer version, or files that
-            were made in different ways.
+        CacheError: a file is absent, cut short, corrupt, not a cache, or of a newer version, or the
+            files were made in different ways.
     """
 
     def __init__(self, *paths: str | Path, memory_mb: int = 1024) -> None:
@@ -50,7 +50,7 @@ class EmbeddingCache:
         for file in self._files:
             check_recipe(file.spec, self.spec.recipe(), where=file.path)
         self._indexes = [file.read_index() for file in self._files]
-        self._digests = pa.chunked_array([chunk for one in self._indexes for chunk in one.digests.chunks])
+        self._digests = pa.chunked_array([chunk for index in self._indexes for chunk in index.digests.chunks])
         self._rows: dict[str, int] = {}
         self._index_proteins()
         self._store = ResidueStore(self._files, self._indexes) if self.spec.granularity == "residue" else None
@@ -62,7 +62,7 @@ class EmbeddingCache:
                 first = self._rows.setdefault(protein_id, row)
                 if first != row and self._digests[first] != self._digests[row]:
                     raise CacheError(
-                        "a protein stands in the embedding cache with two sequences",
+                        "a protein is in the embedding cache with two sequences",
                         where=file.path,
                         got=protein_id,
                     )
@@ -77,7 +77,7 @@ class EmbeddingCache:
     @cached_property
     def lengths(self) -> Mapping[str, int]:
         """Residues of each protein's full sequence."""
-        lengths = np.concatenate([one.lengths for one in self._indexes]).tolist()
+        lengths = np.concatenate([index.lengths for index in self._indexes]).tolist()
         return {protein_id: lengths[row] for protein_id, row in self._rows.items()}
 
     @property
@@ -85,7 +85,7 @@ class EmbeddingCache:
         """The residue states by row.
 
         Raises:
-            CacheError: the cache holds one vector a protein.
+            CacheError: the cache has one vector per protein.
         """
         if self._store is None:
             raise CacheError(
@@ -100,7 +100,7 @@ class EmbeddingCache:
         """The row of each protein, (n,) int64.
 
         Raises:
-            CacheError: a protein that the cache does not hold.
+            CacheError: a protein is not in the cache.
         """
         missing = self.missing(proteins)
         if missing:
@@ -108,13 +108,13 @@ class EmbeddingCache:
                 f"{len(missing)} proteins have no embedding",
                 where=self._files[0].path,
                 got=", ".join(missing[:10]),
-                expected="proteins that the embedding cache holds",
+                expected="proteins that are in the embedding cache",
             )
-        return np.array([self._rows[one] for one in proteins], dtype=np.int64)
+        return np.array([self._rows[protein] for protein in proteins], dtype=np.int64)
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over recipe, number format and every protein's sequence: what the numbers follow from."""
+        """sha256 of recipe, number format and sequences, which determine the numbers."""
         formats = sorted({file.spec.dtype for file in self._files})
         recipe = self.spec.recipe() | {"embedder": same_wherever_it_lies(self.spec.embedder)}
         hasher = hashlib.sha256(repr((sorted(recipe.items()), formats)).encode())
@@ -126,19 +126,20 @@ class EmbeddingCache:
         return hasher.hexdigest()
 
     def missing(self, proteins: Sequence[str]) -> list[str]:
-        """Those of the proteins that the cache does not hold."""
-        return [one for one in proteins if one not in self._rows]
+        """The proteins that are not in the cache."""
+        return [protein for protein in proteins if protein not in self._rows]
 
     def check_sequences(self, sequences: Mapping[str, str]) -> None:
-        """Compares the cache with the FASTA that a user names beside it.
+        """Checks that the embedded sequences are those of a FASTA.
 
         Raises:
-            CacheError: a protein whose sequence is another one than was embedded.
+            CacheError: a protein has a different sequence.
         """
         changed = [
-            one
-            for one, sequence in sequences.items()
-            if one in self._rows and self._digests[self._rows[one]].as_py() != sequence_digest(sequence)
+            protein
+            for protein, sequence in sequences.items()
+            if protein in self._rows
+            and self._digests[self._rows[protein]].as_py() != sequence_digest(sequence)
         ]
         if changed:
             raise CacheError(
@@ -149,12 +150,12 @@ class EmbeddingCache:
             )
 
     def protein_matrix(self, proteins: Sequence[str]) -> np.ndarray:
-        """One vector a protein, float32, shape (n, d); residues are averaged.
+        """One vector per protein, float32 (n, d); residues are averaged.
 
-        Beside the result, one row group of vectors is in memory, or `memory_mb` of residue states.
+        In addition to the result, one row group of vectors or `memory_mb` of residue states is in memory.
 
         Raises:
-            CacheError: a protein that is not there, a value that is not finite, or corrupt bytes.
+            CacheError: a protein is not in the cache, a number is not finite, or bytes are corrupt.
         """
         rows, targets = np.unique(self.rows_of(proteins), return_inverse=True)
         matrix = np.empty((len(rows), self.spec.dimension), dtype=np.float32)
@@ -164,7 +165,7 @@ class EmbeddingCache:
         return matrix if in_order else matrix[targets]
 
     def _fill_vectors(self, rows: np.ndarray, matrix: np.ndarray) -> None:
-        """Reads row group by row group; `rows` ascend."""
+        """Reads vectors by row group; `rows` are ascending."""
         first = 0
         for file, index in zip(self._files, self._indexes, strict=True):
             starts = file.group_starts() + first
@@ -178,27 +179,27 @@ class EmbeddingCache:
             first += len(index.ids)
 
     def _fill_means(self, rows: np.ndarray, matrix: np.ndarray) -> None:
-        """Averages each protein's residues in the background; `rows` ascend."""
+        """Averages each protein's residues in the background; `rows` are ascending."""
         sizes = self.residue_store.sizes[rows]
         buffers = Buffers(2 * CHUNK_BYTES)
 
-        def job(some: slice) -> Job[None]:
+        def job(chunk: slice) -> Job[None]:
             def average() -> None:
-                states = self._read_states(rows[some], buffers)
-                for row, one in zip(range(some.start, some.stop), states, strict=True):
-                    matrix[row] = mean_residues(one)
+                proteins = self._read_states(rows[chunk], buffers)
+                for row, states in zip(range(chunk.start, chunk.stop), proteins, strict=True):
+                    matrix[row] = mean_residues(states)
 
-            return Job(None, [average], buffers.held(int(sizes[some].sum())))
+            return Job(None, [average], buffers.held(int(sizes[chunk].sum())))
 
         for _ in self._run_ahead(map(job, chunks(sizes))):
             pass
 
     def residues(self, proteins: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields (accession, residue states (L, d)) in the order in which they lie in the cache.
+        """Yields (accession, residue states (L, d)) in cache order.
 
         Raises:
-            CacheError: the cache holds one vector a protein, or lacks one of these; a value that is
-                not finite, or corrupt bytes.
+            CacheError: the cache has one vector per protein, or lacks one of the proteins; a number is
+                not finite, or bytes are corrupt.
         """
         store = self.residue_store
         rows = self.rows_of(proteins)
@@ -206,22 +207,22 @@ class EmbeddingCache:
         sizes = store.sizes[rows[order]]
         buffers = Buffers(2 * CHUNK_BYTES)
 
-        def job(some: slice) -> Job[list[np.ndarray]]:
+        def job(chunk: slice) -> Job[list[np.ndarray]]:
             states: list[np.ndarray] = []
 
             def read() -> None:
-                states.extend(self._read_states(rows[order[some]], buffers))
+                states.extend(self._read_states(rows[order[chunk]], buffers))
 
-            held = buffers.held(int(sizes[some].sum()))
-            return Job(states, [read], held, quick=store.is_at_hand(int(rows[order[some]][-1])))
+            nbytes = buffers.held(int(sizes[chunk].sum()))
+            return Job(states, [read], nbytes, quick=store.is_at_hand(int(rows[order[chunk]][-1])))
 
         names = iter(order.tolist())
-        for chunk in self._run_ahead(map(job, chunks(sizes))):
-            for states in chunk:
+        for batch in self._run_ahead(map(job, chunks(sizes))):
+            for states in batch:
                 yield proteins[next(names)], states
 
     def _read_states(self, rows: np.ndarray, buffers: Buffers) -> list[np.ndarray]:
-        """The residue states (L, d) of each of some rows, which ascend."""
+        """The residue states (L, d) of each of some ascending rows."""
         store = self.residue_store
         sizes = store.sizes[rows]
         ends = np.cumsum(sizes)
@@ -249,5 +250,5 @@ def _expand(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def describe_cache(cache: EmbeddingCache) -> dict[str, Any]:
-    """What a checkpoint keeps of the cache that its model was trained on."""
+    """The description of a training cache that a checkpoint keeps."""
     return {"recipe": cache.spec.recipe(), "dtype": cache.spec.dtype, "digest": cache.digest}

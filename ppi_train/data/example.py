@@ -1,4 +1,4 @@
-"""The built-in example: a toy network whose interactions can be learned from the sequences.
+"""The built-in example: a toy network learnable from its sequences.
 
 Every protein is a random background of natural amino-acid composition with several copies of one short
 motif in it. The motifs come in families of two, a lock and its key, and a protein with a lock binds
@@ -19,7 +19,7 @@ from ppi_train.data.fasta import AMINO_ACIDS, write_fasta
 from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, pairs_from_ids, write_pairs
 
-# Raised whenever the same seed gives another network, so that prepared copies are made anew.
+# Increased whenever the same seed gives another network, so that prepared copies are made again.
 VERSION = 1
 
 FAMILIES = 5
@@ -39,39 +39,44 @@ _FREQUENCIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """`sequences` maps every accession to its sequence; `splits` are disjoint in their proteins."""
+    """A toy network and its sequences.
+
+    `sequences` maps every accession to its sequence; `splits` have no proteins in common.
+    """
 
     sequences: Mapping[str, str]
     splits: Mapping[str, PairTable]
 
 
 def make_example(seed: int = 0, *, shuffle_labels: bool = False) -> Example:
-    """Makes the network of a seed: 1,100 proteins, 10,000 pairs, half of them positive.
+    """Makes the toy network of a seed.
+
+    It has 1,100 proteins and 10,000 pairs, half of them positive.
 
     Negatives are matched in degree to the positives of their split, and a wrong label is given to as
     many positives as negatives, so that a protein's number of pairs says nothing.
 
     Args:
         seed: The same seed gives the same network.
-        shuffle_labels: Permutes the labels within each split: what is left cannot be learned.
+        shuffle_labels: Permutes the labels within each split, so that there is nothing to learn.
     """
     rng = np.random.default_rng(seed)
-    # Apart, so that shuffling leaves the sequences and the pairs as they are.
+    # A generator of its own, so that shuffling does not change the sequences and the pairs.
     shuffler = np.random.default_rng([seed, 1])
     motifs = [_residues(rng, MOTIF_LENGTH) for _ in range(2 * FAMILIES)]
     sequences: dict[str, str] = {}
     splits: dict[str, PairTable] = {}
     for name, (proteins, positives) in SIZES.items():
         accessions = [f"EX{len(sequences) + number:05d}" for number in range(proteins)]
-        # Balanced, for a split in which a family happens to be rare would be noisy to score on.
+        # Balanced, since scores on a split in which a family happens to be rare would be noisy.
         kinds = rng.permutation(np.arange(proteins) % len(motifs))
         sequences |= {
             accession: _protein(rng, motifs[kind]) for accession, kind in zip(accessions, kinds, strict=True)
         }
         pairs, labels = _network(rng, kinds, positives)
         splits[name] = pairs_from_ids(
-            [accessions[one] for one in pairs[:, 0]],
-            [accessions[one] for one in pairs[:, 1]],
+            [accessions[number] for number in pairs[:, 0]],
+            [accessions[number] for number in pairs[:, 1]],
             shuffler.permutation(labels) if shuffle_labels else labels,
             f"example/{name}",
         )
@@ -92,7 +97,10 @@ def _residues(rng: np.random.Generator, length: int) -> str:
 
 
 def _protein(rng: np.random.Generator, motif: str) -> str:
-    """A background with copies of the motif at random places; copies may overlap and so be broken."""
+    """A random background with copies of the motif at random places.
+
+    Copies may overlap and so be broken.
+    """
     residues = list(_residues(rng, int(rng.integers(*LENGTHS, endpoint=True))))
     for _ in range(rng.integers(*COPIES, endpoint=True)):
         start = int(rng.integers(0, len(residues) - len(motif)))

@@ -1,7 +1,7 @@
-"""Protein sequences from FASTA files, and the whole-file reading and writing that tables share.
+"""Reading and writing FASTA files, and other files as a whole.
 
 A FASTA is read once per run and before anything else, so it is parsed record by record on bytes; line
-and column numbers are worked out only when there is something to complain about.
+and column numbers are worked out only for error messages.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
 _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE))
 
-# Of a whole FASTA, unpacked: all of Swiss-Prot is a tenth. The sequences are kept in memory.
+# Limit of a whole FASTA, unpacked: all of Swiss-Prot is a tenth of it. The sequences are kept in memory.
 MAX_FASTA_BYTES = 4 << 30
-# Of other files that are read whole.
+# Limit of other files that are read as a whole.
 MAX_FILE_BYTES = 1 << 30
-# A longer stretch without a record's or a line's beginning is refused before it is in memory; it is 40
-# times the longest sequence.
+# A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
+# 40 times the longest sequence.
 _STRETCH = 4 << 20
 _READ_AT_ONCE = 1 << 20
 _SPLIT = "divide it into several files"
@@ -55,7 +55,7 @@ def sequence_digest(sequence: str) -> str:
 
 
 def accession_of(header: bytes) -> bytes:
-    """The key of a FASTA header without its `>`; empty where it has none.
+    """The accession in a FASTA header without `>`, or an empty string.
 
     >>> accession_of(b"sp|P12345|NAME_HUMAN Some protein")
     b'P12345'
@@ -66,10 +66,10 @@ def accession_of(header: bytes) -> bytes:
 
 
 def clean_sequence(text: object) -> str:
-    """A sequence that came by another way than a FASTA, as `read_fasta` would have it.
+    """Cleans a sequence from another source the way `read_fasta` does.
 
     Raises:
-        DataError: no text, no residue, or a letter that is no amino acid.
+        DataError: this is not text, has no residue, or has a letter that is not an amino acid.
     """
     body = "".join(text.split()).upper() if isinstance(text, str) else ""
     strange = sorted(set(body) - set(AMINO_ACIDS + NONSTANDARD))
@@ -88,8 +88,8 @@ class SequenceTable:
     """The sequences of a FASTA.
 
     `sequences` maps accession to upper-case sequence, in the order of the file; `source` is the path as
-    it was given, for messages; `nonstandard` counts those of the letters U O B Z J X and * that occur,
-    a stop that was stripped included; `duplicates` counts records that repeat an earlier one exactly.
+    it was given, for messages; `nonstandard` counts the letters U O B Z J X and * that occur, stripped
+    stops included; `duplicates` counts records that repeat an earlier one exactly.
     """
 
     sequences: Mapping[str, str]
@@ -102,7 +102,7 @@ class SequenceTable:
         """sha256 of the sorted lines `accession<TAB>sequence`.
 
         It depends neither on the order of the records nor on wrapping, case or compression, so that an
-        embedding cache is found again for a FASTA that was merely rewritten.
+        embedding cache is found again for a FASTA that was only rewritten.
         """
         found = hashlib.sha256()
         for accession, sequence in sorted(self.sequences.items()):
@@ -111,16 +111,17 @@ class SequenceTable:
 
 
 def read_fasta(path: str | Path) -> SequenceTable:
-    """Reads a FASTA, plain or gzip (told by its first bytes), wrapped or not, in either case.
+    """Reads a FASTA, plain or gzip.
 
-    The key is the header up to the first white space; of `sp|P12345|NAME` and `tr|P12345|NAME` it is
-    the accession in the middle. U O B Z J and X stay in the sequence; a stop `*` at the end is stripped
-    and one inside becomes X, so that no residue moves. All are counted.
+    A gzip file is recognised by its first bytes. Sequences may be wrapped, and in upper or lower case. The
+    key is the header up to the first white space; for `sp|P12345|NAME` and `tr|P12345|NAME` it is the
+    accession in the middle. U O B Z J and X stay in the sequence; a stop `*` at the end is stripped and one
+    inside becomes X, so that no residue moves. All of them are counted.
 
     Raises:
-        DataError: the file is absent, empty or no FASTA, or larger than MAX_FASTA_BYTES; with the line:
-            an empty header or sequence, one longer than MAX_RESIDUES, a letter that is no amino acid (and
-            its column), one key with two sequences (both lines).
+        DataError: the file is absent, empty, not a FASTA, or larger than MAX_FASTA_BYTES; with the line:
+            an empty header or sequence, a sequence longer than MAX_RESIDUES, a letter that is not an amino
+            acid (and its column), a key with two sequences (both lines).
     """
     data = _fasta_bytes(path)
     start = len(data) - len(data.lstrip())
@@ -160,7 +161,7 @@ def read_fasta(path: str | Path) -> SequenceTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Records:
-    """Iterates over (key, upper-case sequence) of a FASTA's bytes; knows the line of each record."""
+    """The records of a FASTA as (key, upper-case sequence), with their lines."""
 
     source: str
     data: bytes
@@ -217,7 +218,7 @@ class _Records:
         line = self.line(number) + 1 + text.count(b"\n", 0, at)
         column = at - text.rfind(b"\n", 0, at)
         raise DataError(
-            f"the sequence of {key} has a letter that is no amino acid",
+            f"the sequence of {key} has a letter that is not an amino acid",
             where=f"{self.source}, line {line}, column {column}",
             # latin-1 has a character for each byte.
             got=repr(found[0].decode("latin-1")),
@@ -249,7 +250,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
 
 
 def _unpacked(path: str | Path, data: bytes) -> bytes:
-    """What a gzip file holds, looked at while it is unpacked."""
+    """The content of a gzip file, checked while it is unpacked."""
     limit = min(MAX_FASTA_BYTES, unpacked_limit(len(data)))
     parts: list[bytes] = []
     size = 0
@@ -270,19 +271,19 @@ def _unpacked(path: str | Path, data: bytes) -> bytes:
 
 
 def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
-    """Refuses a large file in which a record has no end, before it is read into memory.
+    """Refuses a large file with an endless record, before reading it.
 
     Args:
-        path: A file, which need not be there.
+        path: A file, which need not exist.
         mark: The byte that begins a record, or ends a line.
         kind: Names the file in messages.
 
     Raises:
-        DataError: there is a stretch of _STRETCH bytes without the mark.
+        DataError: a stretch of _STRETCH bytes does not have the mark.
     """
     file = Path(path)
     if not file.is_file() or file.stat().st_size <= FREE_BYTES or not os.access(file, os.R_OK):
-        return  # `read_file` says what there is to say
+        return  # `read_file` reports any problem
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[:2] == _GZIP_MAGIC or content[:4] == b"PAR1":
             return
@@ -304,7 +305,7 @@ def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
     line = data[start:].split(b"\n", 1)[0][:40].decode("utf-8", "replace")
     number = 1 + data.count(b"\n", 0, start)
     raise DataError(
-        "there is text before the first `>`: this is no FASTA",
+        "there is text before the first `>`: this is not a FASTA",
         where=f"{path}, line {number}",
         got=repr(line),
         expected="`>` and an accession",
@@ -312,7 +313,7 @@ def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
 
 
 def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
-    """Writes one line a sequence; the file appears whole or not at all."""
+    """Writes a FASTA, one line per sequence, completely or not at all."""
     write_file(path, "".join(f">{key}\n{sequence}\n" for key, sequence in sequences.items()).encode())
 
 
@@ -320,7 +321,7 @@ def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> by
     """The bytes of a user's file; `kind` names it in messages.
 
     Raises:
-        DataError: the file is absent, a directory, not readable, has no bytes, or more than `limit`.
+        DataError: the file is absent, a directory, not readable, empty, or has more than `limit` bytes.
     """
     try:
         data = _at_most(path, limit)
@@ -349,7 +350,10 @@ def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> by
 
 
 def _at_most(path: str | Path, limit: int) -> bytes | None:
-    """A file's bytes; None if there are more than `limit`, which for a pipe only its reading tells."""
+    """A file's bytes; None if there are more than `limit`.
+
+    The size of a pipe is not known before it is read.
+    """
     with Path(path).open("rb") as stream:
         about = os.fstat(stream.fileno())
         if stat.S_ISREG(about.st_mode):
@@ -363,9 +367,9 @@ def _at_most(path: str | Path, limit: int) -> bytes | None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file whole: under a name of its own in the same folder, then moved.
+    """Writes a file under a temporary name and moves it into place.
 
-    Two processes that write the same file at once do not meet: the last one to finish stays.
+    Two processes may write the same file at the same time: the last one to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")

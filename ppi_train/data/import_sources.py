@@ -1,8 +1,8 @@
-"""Embeddings as other programs leave them: HDF5, NumPy files and archives, files of torch.save.
+"""Embeddings made by other programs, in HDF5, NumPy or torch files.
 
-Each source lists what it holds by place (a key or a file) and reads one place at a time, so that the
-largest is no heavier than its largest protein. Nothing that a file says is ever run: pickled
-objects are refused wherever a format could hold them.
+Each source lists its embeddings by place (a key or a file) and reads one place at a time, so that memory
+is bounded by the largest protein. No code in a file is ever run: pickled objects are refused in every
+format that could contain them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from ppi_train.config.limits import check_torch_archive, unpacked_limit
 from ppi_train.errors import ConfigError, DataError
 
 GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representations"}
-"""What ESM's extract.py calls the two kinds of embedding in its files."""
+"""The keys of the two kinds of embedding in the files of ESM's extract.py."""
 
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 _PICKLE_START = b"\x80"
-# On foreign bytes h5py, NumPy, zipfile and torch raise whatever they run into, KeyError, struct.error and
-# tokenize.TokenError among it; none says what.
+# On damaged files h5py, NumPy, zipfile and torch raise all kinds of errors, among them KeyError,
+# struct.error and tokenize.TokenError; no package documents which.
 _BROKEN = Exception
 
 
 class EmbeddingSource(Protocol):
-    """Where embeddings are imported from.
+    """A source of embeddings to import.
 
-    `labels` maps each place to what the source calls the protein that lies there; parts of it may be
-    set apart by `/`. `layer` is the model's layer that was read, once something was, where the source has
-    more than one.
+    `labels` maps each place to the source's name for its protein; parts of the name may be separated by
+    `/`. `layer` is the model's layer that was read, if the source has several and one was read already.
     """
 
     path: Path
@@ -45,25 +44,27 @@ class EmbeddingSource(Protocol):
     def labels(self) -> Mapping[str, str]: ...
 
     def read(self, place: str) -> np.ndarray:
-        """The floating-point numbers at a place, of whatever shape they have.
+        """The floating-point numbers at a place, in any shape.
 
         Raises:
-            DataError: unreadable, objects in place of numbers, or no floating-point numbers; says so without
-                the place, which the caller knows.
+            DataError: the place is unreadable, or has objects or other numbers; the message leaves out the
+                place, which the caller knows.
         """
 
 
 def open_source(path: Path, *, granularity: str = "auto", layer: int | None = None) -> EmbeddingSource:
-    """The source that a path names, told by its suffix or, for a folder, by those of its files.
+    """Opens the source of embeddings at a path.
+
+    Its kind follows from the suffix of the path or, for a folder, from those of its files.
 
     Args:
         path: An HDF5 file, a `.npz` archive, or a folder of `.npy` or of `.pt` files.
         granularity: `protein`, `residue` or `auto`: which of the two to take from `.pt` files with both.
-        layer: Which to take from `.pt` files with several; None for the last.
+        layer: Which layer to take from `.pt` files with several; None for the last.
 
     Raises:
-        DataError: nothing is there, or nothing that can be imported.
-        ConfigError: HDF5 without h5py.
+        DataError: the path does not exist, or has nothing that can be imported.
+        ConfigError: the source is HDF5 and h5py is not installed.
     """
     if path.is_dir():
         return _open_folder(path, granularity, layer)
@@ -100,9 +101,10 @@ def _open_folder(path: Path, granularity: str, layer: int | None) -> EmbeddingSo
 
 
 class Hdf5Source:
-    """An HDF5 file with a data set a protein, in groups or not.
+    """An HDF5 file with one data set per protein.
 
-    The label is the data set's path, or its attribute `original_id` where bio_embeddings has left one.
+    Data sets may be in groups. The label is the data set's path, or its attribute `original_id` if
+    bio_embeddings has written one.
     """
 
     layer: int | None = None
@@ -126,7 +128,7 @@ class Hdf5Source:
             )
         except _BROKEN as error:
             raise DataError(
-                "the HDF5 file is cut short or damaged, or is none", where=path.absolute(), got=_line(error)
+                "the file is cut short, damaged or not HDF5", where=path.absolute(), got=_line(error)
             ) from None
 
     def _list(self, place: str, item: Any) -> None:
@@ -147,7 +149,10 @@ class Hdf5Source:
             _refuse(error)
 
     def _check_size(self, item: Any) -> None:
-        """A data set may claim any shape, and what was never written of it reads as zeros."""
+        """Refuses a data set whose shape is too large for its bytes.
+
+        A data set may claim any shape, and parts that were never written read as zeros.
+        """
         stored = min(int(item.id.get_storage_size()), self.path.stat().st_size)
         claimed = math.prod(item.shape or ()) * item.dtype.itemsize
         if claimed > unpacked_limit(stored):
@@ -155,7 +160,7 @@ class Hdf5Source:
 
 
 class ArrayFolder:
-    """A folder, and what is below it, of `.npy` files named after the proteins."""
+    """A folder tree of `.npy` files named after the proteins."""
 
     layer: int | None = None
 
@@ -173,7 +178,7 @@ class ArrayFolder:
 
 
 class ArchiveSource:
-    """A NumPy archive, compressed or not, with an array a protein."""
+    """A NumPy archive, compressed or not, with one array per protein."""
 
     layer: int | None = None
 
@@ -183,11 +188,11 @@ class ArchiveSource:
             self._archive = zipfile.ZipFile(path)
         except _BROKEN as error:
             raise DataError(
-                "the NumPy archive is cut short or damaged, or is none",
+                "the file is cut short, damaged or not a NumPy archive",
                 where=path.absolute(),
                 got=_line(error),
             ) from None
-        names = (one.filename for one in self._archive.infolist() if not one.filename.endswith("/"))
+        names = (entry.filename for entry in self._archive.infolist() if not entry.filename.endswith("/"))
         self.labels = {name: name.removesuffix(".npy") for name in names}
 
     def read(self, place: str) -> np.ndarray:
@@ -202,7 +207,10 @@ class ArchiveSource:
 
 
 class TensorFolder:
-    """A folder, and what is below it, of `.pt` files: a tensor each, or what ESM's extract.py writes."""
+    """A folder tree of `.pt` files with embeddings.
+
+    Each file has one tensor, or the output of ESM's extract.py.
+    """
 
     def __init__(self, path: Path, files: list[Path], *, granularity: str, layer: int | None) -> None:
         self.path = path
@@ -215,7 +223,7 @@ class TensorFolder:
             check_torch_archive(self.path / place)
             content = torch.load(self.path / place, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            # torch's own message advises to load the file with weights_only=False.
+            # torch's own message would advise loading the file with weights_only=False.
             raise DataError("pickled objects, which could run code, are not read") from None
         except _BROKEN as error:
             _refuse(error)
@@ -223,7 +231,7 @@ class TensorFolder:
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
             raise DataError("neither a plain tensor nor what ESM's extract.py writes")
         try:
-            # A step of 0 lets a tensor be larger than its bytes.
+            # With a stride of 0, a tensor can be larger than its bytes.
             stored = tensor.untyped_storage().nbytes()
             if tensor.numel() * tensor.element_size() > stored:
                 raise ValueError(f"shape {tuple(tensor.shape)} of {stored:,} bytes")
@@ -236,17 +244,17 @@ class TensorFolder:
         return array
 
     def _of_esm(self, content: dict[Any, Any]) -> object:
-        held = {one: content.get(key) for one, key in GRANULARITY_OF_ESM.items()}
-        kinds = [one for one, layers in held.items() if isinstance(layers, dict) and layers]
+        found = {kind: content.get(key) for kind, key in GRANULARITY_OF_ESM.items()}
+        kinds = [kind for kind, layers in found.items() if isinstance(layers, dict) and layers]
         if self._granularity != "auto":
-            kinds = [one for one in kinds if one == self._granularity]
+            kinds = [kind for kind in kinds if kind == self._granularity]
         if len(kinds) == 2:
             raise DataError("both residues and means: give granularity=residue or granularity=protein")
         if not kinds:
             wanted = GRANULARITY_OF_ESM.get(self._granularity, " nor ".join(GRANULARITY_OF_ESM.values()))
             raise DataError(f"a mapping without {wanted}")
         layers: Mapping[object, object] = content[GRANULARITY_OF_ESM[kinds[0]]]
-        numbers = sorted(one for one in layers if isinstance(one, int))
+        numbers = sorted(number for number in layers if isinstance(number, int))
         layer = self._wanted_layer if self._wanted_layer is not None else max(numbers, default=None)
         if layer not in numbers:
             raise DataError(f"no layer {layer}, only {', '.join(map(str, numbers)) or 'none'}")
@@ -257,17 +265,17 @@ class TensorFolder:
 
 
 def _labels(folder: Path, files: list[Path]) -> dict[str, str]:
-    places = [str(one.relative_to(folder)) for one in files]
+    places = [str(file.relative_to(folder)) for file in files]
     return {place: place.removesuffix(file.suffix) for place, file in zip(places, files, strict=True)}
 
 
 def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
-    """Reads an array; `size` is the bytes that the stream can have."""
+    """Reads an array from a stream of at most `size` bytes."""
     magic = stream.read(len(np.lib.format.MAGIC_PREFIX) + 2)
     if not magic.startswith(np.lib.format.MAGIC_PREFIX):
         if magic.startswith(_PICKLE_START):
             raise DataError("pickled objects, which could run code, are not read")
-        raise DataError("no NumPy array")
+        raise DataError("not a NumPy array")
     first = magic[-2:] == b"\1\0"
     read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     shape, by_columns, dtype = read_header(stream)
@@ -283,7 +291,7 @@ def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
 
 def _require_numbers(dtype: np.dtype[Any]) -> None:
     if dtype.kind != "f":
-        raise DataError(f"no floating-point numbers but {dtype}")
+        raise DataError(f"not floating-point numbers but {dtype}")
 
 
 def _refuse(error: Exception) -> NoReturn:

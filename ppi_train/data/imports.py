@@ -1,7 +1,8 @@
-"""From embeddings that were made elsewhere to a cache: matched with a FASTA, checked, written.
+"""Import of embeddings made by other programs into a cache.
 
-The source is read twice, one protein at a time: once to check everything and to take the digest of
-the numbers, which the cache's metadata begins with, and once to write them. Every problem is told at once.
+They are matched with a FASTA, checked and written. The source is read twice, one protein at a time: once
+to check everything and to compute the digest of the numbers, which the metadata at the start of the cache
+needs, and once to write them. All problems are reported together.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ppi_train.errors import DataError
 logger = logging.getLogger(__name__)
 
 SHOWN = 10
-# Tokens that a language model adds to a sequence: <cls> and <eos>, or, as ProtT5 and Ankh, the last alone.
+# Tokens that a language model adds to a sequence: <cls> and <eos>, or only the last (ProtT5 and Ankh).
 _TOKENS = {2: "the first and the last row", 1: "the row of the special token"}
 
 Advance = Callable[[int], object]
@@ -33,10 +34,10 @@ Advance = Callable[[int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRules:
-    """What the user says of the embeddings.
+    """The user's description of the embeddings.
 
-    `max_length` in residues is what the source cut its proteins to, None if it did not; `missing` is
-    `error` or `drop`, for proteins of the FASTA that the source lacks.
+    `max_length` is the number of residues to which the source cut its proteins, None if it did not;
+    `missing` is `error` or `drop`, for proteins of the FASTA that the source lacks.
     """
 
     embedder_name: str
@@ -49,10 +50,10 @@ class ImportRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A source that was read from end to end and found good.
+    """A source that was read completely and has no problems.
 
-    `places` maps the accessions, sorted, to where their embeddings lie; `missing` are those of the
-    FASTA that the source lacks, `extra` the places whose protein the FASTA lacks.
+    `places` maps the sorted accessions to the places of their embeddings; `missing` are the accessions of
+    the FASTA that the source lacks, `extra` the places whose protein the FASTA lacks.
     """
 
     source: EmbeddingSource
@@ -66,30 +67,30 @@ class Survey:
 def survey(
     source: EmbeddingSource, table: SequenceTable, rules: ImportRules, advance: Advance = lambda _: None
 ) -> Survey:
-    """Matches a source with a FASTA and reads all that it will give.
+    """Matches a source with a FASTA and checks all matched embeddings.
 
     Args:
-        source: Where the embeddings are.
+        source: The embeddings.
         table: The sequences that they were made from.
-        rules: What is said of them.
+        rules: The user's description of the embeddings.
         advance: Called with 1 for each protein that was read.
 
     Raises:
-        DataError: all problems by kind, each with its count and its first ten proteins.
+        DataError: with all problems by kind, each with its count and its first ten proteins.
     """
     places, extra = match_proteins(source, table)
     missing = sorted(table.sequences.keys() - places.keys())
     _settle_missing(source, table, missing, rules.missing)
     if extra:
         logger.warning(
-            "%s of %s embeddings are of no protein of the FASTA and left out: %s",
+            "%s of %s embeddings belong to no protein of the FASTA and are left out: %s",
             f"{len(extra):,}", f"{len(source.labels):,}", first_ten(extra),
         )  # fmt: skip
     scan = _Scan(rules.dtype)
     for accession, place in places.items():
         scan.read(source, accession, place)
         advance(1)
-    sequences = {one: table.sequences[one] for one in places}
+    sequences = {accession: table.sequences[accession] for accession in places}
     granularity = _check_shapes(scan, sequences, rules)
     scan.problems.refuse(source.path, len(places))
     return Survey(
@@ -112,10 +113,10 @@ def survey(
 
 
 def describe_imported(name: str, layer: int | None) -> dict[str, object]:
-    """What a cache keeps of an embedder that is known by name alone.
+    """The description of an embedder that is known only by name.
 
-    The digest is that of the name and the layer, and not of the numbers: embeddings of other proteins
-    by the same embedder, imported later, must fit a model that was trained on these.
+    The digest covers the name and the layer, not the numbers: embeddings of other proteins by the same
+    embedder, imported later, must fit a model that was trained on these.
     """
     parameters = {"imported": True, "layer": layer}
     digest = hashlib.sha256(json.dumps([name, parameters], sort_keys=True).encode()).hexdigest()
@@ -123,10 +124,12 @@ def describe_imported(name: str, layer: int | None) -> dict[str, object]:
 
 
 def write_import(found: Survey, path: Path, advance: Advance = lambda _: None) -> None:
-    """Writes the cache, sorted by accession; it appears whole or not at all.
+    """Writes the cache, sorted by accession.
+
+    The file appears complete or not at all.
 
     Raises:
-        DataError: the source was changed since it was surveyed.
+        DataError: the source has changed since the survey.
     """
     again = _Scan(found.spec.dtype)
     with CacheWriter(path, found.spec) as writer:
@@ -142,15 +145,16 @@ def write_import(found: Survey, path: Path, advance: Advance = lambda _: None) -
             raise DataError(
                 "the source of the embeddings was changed while it was read",
                 where=found.source.path.absolute(),
-                remedy="import it again, once nothing writes there any more",
+                remedy="import it again when no program writes there any more",
             )
 
 
 def match_proteins(source: EmbeddingSource, table: SequenceTable) -> tuple[dict[str, str], list[str]]:
-    """The place of each protein of the FASTA, sorted by accession, and the places of other proteins.
+    """The places of the FASTA's proteins, and those of other proteins.
 
-    A place belongs to the protein that its label names, by the rule for FASTA headers; of a path, to
-    the one that its last part names, or else the nearest part before that.
+    The former are sorted by accession. A place belongs to the protein that its label names, by the rule for
+    FASTA headers; if the label is a path, to the protein that its last part names, or else the nearest part
+    before that.
 
     Raises:
         DataError: no protein is found, or one is found in two places.
@@ -158,29 +162,33 @@ def match_proteins(source: EmbeddingSource, table: SequenceTable) -> tuple[dict[
     places: dict[str, list[str]] = {}
     extra: list[str] = []
     for place, label in sorted(source.labels.items()):
-        accession = next((one for one in _candidates(label) if one in table.sequences), None)
+        accession = next((name for name in _candidates(label) if name in table.sequences), None)
         if accession is None:
             extra.append(place)
         else:
             places.setdefault(accession, []).append(place)
-    twice = [f"{one} ({', '.join(some[:2])})" for one, some in sorted(places.items()) if len(some) > 1]
-    if twice:
+    repeated = [
+        f"{accession} ({', '.join(found[:2])})"
+        for accession, found in sorted(places.items())
+        if len(found) > 1
+    ]
+    if repeated:
         raise DataError(
-            f"{len(twice):,} proteins have two embeddings or more",
+            f"{len(repeated):,} proteins have two embeddings or more",
             where=source.path.absolute(),
-            got=first_ten(twice),
+            got=first_ten(repeated),
             expected="one for each accession",
             remedy="keep one of them, in a file or folder of its own",
         )
     if not places:
         raise DataError(
-            "no embedding is of a protein of the FASTA",
+            "no embedding belongs to a protein of the FASTA",
             where=source.path.absolute(),
             got=first_ten(extra) or "no embedding at all",
             expected=f"names such as {first_ten(list(table.sequences)[:SHOWN])} of {table.source}",
             remedy="name the embeddings by the accessions of the FASTA",
         )
-    return {one: place for one, (place,) in sorted(places.items())}, extra
+    return {accession: place for accession, (place,) in sorted(places.items())}, extra
 
 
 def _candidates(label: str) -> Iterable[str]:
@@ -206,14 +214,17 @@ def _settle_missing(source: EmbeddingSource, table: SequenceTable, missing: list
 
 
 def first_ten(names: list[str]) -> str:
-    """The first ten of some names, fit to be printed and logged whatever bytes they were made of."""
+    """The first ten names as printable text.
+
+    Bytes that are not UTF-8 are escaped.
+    """
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return shown.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass
 class _Problems:
-    """What is wrong with the embeddings: for each kind the number of proteins, and the first ten."""
+    """The problems of the embeddings by kind, with counts and examples."""
 
     kinds: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
@@ -222,13 +233,15 @@ class _Problems:
 
     def add(self, kind: str, example: str) -> None:
         count, examples = self.kinds.get(kind, (0, []))
-        # One more than is shown, so that there is known to be more.
+        # One more example than is shown, so that the message can say that there are more.
         self.kinds[kind] = count + 1, (examples if len(examples) > SHOWN else [*examples, example])
 
     def refuse(self, path: Path, proteins: int) -> None:
         if not self.kinds:
             return
-        lines = [f"  - {kind}: {count:,}: {first_ten(some)}" for kind, (count, some) in self.kinds.items()]
+        lines = [
+            f"  - {kind}: {count:,}: {first_ten(examples)}" for kind, (count, examples) in self.kinds.items()
+        ]
         raise DataError(
             f"the embeddings of {proteins:,} proteins cannot be imported:\n" + "\n".join(lines),
             where=path.absolute(),
@@ -236,10 +249,10 @@ class _Problems:
 
 
 class _Scan:
-    """Reads embeddings one after the other; keeps their shapes, their digest and what is wrong with them.
+    """Reads embeddings in turn and collects shapes, digest and problems.
 
-    The digest is over accession, width and numbers as they are stored, so that it is the same
-    whatever kind of source they came from.
+    The digest covers accession, width and the numbers as they are stored, so that it does not depend on
+    the kind of source.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -249,18 +262,21 @@ class _Scan:
         self.problems = _Problems()
 
     def read(self, source: EmbeddingSource, accession: str, place: str) -> np.ndarray | None:
-        """The embedding (d,) or (L, d) in the cache's number format; None if it cannot be one."""
+        """The embedding (d,) or (L, d) in the cache's number format.
+
+        None if it cannot be an embedding.
+        """
         try:
             array = source.read(place)
         except DataError as error:
             self.problems.add(error.what, f"{place} ({error.got})" if error.got else place)
             return None
         if array.ndim not in (1, 2) or not array.size:
-            kind = "empty" if not array.size else "neither a vector nor rows of one a residue"
+            kind = "empty" if not array.size else "neither a vector nor one row per residue"
             batch = ", a batch of one?" if array.ndim == 3 and array.shape[0] == 1 else ""
             self.problems.add(kind, f"{place} (shape {array.shape}{batch})")
             return None
-        with np.errstate(over="ignore"):  # what the format cannot hold becomes infinite, and is refused here
+        with np.errstate(over="ignore"):  # numbers too large for the format become infinite: refused below
             stored = np.ascontiguousarray(array, dtype=self._dtype)
         if not np.isfinite(stored).all():
             self.problems.add(self._why_not_finite(array), place)
@@ -276,7 +292,10 @@ class _Scan:
 
 
 def _check_shapes(scan: _Scan, sequences: Mapping[str, str], rules: ImportRules) -> str:
-    """The granularity of the embeddings; adds to the problems what does not fit it or the sequences."""
+    """The granularity of the embeddings.
+
+    Shapes that do not fit it or the sequences are added to the problems.
+    """
     shapes = scan.shapes
     _check_dimensions(scan)
     granularity = rules.granularity
@@ -297,7 +316,7 @@ def _check_shapes(scan: _Scan, sequences: Mapping[str, str], rules: ImportRules)
 
 
 def _check_dimensions(scan: _Scan) -> None:
-    """All must be as wide as the most are; those that are not are told."""
+    """Adds to the problems all embeddings without the most common width."""
     ((common, _),) = Counter(shape[-1] for shape in scan.shapes.values()).most_common(1) or [(0, 0)]
     for accession, shape in scan.shapes.items():
         if shape[-1] != common:
@@ -311,7 +330,7 @@ def _more_than_a_vector(shape: tuple[int, ...]) -> str | None:
 
 
 def _wrong_rows(shape: tuple[int, ...], length: int, max_length: int | None) -> str | None:
-    """What is wrong with the rows of a protein of `length` residues; None if nothing is."""
+    """The problem with a protein's rows; None if there is none."""
     if len(shape) == 1:
         return "one vector, where others have rows or granularity=residue was given"
     rows, width = shape

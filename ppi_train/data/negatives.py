@@ -1,8 +1,8 @@
-"""Negative pairs, drawn so that a protein's number of partners gives them away or does not.
+"""Sampling of negative pairs, degree-matched or uniform.
 
-Known negatives hardly exist, so they are drawn. Drawn uniformly over proteins, a model could score
-well by learning who has many partners; drawn from the ends of the positives, it cannot.
-Both ways are here, since published test sets were drawn in either.
+Known negatives hardly exist, so they are drawn. If they are drawn uniformly over proteins, a model can
+score well by learning which proteins have many partners; if they are drawn from the ends of the positives,
+it cannot. Both ways are here, since published test sets use either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_ROUNDS = 200
 def degree_matched_negatives(
     positives: np.ndarray, *, forbidden: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws pairs whose two ends both come from the multiset of the positives' ends.
+    """Draws negative pairs from the multiset of the positives' ends.
 
     Args:
         positives: (n, 2) integers, the proteins of the positive pairs.
@@ -27,11 +27,11 @@ def degree_matched_negatives(
         rng: The source of randomness.
 
     Returns:
-        (count, 2) int32, each row in ascending order, in the order in which they were drawn. None is a
-        known pair, a protein with itself, or there twice.
+        (count, 2) int32, each row in ascending order, in the order in which they were drawn. No pair is
+        a known pair, a protein with itself, or repeated.
 
     Raises:
-        DataError: so many do not exist, or are too rare to be found in `MAX_ROUNDS` rounds.
+        DataError: there are fewer such pairs, or they are too rare to be found in `MAX_ROUNDS` rounds.
     """
     ends = positives.reshape(-1).astype(np.int64)
     return _draw(ends, positives, forbidden, count, rng)
@@ -40,11 +40,11 @@ def degree_matched_negatives(
 def uniform_negatives(
     positives: np.ndarray, *, forbidden: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws pairs of the proteins that the positives have, each such pair as likely as any other.
+    """Draws negative pairs uniformly from the proteins of the positives.
 
-    A protein with many partners is then as rare among the negatives as one with few, so that the number
-    of partners gives positives away: see `degree_matched_negatives`, whose arguments, result and errors
-    these are.
+    Every pair is equally likely. A protein with many partners is then as rare among the negatives as one
+    with few, so that the number of partners reveals the positives. Arguments, result and errors are those
+    of `degree_matched_negatives`.
     """
     ends = np.unique(positives).astype(np.int64)
     return _draw(ends, positives, forbidden, count, rng)
@@ -56,7 +56,7 @@ NEGATIVES = {"degree_matched": degree_matched_negatives, "uniform": uniform_nega
 def _draw(
     ends: np.ndarray, positives: np.ndarray, forbidden: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws both ends of a pair from `ends`, which may hold a protein several times."""
+    """Draws both ends of each pair from `ends`, which may repeat proteins."""
     known = np.concatenate([positives.reshape(-1, 2), forbidden.reshape(-1, 2)]).astype(np.int64)
     if not count:
         return np.empty((0, 2), np.int32)

@@ -1,8 +1,9 @@
-"""Sets of proteins by size: `{size: [sets of accessions]}`, as PRING's pickles have it, or in JSON.
+"""Sets of proteins by size, from PRING's pickles or from JSON.
 
-A pickle is a program. This reader runs none of it that could do harm: it looks up no name but those of
-the set types, so that nothing is called; it first reads through the operations, so that a few bytes
-cannot ask for gigabytes; and what comes out must be plain containers of strings and integers.
+The content is `{size: [sets of accessions]}`. A pickle is a program. This reader runs no part of it that
+could do harm: it looks up no names except those of the set types, so that nothing is called; it first
+reads through the operations, so that a few bytes cannot ask for gigabytes; and the result must be plain
+containers of strings and integers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ppi_train.errors import DataError
 
 NodeSets = dict[int, list[tuple[str, ...]]]
 
-MAX_BYTES = 16 << 20  # PRING's files of Arabidopsis have a third of a MB
+MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
 MAX_SETS = 10_000
 MAX_PROTEINS = 10_000_000  # over all sets
 
@@ -34,23 +35,25 @@ _KIND = "file of node sets"
 _ROLE = "nodes_"  # begins the roles of these files in the catalogue
 _NAMED = 10
 _SIZE = re.compile("[1-9][0-9]{0,8}")
-# How set and frozenset are named by Python 3 and, below protocol 3, by what Python 2 can read.
+# The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
 _CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
 
 
 def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) -> NodeSets:
-    """Reads node sets; 50 ms for the 500 of a species.
+    """Reads node sets.
+
+    The 500 sets of a species take 50 ms.
 
     Args:
-        path: The pickle, or JSON, told by the content; JSON writes sizes as text and sets as lists.
+        path: A pickle or JSON, recognised by the content; JSON has sizes as text and sets as lists.
         known: The proteins that a node set may have; None for any.
 
     Returns:
         The sets by size, in the order of the file; accessions in ascending order.
 
     Raises:
-        DataError: the file is absent, too large, neither pickle nor JSON, cut short, or holds anything but
-            what is said above; a set is empty, has a protein twice, or one that is not known.
+        DataError: the file is absent, too large, neither pickle nor JSON, cut short, or has any other
+            content; a set is empty, has a protein twice, or one that is not known.
     """
     source = Path(path)
     if source.is_file() and source.stat().st_size > MAX_BYTES:
@@ -65,9 +68,10 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
 
 
 def published_node_sets(dataset: str, *, data_dir: Path, mirror: str | None) -> dict[str, Path]:
-    """The files of node sets that come with a data set, by kind: `bfs`, `dfs`, `random_walk`.
+    """The published node-set files of a data set, by kind.
 
-    None for a data set that has none. They are fetched where they are not there yet.
+    The kinds are `bfs`, `dfs` and `random_walk`; the result is empty for a data set without node sets.
+    Missing files are fetched.
 
     Args:
         dataset: The name of a data set.
@@ -86,7 +90,7 @@ def published_node_sets(dataset: str, *, data_dir: Path, mirror: str | None) -> 
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Finds no class but the two that are plain containers."""
+    """Unpickler that allows no class except set and frozenset."""
 
     def __init__(self, data: bytes, path: str | Path) -> None:
         super().__init__(io.BytesIO(data))
@@ -110,7 +114,7 @@ def _load(path: str | Path, data: bytes) -> Any:
     # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
     except Exception as error:
         raise DataError(
-            f"the {_KIND} is damaged, or no pickle and no JSON",
+            f"the {_KIND} is damaged, or neither a pickle nor JSON",
             where=path,
             got=f"{type(error).__name__}: {str(error)[:200]}",
             expected=_EXPECTED,
@@ -118,12 +122,15 @@ def _load(path: str | Path, data: bytes) -> Any:
 
 
 def _load_json(path: str | Path, data: bytes) -> Any:
-    """The object of a JSON file, its sizes as integers; what is no size stays, to be refused by name."""
+    """The object of a JSON file, with sizes as integers.
+
+    Keys that are not sizes stay as they are, so that the error can name them.
+    """
     try:
         found = json.loads(data, object_pairs_hook=_pairs_once)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"the {_KIND} is damaged, or no JSON",
+            f"the {_KIND} is damaged, or not JSON",
             where=path,
             got=f"{type(error).__name__}: {str(error)[:200]}",
             expected=_EXPECTED,
@@ -132,7 +139,10 @@ def _load_json(path: str | Path, data: bytes) -> Any:
 
 
 def _pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, of which plain `json` would drop all but the last of equal keys."""
+    """A JSON object without repeated keys.
+
+    By itself, `json` would drop all but the last of equal keys.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("an object has a key twice")
@@ -140,11 +150,11 @@ def _pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _scan(path: str | Path, data: bytes) -> None:
-    """Reads through the operations without doing any.
+    """Checks the operations of a pickle without running them.
 
-    A length beyond the end of the file is an error here, before memory is set aside for it. The
-    unpickler would also make room up to any place of its memory that is named, and hash tuples in
-    tuples to any depth of its stack.
+    A length beyond the end of the file is an error here, before memory is allocated for it. The
+    unpickler would also allocate its memo up to any index that is named, and hash nested tuples to
+    any depth of its stack.
     """
     tuples = 0
     for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
@@ -169,31 +179,31 @@ def _checked(found: Any, path: str | Path) -> NodeSets:
         if rows > MAX_SETS:
             _refuse(path, f"{rows:,} node sets", f"at most {MAX_SETS:,}")
         sets[size] = []
-        for row, one in enumerate(group, start=1):
+        for row, nodes in enumerate(group, start=1):
             where = f"node set {row} of size {size}"
-            if type(one) not in (set, frozenset, list, tuple):
-                _refuse(path, f"a {type(one).__name__} in place of {where}")
-            proteins += len(one)
+            if type(nodes) not in (set, frozenset, list, tuple):
+                _refuse(path, f"a {type(nodes).__name__} in place of {where}")
+            proteins += len(nodes)
             if proteins > MAX_PROTEINS:
                 _refuse(path, f"{proteins:,} proteins in all node sets", f"at most {MAX_PROTEINS:,}")
-            sets[size].append(_accessions(one, f"{path}, {where}"))
+            sets[size].append(_accessions(nodes, f"{path}, {where}"))
     if not rows:
         _refuse(path, "no node sets")
     return sets
 
 
 def _accessions(nodes: Collection[Any], where: str) -> tuple[str, ...]:
-    others = [type(one).__name__ for one in nodes if type(one) is not str]
-    if others:
-        _refuse(where, f"a {others[0]} in place of an accession")
+    wrong_types = [type(node).__name__ for node in nodes if type(node) is not str]
+    if wrong_types:
+        _refuse(where, f"a {wrong_types[0]} in place of an accession")
     if not nodes or len(set(nodes)) != len(nodes):
         _refuse(where, f"{len(nodes)} proteins, {len(set(nodes))} of them distinct", "each protein once")
     return tuple(sorted(nodes))
 
 
 def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> None:
-    held = frozenset(known)
-    unknown = sorted({one for group in sets.values() for nodes in group for one in nodes} - held)
+    tested = frozenset(known)
+    unknown = sorted({node for group in sets.values() for nodes in group for node in nodes} - tested)
     if unknown:
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         raise DataError(
@@ -201,7 +211,7 @@ def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> No
             f"{'protein that is' if len(unknown) == 1 else 'proteins that are'} not known",
             where=path,
             got=", ".join(unknown[:_NAMED]) + more,
-            expected=f"proteins among the {len(held):,} of the test network",
+            expected=f"proteins among the {len(tested):,} of the test network",
             remedy="give the node sets that belong to these test pairs",
         )
 
@@ -212,5 +222,5 @@ def _refuse(where: object, got: str, expected: str = _EXPECTED) -> NoReturn:
         where=where,
         got=got,
         expected=expected,
-        remedy="take the file from its publisher, or write it anew as JSON",
+        remedy="take the file from its publisher, or write it again as JSON",
     )

@@ -1,7 +1,7 @@
-"""Pair tables: which two proteins, and whether they interact.
+"""Tables of protein pairs, with or without labels.
 
-Pairs are unordered and stored as numbers into a sorted vocabulary. Files are parsed by pyarrow, for
-speed; the line of a row is worked out only when there is something to complain about.
+Pairs are unordered and stored as positions in a sorted vocabulary. Files are parsed by pyarrow, for
+speed; the line of a row is worked out only for an error message.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ppi_train.errors import DataError
 COLUMNS = ("protein_a", "protein_b", "label")
 
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-# Bytes of a line that is judged by itself: Python's reader of CSV takes no longer field.
+# Bytes of a line that is checked by itself: Python's CSV reader accepts no longer field.
 _LONGEST_LINE = 100_000
 _BOM = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACE = re.compile(rb"(?m)^[ \t]+\r?$")
 _PARQUET_MAGIC = b"PAR1"
-# Ten times what all pairs of a thousand test proteins, or BioGRID, come to.
+# At least ten times the number of pairs in BioGRID, or of all pairs of a thousand test proteins.
 MAX_PAIRS = 100_000_000
-# Of a name in Parquet, where a dictionary can repeat it for next to nothing.
+# Bytes of a name in Parquet, where a dictionary can repeat it at almost no cost.
 _LONGEST_NAME = 1000
-# Bytes of all names of such a table, however small its file, and of a larger one for each of its own.
+# Bytes of all names of a table that are always allowed, and for each byte of a large file.
 _FREE_NAMES = 256 << 20
 _NAMES_PER_BYTE = 100
 
@@ -70,7 +70,10 @@ class PairTable:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the pairs and labels; depends neither on row order nor on the order in a pair."""
+        """sha256 of the pairs and labels.
+
+        It depends neither on the row order nor on the order within a pair.
+        """
         order = np.lexsort((self.index[:, 1], self.index[:, 0]))
         found = hashlib.sha256("\n".join(self.proteins).encode())
         found.update(self.index[order].astype("<i4").tobytes())
@@ -78,11 +81,11 @@ class PairTable:
         return found.hexdigest()
 
     def select(self, keep: np.ndarray) -> PairTable:
-        """The pairs where `keep`, (n_pairs,) bool, holds, with a vocabulary of their own."""
+        """The pairs selected by a mask (n_pairs,) bool, with their own vocabulary."""
         assert keep.shape == (len(self),), f"mask {keep.shape} for {len(self)} pairs"
         used, index = np.unique(self.index[keep], return_inverse=True)
         return PairTable(
-            proteins=tuple(self.proteins[one] for one in used),
+            proteins=tuple(self.proteins[position] for position in used),
             index=index.reshape(-1, 2).astype(np.int32),
             labels=None if self.labels is None else self.labels[keep],
             duplicates=0,
@@ -93,12 +96,14 @@ class PairTable:
 def pairs_from_ids(
     a: Sequence[str], b: Sequence[str], labels: Sequence[int] | np.ndarray | None, source: str
 ) -> PairTable:
-    """Makes a table of two columns of accessions; equal pairs are merged, in either order.
+    """Makes a pair table from two columns of accessions.
+
+    Equal pairs, in either order, are merged.
 
     Args:
         a: n accessions.
         b: n accessions.
-        labels: n labels, 0 or 1; None for none.
+        labels: n labels, 0 or 1; None for no labels.
         source: Named in messages, which count rows from 1.
 
     Raises:
@@ -110,11 +115,12 @@ def pairs_from_ids(
 
 
 def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
-    """Reads TSV, CSV or Parquet, told by the content, not by the name.
+    """Reads a pair table from TSV, CSV or Parquet.
 
-    The columns are `protein_a`, `protein_b`, `label`; with a header in any order and among others,
-    without one in this order. Rows that repeat a pair are merged and counted. A label is 0 or 1 (0.0
-    and 1.0 are taken too). Blank lines are skipped.
+    The format is recognised by the content, not by the name. The columns are `protein_a`, `protein_b`,
+    `label`; with a header in any order and possibly among others, without a header in this order. Rows that
+    repeat a pair are merged and counted. A label is 0 or 1 (0.0 and 1.0 are accepted too). Blank lines are
+    skipped.
 
     Args:
         path: The file.
@@ -122,7 +128,7 @@ def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
 
     Raises:
         DataError: the file is absent, empty, too large, cut short or not text; with the line: a wrong
-            number of columns, an empty accession, another label, a pair with both labels (both lines).
+            number of columns, an empty accession, a wrong label, a pair with both labels (both lines).
     """
     refuse_endless(path, b"\n", "pair table")
     _refuse_footer(Path(path))
@@ -144,7 +150,10 @@ def read_pairs(path: str | Path, *, require_labels: bool = True) -> PairTable:
 
 
 def write_pairs(path: Path, table: PairTable) -> None:
-    """Writes a TSV with a header, or Parquet, without `label` if there are none; whole or not at all."""
+    """Writes a pair table as TSV with a header, or as Parquet.
+
+    The column `label` is left out if there are no labels. The file appears complete or not at all.
+    """
     vocabulary = pa.array(table.proteins, pa.string())
     columns = {
         "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
@@ -181,7 +190,7 @@ def _table(a: pa.Array, b: pa.Array, labels: np.ndarray | None, source: str, pla
     ends = rank[coded.indices.to_numpy(zero_copy_only=False)].reshape(2, -1)
     keys = ends.min(axis=0) * max(len(names), 1) + ends.max(axis=0)
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    proteins = tuple(names[one] for one in order)
+    proteins = tuple(names[position] for position in order)
     if labels is not None:
         _refuse_conflicts(labels, first[group], proteins, ends, source, place)
     kept = np.sort(first)
@@ -202,13 +211,17 @@ def _refuse_conflicts(
     source: str,
     place: _Place,
 ) -> None:
-    """Refuses a pair with both labels; `first` is, for each row, the first row of the same pair."""
+    """Refuses a pair with both labels.
+
+    Args:
+        first: For each row, the first row of the same pair.
+    """
     against = np.flatnonzero(labels != labels[first])
     if not len(against):
         return
     row = int(against[0])
     pairs = len(np.unique(first[against]))
-    a, b = (proteins[one] for one in ends[:, first[row]])
+    a, b = (proteins[end] for end in ends[:, first[row]])
     raise DataError(
         f"{pairs} {'pair has' if pairs == 1 else 'pairs have'} both labels",
         where=f"{source}, {place(int(first[row]))} and {place(row)}",
@@ -233,7 +246,7 @@ def _accessions(column: pa.Array, name: str, path: str | Path, place: _Place) ->
 
 def _labels(column: pa.Array, path: str | Path, place: _Place) -> np.ndarray:
     coded = column.fill_null("").dictionary_encode()
-    values = [_LABELS.get(one.strip(), -1) for one in coded.dictionary.to_pylist()]
+    values = [_LABELS.get(text.strip(), -1) for text in coded.dictionary.to_pylist()]
     indices = coded.indices.to_numpy(zero_copy_only=False)
     labels: np.ndarray = np.array(values, np.int8)[indices]
     bad = np.flatnonzero(labels < 0)
@@ -250,11 +263,11 @@ def _labels(column: pa.Array, path: str | Path, place: _Place) -> np.ndarray:
 
 def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array], _Place]:
     try:
-        # Names stay in dictionaries until their length is known.
+        # Names stay in dictionaries until their total length is known.
         schema = open_parquet(data, max_rows=MAX_PAIRS).schema_arrow
         found = _positions(schema.names, path, "row 1")
         names = [schema.names[at] for at in found.values()]
-        coded = [one for one in names if _is_text(schema.field(one).type)]
+        coded = [name for name in names if _is_text(schema.field(name).type)]
         table = open_parquet(data, read_dictionary=coded).read(columns=names)
         columns = {name: _as_text(table.column(schema.names[at]), name, path) for name, at in found.items()}
         _refuse_expanding(columns.values(), len(data), path)
@@ -267,7 +280,7 @@ def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Arr
 
 
 def _refuse_footer(path: Path) -> None:
-    """Refuses what a footer claims of itself before the file is in memory."""
+    """Refuses a Parquet file with too large a footer before reading it."""
     if not path.is_file():
         return
     try:
@@ -276,7 +289,7 @@ def _refuse_footer(path: Path) -> None:
         if is_parquet:
             check_footer(path, path.stat().st_size)
     except PermissionError:
-        return  # `read_file` says so
+        return  # `read_file` reports it
     except ValueError as error:
         raise _damaged(path, error) from error
 
@@ -310,7 +323,10 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _as_text(column: pa.ChunkedArray, name: str, path: str | Path) -> pa.DictionaryArray:
-    """A column as a dictionary of texts; whether bytes are text in UTF-8 is only known here."""
+    """A column as a dictionary of texts.
+
+    This is where bytes that are not UTF-8 are found.
+    """
     try:
         if not _is_text(column.type) and not _is_number(column.type):
             raise pa.ArrowTypeError
@@ -360,25 +376,27 @@ def _decoded(column: pa.DictionaryArray) -> pa.Array:
 
 
 def _positions(names: Sequence[str], path: str | Path, where: str) -> dict[str, int]:
-    """Where each of our columns is in a header."""
+    """The position of each of our columns in a header."""
     lowered = [name.strip().lower() for name in names]
-    twice = [name for name in COLUMNS if lowered.count(name) > 1]
+    repeated = [name for name in COLUMNS if lowered.count(name) > 1]
     missing = [name for name in COLUMNS[:2] if name not in lowered]
-    if twice or missing:
+    if repeated or missing:
         raise DataError(
-            f"the header has {twice[0]} twice" if twice else f"the header has no {' and no '.join(missing)}",
+            f"the header has {repeated[0]} twice"
+            if repeated
+            else f"the header has no {' and no '.join(missing)}",
             where=f"{path}, {where}",
             got=", ".join(names),
-            expected="protein_a, protein_b and, but for prediction, label",
+            expected="protein_a, protein_b and, except for prediction, label",
         )
     return {name: lowered.index(name) for name in COLUMNS if name in lowered}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """How a text table is written.
+    """The layout of a text table.
 
-    `numbers` holds, for each row, the index of its line; `found` the positions of our columns.
+    `numbers` has, for each row, the index of its line; `found` the positions of our columns.
     """
 
     lines: list[bytes]
@@ -447,7 +465,7 @@ def _layout(path: str | Path, data: bytes) -> _Layout:
 
 
 def _parse(layout: _Layout) -> pa.Table | None:
-    """The rows as strings; None where one has another number of columns than the first line."""
+    """The rows as strings; None if a row is malformed."""
     names = [f"c{at}" for at in range(layout.width)]
     rows = b"\n".join(layout.lines[layout.numbers[0] :])
     try:
@@ -466,7 +484,7 @@ def _parse(layout: _Layout) -> pa.Table | None:
 
 
 def _bad_row(path: str | Path, layout: _Layout) -> DataError:
-    """Finds the row that pyarrow could not place."""
+    """The error for the row that pyarrow could not parse."""
     for number in layout.numbers:
         if len(layout.lines[number]) > _LONGEST_LINE:
             return _long_line(path, number, len(layout.lines[number]))
@@ -474,9 +492,10 @@ def _bad_row(path: str | Path, layout: _Layout) -> DataError:
         fields = next(csv.reader([line], delimiter=layout.delimiter))
         if len(fields) != layout.width:
             return _wrong_width(path, number, line, len(fields), str(layout.width))
-    odd = next((one for one in layout.numbers if layout.lines[one].count(b'"') % 2), layout.numbers[0])
+    unclosed = (number for number in layout.numbers if layout.lines[number].count(b'"') % 2)
+    odd = next(unclosed, layout.numbers[0])
     return DataError(
-        "a quote is opened and not closed",
+        "a quote is opened but not closed",
         where=f"{path}, line {odd + 1}",
         got=repr(layout.lines[odd][:80].decode("utf-8", "replace")),
         remedy="remove the quote or close it",

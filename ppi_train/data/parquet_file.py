@@ -1,6 +1,6 @@
-"""Opening Parquet files that may claim anything: what a footer says is compared with what can be, first.
+"""Opening Parquet files safely: a footer's claims are checked first.
 
-Arrow believes a footer, and makes room for what it claims.
+Arrow trusts a footer and allocates memory for what it claims.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from ppi_train.config.limits import unpacked_limit
 MAX_COLUMNS = 1000
 # A cache of 20 GB has 300 KB.
 MAX_FOOTER_BYTES = 64 << 20
-# What any table may have, however small its file: equal rows in a run take next to no bytes.
+# Rows that any table may have, even in a small file: runs of equal rows take almost no bytes.
 FREE_ROWS = 1_000_000
-# Of a larger one for each byte of it: 200,000 pairs at random have 0.2.
+# Rows for each byte of a larger file: a table of 200,000 random pairs has 0.2.
 ROWS_PER_BYTE = 20
 _TRAILER = 8  # the footer's size in four bytes, and PAR1
 
-# What Arrow raises on a file that is not whole; what is raised here is among it.
+# What Arrow raises for an incomplete file; the errors raised here are included.
 BROKEN = (pa.ArrowException, OSError, ValueError, EOFError, KeyError)
 
 
 def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options: object) -> pq.ParquetFile:
-    """Opens a file if what it claims can be true.
+    """Opens a file if the claims of its footer are plausible.
 
     Args:
         source: A path, or the content.
-        max_rows: The most rows that are taken, where that is less than the file's size lets one believe.
-        options: See `pyarrow.parquet.ParquetFile`.
+        max_rows: The most rows that are accepted, if less than the bound from the file's size.
+        options: Those of `pyarrow.parquet.ParquetFile`.
 
     Raises:
         ValueError: more rows, columns or bytes than a file of this size can hold.
-        pa.ArrowException, OSError, EOFError: no Parquet file, or a damaged one.
+        pa.ArrowException, OSError, EOFError: the file is not Parquet, or damaged.
     """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     check_footer(source, size)
@@ -49,10 +49,10 @@ def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options
 
 
 def check_footer(source: Path | bytes, size: int) -> None:
-    """Compares the size of a footer with the bound.
+    """Checks that a footer is not too large.
 
     Raises:
-        ValueError: it is beyond.
+        ValueError: it is larger than `MAX_FOOTER_BYTES`.
     """
     if size < _TRAILER:
         return
@@ -80,7 +80,7 @@ def _check_claims(metadata: pq.FileMetaData, size: int, max_rows: int | None) ->
     rows = [group.num_rows for group in groups]
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
         raise ValueError(f"row groups of {sum(rows):,} rows in all, where {metadata.num_rows:,} are claimed")
-    # Not of each column: pyarrow ends the process where the footer lacks one.
+    # Not for each column: pyarrow crashes the process if the footer lacks one.
     sizes = [group.total_byte_size for group in groups]
     unpacked = sum(sizes)
     if min(sizes, default=0) < 0 or unpacked > unpacked_limit(size):

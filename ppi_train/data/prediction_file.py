@@ -1,4 +1,7 @@
-"""The table that `predict` writes: scored pairs as Parquet, streamed; the same rows give the same bytes."""
+"""The Parquet table of scored pairs that `predict` writes.
+
+It is streamed; the same rows give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,19 @@ from ppi_train.data.buffered_rows import BufferedRows
 
 METADATA_KEY = b"ppi_train.prediction"
 ROW_GROUP_ROWS = 1 << 20
-# Names of a row group's proteins, before Parquet would write each out: more than it can have.
+# Bound on the names of a row group, above which Parquet would write out each: larger than they can be.
 _DICTIONARY_BYTES = 1 << 28
 
 
 class PredictionWriter:
-    """Writes `protein_a`, `protein_b`, `probability` and, if there is one, `uncertainty`; a context manager.
+    """Context manager that writes scored pairs.
+
+    The columns are `protein_a`, `protein_b`, `probability` and optionally `uncertainty`.
 
     Args:
-        path: The file; what is left of it is of no use unless the block ends well.
+        path: The file; it is unusable unless the block ends without an error.
         proteins: Accessions by number.
-        about: What the scores follow from; into the file's metadata.
+        about: What determines the scores; stored in the file's metadata.
         uncertainty: Whether there is such a column.
     """
 
@@ -41,7 +46,7 @@ class PredictionWriter:
             [pa.field(name, kind, nullable=False) for name, kind in fields.items()],
             metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()},
         )
-        # Row groups are filled up, so that the file does not show how its rows came.
+        # Row groups are filled up, so that the file does not depend on how its rows arrived.
         self._rows = BufferedRows(ROW_GROUP_ROWS)
         self.rows = 0
 
@@ -57,7 +62,11 @@ class PredictionWriter:
         return self
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Appends rows: `a` and `b`, numbers of the proteins, and a column for each score."""
+        """Appends rows.
+
+        Args:
+            columns: `a` and `b`, the numbers of the proteins, and a column for each score.
+        """
         self.rows += len(columns["a"])
         for full in self._rows.add(columns):
             self._write(full)
@@ -70,7 +79,10 @@ class PredictionWriter:
         self._file.write_table(pa.table(names | scores, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
 
     def _named(self, numbers: np.ndarray) -> pa.DictionaryArray:
-        """With those names alone that occur: a row group writes all that it is given."""
+        """Protein numbers as a dictionary with only the names that occur.
+
+        A row group would write all names that it is given.
+        """
         used = np.flatnonzero(np.bincount(numbers))
         place = np.empty(int(used[-1]) + 1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
@@ -88,7 +100,10 @@ class PredictionWriter:
 
 
 def read_about(path: Path) -> dict[str, object]:
-    """What the scores of a table follow from, as it says itself; nothing for a table of another kind."""
+    """What determined the scores of a table, from its metadata.
+
+    Empty for a table of another kind.
+    """
     metadata = pq.read_schema(path).metadata or {}
     found = json.loads(metadata.get(METADATA_KEY, b"{}"))
     return found if isinstance(found, dict) else {}

@@ -1,9 +1,9 @@
-"""The finished parts of a prediction that is being made, in a folder beside its output.
+"""The finished parts of an unfinished prediction.
 
-A part holds what some successive blocks of pairs have given, and says in its name which, and the
-sha256 of its bytes: whatever else lies in the folder was never finished, and a part whose bytes have
-changed is made again, with those after it. `job.json` says what is being made, so that nobody goes on
-with the parts of another job.
+They are in a folder next to the output. A part has the results of successive blocks of pairs; its name
+gives the blocks and the sha256 of its bytes. Any other file in the folder was never finished, and a part
+whose bytes have changed is computed again, with those after it. `job.json` describes the prediction, so
+that no process continues from the parts of another one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class _Part:
-    """Blocks `first` to `stop`, without that one."""
+    """The results of blocks `first` to `stop`, `stop` excluded."""
 
     path: Path
     first: int
@@ -59,7 +59,7 @@ class _Part:
         """Its columns by name, some rows at a time.
 
         Raises:
-            DataError: whoever wrote these bytes and their digest has not written a table.
+            DataError: the bytes match their digest, but are not a table.
         """
         try:
             with open_parquet(self.path) as file:
@@ -72,7 +72,7 @@ class _Part:
                 "a finished part of the prediction cannot be read",
                 where=self.path.absolute(),
                 got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                remedy="remove the folder of parts: the prediction then begins anew",
+                remedy="remove the folder of parts: the prediction then starts again from the beginning",
             ) from None
 
 
@@ -95,7 +95,7 @@ class PredictionParts:
         return self._folder / _WHOLE
 
     def take_up(self) -> None:
-        """Finds what an interrupted process has left; removes what it has not finished."""
+        """Finds the parts of an interrupted process and removes its unfinished files."""
         found = []
         for path in self._folder.iterdir():
             name = _PART.fullmatch(path.name)
@@ -103,21 +103,21 @@ class PredictionParts:
                 found.append(_Part(path, int(name[1]), int(name[2]), name[3]))
             elif path.name not in (_LOCK, _JOB):
                 path.unlink()
-        for one in sorted(found, key=lambda part: (part.first, -part.stop)):
-            if one.first == self.done and one.intact:
-                self._parts.append(one)
+        for part in sorted(found, key=lambda part: (part.first, -part.stop)):
+            if part.first == self.done and part.intact:
+                self._parts.append(part)
                 continue
-            if one.first >= self.done:
-                logger.warning("%s is damaged, or what comes before it: it is made again", one.path)
-            one.path.unlink()
+            if part.first >= self.done:
+                logger.warning("%s is damaged, or follows a damaged part: it is computed again", part.path)
+            part.path.unlink()
 
     def add(self, stop: int, columns: Mapping[str, np.ndarray], *, cumulative: bool) -> None:
-        """Writes a part: what the blocks up to `stop` have given since the last one.
+        """Writes the results of the blocks since the last part.
 
         Args:
-            stop: Blocks that are finished by now.
-            columns: Arrays of one length by name.
-            cumulative: The part has what all earlier ones had: it takes their place.
+            stop: Number of blocks that are finished.
+            columns: Arrays of equal length by name.
+            cumulative: Whether the part includes the content of all earlier ones, and replaces them.
         """
         unfinished = self._folder / _UNFINISHED
         table = pa.table({name: pa.array(column) for name, column in columns.items()})
@@ -129,26 +129,29 @@ class PredictionParts:
         path = unfinished.rename(self._folder / f"{first:09d}-{stop:09d}-{digest}.parquet")
         superseded = self._parts if cumulative else []
         self._parts = [*([] if cumulative else self._parts), _Part(path, first, stop, digest)]
-        for one in superseded:
-            one.path.unlink()
+        for part in superseded:
+            part.path.unlink()
 
     def last(self) -> dict[str, np.ndarray]:
         """The columns of the last part."""
         batches = list(self._parts[-1].batches())
-        return {name: np.concatenate([one[name] for one in batches]) for name in (batches or [{}])[0]}
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in (batches or [{}])[0]}
 
     def columns(self) -> Iterator[dict[str, np.ndarray]]:
-        """What all parts hold, in order, some rows at a time."""
+        """The columns of all parts in order, some rows at a time."""
         for part in self._parts:
             yield from part.batches()
 
     def discard(self) -> None:
-        """Removes the folder, under another name first, so that nobody locks a file in it."""
+        """Removes the folder.
+
+        It is renamed first, so that no other process locks a file in it.
+        """
         self._discarded = True
         shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
 
     def discard_if_empty(self) -> None:
-        """Removes a folder without parts: what failed before the first one is nothing to go on with."""
+        """Removes a folder without parts: there is nothing to resume."""
         if not self._discarded and not _has_parts(self._folder):
             self.discard()
 
@@ -156,11 +159,11 @@ class PredictionParts:
 def check_outputs(output: Path, edges: Path | None, *, overwrite: bool) -> None:
     """Refuses, before any work is done, to replace a file.
 
-    With parts beside the output, whoever began with them was allowed to: this may be the finished one of
-    a process that died as it removed them.
+    If there are parts next to the output, replacing it was allowed when they were begun: the output may be
+    the finished one of a process that died while it removed them.
 
     Raises:
-        ConfigError: the output or the edge list exists and is to stay.
+        ConfigError: the output or the edge list exists and must not be replaced.
     """
     if overwrite or parts_folder(output).exists():
         return
@@ -177,15 +180,15 @@ def _output_exists(path: Path) -> ConfigError:
 
 @contextmanager
 def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool) -> Iterator[PredictionParts]:
-    """Holds the folder of parts for one process, with what is there of the same job.
+    """Locks the folder of parts and loads those of the same job.
 
     Args:
         output: The table that is being made.
-        job: All that its bytes follow from, as JSON has it.
+        job: All that determines its bytes; must be serialisable as JSON.
         overwrite: Whether an output, and parts of another job, may be replaced.
 
     Raises:
-        ConfigError: another process makes this output, or parts of another job lie there.
+        ConfigError: another process makes this output, or the folder has parts of another job.
     """
     folder = parts_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +216,7 @@ def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool)
 
 
 def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwrite: bool) -> None:
-    """Leaves parts in the folder only if they are of this job, and says there which that is."""
+    """Removes the parts of another job and records this job."""
     wanted = json.loads(json.dumps(job))
     found = _read_job(folder / _JOB) if _has_parts(folder) else None
     if found == wanted:
@@ -221,11 +224,11 @@ def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwr
     if found is not None and not overwrite:
         names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
         raise ConfigError(
-            "unfinished parts of another prediction lie beside the output",
+            "there are unfinished parts of another prediction next to the output",
             where=folder.absolute(),
             got=", ".join(f"{name}={found.get(name)}" for name in names),
             expected=", ".join(f"{name}={wanted.get(name)}" for name in names),
-            remedy="give the former command again to finish it; else another output, or overwrite=true, "
+            remedy="give the earlier command again to finish it, or give another output, or overwrite=true, "
             "which removes them",
         )
     if output.exists() and not overwrite:
@@ -239,11 +242,11 @@ def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwr
 
 
 def _has_parts(folder: Path) -> bool:
-    return any(_PART.fullmatch(one.name) for one in folder.iterdir())
+    return any(_PART.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _read_job(path: Path) -> dict[str, object] | None:
-    """The job that parts were made for; None if there are none that can be gone on with."""
+    """The job that parts belong to; None if it is unreadable."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):

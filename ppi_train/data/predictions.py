@@ -1,4 +1,4 @@
-"""Scored pairs as a Parquet table: what an evaluation leaves behind for others to count again."""
+"""The Parquet table of scored pairs that an evaluation writes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def write_predictions(
     probabilities: np.ndarray,
     uncertainty: np.ndarray | None = None,
 ) -> None:
-    """Writes `protein_a`, `protein_b`, `logit`, `probability`, `uncertainty` and `label`, a row a pair.
+    """Writes scored pairs to a Parquet file, one row per pair.
+
+    The columns are `protein_a`, `protein_b`, `logit`, `probability`, `uncertainty` and `label`.
 
     Args:
-        uncertainty: The standard deviation of each logit; None, if there is none, for no such column.
+        uncertainty: The standard deviation of each logit; None to leave the column out.
     """
     vocabulary = pa.array(table.proteins, pa.string())
     columns = {

@@ -1,4 +1,4 @@
-"""Work done ahead of its consumer by threads, within bounds of memory and number."""
+"""Prefetching by threads, with bounds on memory and number of jobs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Reads wait for the disk, so more threads than processors pay; they hold no lock while they read.
+# Reads wait for the disk, so more threads than processors help; they have no lock while they read.
 THREADS = 4
 
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """A result, the parts of the work that complete it, and the bytes that it holds until it is used.
+    """A result and the work that completes it.
 
-    Work that is `quick` is done when its turn comes: handing it to a thread would cost more.
+    `parts` are the pieces of the work, `nbytes` the memory that the result occupies until it is used. Work
+    that is `quick` is done by the consumer's thread: handing it to another thread would cost more.
     """
 
     result: T
@@ -28,7 +29,10 @@ class Job(Generic[T]):
 
 
 class _Once:
-    """Work that lets go of what it refers to when it is done: a queue may remember it for longer."""
+    """Work that runs once and then drops its references.
+
+    A queue may keep the object for longer.
+    """
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work: Callable[[], None] | None = work
@@ -40,38 +44,38 @@ class _Once:
 
 
 def run_ahead(jobs: Iterable[Job[T]], *, limit: int, depth: int) -> Iterator[T]:
-    """Yields the results in order, while threads work on those that follow.
+    """Yields results in order while threads work on the next ones.
 
-    What a part raises is raised to the consumer in its turn. The threads end with the iteration,
-    also where the consumer leaves it early.
+    An exception of a part is raised to the consumer when its result is due. The threads end with the
+    iteration, also if the consumer leaves it early.
 
     Args:
-        jobs: Drawn one at a time, in the consumer's thread.
-        limit: Bytes of the results that are in work, ready, or in the consumer's hands until it has the
-            next; one is worked on whatever its size.
+        jobs: Taken one at a time, in the consumer's thread.
+        limit: Bytes of the results that are in work, ready, or in use by the consumer until it asks for
+            the next; there is always one in work, even a larger one.
         depth: Jobs in work or ready, at most.
     """
     waiting = iter(jobs)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
     ahead: deque[tuple[Job[T], list[tuple[_Once, Future[None] | None]]]] = deque()
-    held = in_use = 0
+    occupied = in_use = 0
     try:
         following = next(waiting, None)
         while ahead or following:
-            while following and (not ahead or (held + following.nbytes <= limit and len(ahead) < depth)):
+            while following and (not ahead or (occupied + following.nbytes <= limit and len(ahead) < depth)):
                 parts = [_Once(part) for part in following.parts]
                 begun = [(part, None if following.quick else pool.submit(part)) for part in parts]
                 ahead.append((following, begun))
-                held += following.nbytes
+                occupied += following.nbytes
                 following = next(waiting, None)
             job, begun = ahead.popleft()
             for part, future in begun:
-                # What no thread has begun is done here: sooner than waiting for one on a busy machine.
+                # Work that no thread has begun is done here: faster than waiting on a busy machine.
                 if future is None or future.cancel():
                     part()
                 else:
                     future.result()
-            held, in_use = held - in_use, job.nbytes
+            occupied, in_use = occupied - in_use, job.nbytes
             yield job.result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

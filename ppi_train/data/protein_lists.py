@@ -1,4 +1,4 @@
-"""Lists of proteins, one accession a line."""
+"""Lists of proteins, one accession per line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from ppi_train.errors import DataError
 
 
 def read_protein_list(path: str | Path) -> list[str]:
-    """Reads one accession a line; blank lines are skipped and a repeated accession is taken once.
+    """Reads a list of accessions, one per line.
+
+    Blank lines are skipped and a repeated accession counts once.
 
     Raises:
         DataError: the file is absent, empty, not text, or a line has more than one word.

@@ -1,4 +1,7 @@
-"""Means over residues, at five times the speed of NumPy's, which converts half precision one by one."""
+"""Fast means over residues.
+
+Five times the speed of NumPy's mean, which converts half-precision numbers one by one.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import numpy as np
 
 # Residues converted at once: so few that the block stays in the processor's cache, titin's too.
 _BLOCK = 1024
-# What the exponent of a half-precision number lacks, once its bits stand where float32 has them.
+# Corrects the exponent of a half-precision number whose bits were moved to their places in float32.
 _EXPONENT = np.float32(2.0**112)
 
 
 def mean_residues(states: np.ndarray) -> np.ndarray:
-    """The mean over the rows (L, d) of float16 or float32, as float32 (d,)."""
+    """The float32 mean (d,) of float16 or float32 rows (L, d)."""
     if states.dtype.itemsize == 4:
         return np.asarray(states.mean(axis=0, dtype=np.float32))
     total = np.zeros(states.shape[1], dtype=np.float32)
@@ -21,7 +24,10 @@ def mean_residues(states: np.ndarray) -> np.ndarray:
 
 
 def widened(halves: np.ndarray) -> np.ndarray:
-    """Finite float16 numbers as float32, exactly: bits are moved to their places in all of them at once."""
+    """Finite float16 numbers as float32, exactly.
+
+    The bits of all numbers are moved to their places at once.
+    """
     bits = halves.view(halves.dtype.str.replace("f", "i")).astype(np.int32)
     bits <<= 13
     bits &= -0x7000_0001  # the copies of the sign above the exponent go, the sign itself stays

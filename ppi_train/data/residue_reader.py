@@ -1,7 +1,7 @@
-"""Residue states in batches, packed without padding and read ahead in the background.
+"""Batches of residue states, packed without padding and prefetched.
 
 What was read is not kept: the system's page cache does that, in memory that it gives back when
-another program wants it, and reading from there costs no more than copying from a cache of our own
+another program needs it, and reading from there costs no more than copying from a cache of our own
 (docs/caches.md has the figures).
 """
 
@@ -23,7 +23,7 @@ _BATCHES_AHEAD = 4
 
 @dataclass(frozen=True, kw_only=True)
 class PackedResidues:
-    """The states of some proteins' residues, one protein after the other.
+    """The residue states of several proteins, one protein after the other.
 
     Attributes:
         proteins: The distinct proteins of the batch, in the order in which they were first named.
@@ -37,13 +37,15 @@ class PackedResidues:
 
 
 class ResidueBatches:
-    """Iterates over batches of proteins; may be iterated over again if `batches` may.
+    """Iterable over the packed residues of batches of proteins.
+
+    It can be iterated over again if `batches` can.
 
     Args:
         cache: A cache of granularity `residue`.
-        batches: The accessions of each batch. What one names twice is read once.
-        memory_mb: Bound on what is read ahead together with the batch in use; one batch is read
-            whatever its size. None for the cache's own bound.
+        batches: The accessions of each batch. A protein that is repeated in a batch is read once.
+        memory_mb: Bound on what is read ahead together with the batch in use; one batch is always
+            read, even a larger one. None for the cache's own bound.
 
     Raises:
         CacheError: the cache has no residues; in iterating: it lacks a protein, a file is damaged,
@@ -70,8 +72,8 @@ class ResidueBatches:
         content = buffers.take(int(sizes.sum()))
         order = np.argsort(rows)
         parts = [
-            partial(self._store.read, rows[order[one]], content, (ends - sizes)[order[one]])
-            for one in chunks(sizes[order])
+            partial(self._store.read, rows[order[chunk]], content, (ends - sizes)[order[chunk]])
+            for chunk in chunks(sizes[order])
         ]
         spec = self._cache.spec
         states = content.view(spec.values).reshape(-1, spec.dimension)

@@ -1,4 +1,4 @@
-"""Where the states of each protein's residues lie in the files of a cache, and reading them in place.
+"""Reading residue states in place from the files of a cache.
 
 The column of states is raw bytes in one plain page a row group: a header and then, protein by
 protein, the size in four bytes and the states. So the footer and the lengths give every place, and a
@@ -22,32 +22,32 @@ from ppi_train.errors import CacheError
 PREFIX = 4
 # A page's header begins with its kind and its size, in at most this many bytes.
 _HEADER_START = 8
-# What one thread reads at once: a protein or a few, so that threads share a batch evenly and what is
-# ahead of the consumer stays in the processor's cache.
+# Bytes that a thread reads at once: a protein or a few, so that threads share a batch evenly and what
+# is read ahead of the consumer stays in the processor's cache.
 CHUNK_BYTES = 2 << 20
 
 
 class ResidueStore:
-    """The residue states of all proteins of a cache, by row: the proteins of all its files in order.
+    """The residue states of a cache by row.
 
-    Threads may read at once.
+    The rows are the proteins of all its files in order. Several threads may read at the same time.
 
     Attributes:
         sizes: Bytes of each protein's states, int64.
 
     Raises:
-        CacheError: a file whose places do not follow from its lengths, or that is corrupt.
+        CacheError: a file is corrupt, or the places in it do not follow from the lengths.
     """
 
     def __init__(self, files: Sequence[CacheFile], indexes: Sequence[CacheIndex]) -> None:
         _check_formats(files)
         self._files = files
         self._indexes = indexes
-        self._ends = np.cumsum([len(one.ids) for one in indexes])
+        self._ends = np.cumsum([len(index.ids) for index in indexes])
         self._descriptors = [_opened(self, file) for file in files]
-        self.sizes = np.concatenate([_sizes(*one) for one in zip(files, indexes, strict=True)])
+        self.sizes = np.concatenate([_sizes(file, index) for file, index in zip(files, indexes, strict=True)])
         self._offsets = np.empty_like(self.sizes)
-        self._checksums = np.concatenate([one.checksums for one in indexes])
+        self._checksums = np.concatenate([index.checksums for index in indexes])
         # A protein is checked when it is first read; from then on the disk is trusted.
         self._checked = np.zeros(len(self.sizes), dtype=bool)
         for number in range(len(files)):
@@ -62,10 +62,10 @@ class ResidueStore:
             self._offsets[start:end] = first + PREFIX + np.cumsum(steps) - steps
 
     def read(self, rows: np.ndarray, out: np.ndarray, starts: np.ndarray) -> None:
-        """Reads proteins into the places given; those that are new are checked.
+        """Reads proteins into a buffer and checks each on its first read.
 
         Args:
-            rows: (n,), ascending for the sake of speed.
+            rows: (n,); ascending rows are read fastest.
             out: Bytes (uint8), flat.
             starts: Where in `out` each protein begins, (n,) int64.
 
@@ -76,23 +76,26 @@ class ResidueStore:
         view = memoryview(out)  # type: ignore[arg-type]
         prefix = bytearray(PREFIX)
         columns = (rows, self._offsets[rows], self.sizes[rows], starts)
-        for row, offset, size, start in zip(*(one.tolist() for one in columns), strict=True):
+        for row, offset, size, start in zip(*(column.tolist() for column in columns), strict=True):
             number = self._file_of(row)
             states = view[start : start + size]
             try:
                 _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
             except OSError as error:
                 self._files[number].refuse(error)
-            # At once, while the bytes are in the processor's cache.
+            # Immediately, while the bytes are in the processor's cache.
             self._check(row, int.from_bytes(prefix, "little"), states)
 
     def is_at_hand(self, row: int) -> bool:
-        """Whether a protein's last byte is in the system's page cache; False where that cannot be told."""
+        """Whether a protein's last byte is in the system's page cache.
+
+        False on a system that cannot say.
+        """
         number = self._file_of(row)
         last = int(self._offsets[row] + self.sizes[row]) - 1
         try:
             return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
-        except (OSError, AttributeError):  # not there yet, or a system without the question
+        except (OSError, AttributeError):  # not cached yet, or a system without this query
             return False
 
     def _file_of(self, row: int) -> int:
@@ -103,7 +106,7 @@ class ResidueStore:
             return
         number = self._file_of(row)
         file, index = self._files[number], self._indexes[number]
-        protein = index.ids[row - int(self._ends[number])]  # from the end, as the index of a list may be
+        protein = index.ids[row - int(self._ends[number])]  # a negative index: counted from the end
         if prefix != len(states) or crc32(states) != self._checksums[row]:
             file.refuse(f"the residues of {protein} are not those that were written")
         if not file.found_finite and not all_finite(np.frombuffer(states, dtype=file.spec.values)):
@@ -112,14 +115,14 @@ class ResidueStore:
 
 
 def chunks(sizes: np.ndarray) -> Iterator[slice]:
-    """Cuts proteins of these sizes, in bytes, into stretches of about CHUNK_BYTES."""
+    """Divides proteins of these sizes in bytes into slices of about CHUNK_BYTES."""
     number = np.cumsum(sizes) // CHUNK_BYTES
     cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
     return (slice(start, end) for start, end in pairwise(cuts) if start < end)
 
 
 def refuse_not_finite(file: CacheFile, proteins: Sequence[str]) -> None:
-    """Raises the CacheError of embeddings with a NaN or an infinity."""
+    """Raises the CacheError for embeddings with a NaN or an infinity."""
     raise CacheError(
         f"{len(proteins)} embeddings in the cache are not finite numbers",
         where=file.path,
@@ -153,15 +156,15 @@ def _sizes(file: CacheFile, index: CacheIndex) -> np.ndarray:
     spec = file.spec
     sizes = spec.kept_residues(index.lengths) * (spec.dimension * spec.values.itemsize)
     if len(sizes) and sizes.min() <= 0:
-        file.refuse("a protein of no residues")
+        file.refuse("a protein without residues")
     return sizes
 
 
 def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> int:
-    """Where the first value of a row group's only page begins.
+    """The file offset of the first value in a row group's page.
 
     Args:
-        content: Bytes of the page, as the lengths say.
+        content: Bytes of the page, as follows from the lengths.
     """
     column = file.page(group)
     header = column.total_compressed_size - content
@@ -180,10 +183,11 @@ def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> 
 
 
 def _size_of_data_page(header: bytes) -> int:
-    """The size in a page header, which is Thrift's compact protocol; -1 of another kind of page.
+    """The size in a data page's header; -1 for other pages.
 
-    Field 1 (0x15: one further, an integer) is the kind, 0 for a data page of version 1; field 2 (0x15
-    again) is the size, a zigzag number in groups of seven bits, the lowest first.
+    The header is in Thrift's compact protocol. Field 1 (0x15: the next field, an integer) is the kind, 0
+    for a data page of version 1; field 2 (0x15 again) is the size, a zigzag number in groups of seven
+    bits, the lowest first.
     """
     if header[:3] != b"\x15\x00\x15":
         return -1
@@ -196,10 +200,10 @@ def _size_of_data_page(header: bytes) -> int:
 
 
 def _fill(descriptor: int, buffers: list[memoryview], offset: int) -> None:
-    """Reads on from an offset until all buffers are full.
+    """Reads from an offset until all buffers are full.
 
     Raises:
-        OSError: the file ends before, or cannot be read.
+        OSError: the file ends before that, or cannot be read.
     """
     while buffers:
         got = os.preadv(descriptor, buffers, offset)

@@ -1,4 +1,4 @@
-"""The table of an explanation: a row for each residue of two proteins."""
+"""The table of an explanation, one row per residue of two proteins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from ppi_train.data.fasta import write_file
 def write_residue_weights(
     path: Path, proteins: Sequence[str], weights: Sequence[np.ndarray], sequences: Mapping[str, str]
 ) -> None:
-    """Writes columns `side`, `protein`, `position` from 1, `residue`, `weight`, tab-separated.
+    """Writes the residue weights of two proteins as TSV.
+
+    The columns are `side`, `protein`, `position` (from 1), `residue` and `weight`.
 
     Args:
         proteins: Of sides a and b.
         weights: (l,) for each of them.
-        sequences: Those that are known, as long as the weights; `residue` is empty for others.
+        sequences: The known sequences, as long as the weights; `residue` is empty for other proteins.
     """
     rows = ["side\tprotein\tposition\tresidue\tweight"]
-    for side, protein, some in zip("ab", proteins, weights, strict=True):
-        letters = sequences.get(protein) or [""] * len(some)
+    for side, protein, values in zip("ab", proteins, weights, strict=True):
+        letters = sequences.get(protein) or [""] * len(values)
         rows += [
             f"{side}\t{protein}\t{place}\t{letter}\t{weight:.6g}"
-            for place, (letter, weight) in enumerate(zip(letters, some.tolist(), strict=True), start=1)
+            for place, (letter, weight) in enumerate(zip(letters, values.tolist(), strict=True), start=1)
         ]
     write_file(path, ("\n".join(rows) + "\n").encode())

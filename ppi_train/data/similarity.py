@@ -1,7 +1,8 @@
-"""Which proteins of one set are similar to which of another: a word index, then alignment of what it finds.
+"""Search for similar proteins between two sets of sequences.
 
-The candidates of `word_index.py` are aligned within a band around their diagonal; what scores about as well
-as counts is aligned again within a band of 513 residues, where whole domains may be missing from either.
+The candidates of `word_index.py` are aligned within a band around their diagonal; those that score nearly
+well enough to count are aligned again within a band of 513 residues, where whole domains may be missing
+from either.
 
 *Identity* is, as in CD-HIT (Li and Godzik 2006), the number of identical residues in the alignment divided
 by the length of the shorter sequence: a shared motif does not make two long proteins alike. An alignment
@@ -31,7 +32,7 @@ from ppi_train.data.alignment import (
 )
 from ppi_train.data.word_index import WordIndex, ranges, rank_within
 
-# Raised whenever the same sequences give another result, so that kept ones are not taken for it.
+# Increased whenever the same sequences give another result, so that older stored results are not used.
 VERSION = 1
 
 MAX_EXPECTED = 1e-3
@@ -40,14 +41,14 @@ NEIGHBOURS = 5
 
 # Half widths of the bands, in residues: some insertions, and whole domains.
 _NARROW, _WIDE = 20, 256
-# The narrow band may leave a score this much short of the full one.
+# The narrow band may reduce a score by this much.
 _SHORT_OF = 30
 _CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Similarities:
-    """Alignments of queries with their most similar targets, of each query the best one first.
+    """Alignments of queries with their most similar targets, best first.
 
     `query` and `target` (n,) are positions in the two lists; `identity` (n,) is in identical residues per
     residue of the shorter sequence, `aligned_identity` (n,) in those per column of the alignment, `coverage`
@@ -61,7 +62,7 @@ class Similarities:
     coverage: np.ndarray
 
     def nearest(self, queries: int) -> np.ndarray:
-        """The identity of each query's nearest target, (q,); 0 for one that has none."""
+        """The identity of each query's nearest target, (q,); 0 without one."""
         best = np.zeros(queries)
         np.maximum.at(best, self.query, self.identity)
         return best
@@ -81,15 +82,15 @@ def find_similar(
     Args:
         queries: q sequences.
         targets: t sequences; one that equals the query is found at once, with identity 1.
-        neighbours: How many alignments of a query are given, at most.
-        candidates: How many of a query are aligned, at most.
-        threads: How many queries are worked on at a time, numpy being free of the interpreter's lock.
-        advance: Told how many queries were done since the last call.
+        neighbours: The largest number of alignments in the result per query.
+        candidates: The largest number of targets that are aligned per query.
+        threads: The number of threads; numpy releases the interpreter's lock.
+        advance: Called with the number of queries done since the last call.
     """
-    # Equal sequences, which splits by pairs are full of, are neither searched for nor aligned twice.
+    # Equal sequences, of which splits by pairs have many, are neither searched for nor aligned twice.
     query_rows, of_query = _distinct(queries)
     target_rows, of_target = _distinct(targets)
-    index = WordIndex([encode_sequence(one) for one in target_rows])
+    index = WordIndex([encode_sequence(sequence) for sequence in target_rows])
     equal = {sequence: position for position, sequence in enumerate(target_rows)}
     chunks = [query_rows[start : start + _CHUNK] for start in range(0, len(query_rows), _CHUNK)]
     work = partial(_search, index, equal, neighbours=neighbours, candidates=candidates)
@@ -105,9 +106,9 @@ def find_similar(
 
 
 def _distinct(sequences: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The distinct sequences, and for each of all the position of its own."""
+    """The distinct sequences, and the position of each sequence among them."""
     numbers: dict[str, int] = {}
-    positions = [numbers.setdefault(one, len(numbers)) for one in sequences]
+    positions = [numbers.setdefault(sequence, len(numbers)) for sequence in sequences]
     return list(numbers), np.array(positions, np.int64)
 
 
@@ -121,12 +122,12 @@ class _Hits:
     """(n, 3) identity, aligned identity, coverage."""
 
     @classmethod
-    def joined(cls, some: Sequence[_Hits]) -> _Hits:
+    def joined(cls, pieces: Sequence[_Hits]) -> _Hits:
         empty = np.empty(0, np.int64)
         return cls(
-            query=np.concatenate([empty, *(one.query for one in some)]),
-            target=np.concatenate([empty, *(one.target for one in some)]),
-            values=np.concatenate([np.empty((0, 3)), *(one.values for one in some)]),
+            query=np.concatenate([empty, *(hits.query for hits in pieces)]),
+            target=np.concatenate([empty, *(hits.target for hits in pieces)]),
+            values=np.concatenate([np.empty((0, 3)), *(hits.values for hits in pieces)]),
         )
 
     def moved(self, by: int) -> _Hits:
@@ -134,7 +135,7 @@ class _Hits:
 
 
 def _of_copies(hits: _Hits, of_query: np.ndarray, of_target: np.ndarray, neighbours: int) -> Similarities:
-    """From distinct sequences to all: what was found of one holds for its copies."""
+    """Extends the hits of distinct sequences to all copies."""
     query, hit = _expand(hits.query, of_query)
     target, again = _expand(hits.target[hit], of_target)
     query, hit = query[again], hit[again]
@@ -153,7 +154,10 @@ def _of_copies(hits: _Hits, of_query: np.ndarray, of_target: np.ndarray, neighbo
 
 
 def _expand(distinct: np.ndarray, of_all: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every position whose distinct one is in `distinct`, with the row of the latter that it comes from."""
+    """The positions of all copies of the numbers in `distinct`.
+
+    The second array has, for each position, the row of `distinct` that it comes from.
+    """
     members = np.argsort(of_all, kind="stable")
     bounds = np.searchsorted(of_all[members], np.arange(of_all.max(initial=-1) + 2))
     rows, places = ranges(bounds[distinct], bounds[distinct + 1])
@@ -163,21 +167,21 @@ def _expand(distinct: np.ndarray, of_all: np.ndarray) -> tuple[np.ndarray, np.nd
 def _search(
     index: WordIndex, equal: Mapping[str, int], queries: Sequence[str], *, neighbours: int, candidates: int
 ) -> _Hits:
-    """The significant alignments of some queries, the most similar targets of each."""
-    encoded = [encode_sequence(one) for one in queries]
+    """The significant alignments of queries with their most similar targets."""
+    encoded = [encode_sequence(sequence) for sequence in queries]
     found = [
-        _with_equal(index.candidates(one, candidates), equal.get(sequence))
-        for one, sequence in zip(encoded, queries, strict=True)
+        _with_equal(index.candidates(codes, candidates), equal.get(sequence))
+        for codes, sequence in zip(encoded, queries, strict=True)
     ]
     query = np.repeat(np.arange(len(found)), [len(targets) for targets, _ in found])
     target = _concatenated(targets for targets, _ in found)
     diagonal = _concatenated(diagonals for _, diagonals in found)
     a, b = _sequences(encoded, query), _sequences(index.targets, target)
     scores = banded_scores(a, b, diagonal, half_width=_NARROW)
-    lengths = np.array([len(one) for one in encoded], np.int64)
-    # What chance alone reaches, in a search through this many residues.
+    lengths = np.array([len(codes) for codes in encoded], np.int64)
+    # The score that chance alone reaches in a search through this many residues.
     bound = np.log(KAPPA * lengths * max(index.residues, 1) / MAX_EXPECTED) / LAMBDA
-    same = np.array([equal.get(one, -1) for one in queries], np.int64)[query] == target
+    same = np.array([equal.get(sequence, -1) for sequence in queries], np.int64)[query] == target
     keep = np.flatnonzero((scores > bound[query] - _SHORT_OF) | same)
     # The best few by score: identity is not known before the second alignment.
     keep = keep[np.lexsort((-scores[keep], ~same[keep], query[keep]))]
@@ -186,18 +190,21 @@ def _search(
     a, b = _sequences(encoded, query), _sequences(index.targets, target)
     aligned = banded_alignments(a, b, diagonal[keep], half_width=_WIDE)
     values = _shares(aligned, np.minimum(lengths[query], index.lengths[target]))
-    values[same] = 1.0  # residues that are not known count as identical here
+    values[same] = 1.0  # unknown residues count as identical here
     order = np.lexsort((target, -values[:, 0], query))
     order = order[(aligned.score > bound[query])[order] | same[order]]
     return _Hits(query=query[order], target=target[order], values=values[order])
 
 
 def _with_equal(found: tuple[np.ndarray, np.ndarray], equal: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates and their diagonals, with the target that equals the query: it may have no words at all."""
+    """Candidates and diagonals, with the target that equals the query.
+
+    That target may have no words in the index.
+    """
     if equal is None:
         return found
-    others = found[0] != equal
-    return np.append(found[0][others], equal), np.append(found[1][others], 0)
+    different = found[0] != equal
+    return np.append(found[0][different], equal), np.append(found[1][different], 0)
 
 
 def _concatenated(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -205,7 +212,7 @@ def _concatenated(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _sequences(encoded: Sequence[np.ndarray], positions: np.ndarray) -> list[np.ndarray]:
-    return [encoded[one] for one in positions.tolist()]
+    return [encoded[position] for position in positions.tolist()]
 
 
 def _shares(aligned: Alignments, shorter: np.ndarray) -> np.ndarray:
@@ -222,14 +229,14 @@ def _shares(aligned: Alignments, shorter: np.ndarray) -> np.ndarray:
 def similarity_clusters(
     sequences: Sequence[str], max_identity: float, *, advance: Callable[[int], None] = lambda _: None
 ) -> np.ndarray:
-    """Groups sequences so that any two of more than some identity, and what links them, are in one group.
+    """Clusters sequences by single linkage at a maximum identity.
 
-    Single linkage: a group may hold sequences that are not alike, but nothing outside it is like any of it.
+    A group may have sequences that are not similar, but no sequence outside it is similar to any of them.
 
     Args:
         sequences: p sequences.
         max_identity: Between 0 and 1; sequences of more identity are linked.
-        advance: Told how many sequences were done since the last call.
+        advance: Called with the number of sequences done since the last call.
 
     Returns:
         (p,) integers, the group of each.
@@ -237,7 +244,7 @@ def similarity_clusters(
     from scipy.sparse import coo_array  # a quarter of a second to import
     from scipy.sparse.csgraph import connected_components
 
-    # More than a search for the nearest needs, since of a large family each must find the others.
+    # More than the search for the nearest needs, since the members of a large family must find each other.
     found = find_similar(sequences, sequences, neighbours=20, candidates=20, advance=advance)
     linked = found.identity > max_identity
     ends = (found.query[linked], found.target[linked])

@@ -1,4 +1,7 @@
-"""The search for similar proteins, done once for the same sequences: evaluations repeat it for each model."""
+"""Stored results of the search for similar proteins.
+
+Evaluations repeat the search with the same sequences for each model.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +30,20 @@ def cached_similar(
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Similarities:
-    """What `find_similar` gives, from `data_dir` if it was searched before.
+    """The result of `find_similar`, from `data_dir` if it is stored there.
 
-    A file that is damaged, and a folder that cannot be written, cost the time of the search and no more.
+    If a file is damaged or the folder cannot be written, the search is repeated; there is no error.
 
     Args:
         queries: q sequences.
         targets: t sequences.
         data_dir: Where the results are kept, under the digest of the sequences.
-        advance: Told how many queries were done since the last call; not called for what is there.
+        advance: Called with the number of queries done since the last call; not for a stored result.
     """
     path = data_dir / FOLDER / f"{_digest(queries, targets)}.npz"
     found = _read(path)
     if found is not None:
-        logger.info("the similar proteins were looked for before: %s", path)
+        logger.info("the similar proteins are taken from an earlier search: %s", path)
         return found
     found = find_similar(queries, targets, advance=advance)
     buffer = io.BytesIO()
@@ -48,12 +51,12 @@ def cached_similar(
     try:
         write_file(path, buffer.getvalue())
     except OSError as error:
-        logger.warning("the similar proteins are not kept for the next time: %s: %s", path, error.strerror)
+        logger.warning("the similar proteins cannot be stored for next time: %s: %s", path, error.strerror)
     return found
 
 
 def _digest(queries: Sequence[str], targets: Sequence[str]) -> str:
-    """sha256 of all that the result follows from."""
+    """sha256 of everything that determines the result."""
     found = hashlib.sha256(f"{VERSION} {len(queries)} {len(targets)}".encode())
     for sequence in (*queries, *targets):
         found.update(b"\n" + sequence.encode())
@@ -62,8 +65,8 @@ def _digest(queries: Sequence[str], targets: Sequence[str]) -> str:
 
 def _read(path: Path) -> Similarities | None:
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return Similarities(**held)
+        with np.load(path, allow_pickle=False) as arrays:
+            return Similarities(**arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:

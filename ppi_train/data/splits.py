@@ -1,8 +1,9 @@
-"""Splits of a network of interactions into train, validation and test, with drawn negatives.
+"""Splits of an interaction network into train, validation and test.
 
-What a score on the test set means depends on what the split keeps apart. `random` keeps only the pairs
-apart; `c3` the proteins; `clustered` also what is similar to them. `bfs`, `dfs` and `random_walk` keep a
-connected piece of the network apart, as PRING does, so that the test set is a network by itself.
+Each side gets drawn negatives. What a score on the test set means depends on what the split separates.
+`random` separates only the pairs; `c3` the proteins; `clustered` also similar proteins. `bfs`, `dfs` and
+`random_walk` separate a connected piece of the network, as PRING does, so that the test set is a network
+by itself.
 
 Legend of shapes: n edges, p proteins.
 """
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 SIDES = ("train", "validation", "test")
 METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
 
-# As in PRING's graph_split.py: neither a hub, whose neighbours fill the side, nor a dead end.
+# As in PRING's graph_split.py: not a hub, whose neighbours fill the side, and not a dead end.
 ROOT_DEGREE = 5
 
 
@@ -34,9 +35,9 @@ class SplitPlan:
     """How a network is split.
 
     `test_fraction` is a share of the edges for `random`, of the proteins for all other methods.
-    `val_fraction` is so too, but for `bfs`, `dfs` and `random_walk`, where it is, as in PRING, a share
-    of the edges that are left for training, so that validation shares proteins with train.
-    `negative_ratio` is the number of negatives a positive.
+    The same holds for `val_fraction`, except with `bfs`, `dfs` and `random_walk`, where it is, as in
+    PRING, a share of the edges that are left for training, so that validation shares proteins with train.
+    `negative_ratio` is the number of negatives per positive.
     """
 
     method: str
@@ -49,25 +50,29 @@ class SplitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnSplit:
-    """`tables` holds labelled pairs by side; `dropped` counts the edges between two sides."""
+    """The result of a split.
+
+    `tables` has the labelled pairs by side; `dropped` counts the edges between two sides.
+    """
 
     tables: Mapping[str, PairTable]
     dropped: int
 
 
 def draw_split(edges: PairTable, plan: SplitPlan, clusters: np.ndarray | None = None) -> DrawnSplit:
-    """Divides edges among the sides, and gives each its negatives, of its own proteins.
+    """Divides edges among the sides and draws negatives for each.
 
-    The same edges, plan and clusters give the same split. No negative is an edge of any side or one that
-    was dropped, a protein with itself, or there twice, be it on two sides.
+    The negatives of a side are pairs of its own proteins. The same edges, plan and clusters give the same
+    split. No negative is an edge of any side, a dropped edge, a protein with itself, or repeated within a
+    side or on another side.
 
     Args:
-        edges: The positive pairs; labels are not looked at, and no protein interacts with itself.
-        plan: How.
+        edges: The positive pairs; labels are ignored, and no protein interacts with itself.
+        plan: Method, fractions, negatives and seed.
         clusters: (p,) integers for `clustered`: proteins with the same number stay on one side.
 
     Raises:
-        DataError: a side would be left without edges, or enough negatives do not exist.
+        DataError: a side would be left without edges, or there are not enough negatives.
     """
     rng = np.random.default_rng([plan.seed, 0])
     sides = _divide(edges.index, len(edges.proteins), plan, clusters, rng)
@@ -80,7 +85,7 @@ def draw_split(edges: PairTable, plan: SplitPlan, clusters: np.ndarray | None = 
                 f"val_fraction={plan.val_fraction}, test_fraction={plan.test_fraction}",
                 remedy="give more edges, a larger fraction, or method=random, which drops none",
             )
-    # Apart, so that another kind of negatives leaves the positives where they are.
+    # A generator of its own, so that another kind of negatives does not change the positives.
     rng = np.random.default_rng([plan.seed, 1])
     known = edges.index
     tables: dict[str, PairTable] = {}
@@ -100,7 +105,15 @@ def labelled_pairs(
     rng: np.random.Generator,
     source: str,
 ) -> PairTable:
-    """Positives (n, 2) and negatives (m, 2), numbers into `proteins`, as one table in random order."""
+    """Combines positives and negatives into one table in random order.
+
+    Args:
+        proteins: The accessions.
+        positives: (n, 2) positions in `proteins`.
+        negatives: (m, 2) positions in `proteins`.
+        rng: The source of randomness.
+        source: Names the table in messages.
+    """
     labels = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
     order = rng.permutation(len(labels))
     pairs = np.concatenate([positives, negatives])[order]
@@ -111,7 +124,10 @@ def labelled_pairs(
 def _divide(
     edges: np.ndarray, proteins: int, plan: SplitPlan, clusters: np.ndarray | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """The side of each edge, (n,), a number into `SIDES`; -1 for an edge between two of them."""
+    """The side of each edge, (n,) positions in `SIDES`.
+
+    It is -1 for an edge between two sides.
+    """
     fractions = (plan.val_fraction, plan.test_fraction)
     if plan.method == "random":
         return _shuffled_sides(len(edges), fractions, rng)
@@ -139,10 +155,10 @@ def _shuffled_sides(size: int, fractions: tuple[float, float], rng: np.random.Ge
 
 
 def group_sides(groups: np.ndarray, fractions: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Gives whole groups of proteins, in random order, to the first of test and validation with room.
+    """Assigns whole groups of proteins to sides at random.
 
-    What fits into neither is for training, so that a group that is larger than a side never makes that
-    side larger than was asked for.
+    Groups go in random order to test or else validation, where there is still room. Those that fit into
+    neither go to training, so that a large group never makes a side larger than requested.
 
     Args:
         groups: (p,) integers.
@@ -150,7 +166,7 @@ def group_sides(groups: np.ndarray, fractions: tuple[float, float], rng: np.rand
         rng: The source of randomness.
 
     Returns:
-        (p,) integers into `SIDES`.
+        (p,) positions in `SIDES`.
     """
     _, of_protein, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     room = {
@@ -178,27 +194,27 @@ def _walked_sides(edges: np.ndarray, proteins: int, plan: SplitPlan, rng: np.ran
 
 
 def walk(edges: np.ndarray, proteins: int, method: str, *, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Visits `size` proteins from a random root of degree 5, as PRING's `graph_split.py` does.
+    """Visits `size` proteins from a random root of degree 5.
 
-    Zheng et al. 2025, PRING, arXiv:2507.05101. Where the connected component of the root is smaller, as
-    many as it has are visited, with a warning.
+    This follows PRING's `graph_split.py` (Zheng et al. 2025, PRING, arXiv:2507.05101). If the connected
+    component of the root is smaller, all of it is visited, with a warning.
 
     Args:
         edges: (n, 2) integers below `proteins`, distinct pairs of two proteins.
         proteins: How many there are.
         method: `bfs`; `dfs`, which takes the last neighbour first; or `random_walk`, which steps to a
-            random unvisited neighbour, and jumps to a random visited protein that has one when it has none.
+            random unvisited neighbour or, if there is none, jumps to a random visited protein that has one.
         size: How many to visit.
         rng: The source of randomness.
 
     Returns:
-        (p,) bool, which were visited.
+        (p,) bool, whether each was visited.
 
     Raises:
         DataError: no protein has degree 5.
     """
     neighbours = _neighbours(edges, proteins)
-    degrees = np.array([len(one) for one in neighbours])
+    degrees = np.array([len(partners) for partners in neighbours])
     order = rng.permutation(proteins)
     roots = order[degrees[order] == ROOT_DEGREE]
     if not len(roots):
@@ -220,14 +236,17 @@ def walk(edges: np.ndarray, proteins: int, method: str, *, size: int, rng: np.ra
 
 
 def _neighbours(edges: np.ndarray, proteins: int) -> list[np.ndarray]:
-    """The partners of each protein in ascending order, which is that of their accessions."""
+    """The partners of each protein in ascending order.
+
+    This is also the order of their accessions.
+    """
     both = np.concatenate([edges, edges[:, ::-1]]).astype(np.int64)
     both = both[np.lexsort((both[:, 1], both[:, 0]))]
     bounds = np.searchsorted(both[:, 0], np.arange(1, proteins))
     return np.split(both[:, 1], bounds)
 
 
-# A walk yields proteins that are not visited yet; whoever steps marks each before the next is asked for.
+# A walk yields proteins that are not visited yet; the caller marks each before it asks for the next.
 _Walk = Callable[[list[np.ndarray], int, np.ndarray, np.random.Generator], Iterator[int]]
 
 
@@ -249,7 +268,7 @@ def _search(take_next: Callable[[deque[int]], int]) -> _Walk:
 def _random_walk(
     neighbours: list[np.ndarray], root: int, visited: np.ndarray, rng: np.random.Generator
 ) -> Iterator[int]:
-    unvisited = np.array([len(one) for one in neighbours])
+    unvisited = np.array([len(partners) for partners in neighbours])
     current = root
     while True:
         yield current

@@ -9,7 +9,11 @@ from ppi_train.errors import DataError
 
 
 def text_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1; `kind` names the file in messages.
+    """The lines that are not blank, with their numbers from 1.
+
+    Args:
+        path: The file.
+        kind: Names the file in messages.
 
     Raises:
         DataError: the file is absent, empty, or not text in UTF-8.

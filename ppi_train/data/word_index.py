@@ -1,7 +1,8 @@
-"""Where the words of four residues of many sequences occur, and which of these a query is like.
+"""An index of four-residue words, to find sequences similar to a query.
 
-As in BLAST and MMseqs2, words in common near one diagonal are the first sign of similarity; of those with the
-most, the ones with the best alignment without gaps along that diagonal are the candidates.
+As in BLAST and MMseqs2, common words near one diagonal are the first sign of similarity; among the sequences
+with the most common words, those with the best alignment without gaps along that diagonal are the
+candidates.
 
 Legend of shapes: n candidates, h common words of a query.
 """
@@ -16,14 +17,14 @@ from ppi_train.data.alignment import pair_scores
 
 _WORD = 4
 _RESIDUES = 20  # the first letters of an encoded sequence; the others make no words
-# Diagonals are binned by this; two bins in a row make a window.
+# Width of a bin of diagonals; two adjacent bins make a window.
 _BIN = 16
-# How many of the targets with the most common words are looked at along their diagonal.
+# How many of the targets with the most common words are scored along their diagonal.
 _LOOKED_AT = 60
 
 
 def ranges(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of many ranges, one range after the other, and the number of the range of each."""
+    """The range number of each integer of many ranges, and the integers."""
     sizes = ends - starts
     rows = np.repeat(np.arange(len(sizes)), sizes)
     before = np.cumsum(sizes) - sizes
@@ -31,7 +32,10 @@ def ranges(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def rank_within(groups: np.ndarray) -> np.ndarray:
-    """How many entries of its group stand before each entry; equal groups stand together."""
+    """The position of each entry within its group.
+
+    Entries of the same group must be adjacent.
+    """
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     return np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
 
@@ -39,7 +43,7 @@ def rank_within(groups: np.ndarray) -> np.ndarray:
 def _words(sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes of the words of a sequence and where they start.
 
-    Words of one or two kinds of residues are left out: they are what proteins of low complexity share
+    Words of one or two kinds of residues are left out: proteins of low complexity have them in common
     without being related.
     """
     if len(sequence) < _WORD:
@@ -56,17 +60,17 @@ class WordIndex:
 
     def __init__(self, targets: Sequence[np.ndarray]) -> None:
         self.targets = targets
-        self.lengths = np.array([len(one) for one in targets], np.int64)
-        words = [_words(one) for one in targets]
-        codes = np.concatenate([np.empty(0, np.int64), *(one for one, _ in words)])
+        self.lengths = np.array([len(target) for target in targets], np.int64)
+        words = [_words(target) for target in targets]
+        codes = np.concatenate([np.empty(0, np.int64), *(found for found, _ in words)])
         order = np.argsort(codes, kind="stable")
         self._joined = np.concatenate([np.empty(0, np.uint8), *targets])
         self._offsets = np.cumsum(self.lengths) - self.lengths
         self._bounds = np.searchsorted(codes[order], np.arange(_RESIDUES**_WORD + 1))
-        sizes = [len(one) for one, _ in words]
-        # Of 32 bits: gathering and sorting these takes most of a search's time.
+        sizes = [len(found) for found, _ in words]
+        # 32 bits, because gathering and sorting these takes most of a search's time.
         self._target = np.repeat(np.arange(len(targets), dtype=np.int32), sizes)[order]
-        starts = np.concatenate([np.empty(0, np.int64), *(one for _, one in words)])
+        starts = np.concatenate([np.empty(0, np.int64), *(places for _, places in words)])
         self._start = starts[order].astype(np.int32)
 
     @property
@@ -74,7 +78,10 @@ class WordIndex:
         return int(self.lengths.sum())
 
     def candidates(self, query: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """The targets that are most like the query along one diagonal without gaps, and that diagonal."""
+        """The targets most similar to the query, and their best diagonals.
+
+        Similarity is the best score along one diagonal without gaps.
+        """
         codes, starts = _words(query)
         rows, places = ranges(self._bounds[codes], self._bounds[codes + 1])
         diagonals = self._start[places] + (len(query) - starts).astype(np.int32)[rows]
@@ -86,7 +93,15 @@ class WordIndex:
     def _most_words(
         self, targets: np.ndarray, diagonals: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of (h,) common words: the targets with most of them in a window, and the fullest diagonal there."""
+        """The targets with most common words, and their fullest diagonals.
+
+        The words are counted in windows of two bins of diagonals.
+
+        Args:
+            targets: (h,) the target of each common word.
+            diagonals: (h,) its diagonal, counted from 0.
+            length: Residues of the query.
+        """
         span = ((int(self.lengths.max(initial=0)) + length) // _BIN + 2) * _BIN
         kind = np.dtype(np.int32 if len(self.targets) * span < 2**31 else np.int64)
         places = np.multiply(targets, span, dtype=kind) + diagonals
@@ -98,7 +113,7 @@ class WordIndex:
         bins, words = bins[first], np.add.reduceat(counts, first)
         # Count and diagonal in one number, to find the fullest diagonal of each bin.
         fullest = np.maximum.reduceat((counts << 40) + keys, first)
-        # With the next bin, where the diagonals of one alignment may go on.
+        # Together with the next bin, where the diagonals of an alignment may continue.
         next_there = np.flatnonzero(np.diff(bins) == 1)
         windows, of_window = words.copy(), fullest.copy()
         windows[next_there] += words[next_there + 1]
@@ -110,7 +125,7 @@ class WordIndex:
         return of_target[best].astype(np.int64), (of_window[best] & ((1 << 40) - 1)) % span
 
     def _ungapped(self, query: np.ndarray, targets: np.ndarray, diagonals: np.ndarray) -> np.ndarray:
-        """The best sum of scores in a row along each diagonal, (n,)."""
+        """The best sum of consecutive scores along each diagonal, (n,)."""
         if not len(targets):
             return np.empty(0, np.int64)
         first = np.maximum(0, -diagonals)

@@ -33,10 +33,10 @@ EMBEDDERS: dict[str, EmbedderFactory] = {
 
 
 def make_embedder(request: EmbedderRequest) -> Embedder:
-    """An embedder by its name.
+    """Creates an embedder by name.
 
     Raises:
-        ConfigError: an unknown name, with the near and the known ones; or a request that it cannot meet.
+        ConfigError: an unknown name (the message lists similar and known names), or an unsupported request.
     """
     if request.name not in EMBEDDERS:
         near = difflib.get_close_matches(request.name, EMBEDDERS, n=3)

@@ -1,4 +1,7 @@
-"""What an embedder is: sequences in, arrays out, and an identity that caches and checkpoints keep."""
+"""The interface of embedders.
+
+An embedder turns sequences into arrays, and has an identity that caches and checkpoints record.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,26 @@ class Embedder(Protocol):
     dimension: int
 
     def parameters(self) -> dict[str, object]:
-        """The settings that the numbers follow from, as plain JSON."""
+        """The settings that determine the embeddings, as plain JSON."""
 
     def digest(self) -> str:
         """sha256 over name, parameters and, where there are any, weights."""
 
     def embed(self, sequences: Sequence[str]) -> Iterable[np.ndarray]:
-        """One float32 array a sequence, in their order: (d,) for granularity `protein`, (L, d) for `residue`.
+        """Yields one float32 array per sequence, in order.
 
-        All are in memory at once: the caller bounds how many residues it asks for.
+        The shape is (d,) for granularity `protein`, and (L, d) for `residue`.
+
+        All are in memory at once: the caller limits the number of residues of a call.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedWeights:
-    """Weights that a run of `train_embedder` has left; `digest` is that of its checkpoint."""
+    """Weights from a run of `train_embedder`.
+
+    `digest` is that of its checkpoint.
+    """
 
     run_id: str
     digest: str
@@ -44,13 +52,15 @@ class TrainedWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderRequest:
-    """Which embedder, and how; what an embedder has no use for it leaves.
+    """The choice of an embedder and its options.
+
+    An embedder ignores the options that it does not use.
 
     Attributes:
-        name: In the registry.
-        granularity: `protein` or `residue`; None: what the embedder gives by itself.
-        weights: Of an embedder that was trained here.
-        model: Published weights: a short name, a hub's ID, or a local folder.
+        name: Name in the registry.
+        granularity: `protein` or `residue`; None: the embedder's default.
+        weights: Weights of an embedder that was trained in this project.
+        model: Published weights: a short name, a Hugging Face ID, or a local folder.
         precision: `float32`, `bf16` or `fp16`.
         device: Where it runs; None: the CPU.
     """

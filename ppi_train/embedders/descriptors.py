@@ -1,4 +1,6 @@
-"""`descriptors`: counts of residues, pairs and classes of triads; no training, no download.
+"""`descriptors`: counts of residues, pairs and triad classes.
+
+They need no training and no download.
 
 For each protein: amino-acid composition (20 numbers), dipeptide composition (400), conjoint triads
 (343; Shen et al. 2007, PNAS 104:4337), composition of the first and of the last residues (20 each),
@@ -20,7 +22,7 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 # Shen et al. 2007, table 1: classes by dipole and side-chain volume.
 TRIAD_CLASSES = ("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C")
 # Selenocysteine and pyrrolysine count as what they derive from; B, Z and J, which stand for two residues,
-# as the commoner of them; X is no residue and interrupts pairs and triads.
+# as the more common of them; X is no residue and interrupts pairs and triads.
 SUBSTITUTES = {"U": "C", "O": "K", "B": "D", "Z": "E", "J": "L"}
 TERMINAL_WINDOW = 30
 RECIPE_VERSION = 1
@@ -29,7 +31,10 @@ _NONE = 255
 
 
 def _lookup(groups: Sequence[str]) -> np.ndarray:
-    """Byte -> class; letters that stand for no residue give _NONE."""
+    """Lookup table from byte to class.
+
+    Letters that are no residue give _NONE.
+    """
     table = np.full(256, _NONE, dtype=np.uint8)
     for number, letters in enumerate(groups):
         for letter in letters:
@@ -52,10 +57,10 @@ class Descriptors:
 
     @classmethod
     def from_request(cls, request: EmbedderRequest) -> Descriptors:
-        """The embedder; there is nothing to choose.
+        """Creates the embedder; it has no options.
 
         Raises:
-            ConfigError: residues are asked for.
+            ConfigError: granularity `residue` is requested.
         """
         if request.granularity == "residue":
             raise ConfigError(
@@ -74,8 +79,11 @@ class Descriptors:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def embed(self, sequences: Sequence[str]) -> np.ndarray:
-        """Descriptors (n, 804) float32; frequencies, each block summing to 1 where it counts anything."""
-        lengths = np.array([len(one) for one in sequences], dtype=np.int64)
+        """Descriptors (n, 804) float32 of sequences.
+
+        They are frequencies; each block sums to 1 unless it counts nothing.
+        """
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         if not len(lengths):
             return np.empty((0, self.dimension), dtype=np.float32)
         letters = np.frombuffer("".join(sequences).encode("latin-1"), dtype=np.uint8)
@@ -104,18 +112,21 @@ class _Counter:
     def frequencies(
         self, classes: Sequence[np.ndarray], base: int, *, where: np.ndarray | None = None
     ) -> np.ndarray:
-        """Frequencies (n, base**k) of the k-mers that lie within one protein and hold no unknown letter."""
+        """Frequencies (n, base**k) of k-mers.
+
+        Only k-mers within one protein and without unknown letters are counted.
+        """
         k = len(classes)
         last = len(self._owner) - k + 1
         if last <= 0:
             return np.zeros((self._proteins, base**k))
-        shifted = [one[offset : offset + last] for offset, one in enumerate(classes)]
+        shifted = [class_numbers[offset : offset + last] for offset, class_numbers in enumerate(classes)]
         first_owner = self._owner[:last]
         valid = first_owner == self._owner[k - 1 :]
         code = np.zeros(last, dtype=np.int64)
-        for one in shifted:
-            valid &= one != _NONE
-            code = code * base + one
+        for class_numbers in shifted:
+            valid &= class_numbers != _NONE
+            code = code * base + class_numbers
         if where is not None:
             valid &= where[:last]
         slots = first_owner[valid] * base**k + code[valid]

@@ -37,21 +37,21 @@ DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # ESM-2 learned from 1024 tokens, two of them special; T5 has no limit, but its memory grows with the square.
 WINDOW = 1022
-# Padding included. On a CPU more is slower, since activations leave its cache: docs/embedders.md.
+# Padding included. On a CPU more is slower, since activations no longer fit its cache: docs/embedders.md.
 RESIDUES_PER_BATCH = {"cpu": 1024, "cuda": 16384}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """How models of a type are loaded and spoken to.
+    """How models of one type are loaded and called.
 
     Attributes:
-        model_class: In `transformers`.
-        width: What `config.json` calls the dimension.
+        model_class: Class in `transformers`.
+        width: Name of the dimension in `config.json`.
         first, last: Tokens before and after the residues.
-        as_x: Letters that the model did not learn, given as X.
-        unused: Parts of `model_class` that have no say in the states; a checkpoint may lack them.
+        as_x: Letters that the model does not know, replaced by X.
+        unused: Parts of `model_class` that do not affect the states; a checkpoint may lack them.
     """
 
     model_class: str
@@ -76,12 +76,14 @@ _FAMILIES = {
 
 
 class Esm2:
-    """The embedder `esm2`; the weights are loaded when the first sequence is embedded, not before.
+    """The embedder `esm2`.
+
+    The weights are loaded when the first sequence is embedded, not before.
 
     Raises:
-        ConfigError: `transformers` is not installed, or the model is not there, not whole, or of
+        ConfigError: `transformers` is not installed, or the model is missing, incomplete, or of
             another type.
-        DeviceError: bf16 on a GPU that has none.
+        DeviceError: bf16 on a GPU that does not support it.
     """
 
     name = "esm2"
@@ -112,7 +114,10 @@ class Esm2:
         )
 
     def parameters(self) -> dict[str, object]:
-        """`model` says where the weights were found; `window` and `overlap` are in residues."""
+        """The settings that determine the embeddings.
+
+        `model` says where the weights were found; `window` and `overlap` are in residues.
+        """
         return {
             "model": self._model,
             "precision": self._precision,
@@ -122,7 +127,10 @@ class Esm2:
         }
 
     def digest(self) -> str:
-        """sha256 over settings, config, vocabulary and weights: wherever the model's folder lies."""
+        """sha256 over settings, config, vocabulary and weights.
+
+        It does not depend on the location of the model's folder.
+        """
         settings = {name: value for name, value in self.parameters().items() if name != "model"}
         text = json.dumps(
             {
@@ -137,30 +145,39 @@ class Esm2:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
-        """The mean state (d,) of each sequence's residues, or all states (l, d); float32.
+        """Mean states (d,) or all residue states (l, d) of each sequence.
 
-        A sequence's numbers do not depend on the others, to rounding.
+        They are float32.
+
+        The embedding of a sequence does not depend on the other sequences, to rounding.
         """
         windows = [
             window
             for number, sequence in enumerate(sequences)
             for window in windows_of(number, len(sequence), size=self._window, overlap=self._overlap)
         ]
-        shapes = [(len(one), self.dimension) if self.granularity == "residue" else self.dimension
-                  for one in sequences]  # fmt: skip
+        shapes = [(len(sequence), self.dimension) if self.granularity == "residue" else self.dimension
+                  for sequence in sequences]  # fmt: skip
         found = [np.zeros(shape, dtype=np.float32) for shape in shapes]
         for batch in batches_by_length(windows, residues=RESIDUES_PER_BATCH[self._device.type]):
-            states_nld = self._states([sequences[one.sequence][one.start : one.end] for one in batch])
+            states_nld = self._states(
+                [sequences[window.sequence][window.start : window.end] for window in batch]
+            )
             if self.granularity == "residue":
                 _put_states(found, batch, states_nld)
             else:
                 _add_sums(found, batch, states_nld)
         if self.granularity == "protein":
-            found = [total / np.float32(len(one)) for total, one in zip(found, sequences, strict=True)]
+            found = [
+                total / np.float32(len(sequence)) for total, sequence in zip(found, sequences, strict=True)
+            ]
         return found
 
     def _states(self, texts: Sequence[str]) -> torch.Tensor:
-        """States (n, l, d) float32 on the device; those past the end of a text mean nothing."""
+        """States (n, l, d) float32 on the device.
+
+        Values past the end of a text are meaningless.
+        """
         tokens = self._tokens
         before, after = len(tokens.first), len(tokens.last)
         longest = max(map(len, texts))
@@ -189,8 +206,8 @@ class Esm2:
     def _network(self) -> Any:
         network = _load(self._folder, self._family)
         if self._precision != "float32":
-            # The linear layers alone, where the time and the memory go: what is added up along the layers,
-            # norms and rotary angles stay in float32, since half the digits of an angle are none at all.
+            # Only the linear layers, which take most of the time and memory: residual sums, norms and rotary
+            # angles stay in float32, since an angle in half precision is useless.
             for module in network.modules():
                 if isinstance(module, torch.nn.Linear):
                     module.to(PRECISIONS[self._precision])
@@ -206,8 +223,8 @@ def _put_states(found: list[np.ndarray], batch: Sequence[Window], states_nld: to
 def _add_sums(found: list[np.ndarray], batch: Sequence[Window], states_nld: torch.Tensor) -> None:
     place = torch.arange(states_nld.shape[1])
     first, last = (
-        torch.tensor([[edge - one.start] for one, edge in zip(batch, edges, strict=True)])
-        for edges in ([one.keep_from for one in batch], [one.keep_to for one in batch])
+        torch.tensor([[edge - window.start] for window, edge in zip(batch, edges, strict=True)])
+        for edges in ([window.keep_from for window in batch], [window.keep_to for window in batch])
     )
     kept_nl = ((place >= first) & (place < last)).to(states_nld.device)
     sums_nd = (states_nld * kept_nl[..., None]).sum(dim=1).cpu().numpy()
@@ -217,7 +234,11 @@ def _add_sums(found: list[np.ndarray], batch: Sequence[Window], states_nld: torc
 
 @dataclass(frozen=True, kw_only=True)
 class _Tokens:
-    """Token numbers: `of_letter` (256,) by the letter's code; before and after the residues; padding."""
+    """Token numbers of a model's vocabulary.
+
+    `of_letter` (256,) is indexed by the letter's code; `first` and `last` surround the residues; `pad` is
+    padding.
+    """
 
     of_letter: np.ndarray
     first: list[int]
@@ -226,11 +247,14 @@ class _Tokens:
 
 
 def _read_tokens(folder: Path, family: _Family, *, vocabulary_size: int) -> _Tokens:
-    """One token a residue, by the model's vocabulary: a tokenizer's rules for words have no say here."""
+    """Reads one token per residue from the model's vocabulary.
+
+    A tokenizer's rules for words are ignored.
+    """
     vocabulary = _read_vocabulary(folder)
 
     def number(token: str) -> int:
-        # SentencePiece marks the start of a word, which with spaces between residues each of them is.
+        # SentencePiece marks the start of a word; with spaces between residues, each residue is a word.
         found = vocabulary.get(f"▁{token}", vocabulary.get(token))
         if found is None or found >= vocabulary_size:
             raise ConfigError(
@@ -244,12 +268,15 @@ def _read_tokens(folder: Path, family: _Family, *, vocabulary_size: int) -> _Tok
     of_letter = np.full(256, number("X"), dtype=np.int64)
     for letter in set(_LETTERS) - set(family.as_x):
         of_letter[ord(letter)] = number(letter)
-    first, last = ([number(token) for token in some] for some in (family.first, family.last))
+    first, last = ([number(token) for token in special] for special in (family.first, family.last))
     return _Tokens(of_letter=of_letter, first=first, last=last, pad=number("<pad>"))
 
 
 def _read_vocabulary(folder: Path) -> dict[str, int]:
-    """Token -> number, from whichever file of the three kinds the model has."""
+    """Reads the map from token to number.
+
+    The model has one of three kinds of vocabulary file.
+    """
     listed, described, pieces = (folder / name for name in ("vocab.txt", "tokenizer.json", "spiece.model"))
     if listed.exists():
         lines = listed.read_text(encoding="utf-8").splitlines()
@@ -264,7 +291,7 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
     raise ConfigError(
         "the model has no vocabulary",
         where=folder,
-        expected="vocab.txt, tokenizer.json or spiece.model beside the weights",
+        expected="vocab.txt, tokenizer.json or spiece.model in the folder of the weights",
         remedy="copy it from where the model came from, or call the tokenizer's `save_pretrained`",
     )
 
@@ -273,11 +300,14 @@ def _described_vocabulary(tokenizer: dict[str, Any]) -> dict[str, int]:
     tokens = tokenizer["model"]["vocab"]
     if isinstance(tokens, list):  # of pairs of a token and its probability
         tokens = {token: number for number, (token, _) in enumerate(tokens)}
-    return {**tokens, **{one["content"]: one["id"] for one in tokenizer.get("added_tokens", [])}}
+    return {**tokens, **{added["content"]: added["id"] for added in tokenizer.get("added_tokens", [])}}
 
 
 def _load(folder: Path, family: _Family) -> Any:
-    """The network in float32 on the CPU, every weight of it from the checkpoint."""
+    """Loads the network in float32 on the CPU.
+
+    Every weight must be in the checkpoint.
+    """
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -299,8 +329,8 @@ def _load(folder: Path, family: _Family) -> Any:
             got=str(error).strip().splitlines()[0],
             remedy="copy or download the model again",
         ) from error
-    # They would be drawn at random, and the embeddings be noise.
-    absent = [one for one in report["missing_keys"] if not any(part in one for part in family.unused)]
+    # Missing weights would be initialised at random, and the embeddings would be noise.
+    absent = [name for name in report["missing_keys"] if not any(part in name for part in family.unused)]
     if absent:
         raise ConfigError(
             "the model's weights do not fit its config",
@@ -323,7 +353,7 @@ def _require_transformers() -> None:
 def _check_precision(device: torch.device, precision: str) -> None:
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(
-            "this GPU has no bf16",
+            "this GPU does not support bf16",
             got="embedder_precision=bf16",
             expected="a GPU of compute capability 8.0 or more",
             remedy="give embedder_precision=fp16 or float32",
@@ -337,18 +367,21 @@ def _family_of(config: dict[str, Any], folder: Path) -> _Family:
             "the model is of a type that this embedder does not know",
             where=folder,
             got=f"model_type={config['model_type']}",
-            expected=" or ".join(f"{name} ({one.model_class})" for name, one in _FAMILIES.items()),
+            expected=" or ".join(f"{name} ({known.model_class})" for name, known in _FAMILIES.items()),
         )
     absent = [name for name in (family.width, "vocab_size") if not isinstance(config.get(name), int)]
     if absent:
         raise ConfigError(
-            "the model's config is not whole", where=folder / "config.json", got=f"no {', '.join(absent)}"
+            "the model's config is incomplete", where=folder / "config.json", got=f"no {', '.join(absent)}"
         )
     return family
 
 
 def _window_of(config: dict[str, Any]) -> int:
-    """Residues that the model learned from at once; positions of `esm` count from 2, and two are special."""
+    """The model's maximum window, in residues.
+
+    Positions of `esm` count from 2, and two tokens are special.
+    """
     positions = config.get("max_position_embeddings")
     if config["model_type"] == "esm" and isinstance(positions, int):
         return max(positions - 4, 1)

@@ -1,4 +1,7 @@
-"""The language model behind `protein_lm`: residue after residue, a recurrent net guesses the next one."""
+"""The language model behind `protein_lm`.
+
+A recurrent network that predicts the next residue.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,12 @@ class CausalLstm(nn.Module):
         self.next_residue = nn.Linear(hidden_dim, VOCABULARY)
 
     def states(self, tokens: Tensor) -> list[Tensor]:
-        """States (n, T, h) of each layer; a state has seen its own residue and those before it.
+        """States (n, T, h) of each layer.
+
+        A state depends on its own residue and those before it.
 
         Args:
-            tokens: (n, T) int64; what stands right of a protein's end changes nothing left of it.
+            tokens: (n, T) int64; tokens right of a protein's end do not affect states left of it.
         """
         below = self.tokens(tokens)
         found: list[Tensor] = []
@@ -49,7 +54,10 @@ class CausalLstm(nn.Module):
         return logits
 
     def loss(self, windows: Tensor) -> Tensor:
-        """Mean cross-entropy, nats a residue, of guessing each token of (n, T + 1) from those before."""
+        """Mean cross-entropy of next-residue prediction, in nats per residue.
+
+        Each token of (n, T + 1) is predicted from those before.
+        """
         logits, wanted = self(windows[:, :-1]), windows[:, 1:]
         return cross_entropy(
             logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=SEPARATOR, reduction="mean"

@@ -1,4 +1,4 @@
-"""From the states of a protein's residues to one vector."""
+"""Pools the states of a protein's residues to one vector."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 TERMINAL_WINDOW = 50
-"""Residues of either end with a mean of their own: signals that send a protein to its place stand there."""
+"""Residues at each end that get a mean of their own: localisation signals are there."""
 PARTS = ("maximum", "deviation", "head", "tail")
 
 
 def pooled_dimension(layers: int, width: int) -> int:
-    """Numbers that `pool` gives."""
+    """Width of the output of `pool`."""
     return (layers + len(PARTS)) * width
 
 
 def pool(layers: list[Tensor], lengths: Tensor) -> Tensor:
-    """The mean of each layer; of the last also maximum, deviation, and mean of either end.
+    """Pools the states of all layers to one vector per protein.
+
+    The mean of each layer; of the last also maximum, deviation, and the mean of either end.
 
     Args:
         layers: States (n, T, h) of each layer.
@@ -43,6 +45,9 @@ def pool(layers: list[Tensor], lengths: Tensor) -> Tensor:
 
 
 def _mean(states: Tensor, chosen: Tensor) -> Tensor:
-    """Mean (n, h) of the chosen (n, T) among states (n, T, h), each row's first one at least."""
+    """Mean (n, h) of the chosen residues' states.
+
+    Takes states (n, T, h) and a mask (n, T) with at least one residue per row.
+    """
     weights = chosen.to(states.dtype)
     return torch.einsum("nth,nt->nh", states, weights) / weights.sum(dim=1, keepdim=True)

@@ -1,4 +1,7 @@
-"""`protein_lm`: states of a small language model that the entry point `train_embedder` has trained."""
+"""`protein_lm`: states of a small language model.
+
+The entry point `train_embedder` trains the model.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ from ppi_train.errors import CheckpointError, ConfigError
 
 NAME = "protein_lm"
 RECIPE_VERSION = 1
-# Residues, filled up ones included, that go through the model at once: fast, and some 100 MB.
+# Residues per batch, padding included: fast, and some 100 MB.
 BATCH_RESIDUES = 40_000
 
 
 def new_language_model(hyperparameters: Mapping[str, Any]) -> CausalLstm:
-    """A model with random weights, of `hidden_dim` and `num_layers`."""
+    """A new model with random weights.
+
+    The hyper-parameters are `hidden_dim` and `num_layers`.
+    """
     return CausalLstm(int(hyperparameters["hidden_dim"]), int(hyperparameters["num_layers"]))
 
 
@@ -34,7 +40,7 @@ class ProteinLm:
     both ends; see `pooling`. Granularity `residue`: the last layer's states.
 
     Args:
-        weights: That a run of `train_embedder` has left.
+        weights: From a run of `train_embedder`.
         granularity: `protein` or `residue`.
         device: Where it runs.
 
@@ -65,7 +71,7 @@ class ProteinLm:
 
     @classmethod
     def from_request(cls, request: EmbedderRequest) -> ProteinLm:
-        """The embedder with the weights of a request.
+        """Creates the embedder with the weights of a request.
 
         Raises:
             ConfigError: the request has none.
@@ -75,8 +81,8 @@ class ProteinLm:
                 "embedder=protein_lm needs the weights of a trained language model",
                 where="embedder_run_id",
                 expected="the ID of a finished run of train_embedder",
-                remedy="make one: mlflow run . -e train_embedder -P fasta=sequences.fasta; "
-                "the full pipeline does so by itself",
+                remedy="train one: mlflow run . -e train_embedder -P fasta=sequences.fasta; "
+                "the full pipeline does so automatically",
             )
         device = request.device or torch.device("cpu")
         return cls(request.weights, request.granularity or "protein", device)
@@ -95,22 +101,25 @@ class ProteinLm:
 
     @torch.inference_mode()
     def embed(self, sequences: Sequence[str]) -> list[np.ndarray]:
-        """(d,) or (L, h) float32 for each sequence, in their order; batched by length."""
+        """Embeddings (d,) or (L, h) float32 of each sequence, in order.
+
+        Sequences are batched by length.
+        """
         found: list[np.ndarray] = [np.empty(0)] * len(sequences)
-        order = sorted(range(len(sequences)), key=lambda one: len(sequences[one]))
-        for batch in _by_length(order, [len(one) for one in sequences]):
-            embeddings = self._embed([sequences[one] for one in batch])
+        order = sorted(range(len(sequences)), key=lambda position: len(sequences[position]))
+        for batch in _by_length(order, [len(sequence) for sequence in sequences]):
+            embeddings = self._embed([sequences[position] for position in batch])
             for position, embedding in zip(batch, embeddings, strict=True):
                 found[position] = embedding
         return found
 
     def _embed(self, sequences: list[str]) -> list[np.ndarray]:
-        lengths = torch.tensor([len(one) for one in sequences])
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
         tokens = np.full((len(sequences), int(lengths.max()) + 1), SEPARATOR, dtype=np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, 1 : len(sequence) + 1] = tokenize(sequence)
         layers = self._model.states(torch.from_numpy(tokens).to(self._device))
-        layers = [states[:, 1:] for states in layers]  # that of the separator is no residue's
+        layers = [states[:, 1:] for states in layers]  # without the state of the separator
         if self.granularity == "protein":
             return list(pool(layers, lengths.to(self._device)).cpu().numpy())
         states = layers[-1].cpu().numpy()
@@ -118,12 +127,15 @@ class ProteinLm:
 
 
 def _by_length(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Positions in batches of nearly equal length, BATCH_RESIDUES each or a single longer protein."""
+    """Batches of positions with nearly equal length.
+
+    At most BATCH_RESIDUES each, or a single longer protein.
+    """
     batches: list[list[int]] = []
-    for one in order:
-        # Lengths rise, so that the newest one is what all others are filled up to.
-        if batches and (len(batches[-1]) + 1) * (lengths[one] + 1) <= BATCH_RESIDUES:
-            batches[-1].append(one)
+    for position in order:
+        # Lengths ascend, so that all are padded to the newest one.
+        if batches and (len(batches[-1]) + 1) * (lengths[position] + 1) <= BATCH_RESIDUES:
+            batches[-1].append(position)
         else:
-            batches.append([one])
+            batches.append([position])
     return batches

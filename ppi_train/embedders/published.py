@@ -1,6 +1,8 @@
-"""Where the files of a published model come from: a short name, a Hugging Face ID, or a folder of one's own.
+"""Locates and reads the files of published models.
 
-Weights are read from safetensors alone: other files of weights are pickles, which run code when read.
+A model is given as a short name, a Hugging Face ID, or a local folder.
+
+Weights are only read from safetensors: other weight files are pickles, which can run code when read.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
 HUB_PATIENCE = 8.0  # seconds
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# What is downloaded: no pickles, and no weights of other frameworks.
+# Files to download: no pickles, and no weights of other frameworks.
 _VOCABULARIES = ("vocab.txt", "tokenizer.json", "spiece.model")  # a model has one of them
 _FILES = ("config.json", *_VOCABULARIES, "*.safetensors", "*.safetensors.index.json")
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-# What a config says of how it was written, and not of the model.
+# Config fields that describe how the file was written, not the model.
 _BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
 
 def located(model: str) -> str:
-    """What names the model for later: a folder's absolute path, else the hub's ID.
+    """A model's permanent name: a folder's absolute path or a hub ID.
 
     Raises:
-        ConfigError: neither a folder that is here, nor a short name, nor an ID.
+        ConfigError: neither an existing folder, nor a short name, nor an ID.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -49,7 +51,7 @@ def located(model: str) -> str:
             "the model's folder is not there",
             where=folder.absolute(),
             expected="a folder with config.json, a vocabulary and *.safetensors",
-            remedy="put it there, or say where it lies: embedder_model=FOLDER, and for a model or run that "
+            remedy="put it there, or give its location: embedder_model=FOLDER, and for a model or run that "
             "was made with it the variable PPI_TRAIN_EMBEDDER_MODEL=FOLDER",
         )
     near = difflib.get_close_matches(model, SHORT_NAMES, n=3, cutoff=0.4)
@@ -62,7 +64,9 @@ def located(model: str) -> str:
 
 
 def model_folder(location: str) -> Path:
-    """The folder with the model's files; those of a hub's model are downloaded once, and then left alone.
+    """The folder with the model's files.
+
+    Files of a hub's model are downloaded once, and not updated later.
 
     Raises:
         ConfigError: the hub cannot be reached or does not have it.
@@ -72,12 +76,12 @@ def model_folder(location: str) -> Path:
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     try:
-        # What is here whole is taken without a question to the hub: the same numbers tomorrow.
+        # A complete local copy is used without asking the hub, so that results stay the same.
         return Path(snapshot_download(location, allow_patterns=list(_FILES), local_files_only=True))
     except errors.LocalEntryNotFoundError:
         pass
     try:
-        # `snapshot_download` would wait without end for a hub that takes the call and never answers.
+        # `snapshot_download` would wait forever for a hub that accepts the connection and never answers.
         HfApi().model_info(location, revision="main", timeout=HUB_PATIENCE)
         return Path(snapshot_download(location, allow_patterns=list(_FILES)))
     except errors.RepositoryNotFoundError:
@@ -105,10 +109,10 @@ def _cause(error: BaseException) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The model's `config.json`.
+    """Reads the model's `config.json`.
 
     Raises:
-        ConfigError: there is none, or it is no JSON object with a `model_type`.
+        ConfigError: the file is missing, or is no JSON object with a `model_type`.
     """
     path = folder / "config.json"
     try:
@@ -127,15 +131,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what merely tells how the file came about."""
+    """The config without fields that only describe its origin."""
     return {name: value for name, value in config.items() if name not in _BOOKKEEPING}
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors with the model's weights: one, or the shards that its index names.
+    """The safetensors files with the model's weights.
+
+    Either one file, or the shards that its index names.
 
     Raises:
-        ConfigError: there are none, or not all.
+        ConfigError: some or all are missing.
     """
     if (folder / _ONE_FILE).exists():
         return [folder / _ONE_FILE]
@@ -157,13 +163,13 @@ def weight_files(folder: Path) -> list[Path]:
             "the index of the model's weights names files outside the model's folder",
             where=folder / _INDEX,
             got=", ".join(map(str, names[:3])),
-            expected="names of files beside it",
-            remedy="take the model from somebody else",
+            expected="names of files in the same folder",
+            remedy="get the model from another source",
         )
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         raise ConfigError(
-            "the model's weights are not whole",
+            "the model's weights are incomplete",
             where=folder,
             got=f"no {', '.join(absent[:3])}",
             expected=f"the {len(names)} files that {_INDEX} names",
@@ -173,21 +179,21 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 over the name, type, shape and bytes of every tensor, by name.
+    """sha256 over all tensors' names, types, shapes and bytes.
 
-    It depends neither on where the folder lies nor on how the weights are dealt out to files.
+    Tensors are sorted by name: the digest depends neither on the folder's location nor on the sharding.
 
     Raises:
         ConfigError: no safetensors, or damaged ones.
     """
     files = weight_files(folder)
-    stamps = tuple((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
+    stamps = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     return _digest_of_files(stamps)
 
 
 @functools.lru_cache(maxsize=4)  # one command asks several times, and gigabytes take seconds
 def _digest_of_files(stamps: tuple[tuple[str, int, int], ...]) -> str:
-    import torch  # not to ask a hub for a model, nor to say that there is none
+    import torch  # here, since finding a model or reporting that it is missing does not need it
 
     places: dict[str, Any] = {}
     hasher = hashlib.sha256()

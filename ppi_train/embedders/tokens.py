@@ -1,4 +1,4 @@
-"""Residues as small numbers, for language models."""
+"""Residues as token numbers, for language models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from ppi_train.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
 
 SEPARATOR = 0
-"""Stands before each protein, and so between two; also fills up what is shorter."""
+"""Precedes each protein, and so separates two; also used as padding."""
 UNKNOWN = len(AMINO_ACIDS) + 1
 VOCABULARY = UNKNOWN + 1
 
@@ -25,7 +25,7 @@ _TOKEN = _table()
 
 
 def tokenize(sequence: str) -> np.ndarray:
-    """The residues of a sequence as numbers (L,) uint8, 1 to UNKNOWN.
+    """Token numbers (L,) uint8 of a sequence, 1 to UNKNOWN.
 
     >>> tokenize("ACX").tolist()
     [1, 2, 21]

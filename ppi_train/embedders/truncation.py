@@ -1,4 +1,7 @@
-"""What is kept of a protein that is longer than the limit: decided when embedding, recorded in the cache."""
+"""Truncation of proteins that are longer than the limit.
+
+It is decided when embedding, and recorded in the cache.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from ppi_train.errors import DataError
 
 
 def truncate(accession: str, sequence: str, *, max_length: int | None, truncation: str) -> str:
-    """The residues of a protein that are embedded.
+    """Truncates a protein to the residues that are embedded.
 
     `head` keeps the first `max_length` residues; `head_tail` keeps both ends, the longer half first.
 
@@ -14,7 +17,7 @@ def truncate(accession: str, sequence: str, *, max_length: int | None, truncatio
     'ABCFG'
 
     Raises:
-        DataError: `error` was asked for, and the protein is longer than `max_length`.
+        DataError: `truncation` is `error`, and the protein is longer than `max_length`.
     """
     if max_length is None or len(sequence) <= max_length:
         return sequence

@@ -1,4 +1,7 @@
-"""Long proteins in overlapping windows, and windows of like length in one batch: numbers only, no model."""
+"""Overlapping windows of long proteins, batched by length.
+
+This module handles numbers only, no model.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a sequence that a model sees at once; of it the states of `keep_from` to `keep_to` count.
+    """A stretch of a sequence that a model processes at once.
 
-    All are residues of the whole sequence, from 0, ends excluded; `sequence` is its number.
+    Only the states from `keep_from` to `keep_to` are used.
+
+    All positions are in the whole sequence, from 0, ends excluded; `sequence` is the sequence's number.
     """
 
     sequence: int
@@ -25,12 +30,15 @@ class Window:
 
 
 def windows_of(sequence: int, length: int, *, size: int, overlap: int) -> list[Window]:
-    """The fewest windows of at most `size` residues that overlap by `overlap` or more.
+    """The fewest windows that overlap by `overlap` or more.
 
-    They lie evenly, all equally long, and neighbours share their overlap half and half: every residue
-    is taken from where it stands farthest from a cut, so that it sees the most of both its sides.
+    A window has at most `size` residues.
 
-    >>> [(one.start, one.end, one.keep_from, one.keep_to) for one in windows_of(0, 10, size=6, overlap=2)]
+    They are evenly spaced and equally long, and neighbours split their overlap in half: every residue is
+    taken from the window where it is farthest from a cut, so that it has the most context on both sides.
+
+    >>> windows = windows_of(0, 10, size=6, overlap=2)
+    >>> [(window.start, window.end, window.keep_from, window.keep_to) for window in windows]
     [(0, 6, 0, 5), (4, 10, 5, 10)]
     """
     steps = max(0, -(-(length - size) // (size - overlap)))
@@ -43,12 +51,14 @@ def windows_of(sequence: int, length: int, *, size: int, overlap: int) -> list[W
 
 
 def batches_by_length(windows: Iterable[Window], *, residues: int) -> list[list[Window]]:
-    """Batches of at most `residues`, padding counted, the longest windows first; never an empty one.
+    """Batches of at most `residues`, padding included, the longest windows first.
 
-    Sorted by length, a batch is nearly free of padding; and what needs the most memory comes first.
+    No batch is empty.
+
+    Sorted by length, a batch has little padding; and the batch that needs the most memory comes first.
     """
     batches: list[list[Window]] = []
-    for window in sorted(windows, key=lambda one: (-len(one), one.sequence, one.start)):
+    for window in sorted(windows, key=lambda window: (-len(window), window.sequence, window.start)):
         if batches and (len(batches[-1]) + 1) * len(batches[-1][0]) <= residues:
             batches[-1].append(window)
         else:

@@ -1,4 +1,4 @@
-"""Whether two models say the same of the same pairs, and which of them is right where they do not."""
+"""Agreement between the predictions of two models on the same pairs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ppi_train.evaluation.pair_metrics import THRESHOLD, Floats, Labels
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Of two models on the same pairs.
+    """Agreement of two models on the same pairs.
 
     Attributes:
         rank_correlation: Spearman's; NaN where a model gives all pairs the same score.
-        same_calls: Share of the pairs that both call alike at the threshold.
-        first_alone, second_alone: Share of the pairs that only this one calls rightly.
+        same_calls: Share of the pairs with the same call from both models at the threshold.
+        first_alone, second_alone: Share of the pairs that only this model calls correctly.
     """
 
     rank_correlation: float
@@ -30,9 +30,9 @@ def agreement(first: Floats, second: Floats, labels: npt.NDArray[np.integer] | L
     """Compares the probabilities (n,) of two models for pairs with labels (n,)."""
     from scipy.stats import rankdata  # a third of a second to import
 
-    one, other = rankdata(first), rankdata(second)
-    spread = one.std() * other.std()
-    covariance = float(np.mean((one - one.mean()) * (other - other.mean())))
+    first_ranks, second_ranks = rankdata(first), rankdata(second)
+    spread = first_ranks.std() * second_ranks.std()
+    covariance = float(np.mean((first_ranks - first_ranks.mean()) * (second_ranks - second_ranks.mean())))
     right = [(values >= THRESHOLD) == (labels == 1) for values in (first, second)]
     return Agreement(
         rank_correlation=covariance / float(spread) if spread else float("nan"),

@@ -1,7 +1,7 @@
-"""Confidence intervals of the pair metrics, from resamples of proteins and of pairs.
+"""Bootstrap confidence intervals of the pair metrics.
 
-How they are drawn, and why both, is told in `resampling`. A thousand resamples of 50,000 pairs are affordable
-since nothing is sorted twice; see `weighted_metrics`.
+Both proteins and pairs are resampled; `resampling` explains how, and why both. A thousand resamples of 50,000
+pairs are affordable since nothing is sorted twice; see `weighted_metrics`.
 
 Legend of shapes: n pairs, g groups of equal score in ascending order, r resamples.
 """
@@ -34,10 +34,11 @@ def bootstrap_intervals(
     confidence: float = 0.95,
     seed: int,
 ) -> dict[str, tuple[float, float]]:
-    """Computes the interval of each pair metric; 1,000 resamples of 52,000 pairs take some seconds.
+    """Computes the confidence interval of each pair metric.
 
-    A resample without one of the classes has no AUROC; it is drawn again, so that the intervals are
-    conditional on both classes being there (this matters only for a handful of pairs).
+    1,000 resamples of 52,000 pairs take some seconds. A resample without one of the classes has no AUROC; it
+    is drawn again, so that the intervals are conditional on both classes being present (this matters only
+    for a handful of pairs).
 
     Args:
         probabilities: (n,) between 0 and 1.
@@ -51,7 +52,7 @@ def bootstrap_intervals(
         Lower and upper end by metric, the names of `pair_metrics`.
 
     Raises:
-        DataError: As `pair_metrics`.
+        DataError: As in `pair_metrics`.
     """
     values, truth = checked_probabilities(probabilities, labels)
     groups = ScoreGroups.of(values, truth)
@@ -67,7 +68,10 @@ def ranking_intervals(
     confidence: float = 0.95,
     seed: int,
 ) -> dict[str, tuple[float, float]]:
-    """The same of `auroc` and `auprc` alone, for scores of any kind, at a third of the time."""
+    """Computes the intervals of `auroc` and `auprc` alone.
+
+    For scores of any kind; takes a third of the time of `bootstrap_intervals`.
+    """
     values, truth = checked_scores(scores, labels)
     groups = ScoreGroups.of(values, truth)
     return _intervals(groups, ranking_of_counts, truth, pairs, resamples, confidence, seed)
@@ -87,11 +91,11 @@ def _intervals(
     assert pairs.shape == (labels.size, 2), pairs.shape
     points = measure(groups.counts()[None])
     at_once = max(1, _CELLS_AT_ONCE // (4 * groups.values.size))
-    # by protein and by pair in turn
+    # alternating: by protein, by pair
     results: dict[str, list[Floats]] = {name: [] for name in points}
     draws = resample(pairs, labels, resamples=resamples, seed=seed)
-    while some := list(islice(draws, at_once)):
-        counts = np.stack([groups.counts(weights) for one in some for weights in one])
+    while chunk := list(islice(draws, at_once)):
+        counts = np.stack([groups.counts(weights) for draw in chunk for weights in draw])
         for name, found in measure(counts).items():
             results[name].append(found)
     found_by_name = {name: np.concatenate(found) for name, found in results.items()}

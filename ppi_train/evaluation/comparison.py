@@ -1,6 +1,7 @@
-"""What the page of a comparison shows: several models on the same pairs, the first being the reference.
+"""Report sections that compare several models on the same pairs.
 
-`agreement` says whether two models say the same of a pair; `paired` whether one ranks the pairs better.
+The first model is the reference. `agreement` measures whether two models make the same calls; `paired`
+whether one ranks the pairs better.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ class ComparedModel:
     """One model on the pairs that all of them scored.
 
     Attributes:
-        label: What it is called; no two are alike.
+        label: Name of the model, different for each.
         probabilities: (n,) in the order of the pairs.
         metrics: By name, with `_ci_low` and `_ci_high`.
-        differences: To the reference, by metric; None for the reference.
-        trained_on: How many of the pairs it was trained on.
+        differences: From the reference, by metric; None for the reference.
+        trained_on: Number of the pairs that it was trained on.
     """
 
     label: str
@@ -48,17 +49,17 @@ class ComparedModel:
 
 
 def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -> Headline:
-    """Who is better than the reference, and who cannot be told from it."""
+    """Says which models are better or worse than the reference."""
     reference = models[0]
     sentences = []
-    for one in models[1:]:
-        assert one.differences is not None, one.label
-        found = one.differences["auprc"]
+    for model in models[1:]:
+        assert model.differences is not None, model.label
+        found = model.differences["auprc"]
         verdict = {"good": "ranks these pairs better than", "bad": "ranks these pairs worse than"}.get(
-            _level(found), "cannot be told from"
+            _level(found), "cannot be distinguished from"
         )
         sentences.append(
-            f"{one.label} {verdict} {reference.label}: {found.difference:+.3f} AUPRC "
+            f"{model.label} {verdict} {reference.label}: {found.difference:+.3f} AUPRC "
             f"(95% interval {found.low:+.3f} to {found.high:+.3f})."
         )
     scales = []
@@ -66,7 +67,7 @@ def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -
         ("auprc", "area under precision over recall"),
         ("auroc", "area under the ROC curve"),
     ):
-        bars = [Bar(label=one.label, estimate=estimate_of(one.metrics, name)) for one in models]
+        bars = [Bar(label=model.label, estimate=estimate_of(model.metrics, name)) for model in models]
         chance = Estimate(value=prevalence if name == "auprc" else 0.5)
         bars.append(Bar(label="constant", estimate=chance, of="chance"))
         scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars), large=False))
@@ -74,12 +75,15 @@ def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -
 
 
 def differences_section(models: Sequence[ComparedModel], *, note: str) -> Section:
-    """The paired differences to the reference; `note` says how their intervals are made."""
+    """The paired differences from the reference.
+
+    `note` states how their intervals are computed.
+    """
     tables = []
     for name in _SHOWN:
-        rows = [_reference_row(models[0], name), *(_difference_row(one, name) for one in models[1:])]
+        rows = [_reference_row(models[0], name), *(_difference_row(model, name) for model in models[1:])]
         numbers = (name.upper(), "95% interval", "difference", "its 95% interval")
-        columns = (Column(name="model"), *(Column(name=one, kind="number") for one in numbers))
+        columns = (Column(name="model"), *(Column(name=heading, kind="number") for heading in numbers))
         tables.append(Table(caption=f"{name.upper()}. {note}", columns=columns, rows=tuple(rows)))
     text = [
         "All models score the same pairs, and each resample draws the same pairs for both, so that the "
@@ -87,8 +91,9 @@ def differences_section(models: Sequence[ComparedModel], *, note: str) -> Sectio
     ]
     if len(models) > 2:
         text.append(
-            "Each interval stands for itself: of twenty models as good as the reference, one is expected to "
-            "look better or worse. And a test set that picks the best of many no longer tests it."
+            "The intervals are not corrected for multiple comparisons: of twenty models as good as the "
+            "reference, one is expected to look better or worse. And a test set that was used to pick the "
+            "best of many models no longer tests it."
         )
     return Section(text=tuple(text), tables=tuple(tables))
 
@@ -112,7 +117,7 @@ def _difference_row(model: ComparedModel, name: str) -> Row:
             f"{found.low:+.4f} to {found.high:+.4f}",
         ),
         level=level,
-        word={"good": "better", "bad": "worse"}.get(level, "not told apart"),
+        word={"good": "better", "bad": "worse"}.get(level, "no clear difference"),
     )
 
 
@@ -122,14 +127,14 @@ def _level(found: PairedDifference) -> Level:
 
 def all_metrics_section(models: Sequence[ComparedModel]) -> Section:
     """Every metric of every model, with its interval."""
-    names = [one for one in models[0].metrics if not one.endswith(("_ci_low", "_ci_high"))]
+    names = [name for name in models[0].metrics if not name.endswith(("_ci_low", "_ci_high"))]
     order = list(METRICS)
-    names.sort(key=lambda one: (order.index(one) if one in METRICS else len(order), one))
+    names.sort(key=lambda name: (order.index(name) if name in METRICS else len(order), name))
     rows = tuple(
-        Row(cells=(described(name)[0], *(_with_interval(one.metrics, name) for one in models)))
+        Row(cells=(described(name)[0], *(_with_interval(model.metrics, name) for model in models)))
         for name in names
     )
-    columns = (Column(name="metric"), *(Column(name=one.label, kind="number") for one in models))
+    columns = (Column(name="metric"), *(Column(name=model.label, kind="number") for model in models))
     caption = "Value and 95% interval; calls at a probability of 0.5 or above"
     return Section(tables=(Table(caption=caption, columns=columns, rows=rows),))
 
@@ -142,7 +147,7 @@ def _with_interval(metrics: Mapping[str, float], name: str) -> str:
 
 
 def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Section:
-    """Each two models: do they rank and call alike, and who is right where they do not."""
+    """Compares the ranks and the calls of each two models."""
     rows = []
     for place, first in enumerate(models):
         for second in models[place + 1 :]:
@@ -152,17 +157,17 @@ def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Sectio
                 first.label,
                 second.label,
                 number(found.rank_correlation),
-                *(f"{one:.1%}" for one in shares),
+                *(f"{share:.1%}" for share in shares),
             )
             rows.append(Row(cells=cells))
-    numbers = ("rank correlation", "same call", "only the one is right", "only the other is right")
+    numbers = ("rank correlation", "same call", "only the first is right", "only the second is right")
     columns = (
-        Column(name="the one"),
-        Column(name="the other"),
-        *(Column(name=one, kind="number") for one in numbers),
+        Column(name="first model"),
+        Column(name="second model"),
+        *(Column(name=heading, kind="number") for heading in numbers),
     )
     text = (
-        "Two models of the same AUPRC may find different pairs: where they agree least, their mean may do "
+        "Two models with the same AUPRC may find different pairs: where they agree least, their mean may do "
         "better than either.",
     )
     caption = "Spearman's correlation of the scores, and the calls at a probability of 0.5"
@@ -173,11 +178,11 @@ def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Sectio
     """Whether a model has seen the pairs that it is judged by."""
     rows = tuple(
         Row(
-            cells=(one.label, f"{one.trained_on:,}", f"{one.trained_on / pairs:.1%}"),
-            level="bad" if one.trained_on else "good",
-            word="leak" if one.trained_on else "fine",
+            cells=(model.label, f"{model.trained_on:,}", f"{model.trained_on / pairs:.1%}"),
+            level="bad" if model.trained_on else "good",
+            word="leak" if model.trained_on else "fine",
         )
-        for one in models
+        for model in models
     )
     columns = (
         Column(name="model"),
@@ -185,7 +190,7 @@ def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Sectio
         Column(name="share", kind="number"),
     )
     text = (
-        "A model that was trained on test pairs, itself or by an ancestor, has an advantage that is no "
-        "merit. For what the proteins have in common, see the page of each model's own evaluation.",
+        "A model that was trained on test pairs, directly or through an ancestor, has an unfair advantage. "
+        "For the overlap of proteins, see the page of each model's own evaluation.",
     )
-    return Section(text=text, tables=(Table(caption="Any is too many", columns=columns, rows=rows),))
+    return Section(text=text, tables=(Table(caption="Even one is too many", columns=columns, rows=rows),))

@@ -1,4 +1,4 @@
-"""Curves of several models in one figure, and their differences to the first of them."""
+"""Figures that compare the curves of several models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppi_train.evaluation.comparison import ComparedModel
 from ppi_train.evaluation.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 from ppi_train.evaluation.pair_metrics import Labels
 
-# Okabe & Ito's, the reference in black; with the line style, ten are told apart.
+# Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.
 _COLOURS = ("black", BLUE, VERMILLION, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#7A5200", "#5B3A8C", GREY)
 _STYLES = ("-", "--", "-.", ":")
 _LONGEST = 34
@@ -24,9 +24,9 @@ def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure
 
     figure = new_figure(5.6, 6.0)
     axes = figure.subplots()
-    for place, one in enumerate(models):
-        false_rate, true_rate = thinned(*roc_curve(labels, one.probabilities)[:2])
-        _draw(axes, place, one, "auroc", false_rate, true_rate)
+    for place, model in enumerate(models):
+        false_rate, true_rate = thinned(*roc_curve(labels, model.probabilities)[:2])
+        _draw(axes, place, model, "auroc", false_rate, true_rate)
     axes.plot((0, 1), (0, 1), color=GREY, linewidth=1)
     _finish(axes, "ROC", "false positive rate", "true positive rate")
     return figure
@@ -38,32 +38,35 @@ def precision_recall_curves_figure(models: Sequence[ComparedModel], labels: Labe
 
     figure = new_figure(5.6, 6.0)
     axes = figure.subplots()
-    for place, one in enumerate(models):
+    for place, model in enumerate(models):
         precision, recall = thinned(
-            *precision_recall_curve(labels, one.probabilities, drop_intermediate=True)[:2]
+            *precision_recall_curve(labels, model.probabilities, drop_intermediate=True)[:2]
         )
-        _draw(axes, place, one, "auprc", recall, precision, drawstyle="steps-post")
+        _draw(axes, place, model, "auprc", recall, precision, drawstyle="steps-post")
     axes.axhline(float(np.mean(labels)), color=GREY, linewidth=1)
     _finish(axes, "Precision-recall", "recall", "precision")
     return figure
 
 
 def differences_figure(models: Sequence[ComparedModel], metric: str) -> Figure:
-    """The difference of each model but the first to the first, with its interval; `auprc` or `auroc`."""
+    """Differences of all models from the first, with their intervals.
+
+    `metric` is `auprc` or `auroc`.
+    """
     others = models[1:]
     figure = new_figure(5.6, 1.3 + 0.4 * len(others))
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1.2, linestyle="--")
-    for place, one in enumerate(others):
-        assert one.differences is not None, one.label
-        found = one.differences[metric]
+    for place, model in enumerate(others):
+        assert model.differences is not None, model.label
+        found = model.differences[metric]
         axes.plot((found.low, found.high), (place, place), color=BLUE, linewidth=3, alpha=0.5)
         axes.plot(found.difference, place, "o", color=BLUE, markersize=7)
     dress(axes, "", f"difference in {metric.upper()} to the reference", "", legend=None)
     axes.margins(x=0.12)
     axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(others) - 0.4, -0.6)
-    names = [f"{place}. {_short(one.label)}" for place, one in enumerate(others, start=2)]
+    names = [f"{place}. {_short(model.label)}" for place, model in enumerate(others, start=2)]
     axes.set_yticks(range(len(others)), names, parse_math=False)
     return figure
 

@@ -1,7 +1,7 @@
-"""How well a predicted network shows protein complexes: PRING's pathway task (arXiv:2507.05101).
+"""PRING's pathway task: how well a predicted network recovers protein complexes.
 
-A complex is its proteins and the interactions among them that are known (T). What the prediction says
-of it (P) are the predicted edges between its proteins.
+A complex (arXiv:2507.05101) is a set of proteins and the known interactions among them (T). Its prediction
+(P) is the set of predicted edges between its proteins.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def complex_metrics(
 
     Args:
         predicted: The network that a model calls, on at least the proteins of the complexes.
-        complexes: The known interactions by complex. A pair that comes twice, in either order, counts
+        complexes: The known interactions by complex. A pair that occurs twice, in either order, counts
             once; a protein with itself is a pair as well.
 
     Returns:
         `complex_recall`, the mean of |P and T| / |T|; `complex_precision`, the mean of |P and T| / |P|,
-        0 where P is empty; both over all complexes. `complex_connectivity`, the share that the prediction
-        connects of those complexes that are connected in truth; left out where none is.
+        0 where P is empty; both over all complexes. `complex_connectivity`, the share of the truly connected
+        complexes that the prediction connects as well; left out if no complex is connected.
 
     Raises:
         DataError: there are no complexes, one has no interaction, or a protein is not in the network.
@@ -55,7 +55,7 @@ def complex_metrics(
 
 
 def _network(pairs: Sequence[tuple[str, str]]) -> Network:
-    proteins = sorted({one for pair in pairs for one in pair})
+    proteins = sorted({protein for pair in pairs for protein in pair})
     number = {protein: place for place, protein in enumerate(proteins)}
     return network_from_pairs(proteins, np.array([[number[a], number[b]] for a, b in pairs]))
 

@@ -1,4 +1,4 @@
-"""The threshold at which a model calls as many edges as the network has.
+"""The threshold that matches the called edges to a network's density.
 
 At 0.5 a model that was trained on as many negatives as positives calls far too many edges in a network
 where one pair in a hundred interacts. The threshold is chosen on validation pairs, so that the test
@@ -19,11 +19,12 @@ from ppi_train.evaluation.pair_metrics import Floats, checked_scores
 
 
 def density_threshold(scores: npt.NDArray[Any], labels: npt.NDArray[Any], density: float) -> float:
-    """The threshold that calls the share of pairs nearest to a density; of two as near, the higher.
+    """Finds the threshold that calls pairs at the given density.
 
-    Validation pairs are drawn, with far more positives than a network has: each class counts here with
-    the weight that it has in a network of that density. So the share called at t is
-    density * recall(t) + (1 - density) * false positive rate(t).
+    The share of called pairs is as near as possible to the density. Of two thresholds equally near, the
+    higher is taken. Validation pairs are sampled, with far more positives than a network has: each class
+    counts here with the weight that it has in a network of that density. So the share called at t is density
+    * recall(t) + (1 - density) * false positive rate(t).
 
     Args:
         scores: (n,) probabilities, or logits, of the validation pairs.
@@ -35,7 +36,7 @@ def density_threshold(scores: npt.NDArray[Any], labels: npt.NDArray[Any], densit
         the highest where calling nothing comes nearest.
 
     Raises:
-        DataError: the density is no share, shapes differ, one class only, or a score is not finite.
+        DataError: the density is not a share, shapes differ, one class only, or a score is not finite.
     """
     if not 0 <= density <= 1:
         raise DataError(

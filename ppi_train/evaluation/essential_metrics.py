@@ -1,8 +1,8 @@
-"""Whether a network tells essential proteins from others: PRING's essential protein task.
+"""PRING's essential protein task: does centrality identify essential proteins?
 
-Essential proteins sit in dense neighbourhoods. The network centrality of a protein (NC, Wang et al.
-2012, "Identification of essential proteins based on edge clustering coefficient", IEEE/ACM TCBB 9(4))
-sums over its edges how nearly they are in as many triangles as they could be.
+Essential proteins lie in dense neighbourhoods. The network centrality of a protein (NC, Wang et al. 2012,
+"Identification of essential proteins based on edge clustering coefficient", IEEE/ACM TCBB 9(4)) sums over its
+edges how nearly they are in as many triangles as they could be.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ppi_train.evaluation.network import Network
 Floats = npt.NDArray[np.float64]
 
 TOP = 100
-_POINTS = 10_000  # of the integral, as PRING has it
+_POINTS = 10_000  # of the integral, as in PRING
 _SAME = 1e-12  # centralities closer than this, relative to the largest, differ by rounding
 
 
@@ -35,15 +35,15 @@ def essential_metrics(
     Args:
         predicted: The network that a model calls.
         essential: Essential proteins, each once.
-        non_essential: Others, none of them essential.
+        non_essential: Other proteins, none of them essential.
         truth: The true network, over the same proteins; for `essential_top_agreement_at_<top>`.
-        top: How many of the most central proteins are looked at.
+        top: How many of the most central proteins are considered.
 
     Returns:
         `essential_precision_at_<top>`: the share of essential proteins among the listed ones with the
         highest centrality. `essential_top_agreement_at_<top>`: the share of these that are among the as
         many most central in the true network, which is what PRING's script calls precision.
-        `essential_overlap`: see `distribution_overlap`; smaller is better.
+        `essential_overlap`: the `distribution_overlap` of both lists; smaller is better.
 
     Raises:
         DataError: a list is too short, a protein is listed twice, or is not in the network.
@@ -66,13 +66,13 @@ def essential_metrics(
 
 
 def network_centrality(network: Network) -> Floats:
-    """NC(u), the sum over the neighbours v of u of |N(u) and N(v)| / min(|N(u)| - 1, |N(v)| - 1).
+    """The network centrality NC of each protein.
 
-    Edges with a denominator of 0 or less are skipped. A protein that interacts with itself is a
-    neighbour of its own, once.
+    NC(u) is the sum over the neighbours v of u of |N(u) and N(v)| / min(|N(u)| - 1, |N(v)| - 1). Edges with a
+    denominator of 0 or less are skipped. A protein that interacts with itself is its own neighbour, once.
 
     Returns:
-        (n,) one a protein.
+        (n,) one value per protein.
     """
     adjacency = network.adjacency
     degree = np.diff(adjacency.indptr)
@@ -83,11 +83,11 @@ def network_centrality(network: Network) -> Floats:
 
 
 def top_shares(values: Floats, top: int) -> Floats:
-    """How surely each value is among the highest, (n,), summing to `top`.
+    """The share (n,) of each value in the `top` highest places.
 
-    1 above the lowest of them and 0 below; values equal to it, up to rounding, share the places that are
-    left. So the result does not depend on the order: in an empty network, where all are equal, the first
-    that are listed would win otherwise.
+    1 above the lowest of the highest values and 0 below; values equal to it, up to rounding, share the
+    places that are left, so that the shares sum to `top`. So the result does not depend on the order:
+    otherwise, in an empty network, where all values are equal, the proteins listed first would win.
     """
     scale = max(float(np.max(np.abs(values))), 1.0)
     rounded = np.round(values / scale / _SAME) * _SAME
@@ -97,11 +97,12 @@ def top_shares(values: Floats, top: int) -> Floats:
 
 
 def distribution_overlap(first: Floats, second: Floats) -> float:
-    """The area under both of two Gaussian kernel densities: about 1 if alike, 0 if apart.
+    """The common area under two Gaussian kernel densities, 0 to about 1.
 
-    Scott's bandwidth; the integral of the smaller density, by trapezia on 10,000 points from the larger
-    minimum to the smaller maximum. 0 if that range is empty. Values that are all the same have no density:
-    two lists of one and the same value overlap wholly, any other list with such a one not at all.
+    About 1 if both are alike, 0 if they do not overlap. Scott's bandwidth; the integral of the smaller
+    density, by trapezia on 10,000 points from the larger minimum to the smaller maximum. 0 if that range is
+    empty. Values that are all the same have no density: two constant lists of the same value overlap
+    completely, a constant list and any other list not at all.
 
     Args:
         first: At least two values.
@@ -126,13 +127,13 @@ def _check_lists(essential: Sequence[str], non_essential: Sequence[str], top: in
         raise DataError(
             "there are too few essential or non-essential proteins",
             got=f"{len(essential)} and {len(non_essential)}",
-            expected=f"two of each at least, and {top} in all",
+            expected=f"at least two of each, and at least {top} in all",
         )
     if len(set(both)) < len(both):
-        twice = next(one for place, one in enumerate(both) if one in both[:place])
+        twice = next(protein for place, protein in enumerate(both) if protein in both[:place])
         raise DataError(
             "a protein is listed twice",
             where="essential and non-essential proteins",
             got=twice,
-            expected="each once, in one of the two lists",
+            expected="each protein once, in only one of the two lists",
         )

@@ -1,4 +1,4 @@
-"""The figures that a run logs: learning curves, ROC, precision-recall, scores and reliability.
+"""Figures of a run: learning curves, ROC, precision-recall, scores and reliability.
 
 Each function returns a `Figure` with an Agg canvas of its own. pyplot is not used: its global list of
 figures leaks memory over a long run, and picks a window system where there is one. Importing
@@ -30,7 +30,7 @@ from ppi_train.evaluation.pair_metrics import (
 )
 from ppi_train.evaluation.selective import precision_by_kept
 
-# Okabe & Ito 2008, "Color universal design": told apart with every common form of colour blindness
+# Okabe & Ito 2008, "Color universal design": distinguishable with every common form of colour blindness
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#333333"
 DPI = 150
 _FEW_POINTS = 2000
@@ -76,7 +76,10 @@ def roc_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title:
 
 
 def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
-    """Precision against recall as steps, whose area is AUPRC, and the share of positives; arrays (n,)."""
+    """Precision against recall as steps, with the prevalence; arrays (n,).
+
+    The area under the steps is the AUPRC.
+    """
     from sklearn.metrics import precision_recall_curve  # over one second to import
 
     values, truth = checked_probabilities(probabilities, labels)
@@ -97,7 +100,10 @@ def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray
 
 
 def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
-    """How the probabilities of either class are spread, each class summing to 100%; arrays (n,)."""
+    """Histograms of the probabilities of each class; arrays (n,).
+
+    The bars of each class sum to 100%.
+    """
     values, truth = checked_probabilities(probabilities, labels)
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
@@ -117,7 +123,10 @@ def score_histogram_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[
 
 
 def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
-    """Observed frequency against predicted probability per bin, the bins' counts below; arrays (n,)."""
+    """Observed frequency against predicted probability per bin; arrays (n,).
+
+    A second panel shows the number of pairs in each bin.
+    """
     values, truth = checked_probabilities(probabilities, labels, both_classes=False)
     bins = reliability_bins(values, truth)
     figure = new_figure(5.2, 6.6)
@@ -140,10 +149,11 @@ def reliability_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]
 def selective_figure(
     probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], uncertainty: npt.NDArray[Any], title: str
 ) -> Figure:
-    """Precision against the fraction kept, the surest first; all (n,).
+    """Precision against the fraction kept, most certain pairs first; arrays (n,).
 
-    A deviation of the logit alone is no order: pairs near 1/2 have small ones too. So the surest are those
-    whose logit is the most deviations away from zero, beside those that are merely farthest from 1/2.
+    The deviation of the logit alone is not a useful order, since pairs near 1/2 have small ones too. So one
+    curve orders pairs by how many deviations their logit is away from zero, and for comparison a second one
+    by the distance of the probability from 1/2.
     """
     values, truth = checked_probabilities(probabilities, labels)
     inside = np.clip(values, 1e-12, 1 - 1e-12)
@@ -164,9 +174,10 @@ def selective_figure(
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Writes each figure as `<name>.png` into folder, and returns the paths in the mapping's order.
+    """Writes each figure as `<name>.png` into `folder`, and returns the paths.
 
-    The same figure gives the same bytes: neither the time nor matplotlib's version is written.
+    The paths are in the order of the mapping. The same figure gives the same bytes: neither the time nor
+    matplotlib's version is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -179,7 +190,10 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def as_svg(figure: Figure) -> bytes:
-    """A figure as SVG whose letters are shapes; the same figure gives the same bytes."""
+    """Renders a figure as SVG with text as paths.
+
+    The same figure gives the same bytes.
+    """
     sink = io.BytesIO()
     _freeze_layout(figure)
     with rc_context({"svg.hashsalt": "ppi_train", "svg.fonttype": "path"}):
@@ -188,9 +202,11 @@ def as_svg(figure: Figure) -> bytes:
 
 
 def thinned(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A curve within the unit square, without points that no screen tells from the one before.
+    """Drops the points of a curve that would not be visible.
 
-    A curve of 50,000 points is 2 MB of SVG, and looks like one of 1,000. Short ones stay as they are.
+    The curve lies within the unit square; a point is dropped if it is in the same screen cell as the one
+    before. A curve of 50,000 points is 2 MB of SVG, and looks like one of 1,000. Short curves stay as they
+    are.
     """
     if len(x) <= _FEW_POINTS:
         return x, y
@@ -202,7 +218,7 @@ def thinned(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any],
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that pyplot does not know of."""
+    """Makes an empty figure, in inches, without pyplot."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
@@ -210,7 +226,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def _freeze_layout(figure: Figure) -> None:
-    """Places the axes once: the engine moves them a little each time, and a second file would differ."""
+    """Computes the layout once and switches the layout engine off.
+
+    The engine moves the axes a little each time, so that a second file would differ.
+    """
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.execute(figure)
@@ -218,8 +237,11 @@ def _freeze_layout(figure: Figure) -> None:
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place | None = "best") -> None:
-    """Gives every panel the same grid, fonts and frame, whatever the user's matplotlibrc says."""
-    # The name of a user's table may have $, between which matplotlib would read formulas, and fail.
+    """Gives a panel its labels and the common grid, fonts and frame.
+
+    The style does not depend on the user's matplotlibrc.
+    """
+    # A user's table name may contain $, and matplotlib would fail to parse the text between as a formula.
     axes.set_title(title, fontsize=13, color=INK, parse_math=False)
     axes.set_xlabel(x_label, fontsize=12, color=INK)
     axes.set_ylabel(y_label, fontsize=12, color=INK)
@@ -247,14 +269,17 @@ def _draw_curves(
     y_label: str,
     best_metric: str,
 ) -> None:
-    """Draws the metrics (name to label, colour, marker) over the epochs, with the best epoch marked."""
+    """Draws metrics over the epochs, with the best epoch marked.
+
+    `lines` maps each metric to its label, colour and marker.
+    """
     best = _best_epoch(history, best_metric)
     epochs = np.array([entry["epoch"] for entry in history], dtype=np.float64)
     for name, (label, colour, marker) in lines.items():
         values = _series(history, name)
         if not np.isfinite(values).any():
             continue
-        shown = marker if len(history) <= 20 else None  # markers of many epochs run into one another
+        shown = marker if len(history) <= 20 else None  # markers of many epochs would overlap
         chosen = values[-1] if best is None else values[best]
         text = f"{label} = {chosen:.3f}"
         axes.plot(epochs, values, color=colour, linewidth=1.8, marker=shown, markersize=5, label=text)
@@ -277,7 +302,10 @@ def _draw_curves(
 
 
 def _best_epoch(history: Sequence[Mapping[str, float]], metric: str) -> int | None:
-    """The place in history of the metric's best value, the first of equals; None where it has none."""
+    """Index of the metric's best epoch, or None without finite values.
+
+    Of equal values the first counts.
+    """
     values = _series(history, metric)
     if not np.isfinite(values).any():
         return None
@@ -286,6 +314,6 @@ def _best_epoch(history: Sequence[Mapping[str, float]], metric: str) -> int | No
 
 
 def _series(history: Sequence[Mapping[str, float]], name: str) -> npt.NDArray[np.float64]:
-    """One metric over the epochs, with NaN for what is absent or not finite."""
+    """One metric over the epochs; NaN where absent or not finite."""
     values = np.array([entry.get(name, np.nan) for entry in history], dtype=np.float64)
     return np.where(np.isfinite(values), values, np.nan)

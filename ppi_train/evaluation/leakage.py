@@ -1,8 +1,8 @@
-"""What a test set shares with a training set, and how far that alone gets.
+"""Overlap of test and training set, and baselines based on it.
 
-A model is worth what it adds to two ways of scoring that know no biology: how many partners a protein has in
-training, and what the training set says of the most similar pairs. Bernett et al. 2024 show that much of
-the published accuracy is of that kind.
+A model is worth what it adds to two ways of scoring without any biology: how many partners a protein has in
+training, and the labels of the most similar training pairs. Bernett et al. 2024 show that much of the
+published accuracy is of that kind.
 
 Legend of shapes: t training pairs, m test pairs, p proteins of both, n similarities.
 """
@@ -49,9 +49,10 @@ class Neighbours:
 
 
 def proteins_seen(pairs: JointPairs) -> npt.NDArray[np.int8]:
-    """How many of the two proteins of each test pair occur in a training pair, (m,): 2, 1 or 0.
+    """Counts the proteins of each test pair that occur in training.
 
-    These are the classes C1, C2 and C3 of Park and Marcotte 2012.
+    An array (m,) of 2, 1 or 0: how many of the two proteins occur in any training pair. These are the classes
+    C1, C2 and C3 of Park and Marcotte 2012.
     """
     seen = np.zeros(pairs.proteins, np.int8)
     seen[pairs.train] = 1
@@ -60,15 +61,15 @@ def proteins_seen(pairs: JointPairs) -> npt.NDArray[np.int8]:
 
 
 def shared_pairs(pairs: JointPairs) -> npt.NDArray[np.bool_]:
-    """Whether each test pair is a training pair too, with whatever label, (m,)."""
+    """Whether each test pair is also in training, with any label; (m,)."""
     weight = np.array([pairs.proteins, 1])
     return np.isin(pairs.test @ weight, pairs.train @ weight)
 
 
 def degree_scores(pairs: JointPairs) -> Floats:
-    """Scores test pairs by the number of partners of both proteins in training alone, (m,).
+    """Scores test pairs, (m,), by the training degrees of their proteins.
 
-    The logarithm of the product of both degrees, one added to each; a degree counts positive pairs.
+    The score is log((d1 + 1) (d2 + 1)); the degree d of a protein counts its positive training pairs.
     """
     positives = pairs.train[pairs.train_labels == 1]
     degrees = np.bincount(positives.ravel(), minlength=pairs.proteins)
@@ -77,11 +78,11 @@ def degree_scores(pairs: JointPairs) -> Floats:
 
 
 def nearest_scores(pairs: JointPairs, neighbours: Neighbours) -> Floats:
-    """Scores test pairs by the labels of the training pairs between similar proteins, (m,), from -1 to 1.
+    """Scores test pairs, (m,), by the labels of similar training pairs.
 
-    Each training pair between a protein similar to the one and a protein similar to the other counts +1 or
-    -1, by its label, times the product of both identities; the sum is divided by one plus the sum of the
-    weights, so that little evidence stays near 0. Without any, the score is 0.
+    Each training pair between a protein similar to the first and a protein similar to the second counts +1
+    or -1, by its label, times the product of both identities; the sum is divided by 1 plus the sum of the
+    weights, so that little evidence gives a score near 0. Scores are from -1 to 1; 0 without any evidence.
     """
     from scipy.sparse import coo_array  # a quarter of a second to import
 
@@ -89,7 +90,7 @@ def nearest_scores(pairs: JointPairs, neighbours: Neighbours) -> Floats:
     similar = coo_array((neighbours.identity, (neighbours.query, neighbours.target)), shape=shape).tocsr()
     a, b = np.concatenate([pairs.train, pairs.train[:, ::-1]]).T
     signs = np.tile(2.0 * pairs.train_labels - 1.0, 2)
-    # A pair of a protein with itself is there twice after that, and counts once.
+    # A pair of a protein with itself now occurs twice, and must count once.
     weights = np.where(a == b, 0.5, 1.0)
     first, second = similar[pairs.test[:, 0]], similar[pairs.test[:, 1]]
     evidence, total = (
@@ -101,7 +102,10 @@ def nearest_scores(pairs: JointPairs, neighbours: Neighbours) -> Floats:
 
 
 def overlap_measures(pairs: JointPairs) -> dict[str, float]:
-    """Counts and shares of what both sets have: pairs, proteins, and test pairs by proteins seen."""
+    """Counts and shares of common pairs and proteins.
+
+    Also the test pairs in the classes C1, C2 and C3.
+    """
     tested, trained = np.unique(pairs.test), np.unique(pairs.train)
     common = np.intersect1d(tested, trained)
     seen = proteins_seen(pairs)
@@ -125,19 +129,20 @@ def overlap_measures(pairs: JointPairs) -> dict[str, float]:
 
 
 def identity_measures(nearest: Floats) -> dict[str, float]:
-    """Shares of the test proteins whose nearest training sequence is above each of `IDENTITIES`.
+    """Shares of test proteins with a training relative above each of `IDENTITIES`.
 
     Args:
         nearest: Identity of each test protein with its nearest training sequence; 0 where there is none.
     """
     measures = {
-        f"identity_above_{round(100 * one)}_share": float((nearest > one).mean()) for one in IDENTITIES
+        f"identity_above_{round(100 * identity)}_share": float((nearest > identity).mean())
+        for identity in IDENTITIES
     }
     return measures | {"similar_share": float((nearest > 0).mean())}
 
 
 def audit_text(measures: Mapping[str, float], *, train: str, test: str) -> str:
-    """A table of the measures of an audit, for people."""
+    """Formats the measures of an audit as a text table."""
     lines = [f"{test} against {train}", f"  {'':44}{'count':>12}{'share':>9}"]
     for name, label in _COUNTED.items():
         lines.append(f"  {label:44}{measures[name]:>12,.0f}{measures[f'{name}_share']:>9.1%}")
@@ -162,6 +167,7 @@ _COUNTED = {
     "c3_pairs": "test pairs, no protein in training (C3)",
 }
 _SHARES = {"similar_share": "test proteins similar to a training protein"} | {
-    f"identity_above_{round(100 * one)}_share": f"... of more than {one:.0%} identity" for one in IDENTITIES
+    f"identity_above_{round(100 * identity)}_share": f"... of more than {identity:.0%} identity"
+    for identity in IDENTITIES
 }
 _BASELINES = {"degree": "degree in training", "nearest": "nearest training pairs"}

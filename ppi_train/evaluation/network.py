@@ -1,7 +1,7 @@
-"""A network of proteins: who is called to interact with whom, among a list of proteins.
+"""Protein interaction networks over a fixed list of proteins.
 
-Every protein of the list is a node, whether or not it has an edge: two networks over one list have the
-same nodes, which is how a predicted network gets the nodes that the prediction leaves alone.
+Every protein of the list is a node, whether or not it has an edge: two networks over the same list have
+the same nodes, so that a predicted network also has the nodes without a predicted edge.
 
 Legend of shapes: n proteins, m pairs.
 """
@@ -20,7 +20,7 @@ from scipy import sparse
 from ppi_train.errors import DataError
 from ppi_train.evaluation.pair_metrics import THRESHOLD
 
-_NAMED = 10  # so many unknown proteins are told by name
+_NAMED = 10  # at most this many unknown proteins are listed in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Network:
     """An undirected network without weights.
 
     Attributes:
-        proteins: n distinct accessions; a protein's place in them is its number.
+        proteins: n distinct accessions; a protein's position among them is its number.
         adjacency: (n, n) CSR of float64, symmetric; 1 for each edge, on the diagonal for a self loop.
     """
 
@@ -47,22 +47,24 @@ class Network:
 
     @property
     def edges(self) -> int:
-        """How many edges there are; a self loop is one."""
+        """The number of edges; a self loop is an edge."""
         return (int(self.adjacency.nnz) + self.loops) // 2
 
     @property
     def density(self) -> float:
-        """Edges, self loops among them, over the number of pairs of distinct proteins."""
+        """Edges, self loops included, over the number of pairs of distinct proteins."""
         n = len(self.proteins)
         return 2 * self.edges / (n * (n - 1)) if n > 1 else 0.0
 
     def numbers(self, proteins: Sequence[str], where: object) -> npt.NDArray[np.int64]:
-        """The numbers of some proteins, in their order; `where` is named in the error.
+        """The numbers of the given proteins, in their order.
+
+        `where` is named in the error.
 
         Raises:
             DataError: the network does not have all of them; the message names those that it lacks.
         """
-        unknown = [one for one in dict.fromkeys(proteins) if one not in self.places]
+        unknown = [protein for protein in dict.fromkeys(proteins) if protein not in self.places]
         if unknown:
             more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
             which = "1 protein is" if len(unknown) == 1 else f"{len(unknown):,} proteins are"
@@ -73,7 +75,7 @@ class Network:
                 expected=f"proteins among the {len(self.proteins):,} whose pairs were scored",
                 remedy="score the pairs of these proteins too, or leave them out here",
             )
-        return np.array([self.places[one] for one in proteins], np.int64)
+        return np.array([self.places[protein] for protein in proteins], np.int64)
 
 
 def network_from_pairs(
@@ -87,9 +89,9 @@ def network_from_pairs(
 
     Args:
         proteins: n distinct accessions, all nodes.
-        pairs: (m, 2) numbers of proteins. A pair that comes twice, in either order, is one edge; a
+        pairs: (m, 2) numbers of proteins. A pair that occurs twice, in either order, is one edge; a
             protein with itself is a self loop.
-        scores: (m,) one a pair; None where all pairs are edges.
+        scores: (m,) one per pair; None if all pairs are edges.
         threshold: A pair is an edge at this score or above.
     """
     assert len(set(proteins)) == len(proteins), "a protein is listed twice"
@@ -100,5 +102,5 @@ def network_from_pairs(
     rows, columns = np.concatenate([ends, ends[:, ::-1]]).T
     size = len(proteins)
     found = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size)).tocsr()
-    found.data[:] = 1.0  # what came twice was added up
+    found.data[:] = 1.0  # duplicates were summed
     return Network(proteins=tuple(proteins), adjacency=found)

@@ -1,4 +1,6 @@
-"""A true and a predicted network side by side: few enough proteins to be read, in the same places in both.
+"""Figures of a true and a predicted network with the same layout.
+
+They show a part of the network with few enough proteins to be readable.
 
 Legend of shapes: n drawn proteins, m tested pairs, e edges.
 """
@@ -25,7 +27,7 @@ PURPLE = "#7B3294"
 
 
 class Pen(NamedTuple):
-    """How edges of a kind are drawn: told apart in grey, too."""
+    """How edges of a kind are drawn; distinguishable in greyscale, too."""
 
     colour: str
     style: Literal["-", "--", ":"]
@@ -33,7 +35,7 @@ class Pen(NamedTuple):
 
 
 FOUND, MISSED, FALSE = Pen(BLUE, "-", 1.3), Pen(VERMILLION, "--", 1.5), Pen(PURPLE, ":", 1.5)
-_BRANCHES = 4  # partners that the walk takes of each protein: a hub would fill the picture by itself
+_BRANCHES = 4  # partners that the walk takes from each protein: a hub would fill the picture by itself
 _STEPS = 200
 _LONGEST_NAME = 12
 
@@ -47,7 +49,7 @@ class DrawnNetwork:
         places: (n, 2) where each is drawn, within -1 to 1.
         found, missed, false: (e, 2) numbers of names: true pairs that were called, true pairs that were not,
             and pairs that were called and are not true.
-        tested: How many pairs of these proteins were tested; no other can be drawn.
+        tested: How many pairs of these proteins were tested; no other pairs can be drawn.
     """
 
     names: tuple[str, ...]
@@ -66,17 +68,17 @@ def readable_part(
     tested: Integers | None = None,
     size: int = 24,
 ) -> DrawnNetwork:
-    """Takes a connected part of the true network and all that is called within it.
+    """Selects a connected part of the true network and its predicted edges.
 
-    It starts at the protein with most true partners and goes on breadth-first, with at most four new
-    partners of each protein; the predictions have no say in it. Self interactions are left out.
+    It starts at the protein with most true partners and continues breadth-first, with at most four new
+    partners of each protein; it does not depend on the predictions. Self interactions are left out.
 
     Args:
         proteins: All accessions.
         true: (t, 2) numbers of them: the true edges, each once.
         called: (c, 2) the predicted edges, each once.
         tested: (m, 2) the pairs that a prediction was made for, each once; None for all pairs.
-        size: At most so many proteins are drawn.
+        size: The largest number of proteins drawn.
     """
     true = true[true[:, 0] != true[:, 1]]
     chosen = _walk(true, len(proteins), size)
@@ -86,7 +88,7 @@ def readable_part(
     weight = np.array([len(chosen), 1])
     found = np.isin(of_true @ weight, of_called @ weight)
     return DrawnNetwork(
-        names=tuple(proteins[one] for one in chosen),
+        names=tuple(proteins[index] for index in chosen),
         places=stress_layout(len(chosen), of_true),
         found=of_true[found],
         missed=of_true[~found],
@@ -96,14 +98,14 @@ def readable_part(
 
 
 def _within(number: Integers, edges: Integers) -> Integers:
-    """The edges between two proteins that are drawn, as numbers of these in ascending order, (e, 2)."""
+    """The edges (e, 2) among the drawn proteins, renumbered, ends ascending."""
     drawn = np.sort(number[edges], axis=1)
     kept: Integers = drawn[(drawn[:, 0] >= 0) & (drawn[:, 0] != drawn[:, 1])]
     return kept
 
 
 def _walk(edges: Integers, proteins: int, size: int) -> list[int]:
-    """Numbers of the proteins that a broken-off breadth-first search reaches, in its order."""
+    """Numbers of the proteins in the order of a bounded breadth-first search."""
     partners: dict[int, list[int]] = {}
     for a, b in edges.tolist():
         partners.setdefault(a, []).append(b)
@@ -114,20 +116,21 @@ def _walk(edges: Integers, proteins: int, size: int) -> list[int]:
     queue: deque[int] = deque()
     while len(chosen) < min(size, len(partners)):
         if not queue:
-            queue.append(next(one for one in starts if one not in chosen))
+            queue.append(next(protein for protein in starts if protein not in chosen))
             chosen[queue[0]] = None
-        new = [one for one in sorted(partners[queue.popleft()]) if one not in chosen]
-        for one in new[: min(_BRANCHES, size - len(chosen))]:
-            chosen[one] = None
-            queue.append(one)
+        new = [protein for protein in sorted(partners[queue.popleft()]) if protein not in chosen]
+        for protein in new[: min(_BRANCHES, size - len(chosen))]:
+            chosen[protein] = None
+            queue.append(protein)
     return list(chosen)
 
 
 def stress_layout(nodes: int, edges: Integers) -> Floats:
-    """Places nodes so that distances resemble numbers of steps, (n, 2) within -1 to 1; always the same.
+    """Places nodes, (n, 2), so that distances resemble path lengths.
 
-    Gansner, Koren & North 2005, "Graph drawing by stress majorization": pulls less at far pairs. Nodes that
-    no path joins are taken to be one step further than the longest path.
+    Coordinates are within -1 to 1, and the same graph always gives the same layout. Gansner, Koren & North
+    2005, "Graph drawing by stress majorization": distant pairs have less weight. Nodes that no path connects
+    are taken to be one step further apart than the longest path.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import shortest_path
@@ -154,7 +157,7 @@ def stress_layout(nodes: int, edges: Integers) -> Floats:
 
 
 def true_network_figure(network: DrawnNetwork) -> Figure:
-    """The true edges: those that the prediction has, and those that it misses."""
+    """Draws the true edges, both the predicted and the missed ones."""
     return _figure(
         network,
         "True network",
@@ -163,7 +166,7 @@ def true_network_figure(network: DrawnNetwork) -> Figure:
 
 
 def predicted_network_figure(network: DrawnNetwork) -> Figure:
-    """The predicted edges: those that are true, and those that are not."""
+    """Draws the predicted edges, both the true and the false ones."""
     return _figure(
         network,
         "Predicted network",

@@ -1,16 +1,16 @@
-"""How much a predicted network looks like the true one, on sampled sets of proteins.
+"""Compares a predicted network with the true one on sampled node sets.
 
 The metrics of PRING (Zheng et al. 2025, arXiv:2507.05101, and its `topology_task/eval.py`): both networks
 are induced on each node set, and the subgraphs compared one to one (similarity, density) or as two
 samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a Gaussian kernel of
 the total variation between histograms.
 
-An MMD has no scale of its own, so that the paper prints its ratio to the MMD of two samples of the test
-network. Here that is the MMD, with the true edges in both, of the published node sets and a second draw of
-as many sets of the same sizes by the same walk: a ratio of 1 says that the predicted network is as far
-from the true one as that is from itself. PRING did not publish its second sample, and one draw of 50
-sets puts the MMD at up to twice that of another: `sampling_noise` takes the mean of several. The ratios
-compare between models that are measured here, and only roughly with the paper's.
+An MMD has no scale of its own, so the paper reports its ratio to the MMD of two samples of the test network.
+Here that is the MMD, with the true edges in both, of the published node sets and a second draw of as many
+sets of the same sizes by the same walk: a ratio of 1 says that the predicted network is as far from the true
+one as that is from itself. PRING did not publish its second sample, and one draw of 50 sets puts the MMD at
+up to twice that of another: `sampling_noise` takes the mean of several. The ratios can be compared between
+models that are measured here, and only roughly with the paper's.
 
 Legend of shapes: s node sets of a size, b bins.
 """
@@ -35,7 +35,7 @@ Noise = Mapping[int, Mapping[str, float]]
 PAIRED = ("graph_similarity", "relative_density")
 MMDS = ("degree_mmd", "clustering_mmd", "spectral_mmd")
 _HISTOGRAMS = {"degree_mmd": "degrees", "clustering_mmd": "clustering", "spectral_mmd": "spectrum"}
-_NOTHING = 1e-10  # an MMD below is 0 but for rounding and the 1e-6 in the histograms' sums
+_NOTHING = 1e-10  # an MMD below is 0 except for rounding and the 1e-6 in the histograms' sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class TrueSample:
     Attributes:
         network: The true network.
         sets: The numbers of each node set's proteins, by size.
-        profiles: What the true subgraphs look like, by size.
+        profiles: Measures of the true subgraphs, by size.
     """
 
     network: Network
@@ -69,7 +69,9 @@ class TrueSample:
 
     @classmethod
     def of(cls, network: Network, node_sets: NodeSets) -> TrueSample:
-        """Measures the true subgraphs; 500 sets of up to 200 proteins take half a second.
+        """Measures the true subgraphs.
+
+        500 sets of up to 200 proteins take half a second.
 
         Args:
             network: The true network.
@@ -85,15 +87,16 @@ class TrueSample:
 
 
 def network_metrics(predicted: Network, truth: TrueSample, noise: Noise | None = None) -> NetworkMetrics:
-    """Compares two networks on sampled node sets; 500 sets of up to 200 proteins take half a second.
+    """Compares two networks on sampled node sets.
 
-    No value is NaN. `relative_density` is infinite if a node set has predicted edges and no true ones,
-    and a ratio if the noise is 0 and the prediction's MMD is not; 0/0 is 1.
+    500 sets of up to 200 proteins take half a second. No value is NaN. `relative_density` is infinite if a
+    node set has predicted edges and no true ones, and a ratio if the noise is 0 and the prediction's MMD is
+    not; 0/0 is 1.
 
     Args:
         predicted: The network that a model calls, over the same list of proteins as the true one.
         truth: The true network on the node sets.
-        noise: What `sampling_noise` gives for this truth; None for no ratios.
+        noise: The result of `sampling_noise` for this truth; None for no ratios.
     """
     assert predicted.proteins == truth.network.proteins, "two networks over different lists of proteins"
     common = predicted.adjacency.multiply(truth.network.adjacency).tocsr()
@@ -108,18 +111,20 @@ def network_metrics(predicted: Network, truth: TrueSample, noise: Noise | None =
         mmds[size] = _mmds(ours, true)
 
     def over(sizes: Sequence[int]) -> dict[str, float]:
-        units = [noise[one] for one in sizes] if noise else []
-        return _summary([paired[one] for one in sizes], [mmds[one] for one in sizes], units)
+        units = [noise[size] for size in sizes] if noise else []
+        return _summary([paired[size] for size in sizes], [mmds[size] for size in sizes], units)
 
     return NetworkMetrics(overall=over(list(paired)), by_size={size: over([size]) for size in paired})
 
 
 def sampling_noise(truth: TrueSample, kind: str, *, draws: int = 5, seed: int) -> dict[int, dict[str, float]]:
-    """The MMDs of two samples of the true network; two to three seconds for 500 sets of up to 200 proteins.
+    """The MMDs between two samples of the true network.
+
+    Takes two to three seconds for 500 sets of up to 200 proteins.
 
     Args:
         truth: The true network on the node sets, the first sample.
-        kind: How these were drawn: `bfs`, `dfs` or `random_walk`. The second sample is drawn so.
+        kind: How these were drawn: `bfs`, `dfs` or `random_walk`. The second sample is drawn the same way.
         draws: How many second samples are drawn; the MMDs are means over them.
         seed: The same seed gives the same values.
 
@@ -133,7 +138,7 @@ def sampling_noise(truth: TrueSample, kind: str, *, draws: int = 5, seed: int) -
         for size, chosen in second.items():
             found[size].append(_mmds(profile(network, chosen), truth.profiles[size]))
     return {
-        size: {name: float(np.mean([one[name] for one in values])) for name in MMDS}
+        size: {name: float(np.mean([draw[name] for draw in values])) for name in MMDS}
         for size, values in found.items()
     }
 
@@ -152,13 +157,17 @@ def _numbered(network: Network, node_sets: NodeSets) -> dict[int, list[Numbers]]
                     expected="at least one protein, each once",
                 )
     # All at once, so that a message names every unknown protein and not those of the first set only.
-    network.numbers([one for sets in node_sets.values() for nodes in sets for one in nodes], "node sets")
+    network.numbers(
+        [protein for sets in node_sets.values() for nodes in sets for protein in nodes], "node sets"
+    )
     filled = {size: sets for size, sets in node_sets.items() if sets}
-    return {size: [network.numbers(one, "node sets") for one in sets] for size, sets in filled.items()}
+    return {size: [network.numbers(nodes, "node sets") for nodes in sets] for size, sets in filled.items()}
 
 
 def graph_similarity(predicted: Profile, truth: Profile, common: Floats) -> Floats:
-    """1 - sum|A' - A| / (sum A' + sum A) for each node set, (s,); 1 where neither has an edge.
+    """The similarity (s,) of predicted and true subgraph of each node set.
+
+    1 - sum|A' - A| / (sum A' + sum A), which is 1 if neither subgraph has an edge.
 
     Args:
         predicted: The predicted subgraphs.
@@ -171,9 +180,9 @@ def graph_similarity(predicted: Profile, truth: Profile, common: Floats) -> Floa
 
 
 def relative_density(predicted: Profile, truth: Profile) -> Floats:
-    """Predicted over true density of each node set, (s,); with no true edge infinite, or 1 for 0/0.
+    """Predicted over true density of each node set, (s,).
 
-    A node set of one protein has no pairs, and the density 0.
+    Infinite without a true edge, or 1 for 0/0. A node set of one protein has no pairs, and the density 0.
     """
     pairs = truth.degrees.sum(axis=1) > 1
     edges = np.where(pairs, predicted.edges, 0.0)
@@ -183,13 +192,13 @@ def relative_density(predicted: Profile, truth: Profile) -> Floats:
 
 
 def mmd(first: Floats, second: Floats) -> float:
-    """The squared maximum mean discrepancy of two samples of histograms, (s, b) and (t, c).
+    """The squared maximum mean discrepancy of histograms (s, b) and (t, c).
 
-    Biased, as PRING has it: the kernel of each histogram with itself counts, so that two samples of a
-    few dozen graphs of one kind are not quite 0 apart.
+    The biased estimate, as in PRING: the kernel of each histogram with itself counts, so that two samples of
+    a few dozen graphs of one kind are not quite 0 apart.
     """
     bins = max(first.shape[1], second.shape[1])
-    x, y = (_normalised(np.pad(one, ((0, 0), (0, bins - one.shape[1])))) for one in (first, second))
+    x, y = (_normalised(np.pad(sample, ((0, 0), (0, bins - sample.shape[1])))) for sample in (first, second))
     return _mean_kernel(x, x) + _mean_kernel(y, y) - 2 * _mean_kernel(x, y)
 
 
@@ -199,7 +208,10 @@ def _normalised(histograms: Floats) -> Floats:
 
 
 def _mean_kernel(x: Floats, y: Floats) -> float:
-    """Mean of exp(-TV^2 / 2), TV half the L1 distance, over all pairs of a row of x and one of y."""
+    """Mean Gaussian kernel between the rows of x and of y.
+
+    The kernel is exp(-TV^2 / 2), where the total variation TV is half the L1 distance.
+    """
     variation = cdist(x, y, "cityblock") / 2
     return float(np.mean(np.exp(-variation * variation / 2)))
 
@@ -213,13 +225,16 @@ def _summary(
     mmds: Sequence[Mapping[str, float]],
     units: Sequence[Mapping[str, float]],
 ) -> dict[str, float]:
-    """The values over some sizes; `units`, the noise at each, may be empty."""
-    found = {name: float(np.mean(np.concatenate([one[name] for one in paired]))) for name in PAIRED}
+    """The metrics over the given sizes.
+
+    `units`, the noise at each size, may be empty.
+    """
+    found = {name: float(np.mean(np.concatenate([values[name] for values in paired]))) for name in PAIRED}
     for name in MMDS:
-        found[name] = float(np.mean([one[name] for one in mmds]))
+        found[name] = float(np.mean([values[name] for values in mmds]))
     if units:
         for name in MMDS:
-            found[f"{name}_ratio"] = _ratio(found[name], float(np.mean([one[name] for one in units])))
+            found[f"{name}_ratio"] = _ratio(found[name], float(np.mean([values[name] for values in units])))
     return found
 
 

@@ -1,8 +1,8 @@
-"""Draws sets of proteins that hang together in a network, as PRING's node sets were drawn.
+"""Samples connected sets of proteins from a network, as PRING does.
 
 From a random protein: breadth-first or depth-first, neighbours in the order of their accessions, or a
-walk to a random unvisited neighbour, which goes on from a random visited protein that still has one
-when it is stuck. A set is smaller than asked for where the component of its first protein is.
+walk to a random unvisited neighbour; a walk that is stuck continues from a random visited protein that
+still has an unvisited neighbour. A set is smaller than asked for if the component of its first protein is.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _Neighbours = list[list[int]]  # of each protein, ascending by accession
 def sample_node_sets(
     network: Network, kind: str, counts: Mapping[int, int], *, seed: int
 ) -> dict[int, list[tuple[str, ...]]]:
-    """Draws node sets.
+    """Draws node sets of the given sizes.
 
     Args:
-        network: Where to walk.
+        network: The network to sample from.
         kind: `bfs`, `dfs` or `random_walk`.
         counts: How many sets, by the number of proteins in them.
         seed: The same seed gives the same sets.
@@ -37,13 +37,15 @@ def sample_node_sets(
     found = {}
     for size, count in counts.items():
         drawn = [draw(neighbours, size, rng) for _ in range(count)]
-        found[size] = [tuple(sorted(network.proteins[one] for one in nodes)) for nodes in drawn]
+        found[size] = [tuple(sorted(network.proteins[node] for node in nodes)) for nodes in drawn]
     return found
 
 
 def _neighbours(network: Network) -> _Neighbours:
     table, proteins = network.adjacency, network.proteins
-    rows = [table.indices[table.indptr[one] : table.indptr[one + 1]].tolist() for one in range(len(proteins))]
+    rows = [
+        table.indices[table.indptr[node] : table.indptr[node + 1]].tolist() for node in range(len(proteins))
+    ]
     return [sorted(row, key=proteins.__getitem__) for row in rows]
 
 
@@ -54,7 +56,7 @@ def _search(neighbours: _Neighbours, size: int, rng: np.random.Generator, *, dep
         current = waiting.pop() if depth_first else waiting.popleft()
         if current not in visited:
             visited.add(current)
-            waiting.extend(one for one in neighbours[current] if one not in visited)
+            waiting.extend(neighbour for neighbour in neighbours[current] if neighbour not in visited)
     return visited
 
 
@@ -70,12 +72,16 @@ def _random_walk(neighbours: _Neighbours, size: int, rng: np.random.Generator) -
     current = int(rng.integers(len(neighbours)))
     visited = {current}
     while len(visited) < size:
-        ahead = [one for one in neighbours[current] if one not in visited]
+        ahead = [neighbour for neighbour in neighbours[current] if neighbour not in visited]
         if ahead:
             current = ahead[rng.integers(len(ahead))]
             visited.add(current)
             continue
-        ways_out = [one for one in sorted(visited) if any(two not in visited for two in neighbours[one])]
+        ways_out = [
+            node
+            for node in sorted(visited)
+            if any(neighbour not in visited for neighbour in neighbours[node])
+        ]
         if not ways_out:
             break
         current = ways_out[rng.integers(len(ways_out))]

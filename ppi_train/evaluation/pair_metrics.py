@@ -1,8 +1,8 @@
 """How well scores separate interacting from non-interacting pairs, as single numbers.
 
-Threshold-free metrics (AUROC, AUPRC) rank the pairs; the others take the score as a probability.
-The metrics of a call that cannot be computed are an error, never a silent NaN: a NaN in a tracked
-run compares false with everything, so early stopping and promotion would quietly pick the wrong run.
+Threshold-free metrics (AUROC, AUPRC) rank the pairs; the others take the score as a probability. A metric
+that cannot be computed is an error, never a silent NaN: a NaN in a tracked run compares false with
+everything, so early stopping and promotion would quietly pick the wrong run.
 
 Legend of shapes: n pairs, b reliability bins.
 """
@@ -22,9 +22,9 @@ Labels = npt.NDArray[np.int8]
 THRESHOLD = 0.5  # a pair is called interacting at this probability or above
 RECALLS = {"precision_at_recall_10": 0.1, "precision_at_recall_50": 0.5}
 FALSE_RATE = 0.01  # of `recall_at_fpr_1`
-RATE_SLACK = 1e-12  # a tenth of 30 is 3, whatever the last digit of a product says
-LOG_FLOOR = float(np.finfo(np.float64).eps)  # a probability of 0 or 1 is not infinitely wrong; as sklearn
-CALIBRATION_BINS = 15  # as Guo et al. 2017
+RATE_SLACK = 1e-12  # a tenth of 30 is 3, despite rounding in the last digit
+LOG_FLOOR = float(np.finfo(np.float64).eps)  # a probability of 0 or 1 is not infinitely wrong; as in sklearn
+CALIBRATION_BINS = 15  # as in Guo et al. 2017
 INNER_EDGES = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
 BOUNDS = {
     "auroc": (0.0, 1.0),
@@ -39,11 +39,11 @@ BOUNDS = {
     "ece": (0.0, 1.0),
     "ece_adaptive": (0.0, 1.0),
 }
-"""What each metric can be, in the order in which they are given."""
+"""Lowest and highest value of each metric, in the order in which they are given."""
 
 
 class ReliabilityBins(NamedTuple):
-    """What the non-empty probability bins hold; each array (b,), in ascending order of probability.
+    """The non-empty probability bins in ascending order; each array (b,).
 
     Attributes:
         lower: Left edge of the bin.
@@ -66,7 +66,7 @@ def pair_metrics(
     """Computes every metric of a scored test set.
 
     Args:
-        scores: (n,) probabilities, or logits if `are_logits`. Whether they are logits is said, not
+        scores: (n,) probabilities, or logits if `are_logits`. This is stated, not
             guessed: logits that happen to lie between 0 and 1 look like probabilities.
         labels: (n,) 0 or 1.
         are_logits: The scores pass through a sigmoid before the metrics that need probabilities. The
@@ -98,7 +98,7 @@ def pair_metrics(
 
 
 def probability_metrics(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
-    """Computes the metrics that are defined for pairs of one class too.
+    """Computes the metrics that are also defined for pairs of one class.
 
     Args:
         probabilities: (n,) between 0 and 1.
@@ -123,9 +123,9 @@ def probability_metrics(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any
 
 
 def precision_at_recall(scores: npt.NDArray[Any], labels: npt.NDArray[Any], recall: float) -> float:
-    """Precision at the highest threshold that finds at least this share of the positives.
+    """Precision at the highest threshold that reaches the recall.
 
-    Not the best precision at this recall or a larger one, which would be picked by the labels.
+    Not the best precision at this recall or a larger one, which would be selected by the labels.
 
     Args:
         scores: (n,) logits or probabilities.
@@ -139,12 +139,12 @@ def precision_at_recall(scores: npt.NDArray[Any], labels: npt.NDArray[Any], reca
 
 
 def recall_at_false_rate(scores: npt.NDArray[Any], labels: npt.NDArray[Any], rate: float) -> float:
-    """Share of the positives found at the lowest threshold that calls at most this share of the negatives.
+    """Recall at the lowest threshold within the false positive rate.
 
     Args:
         scores: (n,) logits or probabilities.
         labels: (n,) 0 or 1, both there.
-        rate: Between 0 and 1. Where the highest scores alone are of more negatives, nothing is found: 0.
+        rate: Between 0 and 1. If the highest score alone exceeds this rate, the recall is 0.
     """
     from sklearn.metrics import roc_curve  # over one second to import
 
@@ -153,7 +153,9 @@ def recall_at_false_rate(scores: npt.NDArray[Any], labels: npt.NDArray[Any], rat
 
 
 def ranking_metrics(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
-    """Computes the two metrics that only need the order of the scores; 25 ms for 60,000 pairs.
+    """Computes AUROC and AUPRC, which only need the order of the scores.
+
+    Takes 25 ms for 60,000 pairs.
 
     Args:
         scores: (n,) logits or probabilities.
@@ -190,14 +192,14 @@ def expected_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDAr
 
 
 def adaptive_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """The same distance over 15 bins of as equal numbers of pairs as ties allow.
+    """The calibration error over 15 bins with equal numbers of pairs.
 
-    Nguyen & O'Connor 2015, "Posterior calibration and exploratory analysis for natural language processing
-    models". Where most probabilities lie close together, as in test sets of few positives, bins of
-    equal width put nearly all pairs into one and see little.
+    The numbers are as equal as ties allow. Nguyen & O'Connor 2015, "Posterior calibration and exploratory
+    analysis for natural language processing models". Where most probabilities lie close together, as in test
+    sets with few positives, bins of equal width put nearly all pairs into one bin and show little.
 
     Args:
-        probabilities: (n,) between 0 and 1. Pairs of one probability are in one bin, that of their middle.
+        probabilities: (n,) between 0 and 1. Pairs of equal probability are in one bin, that of their middle.
         labels: (n,) 0 or 1.
     """
     values, group, pairs = np.unique(probabilities, return_inverse=True, return_counts=True)
@@ -233,7 +235,10 @@ def reliability_bins(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) 
 
 
 def sigmoid(logits: npt.NDArray[Any]) -> Floats:
-    """Turns logits into probabilities, (n,), without overflow; a logit of 0 gives exactly 0.5."""
+    """Turns logits (n,) into probabilities without overflow.
+
+    A logit of 0 gives exactly 0.5.
+    """
     values = np.asarray(logits, dtype=np.float64)
     shrunk = np.exp(-np.abs(values))
     return np.where(values >= 0, 1.0, shrunk) / (1.0 + shrunk)
@@ -242,7 +247,7 @@ def sigmoid(logits: npt.NDArray[Any]) -> Floats:
 def checked_probabilities(
     probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], *, both_classes: bool = True
 ) -> tuple[Floats, Labels]:
-    """The same as `checked_scores`, for scores that must also lie between 0 and 1."""
+    """Like `checked_scores`, for scores that must be between 0 and 1."""
     values, truth = checked_scores(probabilities, labels, both_classes=both_classes)
     outside = (values < 0) | (values > 1)
     if outside.any():
@@ -259,11 +264,11 @@ def checked_probabilities(
 def checked_scores(
     scores: npt.NDArray[Any], labels: npt.NDArray[Any], *, both_classes: bool = True
 ) -> tuple[Floats, Labels]:
-    """Returns scores as float64 and labels as int8, both (n,), fit to be ranked.
+    """Validates scores and labels, and returns them as float64 and int8, (n,).
 
     Args:
         scores, labels: (n,).
-        both_classes: Whether both must be there; there are pairs in any case.
+        both_classes: Whether both must be present; at least one pair is always required.
 
     Raises:
         DataError: Shapes differ, a label is neither 0 nor 1, one class only, or a score is not finite.
@@ -290,7 +295,7 @@ def _check_labels(labels: npt.NDArray[Any], *, both_classes: bool) -> None:
             where=f"row {int(wrong.argmax())} of {labels.size}",
             got=labels[wrong.argmax()],
             expected="0 (no interaction) or 1 (interaction)",
-            remedy="mend the label column of the pair table",
+            remedy="fix the label column of the pair table",
         )
     positives = int(np.count_nonzero(labels))
     if positives in (0, labels.size) and (both_classes or not labels.size):

@@ -1,4 +1,4 @@
-"""Whether one model ranks the same pairs better than another: the paired bootstrap.
+"""Paired bootstrap: does one model rank the same pairs better than another?
 
 Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13, on the difference of two
 metrics: each resample draws the same pairs for both models, so that what makes a draw easy or hard
@@ -47,9 +47,10 @@ def paired_differences(
     confidence: float = 0.95,
     seed: int,
 ) -> dict[str, PairedDifference]:
-    """Compares two models; 1,000 resamples of 52,000 pairs take some seconds, and memory for one.
+    """Computes the differences of two models' ranking metrics, with intervals.
 
-    A resample without one of the classes is drawn again, as in `bootstrap_intervals`.
+    1,000 resamples of 52,000 pairs take some seconds; only one resample is in memory at a time. A resample
+    without one of the classes is drawn again, as in `bootstrap_intervals`.
 
     Args:
         candidate: (n,) scores of one model: logits or probabilities, only their order counts.
@@ -69,17 +70,17 @@ def paired_differences(
     assert resamples > 0, resamples
     assert 0 < confidence < 1, confidence
     scores, truth = [], np.empty(0, dtype=np.int8)
-    for one in (candidate, holder):
-        values, truth = checked_scores(one, labels)
+    for model_scores in (candidate, holder):
+        values, truth = checked_scores(model_scores, labels)
         scores.append(values)
     assert pairs.shape == (truth.size, 2), pairs.shape
-    points = [ranking_metrics(one, truth) for one in scores]
-    groups = [ScoreGroups.of(one, truth) for one in scores]
-    # by protein and by pair in turn
+    points = [ranking_metrics(model_scores, truth) for model_scores in scores]
+    groups = [ScoreGroups.of(model_scores, truth) for model_scores in scores]
+    # alternating: by protein, by pair
     found: dict[str, list[float]] = {name: [] for name in METRICS}
     for draw in resample(pairs, truth, resamples=resamples, seed=seed):
         for weights in draw:
-            ours, theirs = (_ranked(one, weights) for one in groups)
+            ours, theirs = (_ranked(model_groups, weights) for model_groups in groups)
             for name in METRICS:
                 found[name].append(ours[name] - theirs[name])
     differences = {name: points[0][name] - points[1][name] for name in METRICS}

@@ -1,8 +1,8 @@
-"""The page that an evaluation leaves: one HTML file that needs nothing beside itself.
+"""The report of an evaluation as one self-contained HTML file.
 
-No script, no font, no image from elsewhere: figures are inside the page, so that it reads the same in the
-tracking server's artifact view, from a mail and on paper. All text is escaped: accessions, file and run names
-come from users' files. `report_sections` and `comparison_sections` make the content.
+No external script, font or image: figures are inside the page, so that it looks the same in the tracking
+server's artifact view, from a mail and on paper. All text is escaped: accessions, file and run names come
+from users' files. `report_sections` and `comparison_sections` make the content.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Literal
 import jinja2
 
 Level = Literal["good", "even", "watch", "bad"]
-SYMBOLS: dict[Level, str] = {"good": "✓", "even": "≈", "watch": "▲", "bad": "✗"}  # told apart without colour
+SYMBOLS: dict[Level, str] = {"good": "✓", "even": "≈", "watch": "▲", "bad": "✗"}  # readable without colour
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value with the ends of its 95% interval, if it has one."""
+    """A value and the ends of its 95% interval, if any."""
 
     value: float
     low: float | None = None
@@ -32,7 +32,7 @@ class Estimate:
 
     @property
     def interval(self) -> str:
-        """`0.605 to 0.619`, or nothing."""
+        """The interval as text, such as `0.605 to 0.619`, or empty."""
         if self.low is None or self.high is None:
             return ""
         return f"{number(self.low)} to {number(self.high)}"
@@ -40,7 +40,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One line of a scale; `of` says whose value it is, for its colour and shape."""
+    """One line of a scale.
+
+    `of` says whose value it is, which decides its colour and shape.
+    """
 
     label: str
     estimate: Estimate
@@ -49,7 +52,10 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """One metric from 0 to 1 and who reaches what on it; `large`: the first bar's value is shown large."""
+    """One metric from 0 to 1, with bars of models and baselines.
+
+    With `large` the first bar's value is shown large.
+    """
 
     name: str
     meaning: str
@@ -59,7 +65,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The result in plain words, and on scales beside what is trivial."""
+    """The result in plain words, and on scales next to the baselines."""
 
     sentences: tuple[str, ...]
     scales: tuple[Scale, ...] = ()
@@ -67,7 +73,10 @@ class Headline:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """`prose` holds sentences; `code` digests and run IDs, long words that may break anywhere."""
+    """A column of a table.
+
+    The kind `prose` is for sentences; `code` is for digests and run IDs, long words that may break anywhere.
+    """
 
     name: str
     kind: Literal["text", "prose", "number", "code"] = "text"
@@ -75,7 +84,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The cells in the order of the columns; `level` marks the row and `word` says so beside a symbol."""
+    """A table row: its cells in the order of the columns.
+
+    `level` marks the row with a symbol, and `word` is the text next to it.
+    """
 
     cells: tuple[str, ...]
     level: Level | None = None
@@ -88,23 +100,29 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of as many cells as there are columns; marked rows get one more column for their mark."""
+    """A table whose rows have one cell per column.
+
+    If any row is marked, the page shows one more column with the marks.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
-        assert all(len(one.cells) == len(self.columns) for one in self.rows), self.caption
+        assert all(len(row.cells) == len(self.columns) for row in self.rows), self.caption
 
     @property
     def marked(self) -> bool:
-        return any(one.level for one in self.rows)
+        return any(row.level for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure as SVG; `alt` says in words what it shows; `shape` gives it the width or height of two."""
+    """A figure as SVG.
+
+    `alt` describes in words what it shows; `shape` gives it the width or height of two figures.
+    """
 
     svg: bytes
     alt: str
@@ -113,7 +131,10 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """As a data URL: within `img` nothing of an SVG can run or clash with another's names."""
+        """The figure as a data URL.
+
+        Inside an `img` element no script of an SVG can run, and its IDs cannot clash with those of another.
+        """
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
@@ -128,14 +149,14 @@ class Section:
 
 
 Part = Section | str | None
-"""A section, or a line that says why it is missing, or nothing: the section is left out."""
+"""A section, or a line that says why it is missing, or None to leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """All that a page shows, as plain data; the sections in the order of the page.
+    """The content of a report page as plain data, in page order.
 
-    `kind` is what the page is of; `facts` are names and values under the title.
+    `kind` says what kind of report it is; `facts` are names and values under the title.
     """
 
     kind: str
@@ -155,20 +176,20 @@ class ReportContent:
     made_by: str = ""
 
     def parts(self) -> Iterator[tuple[str, str, Section | str]]:
-        """Name, title and content of each section that is there."""
-        for name, one in type(self).__dataclass_fields__.items():
+        """Name, title and content of each section that is present."""
+        for name, section_field in type(self).__dataclass_fields__.items():
             part = getattr(self, name)
-            if "title" in one.metadata and part is not None:
-                yield name, one.metadata["title"], part
+            if "title" in section_field.metadata and part is not None:
+                yield name, section_field.metadata["title"], part
 
 
 def render_report(content: ReportContent) -> str:
-    """The page as HTML; the same content gives the same text."""
+    """Renders the page as HTML; the same content gives the same text."""
     return _environment().get_template("report.html").render(content=content)
 
 
 def number(value: float) -> str:
-    """Three decimals; more where these would be 0, fewer of large numbers."""
+    """Formats a number: three decimals, more near 0, fewer for large numbers."""
     if not math.isfinite(value):
         return {math.inf: "infinite", -math.inf: "-infinite"}.get(value, "not defined")
     if value and abs(value) < 0.0095:

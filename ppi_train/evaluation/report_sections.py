@@ -1,6 +1,6 @@
-"""What the page of an evaluation says of metrics, baselines, strata, leakage and networks.
+"""Report sections on metrics, baselines, strata, leakage and networks.
 
-Every name of a metric is that under which a run logs it, without `test/`.
+Metrics have the names under which a run logs them, without `test/`.
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ from ppi_train.evaluation.report import (
 )
 from ppi_train.evaluation.strata import StratumMetrics
 
-# Label and what it says, in the order of the table.
+# Label and meaning of each metric, in the order of the table.
 METRICS = {
     "auprc": ("AUPRC", "precision, averaged over recall; guessing gives the share of interacting pairs"),
-    "auroc": ("AUROC", "how often an interacting pair ranks above another one; guessing gives 0.5"),
-    "auprc_over_trivial": ("AUPRC over trivial", "gain over the best trivial baseline; 0 is none"),
+    "auroc": ("AUROC", "how often an interacting pair ranks above a non-interacting one; guessing gives 0.5"),
+    "auprc_over_trivial": ("AUPRC over trivial", "gain over the best trivial baseline; 0 is no gain"),
     "auroc_over_trivial": ("AUROC over trivial", "the same for AUROC"),
     "precision_at_recall_10": ("Precision at 10% recall", "where a tenth of the interacting pairs are found"),
     "precision_at_recall_50": ("Precision at 50% recall", "where half of the interacting pairs are found"),
-    "recall_at_fpr_1": ("Recall at 1% false positives", "found while 1% of the other pairs are called"),
-    "accuracy": ("Accuracy", "share of right calls at the threshold"),
-    "f1": ("F1", "precision and recall in one at the threshold; ignores true negatives"),
+    "recall_at_fpr_1": ("Recall at 1% false positives", "share found while 1% of the other pairs are called"),
+    "accuracy": ("Accuracy", "share of correct calls at the threshold"),
+    "f1": ("F1", "harmonic mean of precision and recall at the threshold; ignores true negatives"),
     "mcc": ("MCC", "correlation of call and truth at the threshold; 0 is guessing"),
     "brier": ("Brier score", "mean squared error of the probability; lower is better"),
-    "log_loss": ("Log loss", "surprise at the truth, in nats; lower is better, 0.693 is always saying 0.5"),
+    "log_loss": (
+        "Log loss",
+        "surprise at the truth, in nats; lower is better; always predicting 0.5 gives 0.693",
+    ),
     "ece": ("ECE", "distance of probability and frequency, bins of equal width; lower is better"),
-    "ece_adaptive": ("ECE, adaptive bins", "the same, bins of as many pairs each; lower is better"),
+    "ece_adaptive": ("ECE, adaptive bins", "the same, bins of equal numbers of pairs; lower is better"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Limit:
-    """Where a measure of leakage is worth a look, and where it is a leak: above these."""
+    """Limits above which a measure of leakage is suspicious, or bad."""
 
     label: str
     why: str
@@ -57,21 +60,21 @@ class _Limit:
 _LIMITS = {
     "shared_pairs": _Limit(
         label="test pairs that are training pairs",
-        why="The model may know these by heart. Any is too many.",
+        why="The model may have memorised these. Even one is too many.",
         watch=0.0,
         bad=0.0,
     ),
     "c1": _Limit(
         label="test pairs, both proteins in training (C1)",
-        why="Such pairs can be told by how often their proteins interact. Above a half, the score says "
-        "little of new proteins.",
+        why="Such pairs can be judged by how often their proteins interact. Above a half, the score says "
+        "little about new proteins.",
         watch=0.0,
         bad=0.5,
         word="known proteins",
     ),
     "shared_proteins": _Limit(
         label="test proteins that are in training",
-        why="A benchmark for new proteins has none; above a tenth it is no such benchmark.",
+        why="A benchmark for new proteins has none; above a tenth it is not such a benchmark.",
         watch=0.0,
         bad=0.1,
         word="known proteins",
@@ -86,7 +89,7 @@ _LIMITS = {
     ),
     "identity_above_40": _Limit(
         label="test proteins with a relative of more than 40% identity in training",
-        why="Sets made to be free of leakage have none above 40%.",
+        why="Test sets designed to be free of leakage have none above 40%.",
         watch=0.0,
         bad=0.05,
     ),
@@ -98,8 +101,8 @@ _LIMITS = {
     ),
     "degree_auroc": _Limit(
         label="AUROC of degree alone",
-        why="Ranks by number of training partners, which is no biology. Above 0.6 the negatives are mostly "
-        "proteins with few partners.",
+        why="Ranks by the number of training partners, without any biology. Above 0.6 the negatives are "
+        "mostly proteins with few partners.",
         watch=0.55,
         bad=0.6,
         word="degree bias",
@@ -107,8 +110,8 @@ _LIMITS = {
     ),
     "nearest_auroc": _Limit(
         label="AUROC of the nearest training pairs",
-        why="Looks similar pairs up, which is no generalisation. Above 0.6 much of the test set can be found "
-        "so.",
+        why="Looks up similar pairs, which is not generalisation. Above 0.6 much of the test set can be "
+        "predicted this way.",
         watch=0.55,
         bad=0.6,
         word="look-up",
@@ -119,7 +122,7 @@ BASELINES = {"nearest": "nearest training pairs", "degree": "degree in training 
 
 
 def estimate_of(metrics: Mapping[str, float], name: str) -> Estimate:
-    """A metric with its interval, if the metrics hold one."""
+    """A metric with its interval, if the metrics contain one."""
     return Estimate(
         value=metrics[name], low=metrics.get(f"{name}_ci_low"), high=metrics.get(f"{name}_ci_high")
     )
@@ -128,12 +131,12 @@ def estimate_of(metrics: Mapping[str, float], name: str) -> Estimate:
 def evaluation_headline(
     metrics: Mapping[str, float], *, prevalence: float, measures: Mapping[str, float] | None = None
 ) -> Headline:
-    """AUPRC and AUROC beside what is trivial.
+    """AUPRC and AUROC next to the trivial baselines.
 
     Args:
         metrics: With `auprc` and `auroc`, unless the pairs have one class only.
         prevalence: The share of interacting pairs, which is the AUPRC of any constant.
-        measures: Of an audit: `degree_auprc`, `degree_auroc` and the same of `nearest`, where there.
+        measures: Of an audit: `degree_auprc`, `degree_auroc` and the same of `nearest`, where present.
     """
     if "auroc" not in metrics:
         return Headline(sentences=(_of_one_class(metrics, prevalence),))
@@ -158,8 +161,8 @@ def evaluation_headline(
 
 def _of_one_class(metrics: Mapping[str, float], prevalence: float) -> str:
     which = "All pairs interact" if prevalence else "No pair interacts"
-    told = f"{which}: how well the model ranks pairs, which needs both classes, cannot be said."
-    return f"{told} It calls {metrics['accuracy']:.1%} of them rightly." if "accuracy" in metrics else told
+    text = f"{which}: how well the model ranks pairs cannot be measured, since that needs both classes."
+    return f"{text} It calls {metrics['accuracy']:.1%} of them correctly." if "accuracy" in metrics else text
 
 
 def _sentences(
@@ -177,11 +180,14 @@ def _sentences(
         f"{number(prevalence)}, the share of interacting pairs.{_not_above_chance(auroc)}"
     ]
     if measures is None:
-        return (*sentences, "No trivial baseline was scored: how much of this is degree or look-up is open.")
+        return (
+            *sentences,
+            "No trivial baseline was scored: how much of this is degree or look-up is unknown.",
+        )
     reached = {
         label: measures[f"{key}_auprc"] for key, label in BASELINES.items() if f"{key}_auprc" in measures
     }
-    best = max([*reached.items(), ("a constant", prevalence)], key=lambda one: one[1])
+    best = max([*reached.items(), ("a constant", prevalence)], key=lambda baseline: baseline[1])
     gain = estimate_of(metrics, "auprc_over_trivial") if "auprc_over_trivial" in metrics else Estimate(
         value=auprc.value - best[1]
     )  # fmt: skip
@@ -189,22 +195,25 @@ def _sentences(
     sentences.append(
         f"The best trivial way of scoring, {best[0]}, has an AUPRC of {number(best[1])}; the model's gain "
         f"over it is {number(gain.value)}{interval}."
-        + (" It has learned nothing that these do not know." if (gain.low or gain.value) <= 0 else "")
+        + (" It has learned nothing beyond such a baseline." if (gain.low or gain.value) <= 0 else "")
     )
     return tuple(sentences)
 
 
 def _not_above_chance(auroc: Estimate) -> str:
     if auroc.low is not None and auroc.high is not None and auroc.low <= 0.5 <= auroc.high:
-        return " The interval holds 50: this is no evidence that it does better than guessing."
+        return " The interval contains 50: this is no evidence that it does better than guessing."
     return ""
 
 
 def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
-    """Every metric with its interval and what it says; `calls` says at which threshold pairs are called."""
-    names = [one for one in metrics if not one.endswith(("_ci_low", "_ci_high")) and "/" not in one]
+    """A table of every metric with its interval and meaning.
+
+    `calls` is the caption, which states the threshold at which pairs are called.
+    """
+    names = [name for name in metrics if not name.endswith(("_ci_low", "_ci_high")) and "/" not in name]
     order = list(METRICS)
-    names.sort(key=lambda one: (order.index(one) if one in METRICS else len(order), one))
+    names.sort(key=lambda name: (order.index(name) if name in METRICS else len(order), name))
     rows = []
     for name in names:
         label, meaning = described(name)
@@ -220,40 +229,40 @@ def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
 
 
 def described(name: str) -> tuple[str, str]:
-    """The label of a metric, and what it says."""
+    """The label and the meaning of a metric."""
     return METRICS.get(name, (name.replace("_", " "), ""))
 
 
 def strata_section(rows: Sequence[StratumMetrics]) -> Section:
-    """The metrics of parts of the test set; small parts have wide intervals."""
+    """The metrics of the strata of the test set."""
     shown = tuple(
         Row(
             cells=(
-                one.by.replace("_", " "),
-                one.label,
-                f"{one.pairs:,}",
-                f"{one.positives / one.pairs:.1%}" if one.pairs else "–",
-                *_value_and_interval(one.auprc, one.auprc_low, one.auprc_high),
-                *_value_and_interval(one.auroc, one.auroc_low, one.auroc_high),
+                stratum.by.replace("_", " "),
+                stratum.label,
+                f"{stratum.pairs:,}",
+                f"{stratum.positives / stratum.pairs:.1%}" if stratum.pairs else "–",
+                *_value_and_interval(stratum.auprc, stratum.auprc_low, stratum.auprc_high),
+                *_value_and_interval(stratum.auroc, stratum.auroc_low, stratum.auroc_high),
             )
         )
-        for one in rows
+        for stratum in rows
     )
     numbers = ("pairs", "interacting", "AUPRC", "95% interval", "AUROC", "95% interval")
     columns = (
         Column(name="by"),
         Column(name="stratum"),
-        *(Column(name=one, kind="number") for one in numbers),
+        *(Column(name=heading, kind="number") for heading in numbers),
     )
     text = (
-        "C1, C2, C3: both, one or no protein of the pair occurs in training. AUPRC compares only between "
-        "strata with the same share of interacting pairs; AUROC compares between all. A dash: one class.",
+        "C1, C2, C3: both, one or no protein of the pair occurs in training. AUPRC is comparable only "
+        "between strata with the same share of interacting pairs; AUROC between all. A dash: one class only.",
     )
     return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=columns, rows=shown),))
 
 
 def _value_and_interval(value: float, low: float, high: float) -> tuple[str, str]:
-    """As text; nan where there is none."""
+    """A value and its interval as text; a dash stands for nan."""
     if math.isnan(value):
         return "–", "–"
     return number(value), "–" if math.isnan(low) else f"{number(low)} to {number(high)}"
@@ -262,16 +271,16 @@ def _value_and_interval(value: float, low: float, high: float) -> tuple[str, str
 def leakage_section(
     measures: Mapping[str, float], *, train: str, test: str, notes: Sequence[str] = ()
 ) -> Section:
-    """What the test set shares with the training set, judged by fixed limits.
+    """Overlap of test and training set, judged by fixed limits.
 
     Args:
-        measures: Of an audit, by name; what is absent is left out.
+        measures: Of an audit, by name; measures that are absent get no row.
         train: What the training set is called.
         test: What the test set is called.
         notes: What was left out, and why.
     """
     rows = [row for name, limit in _LIMITS.items() if (row := _judged(name, limit, measures)) is not None]
-    verdicts: list[Level] = [one.level for one in rows if one.level]
+    verdicts: list[Level] = [row.level for row in rows if row.level]
     columns = (
         Column(name="measure", kind="prose"),
         Column(name="found", kind="number"),
@@ -284,9 +293,9 @@ def leakage_section(
         "watch": "Nothing is over a limit; rows marked ▲ are worth a look.",
         "good": "No sign of leakage by these measures.",
     }
-    worst = next((one for one in ("bad", "watch") if one in verdicts), "good")
+    worst = next((level for level in ("bad", "watch") if level in verdicts), "good")
     text = [f"{test} against {train}. {summary[worst]}"]
-    text += [f"{one[:1].upper()}{one[1:]}." for one in notes]
+    text += [f"{note[:1].upper()}{note[1:]}." for note in notes]
     if "similar_share" not in measures and not notes:
         text.append("How similar the proteins are was not measured: no sequences were given.")
     return Section(
@@ -347,33 +356,33 @@ def network_metrics_section(
     function: Mapping[str, Mapping[str, float]] | None = None,
     notes: Sequence[str] = (),
 ) -> Section:
-    """How the predicted network compares with the true one.
+    """Compares the predicted network with the true one.
 
     Args:
-        found: By what each column is of, such as `bfs, at 0.5`: values by metric.
+        found: By the heading of each column, such as `bfs, at 0.5`: values by metric.
         function: The same for the metrics on complexes and essential proteins.
         notes: Where pairs are called, and what was left out.
     """
     tables = []
     if found:
-        names = [one for one in _NETWORK_METRICS if any(one in values for values in found.values())]
-        rows = tuple(Row(cells=(*_NETWORK_METRICS[one], *_across(found, one))) for one in names)
+        names = [name for name in _NETWORK_METRICS if any(name in values for values in found.values())]
+        rows = tuple(Row(cells=(*_NETWORK_METRICS[name], *_across(found, name))) for name in names)
         columns = (
             Column(name="metric"),
             Column(name="best", kind="number"),
-            *(Column(name=one, kind="number") for one in found),
+            *(Column(name=heading, kind="number") for heading in found),
         )
         tables.append(Table(caption="Predicted against true network", columns=columns, rows=rows))
     if function:
         listed = dict.fromkeys(name for values in function.values() for name in values)
-        rows = tuple(Row(cells=(one.replace("_", " "), *_across(function, one))) for one in listed)
-        columns = (Column(name="metric"), *(Column(name=one, kind="number") for one in function))
+        rows = tuple(Row(cells=(name.replace("_", " "), *_across(function, name))) for name in listed)
+        columns = (Column(name="metric"), *(Column(name=heading, kind="number") for heading in function))
         tables.append(Table(caption="Complexes and essential proteins", columns=columns, rows=rows))
     text = (
         "Similarity and density compare subgraph by subgraph; an MMD compares all subgraphs as two samples. "
-        "A ratio is the MMD over that of two samples of the true network: 1 says as near as the truth is to "
+        "A ratio is the MMD over that of two samples of the true network: 1 means as near as the truth is to "
         "itself.",
-        *(f"{one[:1].upper()}{one[1:]}." for one in notes),
+        *(f"{note[:1].upper()}{note[1:]}." for note in notes),
     )
     return Section(text=text, tables=tuple(tables))
 

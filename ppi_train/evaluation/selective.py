@@ -1,4 +1,4 @@
-"""What uncertainty is worth: how precise the predictions are if only the surest are kept.
+"""Selective prediction: precision if only the most certain pairs are kept.
 
 El-Yaniv & Wiener 2010, "On the foundations of noise-free selective classification".
 """
@@ -17,24 +17,27 @@ _FRACTIONS = np.arange(1, 21) / 20
 
 @dataclass(frozen=True)
 class KeptPrecision:
-    """For each fraction of the pairs that is kept, (20,), the precision among them, nan where undefined."""
+    """The precision at each fraction of pairs kept; both arrays (20,).
+
+    The precision is nan where it is not defined.
+    """
 
     fractions: npt.NDArray[np.float64]
     precision: npt.NDArray[np.float64]
 
     def at(self, fraction: float) -> float:
-        """The precision at one of the fractions."""
+        """The precision at the nearest of the fractions."""
         return float(self.precision[np.argmin(np.abs(self.fractions - fraction))])
 
 
 def precision_by_kept(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], uncertainty: npt.NDArray[np.float64]
 ) -> KeptPrecision:
-    """Precision of calling pairs of `THRESHOLD` or above interacting, among the surest pairs.
+    """Precision of the calls at `THRESHOLD` among the most certain pairs.
 
     Args:
         probabilities, labels: (n,).
-        uncertainty: (n,), the surer the lower; equal ones keep their order in the table.
+        uncertainty: (n,), lower is more certain; pairs of equal value keep their order in the table.
     """
     order = np.argsort(uncertainty, kind="stable")
     called = (probabilities >= THRESHOLD)[order]

@@ -1,4 +1,6 @@
-"""How well parts of a test set are ranked: a single number over all pairs hides which of them are easy.
+"""Ranking metrics on strata of a test set.
+
+A single number over all pairs hides which of them are easy.
 
 Legend of shapes: n pairs, p proteins.
 """
@@ -29,13 +31,13 @@ _THIRDS = {"low": "least connected third", "middle": "middle third", "high": "mo
 
 @dataclass(frozen=True, kw_only=True)
 class Stratum:
-    """Part of the pairs.
+    """A part of the pairs.
 
     Attributes:
         by: What the pairs are divided by: `proteins_seen`, `length` or `degree`.
-        name: Unique among all strata, as it stands in the names of metrics, such as `c3`.
-        label: The same for people.
-        rows: (n,) which pairs.
+        name: Unique among all strata, as used in the names of metrics, such as `c3`.
+        label: A readable description.
+        rows: (n,) whether each pair belongs to the stratum.
     """
 
     by: str
@@ -46,7 +48,10 @@ class Stratum:
 
 @dataclass(frozen=True, kw_only=True)
 class StratumMetrics:
-    """A stratum's size and ranking metrics with their 95% intervals, nan where it has one class only."""
+    """A stratum's size and ranking metrics with their 95% intervals.
+
+    The metrics are nan if the stratum has one class only.
+    """
 
     by: str
     name: str
@@ -62,10 +67,10 @@ class StratumMetrics:
 
 
 def strata_by_proteins_seen(seen: npt.NDArray[Any]) -> list[Stratum]:
-    """Pairs by how many of their proteins, (n,) of 2, 1 and 0, a training pair has.
+    """Divides pairs by how many of their proteins occur in training.
 
-    The classes of Park & Marcotte 2012, "Flaws in evaluation schemes for pair-input computational
-    predictions", Nature Methods 9.
+    `seen` (n,) is 2, 1 or 0. These are the classes of Park & Marcotte 2012, "Flaws in evaluation schemes for
+    pair-input computational predictions", Nature Methods 9.
     """
     return [
         Stratum(by="proteins_seen", name=name, label=label, rows=seen == count)
@@ -74,10 +79,10 @@ def strata_by_proteins_seen(seen: npt.NDArray[Any]) -> list[Stratum]:
 
 
 def strata_by_length(lengths: npt.NDArray[Any]) -> list[Stratum]:
-    """Pairs by the residues of their longer protein, (n,), at `LENGTHS`.
+    """Divides pairs by the length (n,) of their longer protein.
 
-    The longer one, since it is what truncation and memory are about; at fixed lengths, so that the strata
-    of two test sets compare.
+    The longer one, since truncation and memory depend on it; at the fixed lengths of `LENGTHS`, so that the
+    strata of two test sets can be compared.
     """
     strata, below = [], 0
     for upper in LENGTHS:
@@ -90,14 +95,14 @@ def strata_by_length(lengths: npt.NDArray[Any]) -> list[Stratum]:
 
 
 def strata_by_degree(degrees: npt.NDArray[Any]) -> list[Stratum]:
-    """Pairs in thirds by the degrees (n, 2) of their proteins, as the product of both, one added to each.
+    """Divides pairs into thirds by the degrees of their proteins.
 
-    It is the order of the degree baseline: what a model has learned of hubs alone shows in the whole, and
-    falls away within a third. Pairs of one product are in one third, that of their middle, so that thirds may
-    differ in size.
+    The order is that of the degree baseline, (d1 + 1) (d2 + 1): what a model has learned from hubs alone
+    shows in the whole set, and disappears within a third. Pairs with the same product are in the same third,
+    that of their middle, so that thirds may differ in size.
 
     Args:
-        degrees: From training, where that is known; else from the test set, see `degrees_without`.
+        degrees: (n, 2) from training, where that is known; else from the test set, see `degrees_without`.
     """
     _, group, pairs = np.unique(
         np.prod(np.asarray(degrees) + 1.0, axis=1), return_inverse=True, return_counts=True
@@ -111,9 +116,9 @@ def strata_by_degree(degrees: npt.NDArray[Any]) -> list[Stratum]:
 
 
 def degrees_without(pairs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Degrees of both proteins of each pair, (n, 2), in the network of all the other positive pairs.
+    """Degrees (n, 2) of each pair's proteins in the other positive pairs.
 
-    Without the pair itself: with it, the label would be part of what the pairs are divided by.
+    The pair itself is left out: with it, the degrees would depend on the label.
 
     Args:
         pairs: (n, 2) numbers of proteins, 0 to p - 1.
@@ -137,23 +142,23 @@ def measure_strata(
     resamples: int,
     seed: int,
 ) -> list[StratumMetrics]:
-    """Ranks the pairs of each stratum; empty ones are left out.
+    """Computes the ranking metrics of each stratum; empty ones are left out.
 
     Args:
-        strata: Of the n pairs.
+        strata: Strata of the n pairs.
         scores: (n,) logits or probabilities.
         labels: (n,) 0 or 1.
         pairs: (n, 2) numbers of proteins.
-        resamples: Behind each interval; 0 leaves them out, as nan.
-        seed: Of the resamples.
+        resamples: Number of resamples for each interval; with 0 the intervals are nan.
+        seed: Seed of the resamples.
 
     Raises:
         DataError: shapes differ, or a score is not finite.
     """
     return [
-        _measured(one, scores, labels, pairs, resamples=resamples, seed=seed)
-        for one in strata
-        if one.rows.any()
+        _measured(stratum, scores, labels, pairs, resamples=resamples, seed=seed)
+        for stratum in strata
+        if stratum.rows.any()
     ]
 
 
@@ -181,10 +186,13 @@ def _measured(
 
 
 def strata_metrics(measured: Iterable[StratumMetrics]) -> dict[str, float]:
-    """`auroc`, `auprc` and `pairs` of each stratum, as `auroc_c3`; without those that are not defined."""
+    """Metrics of all strata by name, such as `auroc_c3`.
+
+    `auroc`, `auprc` and `pairs` of each stratum; metrics that are not defined are left out.
+    """
     metrics: dict[str, float] = {}
-    for one in measured:
-        metrics[f"pairs_{one.name}"] = float(one.pairs)
-        if 0 < one.positives < one.pairs:
-            metrics |= {f"auroc_{one.name}": one.auroc, f"auprc_{one.name}": one.auprc}
+    for stratum in measured:
+        metrics[f"pairs_{stratum.name}"] = float(stratum.pairs)
+        if 0 < stratum.positives < stratum.pairs:
+            metrics |= {f"auroc_{stratum.name}": stratum.auroc, f"auprc_{stratum.name}": stratum.auprc}
     return metrics

@@ -1,7 +1,7 @@
-"""What the subgraphs that a network induces on many node sets look like, as histograms.
+"""Histograms that describe the subgraphs a network induces on node sets.
 
-All node sets of a size are worked on at once, as a stack of dense matrices: a subgraph of a few hundred
-nodes is cheap for BLAS and LAPACK and dear for a loop in Python. The network itself stays sparse.
+All node sets of a size are processed at once, as a stack of dense matrices: a subgraph of a few hundred nodes
+is cheap for BLAS and LAPACK and expensive for a loop in Python. The network itself stays sparse.
 
 A self loop counts as in networkx, which PRING measures with: once in a sum of the adjacency matrix and
 in the Laplacian, as one edge, twice in a node's degree, and not at all in its clustering.
@@ -41,7 +41,7 @@ class Profile:
         edges: (s,) numbers of edges.
         degrees: (s, b) how many nodes have each degree, from 0.
         clustering: (s, 100) how many nodes have each local clustering coefficient, on [0, 1].
-        spectrum: (s, 200) how many eigenvalues of the normalised Laplacian are where on [-1e-5, 2].
+        spectrum: (s, 200) histogram of the eigenvalues of the normalised Laplacian on [-1e-5, 2].
     """
 
     cells: Floats
@@ -52,21 +52,27 @@ class Profile:
 
 
 def profile(network: Network, sets: Sequence[Numbers]) -> Profile:
-    """Measures the subgraph of each node set; (n,) numbers of distinct proteins, n may differ."""
-    # Several threads gain nothing on matrices this small, and wait for each other on a machine that has
-    # more to do: ten times the processor time, then.
+    """Measures the subgraph of each node set.
+
+    A node set holds (n,) numbers of distinct proteins; n may differ between sets.
+    """
+    # Several threads gain nothing on matrices this small, and wait for each other on a busy machine,
+    # which then takes ten times the processor time.
     with _blas().limit(limits=1, user_api="blas"):
         return _profile(network, sets)
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    """The linear algebra libraries of this process; to look for them takes milliseconds."""
+    """The linear algebra libraries of this process.
+
+    Cached, since searching for them takes milliseconds.
+    """
     return ThreadpoolController()
 
 
 def _profile(network: Network, sets: Sequence[Numbers]) -> Profile:
-    largest = max(len(one) for one in sets)
+    largest = max(len(node_set) for node_set in sets)
     cells, edges = np.zeros(len(sets)), np.zeros(len(sets))
     degrees = np.zeros((len(sets), largest + 2))
     clustering = np.zeros((len(sets), len(CLUSTERING_EDGES) - 1))
@@ -84,7 +90,7 @@ def _profile(network: Network, sets: Sequence[Numbers]) -> Profile:
 
 def induced_cells(adjacency: sparse.csr_array, sets: Sequence[Numbers]) -> Floats:
     """The sum of the adjacency matrix that each node set induces, (s,)."""
-    rows = np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    rows = np.repeat(np.arange(len(sets)), [len(node_set) for node_set in sets])
     within = sparse.coo_array(
         (np.ones(len(rows)), (rows, np.concatenate(sets))), shape=(len(sets), adjacency.shape[0])
     ).tocsr()
@@ -93,22 +99,24 @@ def induced_cells(adjacency: sparse.csr_array, sets: Sequence[Numbers]) -> Float
 
 
 def induced(adjacency: sparse.csr_array, sets: Sequence[Numbers]) -> Iterator[tuple[Numbers, Matrices]]:
-    """Stacks of the matrices that node sets of equal size induce, of bounded memory.
+    """Stacks of the induced adjacency matrices, in bounded memory.
+
+    Each stack holds node sets of equal size.
 
     Yields:
         Which sets, (k,), and their adjacency matrices, (k, n, n).
     """
-    sizes = np.array([len(one) for one in sets])
+    sizes = np.array([len(node_set) for node_set in sets])
     for size in np.unique(sizes).tolist():
         rows = np.flatnonzero(sizes == size)
         at_once = max(1, _CELLS_AT_ONCE // max(size * size, adjacency.shape[0]))
         for start in range(0, len(rows), at_once):
             chosen = rows[start : start + at_once]
-            yield chosen, _dense(adjacency, np.stack([sets[one] for one in chosen]))
+            yield chosen, _dense(adjacency, np.stack([sets[row] for row in chosen]))
 
 
 def _dense(adjacency: sparse.csr_array, sets: Numbers) -> Matrices:
-    """(s, n, n) of the node sets (s, n)."""
+    """The dense adjacency matrices (s, n, n) of node sets (s, n)."""
     count, size = sets.shape
     place = np.full((count, adjacency.shape[0]), -1, np.int32)  # of each protein in each set
     np.put_along_axis(place, sets, np.arange(size, dtype=np.int32)[None, :], axis=1)
@@ -122,9 +130,10 @@ def _dense(adjacency: sparse.csr_array, sets: Numbers) -> Matrices:
 
 
 def local_clustering(matrices: Matrices) -> Floats:
-    """The share of a node's pairs of neighbours that are neighbours of each other, (s, n).
+    """The local clustering coefficient of each node, (s, n).
 
-    Watts & Strogatz 1998; 0 for a node with fewer than two neighbours. Self loops do not count.
+    The share of a node's pairs of neighbours that are neighbours of each other (Watts & Strogatz 1998); 0 for
+    a node with fewer than two neighbours. Self loops do not count.
 
     Args:
         matrices: (s, n, n) adjacency; not altered.
@@ -141,11 +150,12 @@ def local_clustering(matrices: Matrices) -> Floats:
 
 
 def laplacian_eigenvalues(matrices: Matrices) -> Floats:
-    """The eigenvalues of D^-1/2 (D - A) D^-1/2 in ascending order, (s, n), all between 0 and 2.
+    """The eigenvalues of the normalised Laplacian, ascending, (s, n).
 
-    As `networkx.normalized_laplacian_matrix`, D^-1/2 is 0 for an isolated node, whose eigenvalue
-    is 0 thereby. A bipartite component has the eigenvalue 2, the end of the histogram: what rounding puts
-    above it is 2, or else the linear algebra library would decide whether it is counted.
+    The matrix is D^-1/2 (D - A) D^-1/2, its eigenvalues lie between 0 and 2. As in
+    `networkx.normalized_laplacian_matrix`, D^-1/2 is 0 for an isolated node, so that its eigenvalue is 0. A
+    bipartite component has the eigenvalue 2, the end of the histogram: values above it by rounding are set
+    to 2, since otherwise the linear algebra library would decide whether they are counted.
 
     Args:
         matrices: (s, n, n) adjacency; not altered.
@@ -159,13 +169,16 @@ def laplacian_eigenvalues(matrices: Matrices) -> Floats:
 
 
 def _binned(values: Floats, edges: Floats) -> Floats:
-    """Histograms (s, b) of the rows of values (s, n); the last bin is closed, as in `np.histogram`."""
+    """Histograms (s, b) of the rows of values (s, n).
+
+    The last bin is closed, as in `np.histogram`.
+    """
     bins = len(edges) - 1
     return _counted(np.minimum(np.searchsorted(edges, values, side="right") - 1, bins - 1), bins)
 
 
 def _counted(places: npt.NDArray[Any], bins: int) -> Floats:
-    """How often each place occurs in each row of places (s, n): (s, b)."""
+    """Counts (s, b) of each bin in rows of places (s, n)."""
     count = len(places)
     codes = places + np.arange(count)[:, None] * bins
     return np.bincount(codes.ravel(), minlength=count * bins).reshape(count, bins).astype(np.float64)

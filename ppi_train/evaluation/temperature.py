@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that mean what they say, from one number that is fitted on validation.
+"""Temperature scaling: calibrates probabilities on the validation pairs.
 
 Guo et al. 2017, "On calibration of modern neural networks": all logits are divided by the temperature T
 that makes the log loss of the validation pairs smallest. The order of the pairs stays as it is, and so do all
@@ -18,18 +18,18 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 
 def fitted_temperature(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """The temperature of least log loss, between `LOWEST` and `HIGHEST`.
+    """Finds the temperature of least log loss, between `LOWEST` and `HIGHEST`.
 
     The log loss is convex in 1/T, so that its only minimum lies where its slope, mean((sigmoid(z/T) - y) z),
-    turns from negative to positive. Where it does not within the range the nearer end is taken: the
-    lowest where every pair is on the right side of 0, the highest where the logits say nothing or the wrong.
+    turns from negative to positive. If it does not within the range, the nearer end is taken: the lowest if
+    every pair is on the right side of 0, the highest if the logits carry no information or are misleading.
 
     Args:
         logits: (n,) finite.
         labels: (n,) 0 or 1.
 
     Returns:
-        1, which changes nothing, where nothing can be learned: of one class, or if all logits are equal.
+        1, which changes nothing, where nothing can be fitted: one class only, or all logits equal.
     """
     from scipy.optimize import brentq  # a quarter of a second to import
 

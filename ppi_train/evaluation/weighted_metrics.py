@@ -1,8 +1,8 @@
-"""The pair metrics of weighted samples, many at once: what the bootstrap spends its time in.
+"""The pair metrics of many weighted samples at once, for the bootstrap.
 
-All metrics depend only on the weight of each (distinct score, label), so that the scores are sorted and
-grouped once, and a resample is a weight per group and class. Weights of one give the values of
-`pair_metrics`, and whole weights those of repeated rows.
+The bootstrap spends most of its time here. All metrics depend only on the weight of each (distinct score,
+label), so that the scores are sorted and grouped once, and a resample is a weight per group and class.
+Weights of one give the values of `pair_metrics`, and whole weights those of repeated rows.
 
 Legend of shapes: n pairs, g groups of equal score in ascending order, r samples.
 """
@@ -35,7 +35,7 @@ class ScoreGroups:
 
     Attributes:
         values: (g,) the distinct scores, ascending.
-        codes: (n,) the place of each pair in a flat (2, g) table of counts: label times g, plus group.
+        codes: (n,) the position of each pair in a flat (2, g) table of counts: label times g, plus group.
     """
 
     values: Floats
@@ -48,7 +48,10 @@ class ScoreGroups:
         return cls(values=values, codes=group + labels.astype(np.intp) * values.size)
 
     def counts(self, weights: Floats | None = None) -> Floats:
-        """The weight of each (label, group), (2, g), of pairs with weights (n,), or of one each."""
+        """The total weight (2, g) of each label and group.
+
+        The pairs have the given weights (n,), or the weight 1 each.
+        """
         table = np.bincount(self.codes, weights=weights, minlength=2 * self.values.size)
         return table.reshape(2, self.values.size).astype(np.float64, copy=False)
 
@@ -57,7 +60,7 @@ class WeightedPairMetrics:
     """Computes every metric of weighted samples that share their scores.
 
     Args:
-        values: (g,) distinct probabilities, ascending. What follows from them alone is made once.
+        values: (g,) distinct probabilities, ascending. What depends on them alone is computed once.
     """
 
     def __init__(self, values: Floats) -> None:
@@ -70,7 +73,7 @@ class WeightedPairMetrics:
         self._logs = -np.log(1 - inside), -np.log(inside)
 
     def __call__(self, counts: Floats) -> dict[str, Floats]:
-        """An array (r,) by metric, the names of `pair_metrics`.
+        """Computes an array (r,) for each metric, by the names of `pair_metrics`.
 
         Args:
             counts: (r, 2, g) weight of the negative and of the positive pairs of each score; both classes
@@ -101,7 +104,7 @@ class WeightedPairMetrics:
         return {
             "accuracy": right / (right + wrong),
             "f1": 2 * true_pos / (2 * true_pos + wrong),
-            # where all pairs are called alike the correlation is 0, as sklearn has it
+            # if all pairs get the same call, the correlation is 0, as in sklearn
             "mcc": np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0),
         }
 
@@ -119,7 +122,10 @@ class WeightedPairMetrics:
 
 
 def ranking_of_counts(counts: Floats) -> dict[str, Floats]:
-    """`auroc` and `auprc` alone, of scores of any kind; see `WeightedPairMetrics`."""
+    """Computes `auroc` and `auprc` alone, for scores of any kind.
+
+    The counts are those of `WeightedPairMetrics`.
+    """
     ranked = RankedWeights.of(counts)
     return {"auroc": ranked.auroc(), "auprc": ranked.average_precision()}
 
@@ -128,7 +134,7 @@ def ranking_of_counts(counts: Floats) -> dict[str, Floats]:
 class RankedWeights:
     """Weights from the highest score to the lowest, each array (r, g).
 
-    `found` is the weight of the positive pairs of a score or above, `called` that of all of them.
+    `found` is the weight of the positive pairs at a score or above, `called` that of all pairs.
     """
 
     negatives: Floats
@@ -146,9 +152,10 @@ class RankedWeights:
         return cls(negatives=negatives, positives=positives, found=found, called=called)
 
     def auroc(self) -> Floats:
-        """Chance (r,) that a positive pair scores above a negative one, ties counting half.
+        """The area under the ROC curve (r,).
 
-        The numerator is a sum of integers and halves for integer weights, so that it is exact below 2**53.
+        The chance that a positive pair scores above a negative one, ties counting half. The numerator is a
+        sum of integers and halves for integer weights, so that it is exact below 2**53.
         """
         above = self.found - self.positives / 2  # of the positives with the same score, half are taken
         wins = np.einsum("rg,rg->r", self.negatives, above)
@@ -156,30 +163,36 @@ class RankedWeights:
         return np.asarray(wins / (total * (self.called[:, -1] - total)))
 
     def average_precision(self) -> Floats:
-        """Mean precision (r,) over the positives, a threshold per distinct score, without interpolation."""
-        # scores above all that were drawn call nothing; they add no positives, so that any divisor will do
+        """Mean precision (r,) over the positives, without interpolation.
+
+        There is a threshold at each distinct score.
+        """
+        # no pair is called at scores above all drawn ones; they add no positives, so that any divisor will do
         precision = np.divide(self.found, self.called, out=np.zeros_like(self.found), where=self.called > 0)
         return np.asarray(np.einsum("rg,rg->r", self.positives, precision) / self.found[:, -1])
 
     def precision_at_recall(self, recall: float) -> Floats:
-        """Precision (r,) at the highest threshold that finds at least this share of the positives."""
+        """Precision (r,) at the highest threshold that reaches the recall."""
         wanted = (recall - RATE_SLACK) * self.found[:, -1:]
         first = (self.found >= wanted).argmax(axis=1)[:, None]
-        found, called = (np.take_along_axis(one, first, axis=1)[:, 0] for one in (self.found, self.called))
+        found, called = (
+            np.take_along_axis(weights, first, axis=1)[:, 0] for weights in (self.found, self.called)
+        )
         return np.asarray(found / called)
 
     def recall_at_false_rate(self, rate: float) -> Floats:
-        """Recall (r,) at the lowest threshold that calls at most this share of the negatives."""
+        """Recall (r,) at the lowest threshold within the false positive rate."""
         false = self.called - self.found
         most = (rate + RATE_SLACK) * false[:, -1:]
-        kept = np.count_nonzero(false <= most, axis=1)[:, None]  # it never falls from one score to the next
+        # `false` never falls from one score to the next
+        kept = np.count_nonzero(false <= most, axis=1)[:, None]
         found = np.take_along_axis(self.found, np.maximum(kept - 1, 0), axis=1)
         return np.asarray(np.where(kept > 0, found, 0.0)[:, 0] / self.found[:, -1])
 
 
 def _weighed(counts: Floats, costs: tuple[Floats, Floats]) -> Floats:
-    """Sum (r,) of the costs of negative and of positive pairs, each (g,)."""
-    # not a matrix product: its threads may add in another order, and here cost more than they save
+    """Weighted sum (r,) of the costs of negative and positive pairs."""
+    # not a matrix product: its threads may add in a different order, and here cost more than they save
     of_class = [np.einsum("rg,g->r", counts[:, label], cost) for label, cost in enumerate(costs)]
     return np.asarray(of_class[0] + of_class[1])
 
@@ -190,13 +203,16 @@ def _adaptive(surplus: Floats, pairs: Floats, totals: Floats) -> Floats:
     middles -= pairs / 2
     edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS
     gaps = [
-        _binned(one[None], np.searchsorted(below, edges * total))[0]
-        for one, below, total in zip(surplus, middles, totals, strict=True)
+        _binned(sample[None], np.searchsorted(below, edges * total))[0]
+        for sample, below, total in zip(surplus, middles, totals, strict=True)
     ]
     return np.array(gaps)
 
 
 def _binned(surplus: Floats, starts: Codes) -> Floats:
-    """Sum over bins of |sum of surplus|, (r,); a bin begins at each of `starts`, and at 0."""
+    """Sum (r,) over bins of the absolute summed surplus.
+
+    A bin begins at each of `starts`, and at 0.
+    """
     filled = np.union1d([0], starts[starts < surplus.shape[1]])
     return np.asarray(np.abs(np.add.reduceat(surplus, filled, axis=1)).sum(axis=1))

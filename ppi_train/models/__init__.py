@@ -1,4 +1,4 @@
-"""The registry of model factories, and one file per architecture."""
+"""The model registry, and one module per architecture."""
 
 # Importing a file registers its model.
 from ppi_train.models import contact_map as _contact_map  # noqa: F401

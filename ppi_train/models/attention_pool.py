@@ -1,4 +1,7 @@
-"""Attention pooling of packed residues: a few weighted means a protein, at a cost linear in its length."""
+"""Attention pooling of packed residues, at a cost linear in protein length.
+
+Each protein gets a few weighted means of its residues.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +16,44 @@ from torch import Tensor
 from ppi_train.models.packed import Packed
 
 _REACHES = (10.0, 50.0)
-"""Over how many residues what counts as an end of a protein fades."""
+"""Decay lengths, in residues, of the closeness to an end of a protein."""
 N_ENDS = 2 * len(_REACHES)
 
 
 @lru_cache(maxsize=4096)
 def nearness_to_ends(length: int) -> Tensor:
-    """How near each residue is to the first and to the last, (length, 4): exp(-steps / reach), times 3.
+    """Closeness of each residue to both ends, (length, 4).
 
-    Signals of where a protein goes stand at its ends; a slot may look there wherever the end is.
+    The values are 3 * exp(-steps / reach).
+
+    Localisation signals are at a protein's ends; a slot can attend to them at any protein length.
     """
     steps = torch.arange(length, dtype=torch.float32)
-    ends = [torch.exp(-one / reach) for one in (steps, length - 1 - steps) for reach in _REACHES]
+    ends = [
+        torch.exp(-steps_from_end / reach)
+        for steps_from_end in (steps, length - 1 - steps)
+        for reach in _REACHES
+    ]
     return 3 * torch.stack(ends, dim=1)
 
 
 def residue_weights(residues_ld: Tensor, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
-    """The weights (k, l) of one protein's residues in each slot; each slot's sum to 1."""
+    """Attention weights (k, l) of one protein's residues, per slot.
+
+    The weights of each slot sum to 1.
+    """
     near_le = nearness_to_ends(len(residues_ld)).to(residues_ld.device)
     logits_lk = torch.addmm(near_le @ ends_ek, residues_ld, query_dk)
-    # Turned before the softmax, which is twenty times slower across rows than along them; and not made
-    # turned, since a product of few rows is not shared well among threads.
+    # Transposed before the softmax, which is twenty times slower across rows than along them; and not
+    # computed transposed, since a product of few rows is not divided well among threads.
     return torch.softmax(logits_lk.t().contiguous(), dim=-1)
 
 
 class Scaling(NamedTuple):
-    """From the numbers of the slots the mean, times the scale, each (k, d), and kept within the bound."""
+    """Standardisation of slot values: subtract mean, multiply by scale, clip.
+
+    `mean` and `scale` are (k, d) each; `bound` is the largest absolute value.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -46,7 +61,10 @@ class Scaling(NamedTuple):
 
 
 class Scratch:
-    """One piece of memory for the float32 numbers of a protein after the other: new memory costs more."""
+    """A reused float32 buffer for one protein at a time.
+
+    Allocating memory for each protein costs more.
+    """
 
     def __init__(self, proteins: Packed) -> None:
         longest = int(proteins.lengths.max()) if len(proteins) else 0
@@ -54,15 +72,17 @@ class Scratch:
         self._memory = proteins.values.new_empty(longest, proteins.values.shape[-1], dtype=torch.float32)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The residues (l, d) of each protein, valid until the next."""
+        """Yields the residues (l, d) of each protein, valid until the next."""
         for start, end in pairwise(self._proteins.offsets.tolist()):
             yield self._memory[: end - start].copy_(self._proteins.values[start:end])
 
 
 class _AttentionPool(torch.autograd.Function):
-    """One protein at a time, so that its residues, in float32, stay in the processor's cache.
+    """Attention pooling as an autograd function, one protein at a time.
 
-    Only the weights are kept for the way back. The residues are data: they get no gradient.
+    The residues of one protein, in float32, stay in the processor's cache.
+
+    Only the weights are kept for the backward pass. The residues are data: they get no gradient.
     """
 
     @staticmethod
@@ -104,9 +124,9 @@ def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor, scaling:
 
     Args:
         residues: n proteins of d numbers a residue, of any floating type; no gradient flows into them.
-        query_dk: What each of the k slots looks for.
-        ends_ek: How much each slot looks at the ends; see `nearness_to_ends`.
-        scaling: Of the means.
+        query_dk: The learned query of each of the k slots.
+        ends_ek: How much each slot attends to the ends; see `nearness_to_ends`.
+        scaling: Standardisation of the means.
 
     Returns:
         (n, k, d) float32.

@@ -1,4 +1,7 @@
-"""What every pair model is: encode each protein once, score its state with that of a partner."""
+"""The base class of all pair models.
+
+A pair model encodes each protein once, and scores the states of two proteins.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 from ppi_train.errors import ConfigError
 
-# Pairs of a block that are scored at once, by a model without a faster way.
+# Pairs of a block that are scored at once by a model that has no faster implementation.
 _PAIRS_AT_ONCE = 8192
 
 
@@ -23,22 +26,22 @@ class PairModel(nn.Module, ABC):
         input_dim: Numbers in an embedding, d.
 
     Embeddings are standardised with mean and deviation over the training data, which are part
-    of the weights, and clipped, since a lone outlier of a rare feature would drown the rest.
+    of the weights, and clipped, since a single outlier of a rare feature would dominate the rest.
     """
 
     GRANULARITY: ClassVar[str] = "protein"
     """What `encode` takes: `protein`, features (n, d), or `residue`, their residues as `Packed`."""
     BATCH_SIZE: ClassVar[int] = 4096
-    """Pairs of a training batch, if nothing else is asked for."""
+    """Default number of pairs in a training batch."""
     CLIP = 5.0
     mean: Tensor
     scale: Tensor
     encoder: nn.Module
-    """The part that `encode` learns, which finetuning may leave as it is."""
+    """The trainable part of `encode`, which finetuning may freeze."""
     described_width: int = 0
-    """Numbers of a protein that `describe` gives; 0 if there is nothing that is worth keeping."""
+    """Width of the output of `describe`; 0 if there is nothing that is worth caching."""
     temperature: float = 1.0
-    """What scores are divided by outside training; see `ppi_train.training.scoring.calibrated`."""
+    """Divisor of scores outside training; see `ppi_train.training.scoring.calibrated`."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
@@ -47,39 +50,39 @@ class PairModel(nn.Module, ABC):
         self.register_buffer("scale", torch.ones(input_dim))
 
     def fit_input_statistics(self, proteins: Iterable[Any]) -> None:
-        """Takes mean and deviation from the training proteins.
+        """Sets mean and deviation from the training proteins.
 
         Args:
-            proteins: Some at a time, as `encode` takes them; of granularity `protein`: (n, d). May be gone
-                through more than once.
+            proteins: In chunks, as `encode` takes them; (n, d) for granularity `protein`. May be iterated
+                more than once.
         """
-        self._standardise_to(torch.cat([one.cpu() for one in proteins]))
+        self._standardise_to(torch.cat([chunk.cpu() for chunk in proteins]))
 
     def refit_scale(self, proteins: Iterable[Any]) -> None:
-        """Takes the scale of other proteins, where the weights stay what they are; see above."""
+        """Refits the input scale to other proteins; the weights stay unchanged."""
         self.fit_input_statistics(proteins)
 
     def _standardise_to(self, features: Tensor) -> None:
-        """Mean and deviation of features (n, d)."""
+        """Sets mean and deviation to those of features (n, d)."""
         self._take_scale(features.mean(dim=0), features.std(dim=0, correction=0))
 
     def _take_scale(self, mean: Tensor, deviation: Tensor) -> None:
         self.mean.copy_(mean)
-        # A constant feature says nothing; it must not become a division by zero on other data.
+        # A constant feature carries no information; it must not cause a division by zero on other data.
         self.scale.copy_(torch.where(deviation > 1e-8, 1 / deviation, torch.zeros_like(deviation)))
 
     def freeze_encoder(self) -> None:
-        """Leaves the encoder as it is from now on: no gradients, and no dropout in it."""
+        """Freezes the encoder: no gradients, and no dropout in it."""
         self.encoder.requires_grad_(False)
         self._frozen = True
 
     @torch.no_grad()
     def shrink(self, factor: float, proteins: Iterable[Any]) -> None:
-        """Readies trained weights for other data: smaller matrices, and the scale of the new features.
+        """Prepares trained weights for new data: shrinks matrices, refits the scale.
 
         Weights that have grown in one training are slow to change in the next; the factor, from Ash &
-        Adams 2020 ("On warm-starting neural network training"), keeps their direction and gives back
-        their pace. Does nothing to a frozen encoder's model.
+        Adams 2020 ("On warm-starting neural network training"), keeps their direction and restores their
+        learning speed. Does nothing if the encoder is frozen.
 
         Args:
             factor: 1 leaves the matrices as they are.
@@ -99,26 +102,34 @@ class PairModel(nn.Module, ABC):
         return self
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Features (n, d), or the first of them, in units of the training data's deviation."""
+        """Standardises features (n, d) with the training data's mean and deviation.
+
+        Features may also be only the leading ones of the d.
+        """
         first = features.shape[1]
         return ((features - self.mean[:first]) * self.scale[:first]).clamp(-self.CLIP, self.CLIP)
 
     @abstractmethod
     def encode(self, proteins: Any) -> Any:
-        """Proteins, see `GRANULARITY`, -> their states: a tensor (n, h), or what `select` can take from."""
+        """Encodes proteins into their states.
+
+        Input as `GRANULARITY` says; the result is a tensor (n, h), or anything that `select` can index.
+        """
 
     def describe(self, proteins: Any) -> Tensor:
-        """What `encode` makes of proteins whatever the weights, (n, described_width), so that it may be kept.
+        """Weight-independent features of proteins (n, described_width), which can be cached.
 
-        Not to be asked where `described_width` is 0. See `Packed.described`.
+        Must not be called if `described_width` is 0. See `Packed.described`.
         """
         raise NotImplementedError
 
     @abstractmethod
     def score_members(self, state_a: Any, state_b: Any) -> Tensor:
-        """States of m proteins on both sides -> logits (m, k) of the k members of an ensemble; k may be 1.
+        """Logits (m, k) of m pairs from k ensemble members.
 
-        The same bits with the sides exchanged.
+        k may be 1.
+
+        The result is bitwise identical with the sides exchanged.
         """
 
     def select(self, states: Any, rows: Tensor) -> Any:
@@ -127,45 +138,56 @@ class PairModel(nn.Module, ABC):
         return embedding(rows, states)
 
     def join(self, states: Sequence[Any]) -> Any:
-        """The states of several calls of `encode` as those of one."""
+        """Concatenates the states of several calls of `encode`."""
         return torch.cat(list(states))
 
     def score(self, state_a: Any, state_b: Any) -> Tensor:
-        """States of m proteins on both sides -> logits (m,); the same bits with the sides exchanged."""
+        """Scores m pairs of states: logits (m,).
+
+        The result is bitwise identical with the sides exchanged.
+        """
         return self.score_members(state_a, state_b).mean(dim=1)
 
     def score_with_uncertainty(self, state_a: Any, state_b: Any) -> tuple[Tensor, Tensor]:
-        """Logits (m,), and the standard deviation (m,) of each by what the model does not know."""
+        """Logits (m,) and their standard deviations (m,) from model uncertainty."""
         members = self.score_members(state_a, state_b)
         return members.mean(dim=1), members.std(dim=1, correction=0)
 
     def score_block(self, states_a: Any, states_b: Any) -> Tensor:
-        """Each of n states with each of m others -> logits (n, m), those of `score` to rounding.
+        """Scores all n x m pairs of states: logits (n, m).
 
-        What a scan of many proteins spends its time in: a model that can share work among the
-        pairs of a protein does so here.
+        The same as `score`, to rounding.
+
+        A scan of many proteins spends most of its time here: a model that can share work among the
+        pairs of a protein does so in this function.
         """
-        # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
+        # Into one tensor: small tensors allocated between large temporary ones would fragment the memory.
         logits = torch.empty(self.count(states_a), self.count(states_b), device=self.mean.device)
         for rows, *pair in self._expanded(states_a, states_b):
             logits[rows] = self.score(*pair).view(-1, logits.shape[1]).float()
         return logits
 
     def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]:
-        """The same by `score_with_uncertainty`: logits and their standard deviations, each (n, m)."""
+        """Logits and standard deviations of all n x m pairs.
+
+        Each is (n, m).
+        """
         logits = torch.empty(self.count(states_a), self.count(states_b), device=self.mean.device)
         deviations = torch.empty_like(logits)
         for rows, *pair in self._expanded(states_a, states_b):
             scores = self.score_with_uncertainty(*pair)
-            logits[rows], deviations[rows] = (one.view(-1, logits.shape[1]).float() for one in scores)
+            logits[rows], deviations[rows] = (values.view(-1, logits.shape[1]).float() for values in scores)
         return logits, deviations
 
     def count(self, states: Any) -> int:
-        """How many proteins the states are of."""
+        """The number of proteins in the states."""
         return len(states)
 
     def _expanded(self, states_a: Any, states_b: Any) -> Iterator[tuple[Tensor, Any, Any]]:
-        """Some rows of a block at a time: their numbers, and the states of both sides of their pairs."""
+        """Yields chunks of a block's rows, with the states of each pair.
+
+        Each item is the row numbers, the states of a and the states of b.
+        """
         device = self.mean.device
         columns = torch.arange(self.count(states_b), device=device)
         for rows in torch.arange(self.count(states_a), device=device).split(
@@ -175,14 +197,16 @@ class PairModel(nn.Module, ABC):
             yield rows, self.select(states_a, a), self.select(states_b, b)
 
     def explain(self, proteins: Any, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:  # noqa: ARG002
-        """How much each residue of a and of b carried the score of a pair, for m pairs; see `forward`.
+        """Weights of how much each residue contributed to a pair's score.
+
+        For m pairs; the arguments are those of `forward`.
 
         Returns:
-            The weights of a's residues, m tensors (length of a,), and those of b's. Not negative; what
-            they measure is the model's own matter, so they compare within a model only.
+            The weights of a's residues, m tensors (length of a,), and those of b's. Not negative; their
+            meaning depends on the model, so they are comparable within a model only.
 
         Raises:
-            ConfigError: this model cannot tell.
+            ConfigError: this model has no residue weights.
         """
         raise ConfigError(
             "this model cannot explain a score by residues",
@@ -191,11 +215,11 @@ class PairModel(nn.Module, ABC):
         )
 
     def losses(self, proteins: Any, pairs: Tensor, targets: Tensor) -> Tensor:
-        """What training minimises, a pair: the mean over the members of their cross entropies.
+        """Training loss per pair: mean cross entropy over the members.
 
         Args:
-            proteins: Distinct ones, as `encode` takes them.
-            pairs: (m, 2) rows of these.
+            proteins: Distinct proteins, as `encode` takes them.
+            pairs: (m, 2) row numbers of these.
             targets: (m,) between 0 and 1.
 
         Returns:
@@ -204,12 +228,18 @@ class PairModel(nn.Module, ABC):
         return member_losses(self(proteins, pairs), targets)
 
     def forward(self, proteins: Any, pairs: Tensor) -> Tensor:
-        """Logits (m, k) of the members, of pairs (m, 2), which are rows of distinct proteins."""
+        """Logits (m, k) of the members for m pairs.
+
+        The pairs (m, 2) are row numbers of distinct proteins.
+        """
         states = self.encode(proteins)
         return self.score_members(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
 
 
 def member_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean (m,) over k members of the cross entropies of their logits (m, k) with targets (m,)."""
+    """Mean cross entropy (m,) over the k members.
+
+    Takes logits (m, k) and targets (m,).
+    """
     wanted = targets[:, None].expand_as(logits)
     return binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none").mean(dim=1)

@@ -1,4 +1,6 @@
-"""The layers of `contact_map`: from two proteins' residues to a map of cells, and from a map to a number.
+"""The layers of `contact_map`.
+
+They lead from two proteins' residues to a map of cells, and from a map to one number.
 
 Shapes: n pairs, padded to i residues of a and j of b, c channels, d numbers of a residue.
 """
@@ -12,11 +14,13 @@ from torch.nn.functional import fold, max_pool2d
 from ppi_train.models.residue_model import recomputed
 
 _BLOCK_CELLS = 65_536
-"""Cells whose differences are held at once: d floats each."""
+"""Cells whose differences are in memory at once: d floats each."""
 
 
 class PairConvolution(nn.Module):
-    """A 1x1 convolution of |a - b| and a * b of all pairs of residues, whose 2 d channels never stand whole.
+    """A 1x1 convolution over features of all residue pairs.
+
+    The features are |a - b| and a * b; their 2 d channels are never all in memory.
 
     Args:
         inputs: Width of a residue's state, d.
@@ -31,7 +35,7 @@ class PairConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
 
     def forward(self, a_nid: Tensor, b_njd: Tensor) -> Tensor:
-        """-> (n, c, i, j)."""
+        """Residues of both sides -> cells (n, c, i, j)."""
         n, rows, _ = a_nid.shape
         # sum over d of w_cd a_id b_jd is a matrix product with b for each channel's weighted a.
         weighted = (a_nid[:, None] * self.product[:, None]).flatten(1, 2)
@@ -52,11 +56,11 @@ class PairConvolution(nn.Module):
 
 
 class MapNorm(nn.Module):
-    """Batch normalisation of maps (n, c, i, j) over the cells that are not padding.
+    """Batch normalisation of maps (n, c, i, j) that ignores padding.
 
-    In training it takes the statistics of the maps at hand and hands them out, for `follow`: a pass that
-    is made again for its gradient must leave no trace. A lone cell has no deviation; for it, and in
-    evaluation, the running ones stand in.
+    In training it uses the statistics of the current maps and returns them, for `follow`: a forward pass
+    that is recomputed for its gradient must not change any state. A single cell has no deviation; for it,
+    and in evaluation, the running statistics are used.
     """
 
     running_mean: Tensor
@@ -71,7 +75,7 @@ class MapNorm(nn.Module):
         self.register_buffer("running_variance", torch.ones(channels))
 
     def forward(self, x: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Normalised maps, and the mean and variance (2, c) that they were normalised with.
+        """Normalised maps, and the mean and variance (2, c) used.
 
         Args:
             x: (n, c, i, j).
@@ -101,7 +105,7 @@ class MapNorm(nn.Module):
 
 
 class SymmetricConvolution(nn.Module):
-    """A convolution to one channel that is the same for a map and its transpose.
+    """A convolution to one channel, equal for a map and its transpose.
 
     Args:
         channels: c.
@@ -115,17 +119,20 @@ class SymmetricConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(1).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, i, j), zero beyond a map's end, -> (n, 1, i, j)."""
+        """Maps (n, c, i, j) -> (n, 1, i, j).
+
+        The input must be zero beyond a map's end.
+        """
         kernel = ((self.weight + self.weight.transpose(2, 3)) / 2).flip(2, 3)
-        # What each cell gives to its neighbours, added up: with one channel out, the matrix product is all
-        # of the arithmetic, and both ways of it are several times faster than `conv2d` on a CPU.
+        # Each cell's contributions to its neighbours, summed: with one output channel, the matrix product is
+        # all of the arithmetic, and its forward and backward are several times faster than `conv2d` on a CPU.
         given = kernel[0].flatten(1).t() @ x.flatten(2)
         width = kernel.shape[-1]
         return fold(given, x.shape[2:], width, padding=width // 2) + self.bias
 
 
 class AboveMeanPool(nn.Module):
-    """From a map of contacts to one number: the mean of what stands out of it.
+    """Pools a contact map to the mean of its cells above average.
 
     Cells count less towards the ends of the proteins, by a bell of learned width and depth; then each
     square of `pool_width` becomes its largest cell; of what is left, how far the cells above the mean
@@ -138,21 +145,26 @@ class AboveMeanPool(nn.Module):
     def __init__(self, pool_width: int) -> None:
         super().__init__()
         self.pool_width = pool_width
-        # The authors start at 1 and 0, where the derivatives of both are zero and the bell never forms.
+        # The authors start at 1 and 0, where both derivatives are zero and the bell is never learned.
         self.floor = nn.Parameter(torch.tensor(0.9))
         self.narrowness = nn.Parameter(torch.tensor(0.1))
         self.variances = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, contacts_nij: Tensor, lengths_a: Tensor, lengths_b: Tensor) -> Tensor:
-        """Maps, zero in their padding, and the lengths (n,) of their sides, on one device -> numbers (n,)."""
+        """Pools maps to numbers (n,).
+
+        The maps are zero in their padding; the lengths of their sides, (n,), are on the same device.
+        """
         rows, columns = contacts_nij.shape[1:]
         floor = self.floor.clamp(0, 1)
         bells = self._bell(lengths_a, rows)[:, :, None] * self._bell(lengths_b, columns)[:, None]
         weighted = contacts_nij * ((1 - floor) * bells + floor)
         if self.pool_width > 1:
             weighted = max_pool2d(weighted, self.pool_width, padding=self.pool_width // 2)
-            # A protein alone has as many squares, however long its companion in the batch is.
-            lengths_a, lengths_b = ((one - 1) // self.pool_width + 1 for one in (lengths_a, lengths_b))
+            # The number of squares must not depend on how long other proteins of the batch are.
+            lengths_a, lengths_b = (
+                (lengths - 1) // self.pool_width + 1 for lengths in (lengths_a, lengths_b)
+            )
         own = within(lengths_a, weighted.shape[1], lengths_b, weighted.shape[2])
         return self._above_mean(weighted, own, (lengths_a * lengths_b).float())
 
@@ -168,12 +180,15 @@ class AboveMeanPool(nn.Module):
         level = mean + self.variances.clamp(min=0) * variance
         above = (x - level[:, None, None]).relu() * own
         pooled = above.sum(dim=(1, 2)) / ((above > 0).sum(dim=(1, 2)) + 1)
-        # Nothing of a lone cell is above its mean; it is its own number.
+        # A single cell is never above its mean; its own value is the result.
         return torch.where(count == 1, mean, pooled)
 
 
 def within(lengths_a: Tensor, rows: int, lengths_b: Tensor, columns: int) -> Tensor:
-    """1 in the cells of each map and 0 in its padding, (n, rows, columns)."""
+    """A mask (n, rows, columns) of the cells that are not padding.
+
+    1 in the cells of each map, 0 in its padding.
+    """
     a, b = (
         torch.arange(longest, device=lengths.device) < lengths[:, None]
         for lengths, longest in ((lengths_a, rows), (lengths_b, columns))

@@ -1,4 +1,4 @@
-"""`contact_map`: which residues of two proteins would touch, and from that whether the proteins do.
+"""`contact_map`: predicts residue contacts, and from them whether two proteins interact.
 
 The architecture of D-SCRIPT (Sledzieski et al. 2021, "D-SCRIPT translates genome to phenome with
 sequence-based, structure-aware, genome-scale predictions of protein-protein interactions"), built from its
@@ -27,15 +27,17 @@ from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
 
 _GROUP_CELLS = 2**18
-"""Cells of maps made at once, padding counted: some 50 MB for each step of the way. A map may be larger."""
+"""Map cells computed at once, padding included: some 50 MB per layer. A single map may be larger."""
 
 
 @register("contact_map")
 class ContactMap(ResidueModel):
-    """Encoding costs a protein's length, scoring the product of two lengths.
+    """The contact-map pair model (D-SCRIPT).
 
-    The uncertainty of a score is how unlike the maps of training a pair's map is, by what the map pools to
-    and by its mean: the deviation of a Gaussian process over these two.
+    Encoding costs time linear in a protein's length, scoring the product of two lengths.
+
+    The uncertainty of a score measures how much a pair's map differs from those of training, in its pooled
+    value and its mean: the deviation of a Gaussian process over these two.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
@@ -43,7 +45,7 @@ class ContactMap(ResidueModel):
         dropout: Share of a state dropped in training.
         sparsity: Share of the loss that is the mean of the map; the rest is the cross entropy.
         max_residues: See `ResidueModel`.
-        channels, width: Of the two convolutions.
+        channels, width: Sizes of the two convolutions.
         pool_width: See `AboveMeanPool`.
     """
 
@@ -74,7 +76,7 @@ class ContactMap(ResidueModel):
         self.convolution = SymmetricConvolution(channels, width)
         self.pool = AboveMeanPool(pool_width)
         self.slope = nn.Parameter(torch.tensor(self._FIRST_SLOPE))
-        # Both inputs are in units of a logit, of which one is a small step.
+        # Both inputs are in units of a logit, so that 1 is a small distance.
         self.posterior = FeaturePosterior(2, features=self._RANDOM_FEATURES, length_scale=1.0)
 
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:  # noqa: ARG002 - each by itself
@@ -91,7 +93,10 @@ class ContactMap(ResidueModel):
         return self._logits(pooled[:, 0]), self.posterior.deviation(self._summary(pooled))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
-        """Of each pair (m,): its cross entropy, in nats, and the mean of its map, weighed by `sparsity`."""
+        """Cross entropy plus sparsity loss of each pair (m,).
+
+        The cross entropy is in nats; `sparsity` is the weight of the map's mean.
+        """
         states = self.encode(proteins)
         pooled = self._pooled(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
         logits = self._logits(pooled[:, 0])
@@ -102,19 +107,34 @@ class ContactMap(ResidueModel):
 
     @torch.no_grad()
     def contacts(self, proteins: Packed, pairs: Tensor) -> list[Tensor]:
-        """The maps of m pairs, each (residues of a, residues of b) within the limit, between 0 and 1."""
+        """The contact maps of m pairs, between 0 and 1.
+
+        Each is (residues of a, residues of b), within the limit of `max_residues`.
+        """
         states = self.encode(proteins)
         chosen = canonical_pairs(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
         maps = [self._map(*_padded([(a, b)]))[0][0] for a, b, _ in chosen]
-        return [one.t() if pair[2] else one for one, pair in zip(maps, chosen, strict=True)]
+        return [
+            contact_map.t() if pair[2] else contact_map
+            for contact_map, pair in zip(maps, chosen, strict=True)
+        ]
 
     @torch.no_grad()
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """A residue's weight is its likeliest contact in the partner; 0 beyond `max_residues`."""
+        """A residue's weight is its highest contact probability with the partner.
+
+        Weights are 0 beyond `max_residues`.
+        """
         maps = self.contacts(proteins, pairs)
         lengths = proteins.lengths[pairs.cpu()].tolist()
-        weights_a = [self._spread(one.amax(dim=1), a) for one, (a, _) in zip(maps, lengths, strict=True)]
-        weights_b = [self._spread(one.amax(dim=0), b) for one, (_, b) in zip(maps, lengths, strict=True)]
+        weights_a = [
+            self._spread(contact_map.amax(dim=1), a)
+            for contact_map, (a, _) in zip(maps, lengths, strict=True)
+        ]
+        weights_b = [
+            self._spread(contact_map.amax(dim=0), b)
+            for contact_map, (_, b) in zip(maps, lengths, strict=True)
+        ]
         return weights_a, weights_b
 
     def _spread(self, weights: Tensor, length: int) -> Tensor:
@@ -127,28 +147,31 @@ class ContactMap(ResidueModel):
 
     @torch.no_grad()
     def _summary(self, pooled: Tensor) -> Tensor:
-        """Random features (m, f) of what maps pool to and of their means (m, 2)."""
+        """Random features (m, f) of pooled values and map means (m, 2)."""
         means = torch.logit(pooled[:, 1].float(), eps=1e-6)
         return self.posterior.features(torch.stack([self._logits(pooled[:, 0].float()), means], dim=1))
 
     def _pooled(self, state_a: Packed | Chosen, state_b: Packed | Chosen) -> Tensor:
-        """For each pair what its map pools to, and the map's mean, (m, 2)."""
+        """The pooled value and the mean of each pair's map, (m, 2)."""
         pairs = canonical_pairs(state_a, state_b)
 
         def of_group(group: list[int]) -> list[Tensor]:
-            chosen = [pairs[one][:2] for one in group]
+            chosen = [pairs[number][:2] for number in group]
             results, *statistics = recomputed(self._pool, *(state for pair in chosen for state in pair))
             if self.training:
                 for norm, seen in zip((self.norm_cells, self.norm_contacts), statistics, strict=True):
                     norm.follow(seen)
             return list(results)
 
-        # The first of a pair is the longer one, so that its square bounds the cells with padding.
+        # The first of a pair is the longer one: its square bounds the number of cells, padding included.
         sizes = [len(a) ** 2 for a, _, _ in pairs]
         return torch.stack(in_groups(sizes, of_group, budget=_GROUP_CELLS))
 
     def _pool(self, *states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """States of a, b, a, b ... of n pairs -> pooled and mean contact (n, 2), statistics of both norms."""
+        """Pooled and mean contact (n, 2), and statistics of both norms.
+
+        Takes the states of a, b, a, b ... of the pairs.
+        """
         a, b, lengths_a, lengths_b = _padded(list(zip(states[::2], states[1::2], strict=True)))
         contacts, seen_cells, seen_contacts = self._map(a, b, lengths_a, lengths_b)
         means = contacts.sum(dim=(1, 2)) / (lengths_a * lengths_b)
@@ -161,7 +184,10 @@ class ContactMap(ResidueModel):
     def _map(
         self, a: Tensor, b: Tensor, lengths_a: Tensor, lengths_b: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Contacts (n, i, j), zero in the padding, and the statistics of both norms."""
+        """Contacts (n, i, j) and the statistics of both norms.
+
+        Contacts are zero in the padding.
+        """
         own = None
         if bool((lengths_a < a.shape[1]).any() or (lengths_b < b.shape[1]).any()):
             own = within(lengths_a, a.shape[1], lengths_b, b.shape[1])[:, None]
@@ -174,8 +200,11 @@ class ContactMap(ResidueModel):
 
 
 def _padded(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Both sides of n pairs, (n, longest, h) each, and their lengths, (n,) each."""
+    """Pads both sides of n pairs.
+
+    Returns the sides, (n, longest, h) each, and their lengths, (n,) each.
+    """
     sides = [[pair[side] for pair in pairs] for side in (0, 1)]
     a, b = (nn.utils.rnn.pad_sequence(side, batch_first=True) for side in sides)
-    lengths_a, lengths_b = (torch.tensor([len(one) for one in side], device=a.device) for side in sides)
+    lengths_a, lengths_b = (torch.tensor([len(state) for state in side], device=a.device) for side in sides)
     return a, b, lengths_a, lengths_b

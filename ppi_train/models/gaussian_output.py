@@ -1,7 +1,7 @@
-"""A Gaussian process as the last layer, so that a score knows how far it is from the training data.
+"""A Gaussian process as output layer, for distance-aware uncertainty.
 
 After Liu et al. 2020 ("Simple and principled uncertainty estimation with deterministic deep learning via
-distance awareness", SNGP): random Fourier features stand for the kernel, a linear map of these is the
+distance awareness", SNGP): random Fourier features approximate the kernel, a linear map of these is the
 mean, and Laplace's approximation gives the covariance of its weights.
 """
 
@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 
 class FeaturePosterior(nn.Module):
-    """How far an input lies from those of training: the deviation of a logit linear in random features.
+    """Distance of an input from the training data, as a deviation.
+
+    It is the posterior deviation of a logit linear in random features.
 
     The precision of the weights is the sum over an epoch of p (1 - p) f f^T, with f the features of a
-    training pair and p its probability at that time. The first step of the next epoch starts it anew.
-    It is part of the weights, so that a run that goes on in the middle of an epoch ends the same.
+    training pair and p its probability at that time. The first step of the next epoch resets it.
+    It is part of the weights, so that a run resumed in the middle of an epoch gives the same result.
 
     Args:
         inputs: Width of the input, h.
-        features: Random features, an even better kernel the more there are.
+        features: Number of random features; more approximate the kernel better.
         length_scale: Distance over which the kernel falls to exp(-1/2).
         ridge: Precision of the weights before any data.
     """
@@ -39,7 +41,7 @@ class FeaturePosterior(nn.Module):
         self.register_buffer("frequencies", torch.randn(inputs, features) / length_scale)
         self.register_buffer("phases", torch.rand(features) * 2 * math.pi)
         self.register_buffer("precision", torch.zeros(features, features))
-        # Whether the precision is that of a whole epoch, after which a new one begins.
+        # Whether the precision covers a whole epoch; the next training step then resets it.
         self.register_buffer("whole", torch.tensor(False))
 
     def train(self, mode: bool = True) -> Self:
@@ -48,7 +50,10 @@ class FeaturePosterior(nn.Module):
         return super().train(mode)
 
     def features(self, x: Tensor) -> Tensor:
-        """(m, h) -> random features (m, f), float32, of length 1 on average."""
+        """Random features (m, f), float32, of inputs (m, h).
+
+        Their length is 1 on average.
+        """
         with torch.autocast(x.device.type, enabled=False):
             return torch.cos(x.float() @ self.frequencies + self.phases) * math.sqrt(2 / len(self.phases))
 
@@ -74,7 +79,10 @@ class FeaturePosterior(nn.Module):
 
 
 class GaussianOutput(FeaturePosterior):
-    """Logits and their deviations; see `FeaturePosterior` for the arguments."""
+    """Logits and their deviations.
+
+    The arguments are those of `FeaturePosterior`.
+    """
 
     def __init__(self, inputs: int, *, features: int, length_scale: float, ridge: float = 1.0) -> None:
         super().__init__(inputs, features=features, length_scale=length_scale, ridge=ridge)

@@ -1,7 +1,7 @@
-"""Small networks side by side: the members of an ensemble, which cost one pass instead of one each.
+"""Ensembles of small networks that are computed in one pass.
 
-Each member is drawn, regularised and taught by itself, so that their mean errs less than each, and
-their spread tells how much is guessed (Lakshminarayanan et al. 2017, deep ensembles).
+Each member is initialised, regularised and trained independently, so that their mean is more accurate than
+each, and their spread measures the uncertainty (Lakshminarayanan et al. 2017, deep ensembles).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MemberLinear(nn.Module):
 
 
 class MemberEncoder(nn.Module):
-    """Turns features of proteins into one state a member, normalised.
+    """Encodes protein features into one normalised state per member.
 
     Args:
         inputs: Numbers of a protein, d.
@@ -72,14 +72,14 @@ class MemberEncoder(nn.Module):
         self.shift = nn.Parameter(torch.zeros(members * hidden_dim))
 
     def forward(self, features: Tensor, more: Tensor | None = None) -> Tensor:
-        """Makes the members' states.
+        """Computes the members' states.
 
         Args:
             features: (n, d).
-            more: (n, k * h), what else the first layer is to take in, already weighed.
+            more: (n, k * h), further inputs of the first layer, already weighted.
 
         Returns:
-            (n, k * h), the members' states one after the other.
+            (n, k * h), the members' states concatenated.
         """
         first = torch.addmm(self.bias if more is None else self.bias + more, features, self._seen())
         states = dropout(gelu(first), self.dropout, self.training)
@@ -90,9 +90,9 @@ class MemberEncoder(nn.Module):
         return normal * self.gain + self.shift
 
     def _seen(self) -> Tensor:
-        """The weights (d, k * h) with those of dropped inputs at zero.
+        """The weights (d, k * h), zero for dropped inputs.
 
-        One mask a member for the whole batch: as good as one a protein, and a thousand times fewer draws.
+        One mask per member for a whole batch: as good as one per protein, a thousand times fewer draws.
         """
         if not (self.training and self.input_dropout):
             return self.weight
@@ -102,14 +102,16 @@ class MemberEncoder(nn.Module):
 
 
 class MemberPairHead(nn.Module):
-    """Scores a pair, for each member, from |a - b| and a * b of its states.
+    """Scores a pair, for each member, from symmetric features.
 
-    Both are the same, bit for bit, with a and b exchanged, and so is the score.
+    The features are |a - b| and a * b of the member's states.
+
+    They are bitwise identical with a and b exchanged, and so is the score.
 
     Args:
         members: k.
         hidden_dim: Width of a member's state, h.
-        head_dim: Width of its hidden layer: what a pair costs, so much smaller.
+        head_dim: Width of its hidden layer; small, since it sets the cost of a pair.
         dropout: Share of activations dropped in training.
     """
 
@@ -121,17 +123,17 @@ class MemberPairHead(nn.Module):
 
     def forward(self, state_a: Tensor, state_b: Tensor) -> Tensor:
         """States (m, k * h) of both sides -> logits (m, k)."""
-        a, b = (one.view(len(one), self.members, -1) for one in (state_a, state_b))
+        a, b = (state.view(len(state), self.members, -1) for state in (state_a, state_b))
         both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
         hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
         return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
-        """Each of n states with each of m others -> the mean of the members' logits (n, m).
+        """Scores all n x m pairs: the members' mean logits (n, m).
 
-        What multiplies with a * b is multiplied with a first, once for all partners, so that of a pair only
-        |a - b| is made, in memory that stays in the processor's cache.
+        The weights of a * b are multiplied with a first, once for all partners, so that only |a - b| is
+        computed for each pair, in memory that stays in the processor's cache.
         """
         a_nkh = states_a.view(len(states_a), self.members, -1)
         b_kmh = states_b.view(len(states_b), self.members, -1).transpose(0, 1).contiguous()
@@ -150,7 +152,10 @@ class MemberPairHead(nn.Module):
 
 
 class EnsembleModel(PairModel):
-    """A model that scores with a `MemberPairHead`, from states (n, members * hidden_dim)."""
+    """A model that scores with a `MemberPairHead`.
+
+    Its states are (n, members * hidden_dim).
+    """
 
     head: MemberPairHead
 

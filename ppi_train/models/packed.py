@@ -1,4 +1,4 @@
-"""Proteins of any lengths in one tensor, one after the other, without padding."""
+"""Proteins of any lengths, concatenated in one tensor without padding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Packed:
     Attributes:
         values: (sum of the lengths, d).
         offsets: (n + 1,) int64, on the CPU: protein i has the rows offsets[i] to offsets[i + 1].
-        described: (n, t), what the model's `describe` gives, if that was kept from before.
+        described: (n, t), the cached output of the model's `describe`, if there is any.
     """
 
     values: Tensor
@@ -37,7 +37,7 @@ class Packed:
         return cls(values, torch.arange(len(values) + 1))
 
     def take(self, rows: Tensor, memory: Callable[[int], Tensor] | None = None) -> Packed:
-        """The proteins at `rows` (m,), in that order; one may be taken several times.
+        """The proteins at `rows` (m,), in that order; repeats are allowed.
 
         Args:
             memory: Gives a tensor (n, d), of the type of the values, to write n rows to.
@@ -45,18 +45,23 @@ class Packed:
         rows = rows.cpu()
         lengths = self.lengths[rows]
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        # Where row r of the result comes from: its place in its protein, from where that begins.
+        # Source of row r of the result: its position in its protein plus that protein's start.
         shift = (self.offsets[:-1][rows] - offsets[:-1]).repeat_interleave(lengths)
         source = torch.arange(int(offsets[-1])) + shift
         out = memory(len(source)) if memory else None
         return Packed(torch.index_select(self.values, 0, source.to(self.values.device), out=out), offsets)
 
     def protein_of_row(self) -> Tensor:
-        """The number of the protein that each row belongs to, (sum of the lengths,) int64."""
+        """The protein number of each row, (sum of the lengths,) int64."""
         return torch.arange(len(self)).repeat_interleave(self.lengths).to(self.values.device)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """Values (n, longest, d), zero beyond a protein's end, and which are its own, (n, longest)."""
+        """Padded values (n, longest, d), and the mask of real rows.
+
+        The mask is (n, longest).
+
+        Values are zero beyond a protein's end.
+        """
         longest = int(self.lengths.max()) if len(self) else 0
         own = (torch.arange(longest) < self.lengths[:, None]).to(self.values.device)
         values = self.values.new_zeros(len(self), longest, self.values.shape[-1])
@@ -69,8 +74,9 @@ class Packed:
     @staticmethod
     def join(parts: Sequence[Packed]) -> Packed:
         """The proteins of all parts, in order."""
-        ends = torch.tensor([0] + [int(one.offsets[-1]) for one in parts]).cumsum(0)
-        shifted = [one.offsets[1:] + end for one, end in zip(parts, ends, strict=False)]
+        ends = torch.tensor([0] + [int(part.offsets[-1]) for part in parts]).cumsum(0)
+        shifted = [part.offsets[1:] + end for part, end in zip(parts, ends, strict=False)]
         return Packed(
-            torch.cat([one.values for one in parts]), torch.cat([torch.zeros(1, dtype=torch.int64), *shifted])
+            torch.cat([part.values for part in parts]),
+            torch.cat([torch.zeros(1, dtype=torch.int64), *shifted]),
         )

@@ -22,19 +22,21 @@ from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs
 from ppi_train.models.spectral import EncoderLayer, SpectralLinear, settle
 
 _GROUP_ROWS = 16_384
-"""Residues of pairs scored at once, padding counted."""
+"""Residues of pairs scored at once, padding included."""
 
 
 @register("pair_transformer")
 class PairTransformer(ResidueModel):
-    """Encoding costs the square of a protein's length, scoring the square of a pair's.
+    """The transformer pair model (TUnA).
+
+    Encoding costs the square of a protein's length, scoring the square of a pair's.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
         hidden_dim: Width of a residue's state, h.
-        heads: Of attention; they divide `hidden_dim`.
+        heads: Attention heads; must divide `hidden_dim`.
         dropout: Share of activations dropped in training.
-        random_features: Of the Gaussian process.
+        random_features: Random features of the Gaussian process.
         max_residues: See `ResidueModel`.
 
     Raises:
@@ -83,7 +85,7 @@ class PairTransformer(ResidueModel):
     def score_with_uncertainty(
         self, state_a: Packed | Chosen, state_b: Packed | Chosen
     ) -> tuple[Tensor, Tensor]:
-        """Logits (m,), and their deviations (m,) under the posterior of the Gaussian process.
+        """Logits (m,) and their posterior deviations (m,) of the Gaussian process.
 
         The probability that takes both into account is sigmoid(logit / sqrt(1 + pi/8 * deviation**2)).
         """
@@ -91,7 +93,10 @@ class PairTransformer(ResidueModel):
         return self.output.mean(features), self.output.deviation(features)
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
-        """The cross entropies (m,), in nats; in training the Gaussian process takes note of the pairs."""
+        """The cross entropies (m,), in nats.
+
+        In training the pairs are also added to the Gaussian process.
+        """
         settle(self)
         states = self.encode(proteins)
         features = self._features(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
@@ -105,7 +110,7 @@ class PairTransformer(ResidueModel):
         pairs = canonical_pairs(state_a, state_b)
 
         def pooled(group: list[int]) -> Tensor:
-            chosen = [pairs[one][:2] for one in group]
+            chosen = [pairs[number][:2] for number in group]
             result: Tensor = recomputed(self._pool, *(state for pair in chosen for state in pair))
             return result
 
@@ -114,20 +119,22 @@ class PairTransformer(ResidueModel):
         return self.output.features(torch.stack(vectors))
 
     def _pool(self, *states: Tensor) -> Tensor:
-        """States of a, b, a, b ... of n pairs -> their vectors (n, h).
+        """Pools the states of n pairs to vectors (n, h).
 
-        Attention knows no order, nor does the mean: both orders of a pair have one vector, but for the
-        draws of dropout. So the maximum over the orders is taken in training alone.
+        Takes the states of a, b, a, b ... of the pairs.
+
+        Neither attention nor the mean depends on order: both orders of a pair give the same vector, except
+        for dropout. So the maximum over the orders is taken in training only.
         """
         pairs = list(zip(states[::2], states[1::2], strict=True))
         orders = [pairs, [(b, a) for a, b in pairs]] if self.training else [pairs]
-        return torch.stack([self._mean_over_pair(one) for one in orders]).amax(dim=0)
+        return torch.stack([self._mean_over_pair(order) for order in orders]).amax(dim=0)
 
     def _mean_over_pair(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         lengths = [len(a) + len(b) for a, b in pairs]
         rows = _packed(torch.cat([state for pair in pairs for state in pair]), lengths)
         seen: Packed = self.over_pair(rows)
-        return torch.stack([one.mean(dim=0) for one in seen.values.split(lengths)])
+        return torch.stack([states.mean(dim=0) for states in seen.values.split(lengths)])
 
 
 def _packed(values: Tensor, lengths: Sequence[int]) -> Packed:

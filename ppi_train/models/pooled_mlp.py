@@ -1,4 +1,7 @@
-"""`pooled_mlp`: one vector a protein, and a small ensemble of MLPs over symmetric features of the pair."""
+"""`pooled_mlp`: an ensemble of MLPs over pooled protein embeddings.
+
+The members see symmetric features of the pair.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ppi_train.models.registry import register
 
 @register("pooled_mlp")
 class PooledMlp(EnsembleModel):
-    """See `MemberEncoder` and `MemberPairHead`.
+    """An ensemble of `MemberEncoder` networks with a `MemberPairHead`.
 
     Args:
         input_dim: Numbers in a protein's embedding.

@@ -1,4 +1,4 @@
-"""The one registry through which models are built."""
+"""The registry through which all models are built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODEL_FACTORIES: dict[str, ModelFactory] = {}
 
 
 def register(name: str) -> Callable[[ModelFactory], ModelFactory]:
-    """Decorates a factory `(input_dim, **hyperparameters) -> PairModel`; a name is taken once."""
+    """Registers a factory `(input_dim, **hyperparameters) -> PairModel` under a unique name."""
 
     def add(factory: ModelFactory) -> ModelFactory:
         assert name not in MODEL_FACTORIES, f"two models are named {name!r}"
@@ -25,7 +25,7 @@ def register(name: str) -> Callable[[ModelFactory], ModelFactory]:
 
 
 def own_batch_size(name: str) -> int:
-    """Pairs of a training batch, if nothing else is asked for.
+    """The model's default number of pairs in a training batch.
 
     Raises:
         ConfigError: an unknown name.
@@ -34,20 +34,26 @@ def own_batch_size(name: str) -> int:
 
 
 def own_hyperparameters(name: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Those of the given hyper-parameters that a model has, with its own value where None is given.
+    """The given hyper-parameters that a model has.
+
+    A value of None is replaced by the model's default.
 
     Raises:
         ConfigError: an unknown name.
     """
     has = inspect.signature(_factory(name)).parameters
-    return {one: has[one].default if value is None else value for one, value in given.items() if one in has}
+    return {
+        parameter: has[parameter].default if value is None else value
+        for parameter, value in given.items()
+        if parameter in has
+    }
 
 
 def build_model(name: str, *, input_dim: int, **hyperparameters: object) -> PairModel:
     """A new model with random weights.
 
     Raises:
-        ConfigError: an unknown name; says which names are near, and which are known.
+        ConfigError: an unknown name; the message lists similar and known names.
     """
     return _factory(name)(input_dim=input_dim, **hyperparameters)
 

@@ -1,4 +1,7 @@
-"""What models have in common whose states keep every residue: a limit of length, and bounded memory."""
+"""The base class of models whose states keep every residue.
+
+It limits protein length and bounds memory.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
 
 _GROUP_ROWS = 16_384
-"""Residues encoded at once, padding counted."""
+"""Residues encoded at once, padding included."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The states of chosen proteins, without a copy of each: a block of pairs names each many times.
+    """A selection of proteins' states, without copying them.
+
+    In a block of pairs each protein occurs many times.
 
     Attributes:
         states: Of all proteins.
@@ -35,19 +40,19 @@ class Chosen:
 
     def parts(self) -> list[Tensor]:
         """The m states, each (its residues, h)."""
-        # One split, whose backward is one concatenation; slices would each make a gradient of all proteins.
+        # One split, whose backward is one concatenation; each slice would make a gradient of all proteins.
         every = self.states.values.split(self.states.lengths.tolist())
         return [every[row] for row in self.rows.tolist()]
 
 
 class ResidueModel(PairModel):
-    """A model that encodes residues and scores pairs of all of these.
+    """A model that encodes residues and scores pairs by all of them.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
-        max_residues: Of a longer protein, training sees a window of so many at random, anew each time,
-            and evaluation the first and the last half of so many: the cost of a pair grows with the
-            product of its lengths, and titin has 34,350.
+        max_residues: Of a longer protein, training uses a random window of this many residues, a new one
+            each time, and evaluation the first and the last half of this many: the cost of a pair grows
+            with the product of its lengths, and titin has 34,350.
     """
 
     GRANULARITY: ClassVar[str] = "residue"
@@ -57,13 +62,13 @@ class ResidueModel(PairModel):
         self.max_residues = max_residues
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
-        """Takes mean and deviation over all residues of the training proteins, some at a time."""
+        """Sets mean and deviation over all residues of the training proteins."""
         count = 0
         mean = squares = torch.zeros_like(self.mean, dtype=torch.float64)
-        for some in proteins:
-            values = some.values.float()
+        for chunk in proteins:
+            values = chunk.values.float()
             n, own_mean = len(values), values.mean(dim=0).double()
-            # Chan's formula: sums of squares of uncentred values would lose the deviation to rounding.
+            # Chan's formula: in sums of squares of uncentred values rounding would hide the deviation.
             shift = own_mean - mean
             squares = squares + values.var(dim=0, correction=0).double() * n
             squares = squares + shift**2 * (count * n / (count + n))
@@ -72,28 +77,31 @@ class ResidueModel(PairModel):
         self._take_scale(mean, (squares / count).sqrt())
 
     def encode(self, proteins: Packed) -> Packed:
-        """Residues of n proteins -> their states, (residues within the limit, h)."""
+        """Encodes n proteins: states (residues within the limit, h)."""
         whole = proteins.values.split(proteins.lengths.tolist())
-        parts = [self._within_limit(one) for one in whole]
+        parts = [self._within_limit(residues) for residues in whole]
         states = in_groups(
-            [len(one) for one in parts],
-            lambda group: self._encode_some([parts[one] for one in group]),
+            [len(part) for part in parts],
+            lambda group: self._encode_some([parts[number] for number in group]),
             budget=_GROUP_ROWS,
         )
-        lengths = torch.tensor([0] + [len(one) for one in states])
+        lengths = torch.tensor([0] + [len(state) for state in states])
         return Packed(torch.cat(states), lengths.cumsum(0))
 
     def _encode_some(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-        lengths = [len(one) for one in parts]
+        lengths = [len(part) for part in parts]
         encoded: Tensor = recomputed(self.encode_residues, torch.cat(list(parts)), lengths)
         return list(encoded.split(lengths))
 
     @abstractmethod
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Residues (sum of the lengths, d) of some proteins of like length -> states (the same, h)."""
+        """Encodes proteins of similar length: states (sum of the lengths, h).
+
+        Takes their residues (sum of the lengths, d).
+        """
 
     def kept_residues(self, length: int) -> Tensor:
-        """Which residues of a protein of that length a state has in evaluation, (at most `max_residues`,)."""
+        """The residue numbers kept in evaluation, (at most `max_residues`,)."""
         if length <= self.max_residues:
             return torch.arange(length)
         head = (self.max_residues + 1) // 2
@@ -119,12 +127,14 @@ class ResidueModel(PairModel):
 def in_groups(
     sizes: Sequence[int], function: Callable[[list[int]], Sequence[Tensor]], *, budget: int
 ) -> list[Tensor]:
-    """Applies a function to items of like size together, so that padding them to the longest is cheap.
+    """Applies a function to groups of items of similar size.
+
+    Padding items of similar size to the longest is cheap.
 
     Args:
-        sizes: Of each item.
-        function: From the numbers of some items to a result for each of them.
-        budget: Largest number of items of a group times the size of its largest; one item may exceed it.
+        sizes: Size of each item.
+        function: Takes the numbers of a group's items, returns a result for each.
+        budget: Upper bound of a group's item count times its largest size; a single item may exceed it.
 
     Returns:
         The results in the order of the items.
@@ -141,15 +151,21 @@ def in_groups(
 
 
 def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """The function's result; what it computes on the way is made again for the gradient, and not kept."""
+    """Calls a function with gradient checkpointing.
+
+    Intermediate results are computed again for the gradient, and not kept.
+    """
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False)
 
 
 def canonical_pairs(state_a: Packed | Chosen, state_b: Packed | Chosen) -> list[tuple[Tensor, Tensor, bool]]:
-    """The pairs of states in an order that does not depend on which is a; whether they were exchanged."""
-    sides = [one.parts() if isinstance(one, Chosen) else _split(one) for one in (state_a, state_b)]
+    """Orders each pair of states independently of which is a.
+
+    The third element says whether the sides were exchanged.
+    """
+    sides = [state.parts() if isinstance(state, Chosen) else _split(state) for state in (state_a, state_b)]
     flags = [not _comes_first(a.detach(), b.detach()) for a, b in zip(*sides, strict=True)]
     return [(b, a, True) if exchange else (a, b, False) for a, b, exchange in zip(*sides, flags, strict=True)]
 
@@ -159,7 +175,10 @@ def _split(states: Packed) -> list[Tensor]:
 
 
 def _comes_first(a: Tensor, b: Tensor) -> bool:
-    """The longer one; of two as long, the one that is larger where they first differ."""
+    """Whether a comes before b.
+
+    The longer one comes first; at equal length, the one that is larger where they first differ.
+    """
     if len(a) != len(b):
         return len(a) > len(b)
     differs = (a != b).flatten().nonzero()

@@ -1,4 +1,4 @@
-"""Fixed numbers of a protein's residues: what a model can know of it before it has learned anything."""
+"""Fixed statistics of a protein's residues, independent of training."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from ppi_train.models.attention_pool import Scratch
 from ppi_train.models.packed import Packed
 
 END = 50
-"""Residues of either end with a mean of their own."""
+"""Number of residues at each end that get a mean of their own."""
 N_MOMENTS = 5
 COMPONENTS = 48
-"""Leading components of the residues, of which the covariances are taken."""
+"""Number of leading principal components of the residues, whose covariances are used."""
 LAG = 4
-"""Residues between the two that covary: about a turn of a helix."""
+"""Distance in residues of the lagged covariance: about a turn of a helix."""
 _EVERY = 8
-"""One residue in so many tells the components."""
+"""The components are fitted on every 8th residue."""
 
 
 class ResidueStatistics(nn.Module):
-    """Moments of each number, and covariances of the leading components with themselves `LAG` residues on.
+    """Residue moments, and lagged covariances of the leading components.
 
-    The moments tell what a protein is made of, the covariances in what order and how it varies along the
-    chain.
+    The covariances are those of the components with themselves `LAG` residues on.
+
+    The moments describe a protein's composition, the covariances its order and variation along the chain.
 
     Args:
         input_dim: Numbers of a residue, d.
@@ -44,12 +45,12 @@ class ResidueStatistics(nn.Module):
 
     @torch.no_grad()
     def fit(self, proteins: Iterable[Packed]) -> None:
-        """Takes the leading principal components of standardised residues, each of deviation 1."""
+        """Fits the leading principal components of standardised residues, each of deviation 1."""
         count, total, products = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         origin: Tensor | None = None
-        for some in proteins:
-            values = some.values[::_EVERY].float()
-            # From a point among them, since sums of squares far from zero would lose the differences.
+        for chunk in proteins:
+            values = chunk.values[::_EVERY].float()
+            # Relative to a point among them: far from zero, rounding the squares would hide the differences.
             origin = values.mean(dim=0) if origin is None else origin
             values = values - origin
             count += len(values)
@@ -61,14 +62,14 @@ class ResidueStatistics(nn.Module):
         deviation = covariance.diag().clamp(min=0).sqrt()
         scale = torch.where(deviation > 1e-8, 1 / deviation, 0.0)
         sizes, axes = torch.linalg.eigh(covariance * scale.outer(scale))
-        sizes, axes = (one[..., -self.components.shape[1] :] for one in (sizes, axes))
+        sizes, axes = (tensor[..., -self.components.shape[1] :] for tensor in (sizes, axes))
         axes = axes * torch.where(sizes > 1e-6, sizes.rsqrt(), 0.0)
         self.centre.copy_(origin + mean.to(origin))
         self.components.copy_(scale[:, None] * axes)
 
     @torch.no_grad()
     def forward(self, proteins: Packed) -> Tensor:
-        """(n, count) float32: first the moments, then the covariances."""
+        """Statistics (n, count) float32: the moments, then the covariances."""
         found = proteins.values.new_empty(len(proteins), self.count, dtype=torch.float32)
         shift = self.centre @ self.components
         with torch.autocast(found.device.type, enabled=False):
@@ -78,9 +79,9 @@ class ResidueStatistics(nn.Module):
         return found
 
     def of_residues(self, residues: Tensor) -> Tensor:
-        """The same (count,) of one protein (l, d), by operations that have a gradient for its residues."""
+        """Statistics (count,) of one protein (l, d), differentiable in its residues."""
         mean = residues.mean(dim=0)
-        # Not from zero, where the root has no slope.
+        # Not at zero, where the square root has no derivative.
         deviation = ((residues - mean).square().mean(dim=0) + 1e-12).sqrt()
         ends = residues[:END].mean(dim=0), residues[-END:].mean(dim=0)
         covariances = lagged_covariances((residues - self.centre) @ self.components)
@@ -88,7 +89,10 @@ class ResidueStatistics(nn.Module):
 
 
 def lagged_covariances(components: Tensor) -> Tensor:
-    """The covariances (p, p) of components (l, p) with those `LAG` residues on; zero for a short protein."""
+    """Lagged covariances (p, p) of components (l, p).
+
+    Zero for a short protein.
+    """
     centred = components - components.mean(dim=0)
     if len(centred) <= 2 * LAG:
         return centred.new_zeros(centred.shape[1], centred.shape[1])
@@ -96,7 +100,10 @@ def lagged_covariances(components: Tensor) -> Tensor:
 
 
 def _write_moments(residues: Tensor, found: Tensor) -> None:
-    """Mean, maximum, deviation, and the means of both ends, (5, d); the residues are lost by it."""
+    """Writes mean, maximum, deviation and both ends' means, (5, d).
+
+    This overwrites the residues.
+    """
     torch.mean(residues, dim=0, out=found[0])
     torch.amax(residues, dim=0, out=found[1])
     torch.mean(residues[:END], dim=0, out=found[3])

@@ -1,4 +1,4 @@
-"""How alike two proteins are, as evidence of its own that they interact."""
+"""Similarity of two proteins as separate evidence for their interaction."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _AT_ONCE = 256
 
 
 class SimilarityExpert(nn.Module):
-    """A logit from the cosine of two proteins' fixed features, in deviations of the cosine of strangers.
+    """A logit from the cosine of two proteins' fixed features.
 
-    It has two numbers to learn, and a loss of its own, as the members of an ensemble have: side by side
-    with networks that know the training proteins by heart it would be taught that these need no help.
+    The cosine is in units of its deviation over unrelated proteins.
+
+    It has two parameters, and a loss of its own, as the members of an ensemble have: trained together with
+    networks that have memorised the training proteins, it would learn to contribute nothing.
 
     Args:
         inputs: Features of a protein, s.
@@ -35,33 +37,38 @@ class SimilarityExpert(nn.Module):
         self.register_buffer("scale", torch.tensor(0.0))
 
     def fit(self, features: Tensor) -> None:
-        """Takes mean and deviation of the cosine from shuffled pairs of proteins (n, s)."""
+        """Fits the cosine's mean and deviation on shuffled pairs of proteins.
+
+        The features are (n, s).
+        """
         sketch = self.sketch(features)
         cosines = torch.cat([(sketch * sketch.roll(shift, dims=0)).sum(dim=1) for shift in _SHIFTS])
         deviation = cosines.std(correction=0)
         self.mean.copy_(cosines.mean())
-        # Without a difference to tell there is nothing to say.
+        # Without any variation of the cosine the evidence is zero.
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation, 0.0))
 
     def sketch(self, features: Tensor) -> Tensor:
-        """Features (n, s) -> what pairs are compared by, (n, s)."""
+        """Normalised features (n, s), by which pairs are compared."""
         return normalize(features, dim=1)
 
     def forward(self, sketch_a: Tensor, sketch_b: Tensor) -> Tensor:
-        """Sketches of m proteins on both sides -> what is added to the logits (m,)."""
+        """Evidence (m,) that is added to the logits of m pairs."""
         return self._evidence((sketch_a * sketch_b).sum(dim=1))
 
     def block(self, sketches_a: Tensor, sketches_b: Tensor) -> Tensor:
-        """Each of n with each of m others (n, m)."""
+        """Evidence (n, m) of all n x m pairs."""
         return self._evidence(sketches_a @ sketches_b.t())
 
     def losses(self, sketch: Tensor, pairs: Tensor, targets: Tensor) -> Tensor:
-        """Its own cross entropies (m,), of pairs (m, 2) of the proteins of a sketch (n, s).
+        """The expert's own cross entropies (m,) of pairs (m, 2).
 
-        The bias is theirs alone: what is added says nothing of the share of positives, which the networks
-        have learned.
+        The pairs are rows of a sketch (n, s).
+
+        The bias is used in this loss only: the evidence added to the logits must not encode the share of
+        positives, which the networks have learned.
         """
-        with torch.no_grad():  # Some at a time, in memory that stays in the processor's cache.
+        with torch.no_grad():  # In chunks, in memory that stays in the processor's cache.
             cosines = torch.cat([(sketch[a] * sketch[b]).sum(dim=1) for a, b in _some(pairs)])
         logits = self._evidence(cosines) + self.bias
         return binary_cross_entropy_with_logits(logits, targets, reduction="none")
@@ -71,5 +78,5 @@ class SimilarityExpert(nn.Module):
 
 
 def _some(pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for some in pairs.split(_AT_ONCE):
-        yield some[:, 0], some[:, 1]
+    for chunk in pairs.split(_AT_ONCE):
+        yield chunk[:, 0], chunk[:, 1]

@@ -10,10 +10,12 @@ from ppi_train.models.packed import Packed
 
 
 class SpectralLinear(nn.Module):
-    """A linear map divided by its largest singular value (Miyato et al. 2018, spectral normalisation).
+    """A linear map divided by its largest singular value.
 
-    The value is followed by power iteration, a turn of which is `settle`, and not a forward pass: a pass
-    that is made again for its gradient must find the same weights.
+    Spectral normalisation, Miyato et al. 2018.
+
+    The value is tracked by power iteration, one step of which is `settle`, and not part of the forward
+    pass: a pass that is recomputed for its gradient must use the same weights.
 
     Args:
         inputs, outputs: Widths.
@@ -34,31 +36,33 @@ class SpectralLinear(nn.Module):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """A turn of power iteration."""
+        """Runs one step of power iteration."""
         self.right.copy_(normalize(self.weight.t() @ self.left, dim=0))
         self.left.copy_(normalize(self.weight @ self.right, dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs)."""
+        """Applies the map: (..., inputs) -> (..., outputs)."""
         value = self.left @ (self.weight @ self.right)
         return linear(x, self.weight / value, self.bias)
 
 
 def settle(module: nn.Module) -> None:
-    """A turn of power iteration in each spectral map that is in training."""
-    for one in module.modules():
-        if isinstance(one, SpectralLinear) and one.training:
-            one.settle()
+    """Runs one step of power iteration in each trained spectral map."""
+    for submodule in module.modules():
+        if isinstance(submodule, SpectralLinear) and submodule.training:
+            submodule.settle()
 
 
 class EncoderLayer(nn.Module):
-    """Attention among the rows of each item, then two maps for each row; normalised after each.
+    """A transformer encoder layer with spectral normalisation.
+
+    Attention among the rows of each item, then two maps for each row; normalised after each.
 
     Args:
-        width: Of a row, h.
-        heads: Divide it.
+        width: Width of a row, h.
+        heads: Attention heads; must divide the width.
         inner: Width between the two maps.
-        dropout: Share of activations dropped in training. Weights of attention are not: fused kernels
+        dropout: Share of activations dropped in training. Attention weights are not dropped: fused kernels
             on a CPU cannot, and a pair of 512 residues each would take 8 million draws.
     """
 
@@ -70,17 +74,20 @@ class EncoderLayer(nn.Module):
         self.norm_attention, self.norm_maps = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, x: Packed) -> Packed:
-        """Rows (sum of the lengths, h) of several items -> the same rows, each having seen its item's."""
+        """Transforms rows (sum of the lengths, h) within each item."""
         rows = x.values
         rows = self.norm_attention(rows + self._dropped(self.out(self._attend(x))))
         inner = self._dropped(silu(self.widen(rows)))
         return Packed(self.norm_maps(rows + self._dropped(self.narrow(inner))), x.offsets)
 
     def _attend(self, x: Packed) -> Tensor:
-        padded = [Packed(one(x.values), x.offsets).padded() for one in (self.query, self.key, self.value)]
+        padded = [
+            Packed(projection(x.values), x.offsets).padded()
+            for projection in (self.query, self.key, self.value)
+        ]
         own = padded[0][1]
         # (n, longest, h) -> (n, heads, longest, h / heads)
-        query, key, value = (one.unflatten(2, (self.heads, -1)).transpose(1, 2) for one, _ in padded)
+        query, key, value = (states.unflatten(2, (self.heads, -1)).transpose(1, 2) for states, _ in padded)
         mask = None if bool(own.all()) else own[:, None, None, :]
         seen = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return seen.transpose(1, 2).flatten(2)[own]

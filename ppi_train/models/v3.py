@@ -1,4 +1,4 @@
-"""`v3`: a protein as a few learned summaries of its residues, scored against those of its partner."""
+"""`v3`: learned summaries of a protein's residues, scored against the partner's."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ from ppi_train.models.residue_statistics import N_MOMENTS, ResidueStatistics
 from ppi_train.models.similarity import SimilarityExpert
 
 _SLOT_SPREAD = 2.0
-"""A slot's inputs are in units of so many deviations of the mean: the fixed statistics speak first."""
+"""Slot inputs are divided by this many deviations of the mean: the fixed statistics dominate at first."""
 _COVARIANCE_SHARE = 0.4
-"""A covariance's inputs weigh so much: there are more of them than of all others."""
+"""Weight of the covariance inputs: there are more of them than of all others."""
 _STEPS = 24
-"""Of the sum that stands for the integral of gradients."""
+"""Steps of the sum that approximates the integral of gradients."""
 
 
 class States(NamedTuple):
-    """What is kept of n proteins: the members' states (n, k * h), and what similarity is told by (n, s)."""
+    """Encoded states of n proteins.
+
+    `members` are the members' states (n, k * h), `sketch` the input of the similarity expert (n, s).
+    """
 
     members: Tensor
     sketch: Tensor
 
 
 class SlotEncoder(nn.Module):
-    """Fixed statistics and learned weighted means of a protein's residues, to one state a member.
+    """Encodes fixed statistics and attention-pooled residues, one state per member.
 
-    Each slot weighs the residues by what it looks for and how near the ends they are (attention with a
-    learned query), so that a protein costs time linear in its length, whatever it is later paired with.
-    A member has slots of its own: with shared ones, members err alike, and their mean hardly less than each.
+    Each slot weights the residues by a learned query and by how near the ends they are, so that a protein
+    costs time linear in its length, independent of its partners. Each member has slots of its own: with
+    shared slots the members' errors would be similar, and averaging would hardly reduce them.
 
     Args:
-        statistics: Fixed numbers of a protein, t.
-        input_dim: Numbers of a residue, d.
+        statistics: Number of fixed statistics of a protein, t.
+        input_dim: Numbers in a residue's embedding, d.
         slots: Learned summaries of a protein for each of the k members, s.
     """
 
@@ -74,21 +77,29 @@ class SlotEncoder(nn.Module):
         )
 
     def forward(self, statistics: Tensor, slots: Tensor) -> Tensor:
-        """Standardised statistics (n, t) and slots (n, k * s, d) -> states (n, k * hidden_dim)."""
+        """States (n, k * hidden_dim) from standardised statistics and slots.
+
+        Takes statistics (n, t) and slots (n, k * s, d).
+        """
         slots_kni = slots.reshape(len(slots), len(self.weight), -1).transpose(0, 1)
         of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
         states: Tensor = self.states(statistics, of_slots)
         return states
 
     def _seen(self) -> Tensor:
-        """The weights of the slots, those of dropped inputs at zero, for a member and a batch alike."""
+        """The slot weights, zero for dropped inputs.
+
+        The mask is the same for a whole batch, and differs among members.
+        """
         shown = torch.ones_like(self.weight[:, :, :1])
         return self.weight * dropout(shown, self.states.input_dropout, self.training)
 
 
 @register("v3")
 class V3(EnsembleModel):
-    """See `ResidueStatistics`, `SlotEncoder`, `MemberPairHead` and `SimilarityExpert`.
+    """An ensemble over fixed and learned summaries of residues.
+
+    It combines `ResidueStatistics`, `SlotEncoder`, `MemberPairHead` and `SimilarityExpert`.
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
@@ -133,13 +144,16 @@ class V3(EnsembleModel):
         self.similarity = SimilarityExpert(statistics.count - statistics.n_moments)
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
-        """Takes the components of the residues, and the scale of them and of what is pooled from them."""
+        """Fits the principal components of the residues, and all input scales."""
         self.statistics.fit(proteins)
         self.refit_scale(proteins)
 
     def refit_scale(self, proteins: Iterable[Packed]) -> None:
-        """Takes the scales alone, a slot's from that of the mean: what the covariances are of stays."""
-        described = torch.cat([self.statistics(one).cpu() for one in proteins])
+        """Refits only the scales; the components of the covariances stay.
+
+        The scale of a slot follows from that of the mean.
+        """
+        described = torch.cat([self.statistics(chunk).cpu() for chunk in proteins])
         means, _, deviations, _, _ = described[:, : self.statistics.n_moments].chunk(N_MOMENTS, dim=1)
         mean, deviation = described.mean(dim=0), described.std(dim=0, correction=0)
         of_mean = slice(means.shape[1])
@@ -157,30 +171,35 @@ class V3(EnsembleModel):
         return described
 
     def encode(self, proteins: Packed) -> States:
-        """Residues of n proteins -> their states."""
+        """Encodes the residues of n proteins into their states."""
         described = self.describe(proteins) if proteins.described is None else proteins.described
         slots = attention_pool(proteins, self._query(), self.encoder.ends, self._slot_scaling())
         return self._states(described, slots)
 
     def _query(self) -> Tensor:
-        """What the slots look for, in units of the residues' deviation."""
+        """The slot queries, in units of the residues' deviation."""
         return self.encoder.query * self.residue_scale[:, None]
 
     def _slot_scaling(self) -> Scaling:
-        mean, scale = (one[self.statistics.count :].view(self.slots, -1) for one in (self.mean, self.scale))
+        mean, scale = (
+            buffer[self.statistics.count :].view(self.slots, -1) for buffer in (self.mean, self.scale)
+        )
         return Scaling(mean, scale, self.CLIP)
 
     def _states(self, described: Tensor, slots: Tensor) -> States:
-        """The states of n proteins: of statistics as they are, and of slots (n, k, d) scaled."""
+        """States of n proteins from raw statistics and scaled slots.
+
+        The slots are (n, k, d).
+        """
         moments, covariances = self.standardise(described).tensor_split([self.statistics.n_moments], dim=1)
         weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances], dim=1)
         return States(self.encoder(weighed, slots), self.similarity.sketch(covariances))
 
     def select(self, states: States, rows: Tensor) -> States:
-        return States(*(super(V3, self).select(one, rows) for one in states))
+        return States(*(super(V3, self).select(part, rows) for part in states))
 
     def join(self, states: Sequence[States]) -> States:
-        return States(*(torch.cat(one) for one in zip(*states, strict=True)))
+        return States(*(torch.cat(parts) for parts in zip(*states, strict=True)))
 
     def count(self, states: States) -> int:
         return len(states.members)
@@ -195,33 +214,39 @@ class V3(EnsembleModel):
         return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
-        """The members' cross entropies without similarity, with the gradient of similarity's own as well."""
+        """The members' cross entropies, plus the gradient of the similarity loss.
+
+        The members' losses leave out similarity; its own loss adds its gradient, but not its value.
+        """
         states = self.encode(proteins)
         a, b = (super(V3, self).select(states.members, pairs[:, side]) for side in (0, 1))
         alike: Tensor = self.similarity.losses(states.sketch, pairs, targets)
         return member_losses(self.head(a, b), targets) + (alike - alike.detach())
 
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """A residue's weight is its share in what sets the score apart from that of featureless proteins.
+        """Residue weights by integrated gradients.
 
-        Integrated gradients (Sundararajan et al. 2017) from proteins whose residues are all as their mean to
-        the proteins as they are; the size of a residue's part, whichever way it moves the score.
+        A residue's weight is its contribution to the difference between the score and that of featureless
+        proteins.
+
+        Integrated gradients (Sundararajan et al. 2017) from proteins whose residues all equal their mean to
+        the actual proteins; the absolute value of a residue's part, whichever way it moves the score.
         """
         explained = [self._explain_pair(proteins, pair) for pair in pairs.cpu()]
         return [a for a, _ in explained], [b for _, b in explained]
 
     @torch.enable_grad()
     def _explain_pair(self, proteins: Packed, pair: Tensor) -> tuple[Tensor, Tensor]:
-        sides = [proteins.take(one[None]).values.float() for one in pair]
-        means = [one.mean(dim=0) for one in sides]
-        parts = [torch.zeros_like(one) for one in sides]
+        sides = [proteins.take(row[None]).values.float() for row in pair]
+        means = [side.mean(dim=0) for side in sides]
+        parts = [torch.zeros_like(side) for side in sides]
         for step in range(_STEPS):
             share = (step + 0.5) / _STEPS
             between = [
-                torch.lerp(mean.expand_as(one), one, share).requires_grad_()
-                for mean, one in zip(means, sides, strict=True)
+                torch.lerp(mean.expand_as(side), side, share).requires_grad_()
+                for mean, side in zip(means, sides, strict=True)
             ]
-            logit = self.score(*(self._state_of(one) for one in between))
+            logit = self.score(*(self._state_of(residues) for residues in between))
             for part, gradient in zip(parts, torch.autograd.grad(logit.sum(), between), strict=True):
                 part += gradient / _STEPS
         a, b = (
@@ -231,7 +256,7 @@ class V3(EnsembleModel):
         return a, b
 
     def _state_of(self, residues: Tensor) -> States:
-        """The states of one protein (l, d), by operations that have a gradient for its residues."""
+        """The states of one protein (l, d), differentiable in its residues."""
         mean, scale, bound = self._slot_scaling()
         slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
         scaled = ((slots - mean) * scale).clamp(-bound, bound)

@@ -1,4 +1,7 @@
-"""`audit`: what a test set shares with a training set, and how far that alone gets."""
+"""The `audit` mode: protein overlap and similarity between training and test sets.
+
+It also measures how well trivial baselines, which use that overlap alone, rank the test pairs.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,14 @@ METRIC_PREFIX = "audit"
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What a test set shares with a training set; arrays in the order of the test pairs.
+    """Overlap of test and training set, and scores of trivial baselines.
 
-    `measures` holds single numbers by name; the AUROC and AUPRC of the baselines are not among them where the
-    test set has one class only. `baselines` holds the scores of the trivial ways of scoring, each (m,),
-    higher for more likely to interact and otherwise in no unit; `seen` (m,) how many proteins of a pair occur
-    in training: 2, 1, 0 for C1, C2, C3.
+    Attributes:
+        measures: Single numbers by name; without the AUROC and AUPRC of the baselines where the test set has
+            one class only.
+        baselines: The scores of the trivial baselines, each (m,), in the order of the test pairs; a higher
+            score means more likely to interact, and scores have no unit.
+        seen: (m,) how many proteins of each test pair occur in training: 2, 1, 0 for C1, C2, C3.
     """
 
     measures: Mapping[str, float]
@@ -58,7 +63,7 @@ class Audit:
     @property
     def metrics(self) -> dict[str, float]:
         """The measures as a run logs them."""
-        return {f"{METRIC_PREFIX}/{name}": float(one) for name, one in self.measures.items()}
+        return {f"{METRIC_PREFIX}/{name}": float(value) for name, value in self.measures.items()}
 
 
 def audit_tables(
@@ -73,8 +78,8 @@ def audit_tables(
     Args:
         train: Labelled pairs.
         test: Labelled pairs; with one class only, AUROC and AUPRC are left out, with a warning.
-        sequences: Of all their proteins, by accession; None leaves out all that needs similarity.
-        data_dir: Where the search for similar proteins is kept for the next time; None: nowhere.
+        sequences: Of all proteins of both tables, by accession; None leaves out every similarity measure.
+        data_dir: Where the result of the similarity search is cached for later calls; None: no caching.
 
     Raises:
         DataError: a table has no labels, or a sequence is missing.
@@ -99,14 +104,14 @@ def audit_tables(
         logger.warning("%s has one class only: AUROC and AUPRC of the baselines are left out", test.source)
     for name, scores in baselines.items() if 0 < test.positives < len(test) else ():
         found = ranking_metrics(scores, pairs.test_labels)
-        measures |= {f"{name}_{metric}": one for metric, one in found.items()}
+        measures |= {f"{name}_{metric}": value for metric, value in found.items()}
     measures["seconds"] = time.perf_counter() - started
     return Audit(measures=measures, baselines=baselines, seen=proteins_seen(pairs))
 
 
 def _renumbered(table: PairTable, number: Mapping[str, int]) -> np.ndarray:
-    # Both vocabularies are sorted, so that rows stay in ascending order.
-    numbers = np.array([number[one] for one in table.proteins], np.int64)
+    # Both vocabularies are sorted, so the rows stay in ascending order.
+    numbers = np.array([number[protein] for protein in table.proteins], np.int64)
     renumbered: np.ndarray = numbers[table.index]
     return renumbered
 
@@ -124,13 +129,13 @@ def _neighbours(
     number: Mapping[str, int],
     data_dir: Path | None,
 ) -> tuple[Neighbours, np.ndarray]:
-    """The training proteins most similar to each test protein, and the identity of the nearest."""
-    queries, targets = (sequences_of(one, sequences) for one in (test, train))
+    """Similar training proteins of each test protein, and the highest identity."""
+    queries, targets = (sequences_of(table, sequences) for table in (test, train))
     logger.info("looking for %s test proteins among %s of training", f"{len(queries):,}", f"{len(targets):,}")
     search = partial(cached_similar, data_dir=data_dir) if data_dir else find_similar
     with Progress(len(queries), unit="protein") as progress:
         found = search(queries, targets, advance=progress.advance)
-    of_test, of_train = (np.array([number[one] for one in table.proteins]) for table in (test, train))
+    of_test, of_train = (np.array([number[protein] for protein in table.proteins]) for table in (test, train))
     neighbours = Neighbours(
         query=of_test[found.query], target=of_train[found.target], identity=found.identity
     )
@@ -141,9 +146,9 @@ def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:
     """The sequences of a table's proteins, in their order.
 
     Raises:
-        DataError: some are missing; their number and the first ten.
+        DataError: some are missing; the message has their number and the first ten.
     """
-    missing = [one for one in table.proteins if one not in sequences]
+    missing = [protein for protein in table.proteins if protein not in sequences]
     if missing:
         raise DataError(
             f"{len(missing):,} proteins of the pairs have no sequence",
@@ -152,7 +157,7 @@ def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:
             expected="a sequence for every protein",
             remedy="add them to the FASTA, or leave their pairs out",
         )
-    return [sequences[one] for one in table.proteins]
+    return [sequences[protein] for protein in table.proteins]
 
 
 def log_audit(audit: Audit, tracked: TrackedRun, folder: Path, *, train: str, test: str) -> Path:
@@ -173,17 +178,19 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
         files, fastas, split = _dataset_files(config)
         config = replace(config, split=split)
     else:
-        assert config.test_pairs is not None  # the schema wants both or none
+        assert config.test_pairs is not None  # the schema requires both or neither
         files, split = (Path(config.train_pairs), Path(config.test_pairs)), "test"
         fastas = [Path(config.fasta)] if config.fasta else []
     name = config.dataset or files[1].stem
     tracked.identify(dataset=name, split=split)
     tracked.log_parameters(logged_parameters(config))
-    train, test = (read_pairs(one) for one in files)
+    train, test = (read_pairs(path) for path in files)
     tracked.log_datasets([tracked_dataset(name, "train", train), tracked_dataset(name, split, test)])
     if not fastas:
-        logger.warning("no fasta is given: how similar the proteins are is not measured")
-    sequences = {key: one for path in fastas for key, one in read_fasta(path).sequences.items()}
+        logger.warning("no fasta is given: the similarity of the proteins is not measured")
+    sequences = {
+        accession: sequence for path in fastas for accession, sequence in read_fasta(path).sequences.items()
+    }
     audit = audit_tables(train, test, sequences if fastas else None, data_dir=Path(config.data_dir))
     path = log_audit(
         audit, tracked, Path(config.output_dir) / tracked.run_id, train=train.source, test=test.source
@@ -192,7 +199,7 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def _dataset_files(config: AuditConfig) -> tuple[tuple[Path, Path], list[Path], str]:
-    """Training and test pairs of a data set, their sequences, and the split that is audited."""
+    """Training and test pairs, FASTA files and name of the audited split."""
     train = prepare(config, ("train",)).splits["train"]
     found = available_split(config, config.split)
     return (train.pairs, found.pairs), list(dict.fromkeys([train.fasta, found.fasta])), found.name

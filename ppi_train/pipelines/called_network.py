@@ -1,4 +1,4 @@
-"""The pairs that a model calls, of all pairs among many proteins: scored block by block, few of them kept."""
+"""Scoring of all pairs among many proteins, keeping those above a threshold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ppi_train.training.scoring import encode_all
 
 @dataclass(frozen=True, kw_only=True)
 class CalledPairs:
-    """The pairs of a network that were scored at `least` or above.
+    """Scored pairs with a logit of at least `least`.
 
     Attributes:
         proteins: All proteins that were paired.
@@ -38,7 +38,10 @@ class CalledPairs:
     seconds: float
 
     def network(self, threshold: float) -> Network:
-        """The network that is called at a logit, which is not below `least`."""
+        """The network of the pairs at or above a logit.
+
+        The threshold must not be below `least`.
+        """
         assert threshold >= self.least, f"{threshold} is below {self.least}"
         # In float64: a threshold just above a score would be that score in float32.
         logits = self.logits.astype(np.float64)
@@ -55,16 +58,16 @@ def call_pairs(
     least: float,
     device: torch.device,
 ) -> CalledPairs:
-    """Scores all pairs among some proteins, and keeps those of at least a logit.
+    """Scores all pairs among some proteins, and keeps those above a threshold.
 
-    What is held at a time is a block of a million logits, and the kept pairs: 20 bytes each.
+    Memory holds one block of a million logits at a time, and the kept pairs: 20 bytes each.
 
     Args:
         model: In evaluation mode.
         features: Of the proteins, in their order.
         proteins: Their accessions.
         include_self: Whether a protein is paired with itself as well.
-        least: Which pairs are kept.
+        least: The lowest logit of a pair that is kept.
         device: Where the model is.
 
     Raises:
@@ -79,7 +82,7 @@ def call_pairs(
             a, b, logits, _ = score_cells(encoded, grid, number, uncertainty=False)
             kept, repeated = logits >= least, grid.repeated(block, device)
             chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
-            ends = [one.cpu().numpy() for one in cell_proteins(a, b, chosen)]
+            ends = [proteins_of.cpu().numpy() for proteins_of in cell_proteins(a, b, chosen)]
             pairs.append(np.stack(ends, axis=1))
             kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
             progress.advance(grid.pairs_in(number))

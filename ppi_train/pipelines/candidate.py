@@ -1,4 +1,4 @@
-"""The checkpoint of the run, or of the registered model, that a user names."""
+"""Resolution of a run ID or a registered model to its checkpoint."""
 
 from __future__ import annotations
 

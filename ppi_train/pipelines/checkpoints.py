@@ -1,4 +1,4 @@
-"""The one way from a run ID to a verified checkpoint on this machine."""
+"""Resolution of a run ID to a verified checkpoint on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ EMBEDDER_MODES = ("train_embedder",)
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedCheckpoint:
-    """A checkpoint of a run, verified, in a folder that must not be written to."""
+    """A verified checkpoint of a run.
+
+    Its folder is shared: nothing may write to it.
+    """
 
     run: FoundRun
     folder: Path
@@ -45,17 +48,17 @@ class ResolvedCheckpoint:
 def resolve_checkpoint(
     run_id: str, name: str = "best", *, modes: Sequence[str] = PAIR_MODES
 ) -> ResolvedCheckpoint:
-    """Finds a training run of one of the modes and brings its checkpoint here, unless it is here already.
+    """Finds a training run and downloads its checkpoint, unless already cached.
 
     Raises:
-        TrackingError: no such run, a deleted one, or a server that does not answer.
-        CheckpointError: not a training run, still running, no finished checkpoint, or one that was
-            altered.
+        TrackingError: the run does not exist or is deleted, or the server does not answer.
+        CheckpointError: the run is no training run of these modes, is still running, or has no finished
+            checkpoint, or the checkpoint was altered.
     """
     run = find_training_run(run_id, modes=modes)
     if run.running:
         raise CheckpointError(
-            "the run is still running, so that its checkpoints still change",
+            "the run is still running, so its checkpoints still change",
             where=run,
             remedy="wait until it ends; if its process is gone, continue it: "
             f"mlflow run . -e resume -P run_id={run_id}",
@@ -64,11 +67,11 @@ def resolve_checkpoint(
 
 
 def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBEDDER_MODES)) -> FoundRun:
-    """A run of one of the training modes.
+    """Finds a run of one of the training modes.
 
     Raises:
         TrackingError: see `find_run`.
-        CheckpointError: a run of another mode, or not one of ours.
+        CheckpointError: the run has another mode, or was not made by this project.
     """
     run = find_run(run_id)
     if run.mode in modes:
@@ -82,15 +85,15 @@ def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBE
             remedy=_kind_remedy(run),
         )
     evaluated = run.tags.get("ppi.evaluated_run_id")
-    stages = {tag: one for tag, one in sorted(run.tags.items()) if tag.startswith("ppi.stage.")}
+    stages = {tag: value for tag, value in sorted(run.tags.items()) if tag.startswith("ppi.stage.")}
     remedy = "give the ID of a training run"
     if evaluated:
         remedy = f"it scored run {evaluated}: give that ID"
     elif stages:
-        named = ", ".join(f"{tag.removeprefix('ppi.stage.')} {one}" for tag, one in stages.items())
+        named = ", ".join(f"{tag.removeprefix('ppi.stage.')} {run_id}" for tag, run_id in stages.items())
         remedy = f"give the ID of one of its stages: {named}"
     raise CheckpointError(
-        "this is not a training run, so that it has no checkpoint",
+        "this is not a training run, so it has no checkpoint",
         where=run,
         got=f"mode {run.mode}" if run.mode else "a run that this project did not make",
         expected=" or ".join(modes),
@@ -105,7 +108,13 @@ def _kind_remedy(run: FoundRun) -> str:
 
 
 def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
-    """Brings a checkpoint of a run here; see `resolve_checkpoint`, which also judges the run."""
+    """Downloads a checkpoint of a run, unless it is already cached.
+
+    `resolve_checkpoint` does the same, and checks the run first.
+
+    Raises:
+        CheckpointError: the run has no finished checkpoint, or the checkpoint was altered.
+    """
     stored = run.checkpoints
     if stored is None or name not in stored.digests:
         raise CheckpointError(
@@ -118,7 +127,7 @@ def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise CheckpointError("the checkpoint is not one of ours", where=run, got=f"digest {digest!r}")
     folder = checkpoint_cache() / digest
-    with _held(folder):
+    with _locked(folder):
         if _is_whole(folder, digest):
             logger.info("checkpoint %s of run %s found: %s", name, run.run_id, folder)
         else:
@@ -127,14 +136,20 @@ def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
 
 
 def checkpoint_cache() -> Path:
-    """Where downloaded checkpoints lie, by digest: $PPI_TRAIN_CACHE, else the user's cache folder."""
+    """The folder of downloaded checkpoints, which are stored by digest.
+
+    It is under $PPI_TRAIN_CACHE if that is set, else under the user's cache folder.
+    """
     root = os.environ.get("PPI_TRAIN_CACHE") or pooch.os_cache("ppi_train")
     return Path(root) / "checkpoints"
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """One process at a time, or another one would replace what this one has found whole and reads."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks a checkpoint folder for this process.
+
+    Otherwise another process could replace the checkpoint that this process has verified and is reading.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -161,7 +176,7 @@ def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
             raise error.at(f"checkpoints/{name} of {run}") from None
         if checkpoint_digest(came) != digest:
             raise CheckpointError(
-                "the checkpoint is not one of ours: it is another one than the run has logged",
+                "the checkpoint is not one of ours: it differs from the one that the run has logged",
                 where=f"checkpoints/{name} of {run}",
                 got=f"sha256 {checkpoint_digest(came)}",
                 expected=f"sha256 {digest}",

@@ -1,4 +1,4 @@
-"""Which code made a run: the version, and a digest of the package's own source."""
+"""Version of the code: package version and a digest of its source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _PACKAGE = Path(ppi_train.__file__).parent
 
 @functools.cache
 def code_version() -> str:
-    """`0.1.0+3f2a9c0d1b4e`: two runs with the same text ran the same source."""
+    """The package version and source digest, such as `0.1.0+3f2a9c0d1b4e`.
+
+    Two runs with the same code version ran the same source.
+    """
     hasher = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         hasher.update(f"{path.relative_to(_PACKAGE)}\0".encode())

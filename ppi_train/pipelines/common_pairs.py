@@ -1,4 +1,4 @@
-"""Several models on the pairs that all of them could score."""
+"""Restriction of several scored splits to their common pairs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ logger = logging.getLogger(__name__)
 
 
 def on_common_pairs(several: Sequence[ScoredSplit]) -> list[ScoredSplit]:
-    """All on the pairs that all could score: with `missing=drop` their caches may differ.
+    """Restricts scored splits to the pairs that all models could score.
 
-    All come from one table, so that what is left of each has the same order.
+    With `missing=drop` the scored pairs may differ, as the caches of the models may differ. All splits come
+    from one table, so the remaining pairs of each have the same order.
 
     Raises:
         DataError: no pair is left.
     """
-    if len({one.table.digest for one in several}) == 1:
+    if len({scored.table.digest for scored in several}) == 1:
         return list(several)
-    common = set.intersection(*(unordered_pairs(one.table) for one in several))
+    common = set.intersection(*(unordered_pairs(scored.table) for scored in several))
     if not common:
         raise DataError(
             "no pair is left that all models can score",
@@ -32,6 +33,8 @@ def on_common_pairs(several: Sequence[ScoredSplit]) -> list[ScoredSplit]:
             remedy="give a fasta with the sequences of all proteins, or compare fewer runs",
         )
     logger.warning("comparing on the %s pairs that all models can score", f"{len(common):,}")
-    kept = [one.where(np.array([pair in common for pair in ordered_pairs(one.table)])) for one in several]
-    assert len({one.table.digest for one in kept}) == 1, "one pair table with two sets of labels"
+    kept = [
+        scored.where(np.array([pair in common for pair in ordered_pairs(scored.table)])) for scored in several
+    ]
+    assert len({scored.table.digest for scored in kept}) == 1, "one pair table with two sets of labels"
     return kept

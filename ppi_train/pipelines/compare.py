@@ -1,4 +1,4 @@
-"""`compare`: several runs on the same test pairs, with paired differences to the first."""
+"""The `compare` mode: several runs compared on the same test pairs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ METRIC_PREFIX = "compare"
 
 
 def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
-    """Scores one split with the best checkpoint of each run, and logs the comparison.
+    """Scores one split with each run's best checkpoint, and compares the results.
 
     Raises:
         ConfigError: two of the run IDs lead to one training run.
@@ -51,13 +51,13 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that a model was trained on.
         DataError: the pairs hold one class only, or no pair is left that all models can score.
     """
-    resolved = [resolve_checkpoint(one) for one in training_runs(config.run_ids)]
+    resolved = [resolve_checkpoint(run_id) for run_id in training_runs(config.run_ids)]
     scored = _scored(config, resolved)
     reference = scored[0]
     inputs, split = reference.inputs, reference.split
     tracked.identify(
         dataset=inputs.name,
-        compared_run_ids=",".join(one.run.run_id for one in resolved),
+        compared_run_ids=",".join(checkpoint.run.run_id for checkpoint in resolved),
         split=split,
         code_version=code_version(),
     )
@@ -67,7 +67,8 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
     models = _compared(config, resolved, scored)
     metrics = _metrics(models)
     tracked.log_metrics(metrics)
-    links = [tracked.link_to(one.run.run_id, one.run.name, one.run.experiment_id) for one in resolved]
+    runs = [checkpoint.run for checkpoint in resolved]
+    links = [tracked.link_to(run.run_id, run.name, run.experiment_id) for run in runs]
     tracked.describe(f"Compares on {split} of {inputs.name}: {', '.join(links)}; the first is the reference.")
     path = write_report(
         _content(named, resolved, scored, models, tracked), tracked, Path(config.output_dir) / tracked.run_id
@@ -78,10 +79,12 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def training_runs(run_ids: Sequence[str]) -> list[str]:
-    """The IDs of the training runs; that of an evaluation leads to the run that it scored.
+    """The IDs of the training runs that the given runs belong to.
+
+    The ID of an evaluation leads to the training run that it scored.
 
     Raises:
-        ConfigError: two lead to the same run.
+        ConfigError: two IDs lead to the same training run.
         TrackingError: no such run.
     """
     found: dict[str, str] = {}
@@ -90,7 +93,7 @@ def training_runs(run_ids: Sequence[str]) -> list[str]:
         trained = run.tags.get("ppi.evaluated_run_id", run.run_id)
         if trained in found:
             raise ConfigError(
-                "two of the run IDs are of one model",
+                "two of the run IDs belong to one model",
                 where="run_ids",
                 got=f"{found[trained]} and {given}, both of training run {trained}",
                 expected="runs of different models",
@@ -101,23 +104,26 @@ def training_runs(run_ids: Sequence[str]) -> list[str]:
 
 
 def labels_of(runs: Sequence[FoundRun]) -> list[str]:
-    """What runs are called: by name, or by the start of the ID where two have the same name."""
-    often = Counter(one.name for one in runs)
-    return [one.name if one.name and often[one.name] == 1 else one.run_id[:8] for one in runs]
+    """Unique labels of runs: their names, or else shortened run IDs.
+
+    A run without a name, or with the name of another run, gets the start of its ID.
+    """
+    counts = Counter(run.name for run in runs)
+    return [run.name if run.name and counts[run.name] == 1 else run.run_id[:8] for run in runs]
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredSplit]:
-    names = {one.name for one in dataclasses.fields(ScoringConfig)}
-    names &= {one.name for one in dataclasses.fields(config)}
+    names = {field.name for field in dataclasses.fields(ScoringConfig)}
+    names &= {field.name for field in dataclasses.fields(config)}
     scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
     split = split_for(resolved[0], scoring)
-    recipes = [one.read().description["embedding"]["recipe"] for one in resolved]
+    recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
     scored = []
-    for one, recipe in zip(resolved, recipes, strict=True):
-        logger.info("scoring %s of %s with %s", split.split, split.name, one.run)
-        # A cache that was named holds the reference's embeddings; another embedder's are made from the FASTA.
+    for checkpoint, recipe in zip(resolved, recipes, strict=True):
+        logger.info("scoring %s of %s with %s", split.split, split.name, checkpoint.run)
+        # A given cache has the reference's embeddings; those of other embedders are made from the FASTA.
         own = scoring if recipe == recipes[0] else replace(scoring, embeddings=None)
-        scored.append(score_split(one, own, split))
+        scored.append(score_split(checkpoint, own, split))
     return on_common_pairs(scored)
 
 
@@ -125,17 +131,16 @@ def _compared(
     config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[ScoredSplit]
 ) -> list[ComparedModel]:
     labels = scored[0].labels
-    held = sigmoid(scored[0].logits)
+    reference = sigmoid(scored[0].logits)
     models = []
-    for place, (name, checkpoint, one) in enumerate(
-        zip(labels_of([one.run for one in resolved]), resolved, scored, strict=True)
-    ):
-        probabilities = sigmoid(one.logits)
+    names = labels_of([checkpoint.run for checkpoint in resolved])
+    for position, (name, checkpoint, scored_split) in enumerate(zip(names, resolved, scored, strict=True)):
+        probabilities = sigmoid(scored_split.logits)
         differences = None
-        if place:
+        if position:
             differences = paired_differences(
                 probabilities,
-                held,
+                reference,
                 labels,
                 scored[0].index,
                 resamples=config.bootstrap_resamples,
@@ -146,22 +151,25 @@ def _compared(
                 label=name,
                 probabilities=probabilities,
                 metrics=metrics_with_intervals(
-                    one.table, one.logits, resamples=config.bootstrap_resamples, seed=config.seed
+                    scored_split.table,
+                    scored_split.logits,
+                    resamples=config.bootstrap_resamples,
+                    seed=config.seed,
                 ),
                 differences=differences,
-                trained_on=refuse_leakage(checkpoint, one.table, allowed=True),
+                trained_on=refuse_leakage(checkpoint, scored_split.table, allowed=True),
             )
         )
     return models
 
 
 def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
-    """As the run logs them, `compare/<label>/...`."""
+    """Metrics of all models, named `compare/<label>/...`."""
     metrics: dict[str, float] = {}
-    for one in models:
-        start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', one.label)[:100]}"
-        metrics |= {f"{start}/{name}": value for name, value in one.metrics.items()}
-        for name, found in (one.differences or {}).items():
+    for model in models:
+        start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model.label)[:100]}"
+        metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
+        for name, found in (model.differences or {}).items():
             metrics |= {
                 f"{start}/{name}_difference": found.difference,
                 f"{start}/{name}_difference_ci_low": found.low,
@@ -204,10 +212,10 @@ def _content(
         ),
     )
     tables = tuple(
-        lineage_table(checkpoint, one.inputs, caption=model.label)
-        for checkpoint, one, model in zip(resolved, scored, models, strict=True)
+        lineage_table(checkpoint, scored_split.inputs, caption=model.label)
+        for checkpoint, scored_split, model in zip(resolved, scored, models, strict=True)
     )
-    facts = tuple(one for one in facts_of(first) if one[0] != "embedder")
+    facts = tuple(fact for fact in facts_of(first) if fact[0] != "embedder")
     return ReportContent(
         kind=f"Comparison, {first.split}",
         title=f"{len(models)} models on {first.inputs.name}",
@@ -224,12 +232,12 @@ def _content(
 
 
 def _lines(models: Sequence[ComparedModel]) -> list[str]:
-    """The table of AUPRC, as lines of Markdown."""
+    """A Markdown table of AUPRC, as lines."""
     lines = ["| model | AUPRC | difference | 95% interval |", "| --- | --- | --- | --- |"]
-    for one in models:
-        cells = [one.label, f"{one.metrics['auprc']:.4f}", "reference", ""]
-        if one.differences:
-            found = one.differences["auprc"]
+    for model in models:
+        cells = [model.label, f"{model.metrics['auprc']:.4f}", "reference", ""]
+        if model.differences:
+            found = model.differences["auprc"]
             cells[2:] = [f"{found.difference:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

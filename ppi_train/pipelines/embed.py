@@ -1,4 +1,7 @@
-"""`embed`: FASTA -> Parquet embedding cache, made once for the same sequences and settings."""
+"""The `embed` mode: makes a Parquet embedding cache from FASTA files.
+
+The cache is made once for the same sequences and settings.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
-    """The cache of a FASTA under `data_dir`, made if it is not there.
+    """The embedding cache of a FASTA under `data_dir`, made if missing.
 
-    The file's name follows from all that its numbers follow from, so what is found is what would
-    be made.
+    The file's name depends on everything that the embeddings depend on, so a cache that is found is the
+    same as one that would be made.
     """
     return _find_or_make(fasta, settings, data_dir)[0]
 
@@ -35,7 +38,7 @@ def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> t
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
     path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
-    # Parts beside a whole cache are left by a process that died as it removed them.
+    # Parts next to a complete cache are left by a process that died while removing them.
     if path.exists() and not parts_folder(path).exists():
         logger.info("embedding cache found: %s", path)
         distinct = len(set(sequences.sequences.values()))
@@ -48,7 +51,7 @@ def _earlier_caches(data_dir: Path) -> list[Path]:
 
 
 def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
-    """Embeds a FASTA, or the sequences of a data set, and records the cache's digest."""
+    """Embeds a FASTA or a data set, and logs the cache's digest."""
     dataset = None if config.fasta else config.dataset or DEFAULT_DATASET
     config = replace(
         config,
@@ -74,7 +77,7 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def inputs_of(config: EmbedConfig) -> dict[str, str]:
-    """Digests of all that the embeddings follow from."""
+    """Digests of all inputs that the embeddings depend on."""
     digests = {str(path.name): read_fasta(path).digest for path in _fastas(config)}
     return {**digests, "embedder": _settings(config).make().digest()}
 
@@ -95,16 +98,16 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     fastas = _fastas(config)
     if not config.output:
         made: dict[Path, EmbeddingCounts] = {}
-        for fasta in fastas:  # two with the same sequences have one cache
+        for fasta in fastas:  # files with the same sequences share a cache
             path, counts = _find_or_make(fasta, settings, Path(config.data_dir))
             made.setdefault(path, counts)
         return made
     output = Path(config.output)
     check_output(output, config.overwrite)
     embedder = settings.make()
-    merged = _merge([read_fasta(one) for one in fastas])
+    merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
-    earlier += [one for one in _earlier_caches(Path(config.data_dir)) if one != output]
+    earlier += [path for path in _earlier_caches(Path(config.data_dir)) if path != output]
     counts = make_cache(
         output,
         merged,
@@ -117,38 +120,41 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
 
 
 def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
-    """What was done; a rate only where something was embedded."""
+    """Metrics of the embedding work; a rate only if something was embedded."""
     metrics = {
-        "embedding/embedded": float(sum(one.embedded for one in made)),
-        "embedding/reused": float(sum(one.reused for one in made)),
-        "embedding/seconds": sum(one.seconds for one in made),
+        "embedding/embedded": float(sum(counts.embedded for counts in made)),
+        "embedding/reused": float(sum(counts.reused for counts in made)),
+        "embedding/seconds": sum(counts.seconds for counts in made),
     }
-    residues = sum(one.residues for one in made)
+    residues = sum(counts.residues for counts in made)
     if residues:
-        seconds = sum(one.embedding_seconds for one in made)
+        seconds = sum(counts.embedding_seconds for counts in made)
         metrics["embedding/residues_per_second"] = residues / seconds
     return metrics
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuses, before any work is done, to write a cache where it should not be.
+    """Checks the output path of a cache before any work is done.
 
     Raises:
-        ConfigError: the name is not that of a Parquet file, or the file exists and is to stay.
+        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten.
     """
     if output.suffix != ".parquet":
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
-    # With parts beside it, it may be the finished one of a process that died as it removed them.
+    # With parts next to it, it may be the finished cache of a process that died while removing them.
     if output.exists() and not overwrite and not parts_folder(output).exists():
         raise output_exists(output)
 
 
 def _merge(tables: list[SequenceTable]) -> SequenceTable:
-    """The sequences of the FASTA files of one data set, in which an accession has one sequence."""
+    """Merges the FASTA files of one data set into one table.
+
+    An accession has the same sequence in all files of a data set.
+    """
     first, *others = tables
     if not others:
         return first
-    sequences = {name: one for table in tables for name, one in table.sequences.items()}
+    sequences = {name: sequence for table in tables for name, sequence in table.sequences.items()}
     return replace(first, sequences=sequences, source=", ".join(table.source for table in tables))

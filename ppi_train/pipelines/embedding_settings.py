@@ -1,4 +1,4 @@
-"""How sequences become embeddings: from a config, or as an earlier run's cache was made."""
+"""Embedding settings, from a config or an earlier cache's recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ DEFAULT_TRUNCATION = "head"
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSettings:
-    """The embedder, and what is kept of a sequence and of a number; `max_length` in residues, None: all."""
+    """The embedder, sequence truncation and number format of an embedding cache.
+
+    `max_length` is in residues; None keeps whole sequences.
+    """
 
     embedder: str = DEFAULT_EMBEDDER
     run_id: str | None = None
@@ -38,7 +41,7 @@ class EmbeddingSettings:
 
     @classmethod
     def of_config(cls, config: EmbedderOptions, *, device: str) -> EmbeddingSettings:
-        """What a config says, with the defaults filled in."""
+        """The settings of a config, with the defaults filled in."""
         return cls(
             embedder=config.embedder or DEFAULT_EMBEDDER,
             run_id=config.embedder_run_id,
@@ -53,9 +56,9 @@ class EmbeddingSettings:
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any], *, dtype: str, device: str) -> EmbeddingSettings:
-        """Those with which an earlier run's cache was made, so that new sequences get the same.
+        """The settings of an earlier run's cache, for embedding new sequences alike.
 
-        Where a published model's files lie is no part of that: the environment may name another folder.
+        The folder of a published model's files is not part of the recipe: the environment may name another.
         """
         embedder: Mapping[str, Any] = recipe["embedder"]
         parameters: Mapping[str, Any] = embedder.get("parameters") or {}
@@ -72,22 +75,27 @@ class EmbeddingSettings:
         )
 
     def checkpoint_folder(self) -> Path | None:
-        """The checkpoint of the embedder's weights, brought here; None for one that was not trained here.
+        """The local checkpoint folder of the embedder's weights.
+
+        None for an embedder that was not trained by a run.
 
         Raises:
-            TrackingError, CheckpointError: it cannot be had; see `resolve_checkpoint`.
+            TrackingError, CheckpointError: it is not available; see `resolve_checkpoint`.
         """
         if self.run_id is None:
             return None
         return resolve_checkpoint(self.run_id, modes=EMBEDDER_MODES).folder
 
     def make(self, checkpoint: Path | None = None) -> Embedder:
-        """The embedder, with the weights of a checkpoint, or of that of its run.
+        """Makes the embedder, with the weights of its checkpoint if any.
+
+        Args:
+            checkpoint: The folder of the weights; None: that of the embedder's run.
 
         Raises:
-            ConfigError: there is no such one, or it cannot do what is asked for.
-            DeviceError: the device is not here.
-            TrackingError, CheckpointError: its weights cannot be had.
+            ConfigError: there is no such embedder, or it does not support these settings.
+            DeviceError: the device is not available.
+            TrackingError, CheckpointError: its weights are not available.
         """
         folder = checkpoint or self.checkpoint_folder()
         return make_embedder(
@@ -97,7 +105,7 @@ class EmbeddingSettings:
                 weights=self._weights(folder) if folder else None,
                 model=self.model,
                 precision=self.precision,
-                # Counting needs no device, and says nothing of one.
+                # The descriptors only count residues: they use no device, and log none.
                 device=None if self.embedder == DEFAULT_EMBEDDER else resolve_device(self.device),
             )
         )
@@ -112,7 +120,7 @@ class EmbeddingSettings:
         )
 
     def spec(self, embedder: Embedder, sequences: SequenceTable) -> CacheSpec:
-        """What the cache of these sequences says of itself."""
+        """The description that the cache of these sequences stores."""
         return CacheSpec(
             embedder=describe_embedder(embedder),
             dimension=embedder.dimension,
@@ -125,5 +133,5 @@ class EmbeddingSettings:
 
 
 def describe_embedder(embedder: Embedder) -> dict[str, object]:
-    """What a cache and a checkpoint keep of the embedder."""
+    """The description of an embedder in a cache or checkpoint."""
     return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}

@@ -1,8 +1,8 @@
-"""Makes an embedding cache: what there is to embed, what is taken over, in which chunks and parts.
+"""Building of an embedding cache from earlier caches and newly embedded sequences.
 
-Sequences are embedded longest first, in chunks that follow from the sequences and the settings alone,
-so that an interrupted and continued run embeds the very batches of one that was not. How many chunks
-make a part on disk follows from the time they take, which the finished cache does not show.
+Sequences are embedded longest first, in chunks that depend on the sequences and the settings alone,
+so an interrupted and continued run embeds the same batches as an uninterrupted one. How many chunks
+make a part on disk depends on the time they take; the finished cache does not depend on it.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Given to the embedder at once: some thousand residues more make no embedder faster.
+# Given to the embedder at once: larger chunks make no embedder faster.
 CHUNK_RESIDUES = 32_768
-# Of embeddings in memory, as float32: those of one chunk, or those that are copied at once.
+# Bound on the float32 embeddings in memory: those of one chunk, or those that are copied at once.
 MEMORY_BYTES = 256_000_000
-# A kill loses at most this, and the chunk at work.
+# A killed process loses at most this much work, and the current chunk.
 PART_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingCounts:
-    """What was done for a cache.
+    """Counts and times of making a cache.
 
     Attributes:
         proteins: Accessions in it.
         embedded: Distinct sequences that were embedded.
-        reused: Distinct sequences that were there: in an earlier cache, or from before an interruption.
-        residues: Of the sequences embedded.
-        seconds: In all.
-        embedding_seconds: For embedding alone.
+        reused: Distinct sequences found in an earlier cache, or embedded before an interruption.
+        residues: Number of residues that were embedded.
+        seconds: Total time.
+        embedding_seconds: Time of the embedding alone.
     """
 
     proteins: int
@@ -65,7 +65,14 @@ class EmbeddingCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """A distinct sequence: who has it first, what is embedded of it, and its full length."""
+    """A distinct sequence.
+
+    Attributes:
+        accession: The first protein that has it.
+        digest: Of the full sequence.
+        kept: The part that is embedded.
+        length: Of the full sequence.
+    """
 
     accession: str
     digest: str
@@ -82,22 +89,23 @@ def make_cache(
     earlier: Iterable[Path] = (),
     overwrite: bool = False,
 ) -> EmbeddingCounts:
-    """Makes the cache of the sequences at `path`, sorted by accession: the same bytes for the same input.
+    """Makes the embedding cache of the sequences at `path`, sorted by accession.
 
-    One process at a time; another one waits, and takes the cache that it finds.
+    The same input gives the same bytes. Only one process at a time makes it; another process waits, and then
+    uses the cache that it finds.
 
     Args:
-        path: The cache; beside it lie the finished parts until it is whole.
+        path: The cache; the finished parts are next to it until it is complete.
         table: The sequences.
-        embedder: Makes what is not there yet.
-        spec: What the cache says of itself.
-        earlier: Caches from which sequences are taken over, if they are of the same recipe.
-        overwrite: Replace a cache that is there.
+        embedder: Embeds the sequences that no earlier cache has.
+        spec: The description that the cache stores.
+        earlier: Caches from which sequences are taken over, if they have the same recipe.
+        overwrite: Replace an existing cache.
 
     Raises:
         DataError: the sequences are DNA, or one is longer than the settings allow.
-        ConfigError: there is another cache at `path`, and it is not to be overwritten.
-        StorageError: the disk is full; finished parts are kept, and the next call goes on from them.
+        ConfigError: there is another cache at `path`, and `overwrite` is false.
+        StorageError: the disk is full; finished parts are kept, and the next call continues from them.
     """
     started = time.perf_counter()
     refuse_nucleotides(table)
@@ -128,18 +136,18 @@ def _require_same(path: Path, spec: CacheSpec) -> None:
 
 
 def output_exists(path: Path) -> ConfigError:
-    """The refusal to replace a file."""
+    """The error for an output file that already exists."""
     return ConfigError(
         "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
     )
 
 
 class _Work:
-    """The sequences of one cache, and where the embedding of each is by now."""
+    """The sequences of one cache, and the state of their embedding."""
 
     def __init__(self, path: Path, table: SequenceTable, embedder: Embedder, spec: CacheSpec) -> None:
         self._path, self._table, self._embedder, self._spec = path, table, embedder, spec
-        self._digest_of = {one: sequence_digest(text) for one, text in table.sequences.items()}
+        self._digest_of = {accession: sequence_digest(text) for accession, text in table.sequences.items()}
         self.distinct = self._distinct()
         self.sources = CacheSources(spec)
         self._taken_over: set[str] = set()
@@ -159,9 +167,9 @@ class _Work:
         return dict(sorted(found.items(), key=lambda item: (-len(item[1].kept), item[0])))
 
     def collect(self, parts: CacheParts, earlier: Iterable[Path]) -> None:
-        """Finds what is there: parts of this cache, then sequences of earlier ones."""
+        """Finds existing embeddings: parts of this cache, then earlier caches."""
         parts.take_up(self.distinct)
-        continued = sum(one in self.sources for one in self.distinct)
+        continued = sum(digest in self.sources for digest in self.distinct)
         if continued:
             logger.info(
                 "going on: %s of %s sequences are embedded", f"{continued:,}", f"{len(self.distinct):,}"
@@ -186,14 +194,15 @@ class _Work:
             logger.info("%s sequences taken over from %s", f"{len(taken):,}", path)
 
     def embed(self, parts: CacheParts) -> None:
-        """Embeds what is in no source, part by part."""
-        left = [one for one in self.distinct.values() if one.digest not in self._taken_over]
-        # Cut before what an interrupted process has finished is left out: the same chunks as its own.
-        chunks = _chunks(left, self._memory, residues=lambda one: len(one.kept))
-        pending = deque(
-            some for chunk in chunks if (some := [one for one in chunk if one.digest not in self.sources])
+        """Embeds the sequences that no source has, part by part."""
+        left = [sequence for sequence in self.distinct.values() if sequence.digest not in self._taken_over]
+        # Cut before leaving out what an interrupted process has finished, to get the same chunks as it had.
+        chunks = _chunks(left, self._memory, residues=lambda sequence: len(sequence.kept))
+        missing = (
+            [sequence for sequence in chunk if sequence.digest not in self.sources] for chunk in chunks
         )
-        total, todo = (sum(len(one.kept) for one in some) for some in (left, chain(*pending)))
+        pending = deque(chunk for chunk in missing if chunk)
+        total, todo = (_residues(sequences) for sequences in (left, chain(*pending)))
         started = time.perf_counter()
         with Progress(total, done=total - todo, unit="residue") as progress:
             while pending:
@@ -204,22 +213,25 @@ class _Work:
         try:
             parts.write(self._rows_of_a_part(pending, progress))
         except CacheError as error:
-            # A part knows a sequence by its digest alone, which tells the user nothing.
-            one = self.distinct.get(str(error.where))
-            raise error.at(one.accession if one else error.where) from None
+            # A part names a sequence by its digest, which means nothing to the user.
+            sequence = self.distinct.get(str(error.where))
+            raise error.at(sequence.accession if sequence else error.where) from None
 
     def _rows_of_a_part(
         self, pending: deque[list[_Sequence]], progress: Progress
     ) -> Iterator[tuple[str, int, np.ndarray]]:
-        """Embeds chunks, and takes them off the queue, for as long as a part lasts; at least one."""
+        """Embeds chunks off the queue until the part's time is used up.
+
+        A part has at least one chunk.
+        """
         ends = time.perf_counter() + PART_SECONDS
         while True:
             chunk = pending.popleft()
-            embeddings = self._embedder.embed([one.kept for one in chunk])
-            for one, embedding in zip(chunk, embeddings, strict=True):
-                yield one.digest, one.length, embedding
-            del embeddings, embedding  # or two chunks would be in memory
-            residues = sum(len(one.kept) for one in chunk)
+            embeddings = self._embedder.embed([sequence.kept for sequence in chunk])
+            for sequence, embedding in zip(chunk, embeddings, strict=True):
+                yield sequence.digest, sequence.length, embedding
+            del embeddings, embedding  # otherwise two chunks would be in memory
+            residues = _residues(chunk)
             self._embedded += len(chunk)
             self._residues += residues
             progress.advance(residues)
@@ -227,36 +239,43 @@ class _Work:
                 return
 
     def assemble(self, parts: CacheParts) -> None:
-        """Writes the whole cache from parts and earlier caches, in the order of the accessions."""
+        """Writes the cache from parts and earlier caches, sorted by accession."""
         with Progress(len(self._digest_of), unit="protein") as progress:
             parts.finish(self._rows(progress))
 
     def _rows(self, progress: Progress) -> Iterator[tuple[str, str, int, np.ndarray]]:
         accessions = sorted(self._digest_of)
-        for block in _chunks(accessions, lambda one: self._memory(self.distinct[self._digest_of[one]])):
-            embeddings = dict(self.sources.fetch({self._digest_of[one]: None for one in block}))
+        for block in _chunks(accessions, self._memory_of):
+            embeddings = dict(self.sources.fetch({self._digest_of[accession]: None for accession in block}))
             for accession in block:
                 digest = self._digest_of[accession]
                 yield accession, digest, self.distinct[digest].length, embeddings[digest]
-            embeddings.clear()  # or two blocks would be in memory
+            embeddings.clear()  # otherwise two blocks would be in memory
             progress.advance(len(block))
 
-    def _memory(self, one: _Sequence) -> int:
+    def _memory_of(self, accession: str) -> int:
+        return self._memory(self.distinct[self._digest_of[accession]])
+
+    def _memory(self, sequence: _Sequence) -> int:
         """Bytes of an embedding in memory."""
-        rows = len(one.kept) if self._spec.granularity == "residue" else 1
+        rows = len(sequence.kept) if self._spec.granularity == "residue" else 1
         return rows * self._spec.dimension * np.dtype(np.float32).itemsize
 
     @property
     def bytes_left(self) -> int:
-        """What is still to be written: the sequences left, and then the whole cache beside the parts."""
-        left = sum(self._memory(one) for one in self.distinct.values() if one.digest not in self.sources)
-        whole = sum(self._memory(self.distinct[digest]) for digest in self._digest_of.values())
+        """Bytes still to be written: the remaining parts and the whole cache."""
+        left = sum(
+            self._memory(sequence)
+            for sequence in self.distinct.values()
+            if sequence.digest not in self.sources
+        )
+        whole = sum(self._memory_of(accession) for accession in self._digest_of)
         return (left + whole) * np.dtype(self._spec.dtype).itemsize // np.dtype(np.float32).itemsize
 
     @property
     def kept(self) -> str:
-        done = sum(one in self.sources for one in self.distinct)
-        return f"{done:,} of {len(self.distinct):,} sequences are embedded, and kept beside the output"
+        done = sum(digest in self.sources for digest in self.distinct)
+        return f"{done:,} of {len(self.distinct):,} sequences are embedded, and kept next to the output"
 
     def counts(self, seconds: float) -> EmbeddingCounts:
         return EmbeddingCounts(
@@ -269,18 +288,25 @@ class _Work:
         )
 
 
+def _residues(sequences: Iterable[_Sequence]) -> int:
+    return sum(len(sequence.kept) for sequence in sequences)
+
+
 def _chunks(
     items: Sequence[T], memory: Callable[[T], int], *, residues: Callable[[T], int] = lambda _: 0
 ) -> Iterator[list[T]]:
-    """Cuts a sequence so that no chunk passes a bound, unless it is a single item."""
+    """Cuts items into chunks within the bounds on memory and residues.
+
+    Only a chunk of a single item may exceed a bound.
+    """
     chunk: list[T] = []
-    held_bytes = held_residues = 0
-    for one in items:
-        held_bytes += memory(one)
-        held_residues += residues(one)
-        if chunk and (held_bytes > MEMORY_BYTES or held_residues > CHUNK_RESIDUES):
+    chunk_bytes = chunk_residues = 0
+    for item in items:
+        chunk_bytes += memory(item)
+        chunk_residues += residues(item)
+        if chunk and (chunk_bytes > MEMORY_BYTES or chunk_residues > CHUNK_RESIDUES):
             yield chunk
-            chunk, held_bytes, held_residues = [], memory(one), residues(one)
-        chunk.append(one)
+            chunk, chunk_bytes, chunk_residues = [], memory(item), residues(item)
+        chunk.append(item)
     if chunk:
         yield chunk

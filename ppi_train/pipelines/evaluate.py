@@ -1,4 +1,4 @@
-"""`eval_only`: score a test set with the best checkpoint of a run, named by its run ID."""
+"""The `eval_only` mode: evaluation of a run's best checkpoint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 
 
 def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
-    """Scores a split and logs metrics with their intervals, figures and predictions.
+    """Scores a split; logs metrics with intervals, figures and predictions.
 
     Raises:
         TrackingError: no such run or registered model.
@@ -41,7 +41,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
     resolved = resolve_candidate(config)
-    model_id = logged_model_of(resolved.run)  # while the server is known to answer
+    model_id = logged_model_of(resolved.run)  # before the long work, while the server is known to answer
     evaluated = split_for(resolved, config)
     references = read_references(config, evaluated)
     scored = score_split(resolved, config, evaluated)
@@ -56,7 +56,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_metrics(metrics, model_id=model_id)
     log_strata(measured, tracked, output)
     _log_scores(scored, tracked, output)
-    _tell_headline(metrics, prefix)
+    _log_headline(metrics, prefix)
     if leakage:
         log_leakage(leakage, tracked, output, model_id)
         metrics |= leakage.metrics
@@ -65,7 +65,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         log_network(network, tracked, output, model_id)
         metrics |= network.metrics
     log_report(scored, resolved, named, measured, tracked, output, leakage=leakage, network=network)
-    left_out = [note for one in (leakage, network) if one for note in one.notes]
+    left_out = [note for part in (leakage, network) if part for note in part.notes]
     if left_out:
         tracked.set_tags({"ppi.left_out": "\n".join(left_out)})
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
@@ -74,7 +74,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
 def _introduce(
     tracked: TrackedRun, scored: ScoredSplit, resolved: ResolvedCheckpoint, named: EvalConfig
 ) -> None:
-    """Logs what is evaluated, and on what."""
+    """Logs the evaluated model and the pairs that it is evaluated on."""
     tracked.identify(
         model=scored.model,
         evaluated_run_id=resolved.run.run_id,
@@ -112,15 +112,15 @@ def _log_scores(scored: ScoredSplit, tracked: TrackedRun, output: Path) -> None:
     )
 
 
-def _tell_headline(metrics: Mapping[str, float], prefix: str) -> None:
+def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:
     for name in HEADLINE:
         key = f"{prefix}/{name}"
-        if key in metrics:  # not of one class alone
+        if key in metrics:  # absent if the pairs have one class only
             logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
 
 
 def inputs_of(config: EvalConfig) -> dict[str, str]:
-    """Digests of all that an evaluation reads, without reading embeddings."""
+    """Digests of all inputs of an evaluation, without reading embeddings."""
     resolved = resolve_candidate(config)
     files = split_for(resolved, config).files
     digests = {"checkpoint": resolved.digest, "pairs": read_pairs(files.pairs).digest}

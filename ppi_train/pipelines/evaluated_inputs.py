@@ -1,4 +1,4 @@
-"""What a scored split is read from: its pairs, on embeddings made just as those of the run's training."""
+"""Inputs of an evaluation: pairs, and embeddings made as in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppi_train.training.checkpoint import Checkpoint
 
 
 def trained_config(checkpoint: Checkpoint) -> Trained:
-    """The config of the run that a checkpoint is of."""
+    """The config of the run that wrote a checkpoint."""
     schema = MODES[checkpoint.description["mode"]]
     trained, _ = load_config(schema, checkpoint.description["config"])
     assert isinstance(trained, TrainConfig | FinetuneConfig)
@@ -50,18 +50,18 @@ def evaluation_inputs(
 
 
 def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, scored: Inputs) -> Inputs:
-    """The pairs that a run was validated on, whatever split a config scores.
+    """The validation pairs of a run, whichever split the config scores.
 
-    They are those that the run has logged, on the embeddings at hand where these hold all of the proteins;
-    or else both from the files that the run was trained on.
+    They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
+    the proteins; otherwise pairs and embeddings come from the files that the run was trained on.
 
     Args:
         resolved: The run.
-        config: Of the evaluation.
-        scored: What it scores.
+        config: Config of the evaluation.
+        scored: Inputs of the scored split.
 
     Raises:
-        UserError: they cannot be had any more.
+        UserError: they are no longer available.
     """
     try:
         table = logged_pairs(resolved.run, "validation")

@@ -1,6 +1,6 @@
-"""The leakage part of `eval_only`: what the scored pairs share with training, and the gain over that.
+"""The leakage part of `eval_only`: overlap with training, and gain over baselines.
 
-A finetuned model has seen the pairs of its ancestors as well, so that these count as training pairs too.
+A finetuned model has seen the pairs of its ancestors as well, so these count as training pairs too.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Gain:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedLeakage:
-    """All that was measured.
+    """Leakage of an evaluation, and the gains over trivial baselines.
 
     Attributes:
         audit: The scored pairs against the training pairs.
-        train: The training pairs, those of ancestors among them.
-        test: What was scored, as it is named to people.
+        train: The training pairs, including those of ancestors.
+        test: Name of the scored split for people.
         gains: `auroc` and `auprc`; empty where the scored pairs have one class only.
-        prefix: Of the gains' names in a run: `test` or `val`.
+        prefix: Prefix of the gains' metric names: `test` or `val`.
         notes: What was left out, and why.
     """
 
@@ -70,14 +70,14 @@ class EvaluatedLeakage:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """As a run logs them, but for the time that the audit took."""
-        found = {name: one for name, one in self.audit.metrics.items() if not name.endswith("/seconds")}
+        """Metrics by name, without the time that the audit took."""
+        found = {name: value for name, value in self.audit.metrics.items() if not name.endswith("/seconds")}
         return found | self.gain_metrics
 
     def training_degrees(self, table: PairTable) -> np.ndarray | None:
-        """How many partners both proteins of each scored pair have in training, (n, 2).
+        """Degree in training of both proteins of each scored pair, (n, 2).
 
-        None where most pairs have no protein of training: a degree of 0 for all would part nothing.
+        None if most pairs have no training protein: strata by degree would then be meaningless.
         """
         if np.mean(self.audit.seen > 0) < 0.5 or self.train.labels is None:
             return None
@@ -85,7 +85,7 @@ class EvaluatedLeakage:
             self.train.index[self.train.labels == 1].ravel(), minlength=len(self.train.proteins)
         )
         known = dict(zip(self.train.proteins, partners.tolist(), strict=True))
-        degrees: np.ndarray = np.array([known.get(one, 0) for one in table.proteins])[table.index]
+        degrees: np.ndarray = np.array([known.get(protein, 0) for protein in table.proteins])[table.index]
         return degrees
 
     @property
@@ -109,18 +109,18 @@ def evaluate_leakage(
     *,
     prefix: str,
 ) -> EvaluatedLeakage | None:
-    """Audits what was scored against what the run and its ancestors were trained on.
+    """Audits the scored pairs against all training pairs of the run's lineage.
 
-    Nothing that is missing stops an evaluation: without training pairs there is no audit, and without
-    sequences none of similarity; both are told.
+    Missing inputs do not stop an evaluation: without training pairs there is no audit, and without
+    sequences no similarity measure; both are logged as warnings.
 
     Args:
         table: The scored pairs, labelled.
         logits: (n,) their scores.
         resolved: The run.
-        config: Of the evaluation.
-        split: Where the pairs come from.
-        prefix: For the names of the gains, such as `test`.
+        config: Config of the evaluation.
+        split: The split that the pairs come from.
+        prefix: Prefix of the gains' metric names, such as `test`.
     """
     if config.audit == "off":
         return None
@@ -154,19 +154,19 @@ def evaluate_leakage(
 def gains_over_trivial(
     logits: np.ndarray, table: PairTable, audit: Audit, *, resamples: int, seed: int
 ) -> dict[str, Gain]:
-    """AUROC and AUPRC over those of the best baseline, guessing among them.
+    """Gains in AUROC and AUPRC over the best trivial baseline.
 
-    A baseline may rank worse than chance does; nobody would use it then.
+    Chance is one of the baselines, as the others may rank worse than chance.
 
     Args:
         logits: (n,) scores of the pairs.
         table: The pairs, of both classes.
-        audit: With the scores of the baselines.
-        resamples: Behind the intervals; 0 for none.
+        audit: Has the scores of the baselines.
+        resamples: Number of bootstrap resamples for the intervals; 0 for no intervals.
         seed: The same seed gives the same intervals.
     """
     assert table.labels is not None
-    trivial = {CHANCE: np.zeros(len(table)), **audit.baselines}  # of two as good, the first one is named
+    trivial = {CHANCE: np.zeros(len(table)), **audit.baselines}  # the first of equally good ones is named
     ranked = {name: ranking_metrics(scores, table.labels) for name, scores in trivial.items()}
     model = ranking_metrics(logits, table.labels)
     best = {metric: max(ranked, key=lambda name: ranked[name][metric]) for metric in model}
@@ -193,7 +193,10 @@ def gains_over_trivial(
 def _all_sequences(
     table: PairTable, lineage: TrainingLineage, split: EvaluatedSplit, notes: list[str]
 ) -> dict[str, str] | None:
-    """The sequences of all proteins of both tables; None, with a note and a warning, if some are missing."""
+    """The sequences of all proteins of both tables.
+
+    None, with a note and a warning, if some are missing.
+    """
     found = dict(lineage.sequences)
     try:
         found |= read_fasta(split.sequences).sequences if split.sequences else {}
@@ -213,7 +216,7 @@ def _all_sequences(
 
 
 def log_leakage(leakage: EvaluatedLeakage, tracked: TrackedRun, folder: Path, model_id: str | None) -> None:
-    """Logs the metrics and `audit.json`, and prints the table and the gains."""
+    """Logs the metrics and `audit.json`, and prints the results."""
     log_audit(leakage.audit, tracked, folder, train=leakage.train.source, test=leakage.test)
     tracked.log_metrics(leakage.gain_metrics, model_id=model_id)
     for name, gain in leakage.gains.items():

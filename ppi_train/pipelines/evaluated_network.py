@@ -1,10 +1,11 @@
-"""The network part of `eval_only`: all pairs of the test proteins scored, and what is called compared.
+"""The network part of `eval_only`: predicted network compared with the true one.
 
-At two thresholds: the probability 0.5, and the one that on the run's validation pairs calls as large a share
-as interacts in the test network. The true network is that of the positive test pairs, over all proteins of
-the test pairs; a protein is paired with itself where the true network knows of any that interacts with
-itself, as PRING's do. Scores are the model's own logits: a temperature would change neither their order nor
-which of them are above 0.
+All pairs of the test proteins are scored, and pairs are called at two thresholds: the probability 0.5, and
+the threshold at which the called share of the run's validation pairs equals the share of interacting pairs
+in the test network. The true network has the positive test pairs as edges, over all proteins of the test
+pairs. Proteins are paired with themselves only if the true network has a self-interaction, as PRING's
+networks do. Scores are the model's raw logits: a temperature would change neither their order nor which of
+them are above 0.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ HALF = 0.0  # the logit of the probability 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class CalledNetwork:
-    """The network that is called at a threshold, and how it compares.
+    """The network called at a threshold, and its comparison with the truth.
 
     Attributes:
-        threshold: A logit; pairs of it or above are edges.
+        threshold: A logit; pairs with this logit or above are edges.
         network: The edges, over the proteins of the true network.
         by_kind: The metrics on the node sets of each kind.
         function: The metrics on complexes and essential proteins, by name.
@@ -76,13 +77,13 @@ class CalledNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedNetwork:
-    """All that was measured.
+    """Results of the network evaluation.
 
     Attributes:
         truth: The true network.
-        half: What is called at the probability 0.5.
-        matched: What is called at the threshold that matches the density; None where validation could not
-            be scored.
+        half: The network called at the probability 0.5.
+        matched: The network called at the threshold that matches the density; None if the validation pairs
+            could not be scored.
         true_function: The metrics on complexes and essential proteins of the true network itself: what a
             perfect prediction would reach.
         noise: The MMDs of two samples of the true network, by kind and size.
@@ -100,7 +101,7 @@ class EvaluatedNetwork:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """As a run logs them; some may be infinite."""
+        """Metrics by name; some may be infinite."""
         found = {"network/true_edges": float(self.truth.edges)}
         found |= _prefixed("function_true", self.true_function)
         for suffix, called in (("", self.half), ("_matched", self.matched)):
@@ -125,15 +126,15 @@ def evaluate_network(
     split: str,
     device: torch.device,
 ) -> EvaluatedNetwork | None:
-    """Scores all pairs of the proteins of a split, and compares what is called with what is known.
+    """Scores all protein pairs of a split, and evaluates the predicted network.
 
     Args:
-        references: What to compare with; None comes back where there is nothing.
+        references: What to compare with; if there are none, the function returns None.
         resolved: The run whose model is evaluated.
-        inputs: The scored split.
-        config: Of the evaluation.
-        split: Its name.
-        device: Where the model is to work.
+        inputs: Inputs of the scored split.
+        config: Config of the evaluation.
+        split: Name of the scored split.
+        device: Where the model runs.
 
     Raises:
         DataError: the references have proteins that the split lacks, or there are too few.
@@ -143,8 +144,10 @@ def evaluate_network(
         return None
     truth = true_network(inputs.tables[split])
     sets = references.sets_of(truth, config.seed)
-    samples = {kind: TrueSample.of(truth, one) for kind, one in sets.items()}
-    true_function = _function(references, truth, truth)  # refuses what does not fit before all is scored
+    samples = {kind: TrueSample.of(truth, node_sets) for kind, node_sets in sets.items()}
+    true_function = _function(
+        references, truth, truth
+    )  # before the scoring, so that references that do not fit fail early
     model = model_from_checkpoint(resolved.read(), device)
     pairs = _pairs(truth)
     threshold, notes = _matched_threshold(
@@ -163,7 +166,9 @@ def evaluate_network(
         f"{called.scored:,}", f"{len(truth.proteins):,}", called.seconds,
     )  # fmt: skip
     noise = {
-        kind: sampling_noise(one, kind, seed=config.seed) for kind, one in samples.items() if kind != OWN
+        kind: sampling_noise(sample, kind, seed=config.seed)
+        for kind, sample in samples.items()
+        if kind != OWN
     }
     if OWN in samples:
         notes.append("no ratios for node sets of kind own: how they were drawn is not known")
@@ -207,7 +212,11 @@ def _matched_threshold(
     density: float,
     device: torch.device,
 ) -> tuple[float | None, list[str]]:
-    """The logit that matches the density on the run's validation pairs; or None, and why there is none."""
+    """The logit that matches the density on the run's validation pairs.
+
+    Returns:
+        The logit and no notes; or None and a note with the reason.
+    """
     try:
         validation = validation_inputs(resolved, config, inputs)
         data = validation.pair_data("validation", model.GRANULARITY).to(device)
@@ -231,13 +240,13 @@ def _compared(
     return CalledNetwork(
         threshold=threshold,
         network=network,
-        by_kind={kind: network_metrics(network, one, noise.get(kind)) for kind, one in samples.items()},
+        by_kind={kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()},
         function=_function(references, network, truth),
     )
 
 
 def _function(references: NetworkReferences, network: Network, truth: Network) -> dict[str, float]:
-    """The metrics on complexes and essential proteins, as far as there are any."""
+    """Metrics on complexes and essential proteins, if the references have any."""
     found: dict[str, float] = {}
     if references.complexes:
         found |= complex_metrics(network, references.complexes)
@@ -247,17 +256,17 @@ def _function(references: NetworkReferences, network: Network, truth: Network) -
 
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}/{name}": one for name, one in values.items()}
+    return {f"{prefix}/{name}": value for name, value in values.items()}
 
 
 def log_network(evaluated: EvaluatedNetwork, tracked: TrackedRun, folder: Path, model_id: str | None) -> None:
     """Logs the metrics, writes and uploads `network.json`, and prints the table.
 
-    A tracking store takes no infinite value, or turns it into the largest number: those are in the file
-    alone, and named in a warning.
+    A tracking store rejects an infinite value, or replaces it by the largest number. Infinite values are
+    therefore only in the file, and a warning names them.
     """
-    infinite = sorted(name for name, one in evaluated.metrics.items() if not math.isfinite(one))
-    finite = {name: one for name, one in evaluated.metrics.items() if math.isfinite(one)}
+    infinite = sorted(name for name, value in evaluated.metrics.items() if not math.isfinite(value))
+    finite = {name: value for name, value in evaluated.metrics.items() if math.isfinite(value)}
     tracked.log_metrics(finite, model_id=model_id)
     path = folder / "network.json"
     write_file(path, (json.dumps(_record(evaluated), indent=2, allow_nan=False) + "\n").encode())
@@ -268,7 +277,7 @@ def log_network(evaluated: EvaluatedNetwork, tracked: TrackedRun, folder: Path, 
 
 
 def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
-    """All numbers as JSON; an infinite one as text."""
+    """The results as JSON values; infinite numbers as text."""
     networks = {"at_0.5": evaluated.half, "matched": evaluated.matched}
     return {
         "proteins": len(evaluated.truth.proteins),
@@ -277,17 +286,17 @@ def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
         "true_function": dict(evaluated.true_function),
         "notes": list(evaluated.notes),
         "noise": evaluated.noise,
-        **{name: _called_record(one) for name, one in networks.items() if one},
+        **{name: _called_record(called) for name, called in networks.items() if called},
     }
 
 
 def _called_record(called: CalledNetwork) -> dict[str, object]:
     kinds = {
         kind: {
-            "overall": _plain(one.overall),
-            "by_size": {size: _plain(two) for size, two in one.by_size.items()},
+            "overall": _plain(measured.overall),
+            "by_size": {size: _plain(values) for size, values in measured.by_size.items()},
         }
-        for kind, one in called.by_kind.items()
+        for kind, measured in called.by_kind.items()
     }
     return {
         "threshold_logit": called.threshold,
@@ -299,24 +308,24 @@ def _called_record(called: CalledNetwork) -> dict[str, object]:
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | str]:
-    return {name: one if math.isfinite(one) else "infinite" for name, one in values.items()}
+    return {name: value if math.isfinite(value) else "infinite" for name, value in values.items()}
 
 
 def network_text(evaluated: EvaluatedNetwork) -> str:
-    """A table of the metrics at both thresholds, for people."""
-    columns = [one for one in (evaluated.half, evaluated.matched) if one]
+    """A readable table of the metrics at both thresholds."""
+    columns = [called for called in (evaluated.half, evaluated.matched) if called]
     heads = ["at 0.5", f"at {evaluated.matched.probability:.4f}" if evaluated.matched else ""][: len(columns)]
     lines = [
         f"network of {len(evaluated.truth.proteins):,} proteins, {evaluated.truth.edges:,} edges in truth",
         _row("", heads, "truth"),
-        _row("edges", [f"{one.network.edges:,}" for one in columns], f"{evaluated.truth.edges:,}"),
+        _row("edges", [f"{called.network.edges:,}" for called in columns], f"{evaluated.truth.edges:,}"),
     ]
     for kind, measured in evaluated.half.by_kind.items():
         for name in measured.overall:
-            values = [_number(one.by_kind[kind].overall[name]) for one in columns]
+            values = [_number(called.by_kind[kind].overall[name]) for called in columns]
             lines.append(_row(f"{kind} {name}", values, _PERFECT.get(name, "")))
     for name, true in evaluated.true_function.items():
-        lines.append(_row(name, [_number(one.function[name]) for one in columns], _number(true)))
+        lines.append(_row(name, [_number(called.function[name]) for called in columns], _number(true)))
     if evaluated.matched:
         at = f"{evaluated.matched.probability:.4f}"
         lines.append(f"  at {at} validation pairs are called as densely as the true network has edges")
@@ -327,11 +336,11 @@ def _number(value: float) -> str:
     return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-# Of a network compared with itself.
+# Metrics of a network compared with itself.
 _PERFECT = {"graph_similarity": "1", "relative_density": "1"} | {
     f"{name}_mmd": "0" for name in ("degree", "clustering", "spectral")
 }
 
 
 def _row(label: str, values: Sequence[str], truth: str) -> str:
-    return f"  {label:40}" + "".join(f"{one:>12}" for one in [*values, truth])
+    return f"  {label:40}" + "".join(f"{cell:>12}" for cell in [*values, truth])

@@ -1,4 +1,7 @@
-"""Which pairs an evaluation scores: those that were named, or what goes with the run's training data."""
+"""Choice of the pairs that an evaluation scores.
+
+They are the pairs that the user names, or else a split that belongs to the run's training data.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,13 @@ Trained = TrainConfig | FinetuneConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedSplit:
-    """A split of a data set, `name` being that of the data set or of the user's table.
+    """The split that an evaluation scores.
 
-    `sequences` is the FASTA of its proteins also where embeddings are given in place of it, if there is one.
+    Attributes:
+        split: `train`, `validation` or `test`.
+        name: Name of the data set, or of the user's table.
+        files: The pairs, and the FASTA if the embeddings are made from it.
+        sequences: The FASTA of the proteins if there is one, even if embeddings are given instead.
     """
 
     split: str
@@ -33,11 +40,13 @@ class EvaluatedSplit:
 
 
 def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
-    """The split that a config names, or that follows from what run `run_id` was trained on.
+    """Selects the split that an evaluation scores.
+
+    It is the split that the config names, or else follows from the data that run `run_id` was trained on.
 
     Raises:
-        ConfigError: nothing was named, and the run's own data have no test set.
-        DataError: the data set cannot be had.
+        ConfigError: no pairs are named, and the user's own tables of the run have no test set.
+        DataError: the data set is not available.
     """
     fasta = Path(config.fasta) if config.fasta else None
     sequences = fasta or (Path(trained.fasta) if trained.fasta else None)
@@ -52,7 +61,7 @@ def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> Eva
 
 
 def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
-    """A split of the user's own tables that the run was trained on."""
+    """A split of the user's tables that the run was trained on."""
     own = {"train": trained.train_pairs, "validation": trained.val_pairs}
     split = "validation" if config.split == "auto" else config.split
     pairs = own.get(split)
@@ -69,7 +78,7 @@ def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_
 
 
 def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
-    """A split of a data set, that which the run was trained on unless another is named."""
+    """A split of the named data set, or of the run's own."""
     name = config.dataset or trained.dataset or DEFAULT_DATASET
     wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
     found = available_split(wanted, config.split)
@@ -78,7 +87,10 @@ def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) 
 
 
 def available_split(config: DatasetOptions, split: str) -> Split:
-    """A split of a data set; `auto` is test, or validation, with a warning, where that cannot be had."""
+    """Prepares a split of a data set.
+
+    `auto` is the test split, or else, with a warning, the validation split if the mirror has no test files.
+    """
     wanted = "test" if split == "auto" else split
     try:
         return prepare(config, (wanted,)).splits[wanted]

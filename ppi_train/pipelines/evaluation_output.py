@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run: figures and predictions."""
+"""Figures and predictions that an evaluation logs to its run."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def log_evaluation(
     history: Sequence[Mapping[str, float]] = (),
     best_metric: str = "val/auroc",
 ) -> None:
-    """Draws the figures of scored pairs, writes the pairs with their scores, and uploads both.
+    """Logs the figures and the prediction table of scored pairs.
 
     Args:
         logits: Calibrated.
         uncertainty: The standard deviation of each logit; all zero where the model has none.
     """
-    # Half a second of matplotlib, not wanted before the first training step.
+    # matplotlib takes half a second to import, which must not delay the first training step.
     from ppi_train.evaluation import figures
 
     if table.labels is None:
         raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
     probabilities = sigmoid(logits)
     if uncertainty is not None and not uncertainty.any():
-        uncertainty = None  # a model without any
+        uncertainty = None  # the model estimates none
     drawn = {"reliability": figures.reliability_figure(probabilities, table.labels, title)}
-    if 0 < table.positives < len(table):  # the others are of two classes
+    if 0 < table.positives < len(table):  # the other figures need both classes
         drawn |= {
             "roc": figures.roc_figure(probabilities, table.labels, title),
             "precision_recall": figures.precision_recall_figure(probabilities, table.labels, title),

@@ -1,4 +1,4 @@
-"""Runs a mode by its name: the Python form of `mlflow run . -e <mode>`."""
+"""Execution of a mode by name, the Python form of `mlflow run`."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _MODULES = {
     "promote": "promote",
     "rollback": "rollback",
 }
-# Their work is done in other runs, or in the registry.
+# Modes whose work is done in other runs or in the registry.
 _NO_SYSTEM_METRICS = ("full_pipeline", "resume", "sync", "rollback")
-# A quota that is used up is a full disk to whoever has it.
+# To the user, an exhausted quota is a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineResult:
-    """What a mode returns: the run that tracked it, its last metrics, and the files that it made.
+    """Result of a mode: its run, last metrics and output files.
 
     `exit_code` is that of the command: 0, or 3 for a promotion that was refused.
     """
@@ -87,7 +87,7 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
 
 
 def tracking_of(config: Section) -> Tracking:
-    """How a run of this config is tracked; modes that lack a parameter have its default."""
+    """The tracking options of a config, with defaults for missing parameters."""
     return Tracking(
         folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
         flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
@@ -97,7 +97,7 @@ def tracking_of(config: Section) -> Tracking:
 
 @contextmanager
 def _room_on_disk() -> Iterator[None]:
-    """Tells of a full disk as of the user's matter, whoever ran into it."""
+    """Reports a full disk as a user error, wherever it occurs."""
     try:
         yield
     except OSError as error:

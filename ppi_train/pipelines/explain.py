@@ -1,4 +1,7 @@
-"""`explain`: which residues of two proteins carried the score of their pair, as a table and a figure."""
+"""The `explain` mode: residue weights behind the score of a pair.
+
+It writes them as a table and a figure.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,16 @@ from ppi_train.training.scoring import calibrated
 
 logger = logging.getLogger(__name__)
 
-# Shown in the log; the table has all.
+# Residues per protein in the log; the table has all.
 _SHOWN = 5
 
 
 def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
-    """Explains the score of one pair with the best checkpoint of a run.
+    """Explains a pair's score with the best checkpoint of a run.
 
     Raises:
         ConfigError: the model cannot explain.
-        TrackingError, CheckpointError: the checkpoint cannot be had.
+        TrackingError, CheckpointError: the checkpoint is not available.
         DataError, CacheError: a protein has no embedding, or embeddings of another kind than the model's.
     """
     resolved = resolve_candidate(config)
@@ -61,8 +64,8 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
     probability = float(1 / (1 + np.exp(-logit)))
     with run_folder(config.output_dir, tracked.run_id) as output:
         _log(tracked, output, names, weights, sequences, probability)
-    for name, one in zip(names, weights, strict=True):
-        logger.info("%s: most weight on %s", name, _foremost(one, sequences.get(name)))
+    for name, residue_weights in zip(names, weights, strict=True):
+        logger.info("%s: most weight on %s", name, _top_residues(residue_weights, sequences.get(name)))
     metrics = {"explain/probability": probability, "explain/logit": logit}
     tracked.log_metrics(metrics)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={})
@@ -71,21 +74,24 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
 def _explanation(
     model: PairModel, cache: EmbeddingCache, names: tuple[str, str], device: torch.device
 ) -> tuple[float, list[np.ndarray]]:
-    """The calibrated logit of the pair, and the weights of each protein's residues, (l,) float32."""
+    """The calibrated logit of the pair, and each protein's residue weights.
+
+    Weights are (l,) float32.
+    """
     distinct = list(dict.fromkeys(names))
     features = features_of(cache, distinct, model.GRANULARITY).to(device)
     (proteins,) = features.load([torch.arange(len(distinct), device=device)])
-    pair = torch.tensor([[distinct.index(one) for one in names]], device=device)
+    pair = torch.tensor([[distinct.index(name) for name in names]], device=device)
     of_a, of_b = model.explain(proteins, pair)
     with torch.inference_mode():
         states = model.encode(proteins)
         score = model.score(model.select(states, pair[:, 0]), model.select(states, pair[:, 1]))
         logit = calibrated(model, score).item()
-    return logit, [one[0].float().cpu().numpy() for one in (of_a, of_b)]
+    return logit, [weights[0].float().cpu().numpy() for weights in (of_a, of_b)]
 
 
 def _sequences(fastas: list[Path], names: tuple[str, str]) -> dict[str, str]:
-    """Those that the FASTAs have; with a cache alone there are none."""
+    """Sequences of the named proteins in the FASTAs; none without a FASTA."""
     found: dict[str, str] = {}
     for path in fastas:
         sequences = read_fasta(path).sequences
@@ -106,7 +112,7 @@ def _log(
 
     table = output / "explanation" / "residue_weights.tsv"
     table.parent.mkdir(parents=True, exist_ok=True)
-    # A cache may hold the ends of a long protein alone; its residues then count from 1 as they are kept.
+    # A cache may have only the ends of a long protein; the kept residues are then numbered from 1.
     of_whole = {
         name: text for name, text in sequences.items() if len(text) == len(weights[names.index(name)])
     }
@@ -116,8 +122,8 @@ def _log(
     tracked.log_folder(table.parent, "explanation")
 
 
-def _foremost(weights: np.ndarray, sequence: str | None) -> str:
-    """The residues with the largest weights, as P12 or 12, the largest first."""
+def _top_residues(weights: np.ndarray, sequence: str | None) -> str:
+    """The residues with the largest weights, such as P12 or 12, sorted."""
     letters = sequence if sequence and len(sequence) == len(weights) else None
-    places = np.argsort(-weights, kind="stable")[:_SHOWN].tolist()
-    return ", ".join(f"{letters[one] if letters else ''}{one + 1}" for one in places)
+    positions = np.argsort(-weights, kind="stable")[:_SHOWN].tolist()
+    return ", ".join(f"{letters[position] if letters else ''}{position + 1}" for position in positions)

@@ -1,4 +1,4 @@
-"""`finetune_from_pretrain`: train on from the weights of an earlier run, named by its run ID."""
+"""The `finetune_from_pretrain` mode: training from the weights of an earlier run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from ppi_train.training.checkpoint import Checkpoint
 
 
 def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
-    """Finetunes; what the ancestor is worth on the new data is logged as epoch 0."""
+    """Finetunes a model from an earlier run's checkpoint.
+
+    The ancestor's metrics on the new data are logged as epoch 0.
+    """
     with run_folder(config.output_dir, tracked.run_id) as output:
         return finetuning_job(config).run(tracked, output)
 
 
 def finetuning_job(config: FinetuneConfig) -> TrainingJob:
-    """Brings the ancestor's checkpoint here, and embeds the new data as the ancestor's was.
+    """Prepares finetuning: the ancestor's checkpoint and embeddings of the new data.
+
+    The new data are embedded with the ancestor's settings.
 
     Raises:
-        TrackingError, CheckpointError: the ancestor cannot be had; see `resolve_checkpoint`.
-        CacheError: a cache that is named is of another embedder or dimension than the ancestor's.
+        TrackingError, CheckpointError: the ancestor is not available; see `resolve_checkpoint`.
+        CacheError: a given cache has another embedder or dimension than the ancestor's.
     """
     assert config.pretrain_run_id is not None  # the schema requires it
     resolved = resolve_checkpoint(config.pretrain_run_id)
@@ -54,10 +59,10 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
 
 
 def _inherited_parameters(resolved: ResolvedCheckpoint) -> dict[str, str]:
-    """Architecture and embedding of the ancestor, so that the run compares with others in the UI."""
+    """Architecture and embedding parameters of the ancestor, for comparisons in the UI."""
     inherited = ("model.", "embedding.embedder", "embedding.max_length", "embedding.truncation",
                  "embedding.embedding_dtype")  # fmt: skip
-    return {name: one for name, one in resolved.run.parameters.items() if name.startswith(inherited)}
+    return {name: value for name, value in resolved.run.parameters.items() if name.startswith(inherited)}
 
 
 def _ancestor(resolved: ResolvedCheckpoint, checkpoint: Checkpoint) -> Ancestor:

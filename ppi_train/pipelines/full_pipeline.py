@@ -1,4 +1,7 @@
-"""`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote, each a nested run."""
+"""The `full_pipeline` mode, also called `main`: all stages as nested runs.
+
+The stages are prepare, embed, pretrain, finetune, evaluate and promote.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,12 @@ C = TypeVar("C", bound=Section)
 
 
 def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
-    """Runs the stages in order; finished ones of earlier runs with the same inputs are taken over.
+    """Runs the stages in order, reusing finished ones of earlier runs.
+
+    A stage is reused if its inputs are the same.
 
     Raises:
-        UserError: the config of a stage makes no sense, or a stage ended on a mistake.
+        UserError: the config of a stage is invalid, or a stage failed with a user error.
     """
     if not (config.dataset or config.train_pairs):
         config = replace(config, dataset=DEFAULT_DATASET)
@@ -78,14 +83,17 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def part_of(config: PipelineConfig, schema: type[C], **changes: object) -> C:
-    """The config of a stage: the pipeline's own values of its parameters, with some changed."""
-    names = [one.name for one in dataclasses.fields(schema)]
+    """The config of a stage: the pipeline's parameter values with changes."""
+    names = [field.name for field in dataclasses.fields(schema)]
     values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
     return schema(**(values | changes))
 
 
 def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
-    """All splits; without test where the mirror does not hold it and the config does not insist on it."""
+    """The config that prepares all splits that are available.
+
+    It leaves out the test split if the mirror does not have it, unless the config asks for `split=test`.
+    """
     everything = part_of(config, PrepareDataConfig)
     if config.split == "test":
         return everything
@@ -98,7 +106,7 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 
 
 def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
-    """Learns from the sequences that the pairs are of."""
+    """The config that trains an embedder on the sequences of the pairs."""
     shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
               "device", "deterministic", "seed", "output_dir")  # fmt: skip
     return TrainEmbedderConfig(
@@ -127,7 +135,10 @@ def finetune_config(config: PipelineConfig, pretrain_run_id: str) -> FinetuneCon
 
 
 def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
-    """Scores what the last stage was trained on, unless test pairs are named."""
+    """The config that evaluates the last training stage.
+
+    It scores the data set of that stage, unless test pairs are given.
+    """
     last = config.finetune_fasta, config.finetune_embeddings
     fasta, embeddings = last if config.finetunes else (config.fasta, config.embeddings)
     dataset = config.finetune_dataset if config.finetunes else config.dataset
@@ -144,19 +155,19 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
 def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
     shared = dataclasses.fields(ScoringConfig)
-    values: dict[str, Any] = {one.name: getattr(scoring, one.name) for one in shared}
+    values: dict[str, Any] = {field.name: getattr(scoring, field.name) for field in shared}
     values["bootstrap_resamples"] = max(values["bootstrap_resamples"], 100)
     return part_of(config, PromoteConfig, **values)
 
 
 def _check_stages(config: PipelineConfig) -> None:
-    """All that can be wrong with a later stage is told before the first one starts."""
+    """Checks the configs of later stages before the first stage starts."""
     scoring = eval_config(config, "pending")
     stages: list[Section] = [scoring]
     if config.finetunes:
         stages.append(finetune_config(config, "pending"))
     problems = [problem for stage in stages for problem in stage.problems()]
     if problems:
-        lines = "\n".join(f"  - {one}" for one in dict.fromkeys(problems))
-        raise ConfigError(f"the stages cannot all be run with this configuration:\n{lines}")
-    reference_digests(scoring)  # refuses a file that is not there
+        lines = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
+        raise ConfigError(f"some stages cannot be run with this configuration:\n{lines}")
+    reference_digests(scoring)  # raises an error for a missing file

@@ -1,4 +1,4 @@
-"""Training whose checkpoints reach the tracking server: on the way, at the end, and when it breaks off."""
+"""Training that uploads its checkpoints, also after an error or interrupt."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointUpload:
-    """Brings `best` and `last` of a folder to the tracking server.
+    """Uploads the checkpoints `best` and `last` to the tracking server.
 
-    A context manager around all of a training run, from what is logged before the first step to what is
-    logged after the last one: broken off anywhere in it, what was computed is uploaded, and the command
-    that goes on is printed.
+    A context manager around a whole training run, from what is logged before the first step to what is
+    logged after the last one. If the run stops with an error anywhere in between, the checkpoints so far
+    are uploaded and the command that continues the run is printed.
     """
 
     def __init__(self, tracked: TrackedRun, folder: Path) -> None:
@@ -56,14 +56,14 @@ class CheckpointUpload:
                 # The error that ended training matters more; the checkpoint is still on this machine.
                 logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
         if started or interrupted:
-            how = "interrupted" if interrupted else "broken off"
+            how = "interrupted" if interrupted else "stopped by an error"
             logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
 
 
 def train_and_upload(
     trainer: Trainer, upload: CheckpointUpload, tracked: TrackedRun, continued: Checkpoint | None
 ) -> TrainResult:
-    """Runs a trainer to its end, from its start or from a checkpoint, and uploads its last checkpoints."""
+    """Trains from scratch or from a checkpoint, and uploads the final checkpoints."""
     if continued:
         _continue(trainer, continued, tracked)
     result = trainer.run()
@@ -75,7 +75,7 @@ def _continue(trainer: Trainer, continued: Checkpoint, tracked: TrackedRun) -> N
     assert continued.training_state is not None
     trainer.continue_from(continued.weights, continued.training_state)
     for entry in trainer.result.history:
-        # Those that the run had no time to log; the others are known and not logged again.
+        # Some of these may not have been logged before the interruption; those already logged are skipped.
         tracked.log_metrics(without_epoch(entry), int(entry["epoch"]))
     where = f"{trainer.task.round_name} {trainer.epoch + 1}"
     logger.info("continuing at step %d, in %s", trainer.step, where)

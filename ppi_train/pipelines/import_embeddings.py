@@ -1,4 +1,4 @@
-"""`import_embeddings`: embeddings that were made elsewhere -> Parquet embedding cache, checked."""
+"""The `import_embeddings` mode: checks external embeddings and writes an embedding cache."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _import(config: ImportConfig, output: Path) -> Survey:
     with Progress(min(len(source.labels), len(table.sequences)), unit="protein") as progress:
         found = survey(source, table, rules, progress.advance)
     if config.layer is not None and source.layer is None:
-        logger.warning("layer=%s has no effect: the source does not say of what layer it is", config.layer)
-    logger.info("all are good; writing %s", output)
+        logger.warning("layer=%s has no effect: the source does not record its layer", config.layer)
+    logger.info("all embeddings passed the checks; writing %s", output)
     with Progress(len(found.places), unit="protein") as progress:
         write_import(found, output, progress.advance)
     return found

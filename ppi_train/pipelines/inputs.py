@@ -1,4 +1,4 @@
-"""From a config to the pairs and features of each split; what is missing is refused or counted here."""
+"""Pairs and embeddings of each split, read as the config specifies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFiles:
-    """Where a split comes from; `fasta` may be absent where an embedding cache is given."""
+    """The files of a split.
+
+    `fasta` may be None if an embedding cache is given.
+    """
 
     pairs: Path
     fasta: Path | None
@@ -36,9 +39,10 @@ class SplitFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Pairs by split, and the cache that holds an embedding for every protein in them.
+    """Pairs by split, and the embedding cache of their proteins.
 
-    `dropped` holds the pairs of each split that were left out, because `missing=drop` was asked for.
+    The cache has an embedding for every protein of the pairs. `dropped` has the pairs of each split that
+    were left out because of `missing=drop`.
     """
 
     name: str
@@ -47,7 +51,7 @@ class Inputs:
     dropped: Mapping[str, PairTable]
 
     def pair_data(self, split: str, granularity: str) -> PairData:
-        """A split as a model of that granularity takes it, with a row for each protein that it has."""
+        """Features, pairs and labels of a split at a model's granularity."""
         table = self.tables[split]
         if table.labels is None:
             raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
@@ -59,7 +63,7 @@ class Inputs:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What identifies the inputs in a run's tags."""
+        """Tags that identify the inputs in a run."""
         embedder = self.cache.spec.embedder
         return {
             "dataset": self.name,
@@ -70,7 +74,7 @@ class Inputs:
 
     @property
     def digests(self) -> dict[str, str]:
-        """What identifies all that is read."""
+        """Digests of the pairs of each split and of the embeddings."""
         pairs = {f"{self.name}/{split}": table.digest for split, table in self.tables.items()}
         return {**pairs, "embeddings": self.cache.digest}
 
@@ -80,10 +84,12 @@ class Inputs:
             [tracked_dataset(self.name, split, table) for split, table in self.tables.items()]
         )
         if self.dropped:
-            tracked.log_metrics({f"data/{split}_dropped": len(one) for split, one in self.dropped.items()})
+            tracked.log_metrics(
+                {f"data/{split}_dropped": len(table) for split, table in self.dropped.items()}
+            )
 
     def write_pairs(self, folder: Path) -> None:
-        """Writes the pairs of each split, so that the run says for ever what it was trained on."""
+        """Writes the pairs of each split, to record the training data."""
         for split, table in self.tables.items():
             write_pairs(folder / f"{split}.parquet", table)
 
@@ -103,22 +109,24 @@ def open_cache(
     wanted: Mapping[str, object],
     memory_mb: int,
 ) -> EmbeddingCache:
-    """The cache that was named, checked against FASTA and config, or the one made from the FASTAs.
+    """Opens the given embedding cache, or makes one from the FASTAs.
+
+    A given cache is checked against the FASTAs and the config.
 
     Args:
-        embeddings: A cache that the user names; None to embed.
-        fastas: The sequences; with a named cache they are only compared with it.
+        embeddings: A cache that the user gives; None to embed.
+        fastas: The sequences; a given cache is only compared with them.
         settings: For a cache that is made.
-        data_dir: Where made caches lie.
+        data_dir: The folder of caches that are made.
         wanted: Part of the recipe that the cache must have.
-        memory_mb: What reading it may hold.
+        memory_mb: Memory limit for reading it.
 
     Raises:
         CacheError: the cache is broken, or was made in another way or from other sequences.
     """
     if embeddings is None:
         _refuse_imported(settings.embedder, fastas)
-        made = dict.fromkeys(cached_embeddings(one, settings, data_dir) for one in dict.fromkeys(fastas))
+        made = dict.fromkeys(cached_embeddings(fasta, settings, data_dir) for fasta in dict.fromkeys(fastas))
         cache = EmbeddingCache(*made, memory_mb=memory_mb)
     else:
         cache = EmbeddingCache(embeddings, memory_mb=memory_mb)
@@ -134,12 +142,12 @@ def open_cache(
 
 
 def _refuse_imported(embedder: str, fastas: Sequence[Path]) -> None:
-    """A model of imported embeddings can have no others made for it."""
+    """Refuses to make embeddings by an embedder that is not built in."""
     if embedder in EMBEDDERS:
         return
     raise CacheError(
         "the model was trained on imported embeddings, which this project cannot make",
-        got=f"no embeddings of {', '.join(one.name for one in fastas)}",
+        got=f"no embeddings of {', '.join(fasta.name for fasta in fastas)}",
         expected=f"embeddings by {embedder}, as the model was trained on",
         remedy="make them as before, import them (mlflow run . -e import_embeddings "
         f"-P embedder_name={embedder}), and give embeddings=",
@@ -154,13 +162,16 @@ def _check_embedder_name(cache: EmbeddingCache, wanted: Mapping[str, object]) ->
             "the embedding cache was made by another embedder",
             got=f"embedder={found}",
             expected=f"embedder={name}",
-            remedy="leave embedder unset to take the cache as it is, or name a cache of that embedder",
+            remedy="leave embedder unset to use the cache as it is, or give a cache of that embedder",
         )
 
 
 def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
-    """The pairs of each split; read before anything is embedded, so that a mistake in them shows at once."""
-    tables = {split: read_pairs(one.pairs) for split, one in files.items()}
+    """Reads the pairs of each split.
+
+    Called before anything is embedded, so that mistakes in the pairs are reported at once.
+    """
+    tables = {split: read_pairs(source.pairs) for split, source in files.items()}
     for table in tables.values():
         if table.duplicates:
             logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
@@ -175,7 +186,7 @@ def settle_missing(
     missing: str,
     fasta: Path | None,
 ) -> Inputs:
-    """The inputs of a run, with no pair left whose protein has no embedding.
+    """Refuses or drops the pairs of proteins without an embedding.
 
     Raises:
         CacheError: proteins are missing and `missing=error`; their count and the first ten.
@@ -187,20 +198,20 @@ def settle_missing(
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
     for split, table in tables.items():
-        there = np.array([protein in cache for protein in table.proteins], dtype=bool)
-        keep = there[table.index].all(axis=1)
+        embedded = np.array([protein in cache for protein in table.proteins], dtype=bool)
+        keep = embedded[table.index].all(axis=1)
         kept[split], dropped[split] = table.select(keep), table.select(~keep)
         if not len(kept[split]):
-            raise DataError("no pair is left: none has both embeddings", where=table.source)
+            raise DataError("no pair is left: every pair lacks an embedding", where=table.source)
         logger.warning(
-            "%s: %s of %s pairs dropped, for want of an embedding",
+            "%s: %s of %s pairs dropped because of missing embeddings",
             split, f"{len(dropped[split]):,}", f"{len(table):,}",
         )  # fmt: skip
     return Inputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
 def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fasta: Path | None) -> None:
-    missing = sorted({one for table in tables.values() for one in cache.missing(table.proteins)})
+    missing = sorted({protein for table in tables.values() for protein in cache.missing(table.proteins)})
     if not missing:
         return
     raise CacheError(

@@ -1,4 +1,4 @@
-"""What a training run is, whatever it trains: something that can be started, continued and recognised."""
+"""Interface of training runs that can be started and continued."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ppi_train.training.checkpoint import Checkpoint
 
 
 class Job(Protocol):
-    """A training run before it starts: its config with every default filled in, and its data."""
+    """A training run before it starts: complete config and data.
+
+    Every default of the config is filled in.
+    """
 
     @property
     def mode(self) -> str:
@@ -21,27 +24,30 @@ class Job(Protocol):
 
     @property
     def config(self) -> Section:
-        """Logged as the run's parameters, and in its checkpoints."""
+        """The config that the run and its checkpoints record."""
 
     @property
     def output_dir(self) -> str:
-        """Where the run's folder is."""
+        """The folder that contains the run's folder."""
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Of all that the result follows from, beside config and code, by name."""
+        """Digests of all inputs except config and code, by name."""
 
     @property
     def recorded(self) -> Mapping[str, str]:
-        """Digests of the data as the run records them, by split; `embeddings` for those of the cache."""
+        """Digests of the data as the run records them, by split.
+
+        The digest of the embedding cache is named `embeddings`.
+        """
 
     def run(
         self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
     ) -> PipelineResult:
-        """Trains; see `run_training`.
+        """Trains, and logs results and checkpoints in the tracked run.
 
         Args:
             tracked: The run.
-            output: Its folder on this machine, held by this process.
+            output: Its folder on this machine, locked by this process.
             continued: `last` of an interrupted run of the same job, with its training state.
         """

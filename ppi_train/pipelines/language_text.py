@@ -1,4 +1,4 @@
-"""The sequences that a language model learns from, and those that it must not see."""
+"""Training and validation sequences of the protein language model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 logger = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.02
-"""Of the sequences, whose perplexity is the validation of the language model; one at the least."""
+"""Fraction of the sequences used for validation perplexity; at least one sequence."""
 FEWEST = 10
 
 
@@ -28,9 +28,9 @@ class LanguageText:
     """Distinct sequences in a fixed order.
 
     Attributes:
-        name: Of the data set, or of the FASTA.
-        train, held_out: To learn from, and to measure perplexity on; sequences by accession.
-        excluded: How many were left out, because an evaluation will be on them.
+        name: Name of the data set or of the FASTA.
+        train, held_out: Sequences to learn from and to measure perplexity on, by accession.
+        excluded: How many sequences were left out because they are reserved for evaluation.
     """
 
     name: str
@@ -48,7 +48,7 @@ class LanguageText:
 
 
 def language_text(config: TrainEmbedderConfig) -> LanguageText:
-    """Reads or fetches the sequences and leaves out what is not to be learned from.
+    """Reads or fetches the sequences, without those reserved for evaluation.
 
     Raises:
         DataError: a file is absent or wrong, it holds DNA, or too few sequences are left.
@@ -64,10 +64,10 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
         hidden |= set(read_fasta(config.exclude_fasta).sequences.values())
     if config.exclude_pairs:
         proteins = read_pairs(config.exclude_pairs, require_labels=False).proteins
-        hidden |= {sequences[one] for one in proteins if one in sequences}
+        hidden |= {sequences[protein] for protein in proteins if protein in sequences}
     accession_of = {sequence: accession for accession, sequence in sorted(sequences.items(), reverse=True)}
-    # By their digests: a sequence stays held out when others come or go.
-    kept = sorted(set(accession_of) - hidden, key=lambda one: hashlib.sha256(one.encode()).digest())
+    # Sorted by digest, so that a sequence stays held out when other sequences are added or removed.
+    kept = sorted(set(accession_of) - hidden, key=lambda sequence: hashlib.sha256(sequence.encode()).digest())
     excluded = len(set(accession_of) & hidden)
     if len(kept) < FEWEST:
         raise DataError(
@@ -82,12 +82,14 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
         name, f"{len(kept):,}", f"{excluded:,}",
     )  # fmt: skip
     count = max(1, round(HELD_OUT_SHARE * len(kept)))
-    held_out, train = ({accession_of[one]: one for one in part} for part in (kept[:count], kept[count:]))
+    held_out, train = (
+        {accession_of[sequence]: sequence for sequence in part} for part in (kept[:count], kept[count:])
+    )
     return LanguageText(name=name, train=train, held_out=held_out, excluded=excluded)
 
 
 def _of_dataset(config: TrainEmbedderConfig) -> tuple[str, dict[str, str], set[str]]:
-    """Sequences of train and validation, and those of the test proteins."""
+    """Data set name, training and validation sequences, and test sequences."""
     config = replace(config, dataset=config.dataset or DEFAULT_DATASET)
     dataset = prepare(config, ("train", "validation"))
     sequences: dict[str, str] = {}
@@ -101,10 +103,10 @@ def _test_sequences(config: TrainEmbedderConfig, sequences: Mapping[str, str]) -
         test = prepare(config, ("test",)).splits["test"]
     except NotInMirrorError as error:
         logger.warning(
-            "the mirror does not hold the test files of %s (%s): only what its training and validation "
-            "files name is learned from, and nothing can be left out as a test protein",
+            "the mirror has no test files of %s (%s): the model learns only from the proteins of the "
+            "training and validation files, and no test protein can be left out",
             config.dataset, error.what,
         )  # fmt: skip
         return set()
     found = {**sequences, **read_fasta(test.fasta).sequences}
-    return {found[one] for one in read_pairs(test.pairs).proteins if one in found}
+    return {found[protein] for protein in read_pairs(test.pairs).proteins if protein in found}

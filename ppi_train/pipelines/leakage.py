@@ -1,4 +1,4 @@
-"""Whether a test set holds pairs that a model, or an ancestor of it, was trained on."""
+"""Check for test pairs that a model or its ancestors trained on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Pairs = set[tuple[str, str]]
 
 
 def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: bool) -> int:
-    """Counts the test pairs that the candidate or one of its ancestors was trained on.
+    """Counts the test pairs in the training data of candidate and ancestors.
 
     Raises:
-        DataError: there are such pairs, or a run's training pairs cannot be read, and it is not
+        DataError: there are such pairs, or a run's training pairs cannot be read, and this is not
             `allowed`.
     """
     test = unordered_pairs(table)
@@ -31,10 +31,10 @@ def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: 
         except UserError as error:
             if not allowed:
                 raise DataError(
-                    "the training pairs cannot be read, so that leakage cannot be ruled out",
+                    "the training pairs cannot be read, so leakage cannot be ruled out",
                     where=f"run {run_id}",
                     got=error.what,
-                    remedy="bring the run back, or give allow_leakage=true",
+                    remedy="restore the run, or give allow_leakage=true",
                 ) from None
             logger.warning("the training pairs of run %s cannot be read: %s", run_id, error.what)
     if not shared:
@@ -48,34 +48,38 @@ def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: 
             expected="test pairs that neither the run nor its ancestors were trained on",
             remedy="test on other pairs; or give allow_leakage=true, which tags the version",
         )
-    logger.warning("%s: allowed, and tagged", count)
+    logger.warning("%s: allowed, and recorded in a tag", count)
     return len(shared)
 
 
 def lineage_of(resolved: ResolvedCheckpoint) -> list[str]:
-    """The IDs of a run's ancestors, the first one first, and its own."""
+    """IDs of a run's ancestors, oldest first, followed by its own ID."""
     return [*resolved.read().description.get("lineage", ()), resolved.run.run_id]
 
 
 def training_pairs(run_id: str) -> Pairs:
-    """The pairs that a run was trained on, which it has logged."""
+    """The training pairs that a run logged."""
     return unordered_pairs(logged_pairs(find_run(run_id), "train"))
 
 
 def logged_pairs(run: FoundRun, split: str) -> PairTable:
-    """The pairs of a split, `train` or `validation`, which a training run has logged.
+    """The pairs of a split that a training run logged.
+
+    Args:
+        run: The training run.
+        split: `train` or `validation`.
 
     Raises:
         TrackingError: the run has no such file, or the server does not answer.
-        DataError: they are not those whose digest the run has.
+        DataError: their digest differs from the one that the run recorded.
     """
     with tempfile.TemporaryDirectory() as folder:
         table = read_pairs(download_artifact(run, f"pairs/{split}.parquet", Path(folder)))
     logged = [digest for name, digest in run.datasets.items() if name.rpartition("/")[2] == split]
     if logged and table.digest[:36] not in logged:
-        # Otherwise who can write to the artifacts could hide that a test pair was trained on.
+        # Otherwise anyone with write access to the artifacts could hide that a test pair was trained on.
         raise DataError(
-            f"the {split} pairs among the run's artifacts are not those that it has read",
+            f"the {split} pairs among the run's artifacts are not those that it read",
             where=f"pairs/{split}.parquet of {run}",
             got=f"digest {table.digest[:36]}",
             expected=f"digest {logged[0]}",
@@ -90,6 +94,6 @@ def unordered_pairs(table: PairTable) -> Pairs:
 
 
 def ordered_pairs(table: PairTable) -> list[tuple[str, str]]:
-    """The accessions of each pair, the lesser one first, in the order of the table."""
+    """Sorted accessions of each pair, in the order of the table."""
     names = table.proteins
     return [(min(names[a], names[b]), max(names[a], names[b])) for a, b in table.index.tolist()]

@@ -1,4 +1,4 @@
-"""Where a scored model comes from, as a table and as the commands that make it again."""
+"""Lineage of a scored model, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.inputs import Inputs
 
-# Where a run writes changes nothing that it finds.
+# Output places do not affect results.
 _PLACES = ("output_dir",)
 
 
@@ -23,7 +23,7 @@ def lineage_table(resolved: ResolvedCheckpoint, inputs: Inputs, *, caption: str)
     rows = [
         ("model", description["model"]["name"]),
         ("trained by", f"{run.name}, run {run.run_id}"),
-        *(("pretrained by", f"run {one}") for one in description.get("lineage", ())),
+        *(("pretrained by", f"run {run_id}") for run_id in description.get("lineage", ())),
         ("checkpoint", f"sha256 {resolved.digest}"),
         ("embedder", str(spec.embedder["name"])),
         *([("embedder trained by", f"run {spec.embedder_run_id}")] if spec.embedder_run_id else []),
@@ -38,19 +38,19 @@ def lineage_table(resolved: ResolvedCheckpoint, inputs: Inputs, *, caption: str)
         ("scored with code", code_version()),
     ]
     columns = (Column(name="what"), Column(name="which", kind="code"))
-    return Table(caption=caption, columns=columns, rows=tuple(Row(cells=one) for one in rows))
+    return Table(caption=caption, columns=columns, rows=tuple(Row(cells=cells) for cells in rows))
 
 
 def lineage_section(
     resolved: ResolvedCheckpoint, inputs: Inputs, *, mode: str, parameters: Mapping[str, str]
 ) -> Section:
-    """The lineage of one model, and the two commands that train and score it again.
+    """Lineage of a model, with the commands that reproduce training and scoring.
 
     Args:
         resolved: The scored checkpoint.
         inputs: What it was scored on.
-        mode: Of the run that scores.
-        parameters: As that run has logged them.
+        mode: The mode of the scoring run.
+        parameters: The parameters that the scoring run logged.
     """
     trained = resolved.run
     commands = [command_of(mode, parameters)]
@@ -66,7 +66,7 @@ def lineage_section(
 
 
 def command_of(mode: str, parameters: Mapping[str, str]) -> str:
-    """`mlflow run . -e <mode>` with every logged parameter that is not the default."""
+    """The `mlflow run` command with every parameter that differs from its default."""
     words = ["mlflow run . --env-manager local", f"-e {mode}"]
     words += [
         f"-P {shlex.quote(f'{spec.name}={parameters[spec.parameter]}')}"
@@ -80,10 +80,12 @@ def command_of(mode: str, parameters: Mapping[str, str]) -> str:
 def _is_default(spec: FieldSpec, text: str) -> bool:
     try:
         return spec.parse(text) == spec.default
-    except ValueError:  # of another version, which had other bounds
+    except ValueError:  # logged by another version, which had other bounds
         return False
 
 
 def _as_lines(words: Sequence[str]) -> list[str]:
-    """Long commands are broken after every third parameter, as a shell takes them."""
-    return [f"\\\n  {word}" if place > 1 and place % 3 == 2 else word for place, word in enumerate(words)]
+    """Breaks the command after every third parameter, in shell syntax."""
+    return [
+        f"\\\n  {word}" if position > 1 and position % 3 == 2 else word for position, word in enumerate(words)
+    ]

@@ -1,4 +1,4 @@
-"""The metrics of scored pairs, of all of them and of their strata."""
+"""Metrics of scored pairs, overall and by stratum."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredPairs:
-    """What a scored table is worth.
+    """Metrics of a scored table.
 
-    `metrics` are by name, with `_ci_low` and `_ci_high`, those of the strata included, which `strata` has
-    as a table.
+    `metrics` are by name, with `_ci_low` and `_ci_high`. They include the metrics of the strata, which
+    `strata` has as a table.
     """
 
     metrics: Mapping[str, float]
     strata: Sequence[StratumMetrics]
 
     def prefixed(self, prefix: str) -> dict[str, float]:
-        """The metrics as a run logs them."""
+        """The metrics with a prefix, as a run logs them."""
         return {f"{prefix}/{name}": value for name, value in self.metrics.items()}
 
     def strata_text(self) -> str:
-        """The strata as TSV; what is not defined is empty."""
+        """The strata as TSV; undefined values are empty."""
         header = [field.name for field in dataclasses.fields(StratumMetrics)]
-        rows = [[_cell(value) for value in dataclasses.astuple(one)] for one in self.strata]
+        rows = [[_cell(value) for value in dataclasses.astuple(stratum)] for stratum in self.strata]
         return "".join("\t".join(line) + "\n" for line in (header, *rows))
 
 
@@ -62,22 +62,24 @@ def measure_pairs(
     seen: np.ndarray | None = None,
     degrees: np.ndarray | None = None,
 ) -> MeasuredPairs:
-    """Measures scored pairs; a table of one class has the metrics that are defined for it, and no interval.
+    """Metrics of scored pairs, with confidence intervals and strata.
+
+    A table of one class gets only the metrics that are defined for it, without intervals or strata.
 
     Args:
         table: Labelled pairs.
         logits: (n,) finite.
-        resamples: Behind each interval; 0: no intervals.
-        seed: Of the resamples.
+        resamples: Number of bootstrap resamples; 0: no intervals.
+        seed: Seed of the resamples.
         lengths: Residues of each protein, for strata by length.
-        seen: (n,) how many of the proteins are in training, for strata by that.
-        degrees: (n, 2) of both proteins in training; None takes those in the table itself.
+        seen: (n,) how many of the two proteins are in training, for strata by that number.
+        degrees: (n, 2) degrees of both proteins in training; None uses those in the table itself.
 
     Raises:
         DataError: a score is not finite.
     """
     labels = table.labels
-    assert labels is not None  # what is evaluated was read with labels
+    assert labels is not None  # tables for evaluation are read with labels
     if table.positives in (0, len(table)):
         return MeasuredPairs(metrics=_of_one_class(table, labels, logits), strata=())
     metrics = metrics_with_intervals(table, logits, resamples=resamples, seed=seed)
@@ -93,13 +95,15 @@ def _cell(value: object) -> str:
 def metrics_with_intervals(
     table: PairTable, logits: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, float]:
-    """The pair metrics by name; with resamples also `<name>_ci_low` and `<name>_ci_high`.
+    """Pair metrics by name, with confidence intervals.
+
+    The ends of each interval are `<name>_ci_low` and `<name>_ci_high`.
 
     Args:
         table: Labelled pairs of both classes.
         logits: (n,) finite.
-        resamples: Behind each interval; 0: no intervals.
-        seed: Of the resamples.
+        resamples: Number of bootstrap resamples; 0: no intervals.
+        seed: Seed of the resamples.
 
     Raises:
         DataError: the pairs have one class only, or a score is not finite.
@@ -124,7 +128,7 @@ def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> No
 def _of_one_class(table: PairTable, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     metrics = probability_metrics(sigmoid(logits), labels)
     logger.warning(
-        "%s holds %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
+        "%s has %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
         table.source, f"{table.positives:,}", f"{len(table) - table.positives:,}",
         ", ".join(name for name in BOUNDS if name not in metrics),
     )  # fmt: skip
@@ -143,6 +147,6 @@ def _strata(
     if seen is not None:
         strata += strata_by_proteins_seen(seen)
     if lengths is not None:
-        residues = np.array([lengths[one] for one in table.proteins])
+        residues = np.array([lengths[protein] for protein in table.proteins])
         strata += strata_by_length(residues[table.index].max(axis=1))
     return strata + strata_by_degree(degrees_without(table.index, labels) if degrees is None else degrees)

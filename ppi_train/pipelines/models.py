@@ -1,4 +1,4 @@
-"""From a checkpoint to a model ready to score, and back to what the checkpoint must say of it."""
+"""Construction of models from hyper-parameters and from checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
 from ppi_train.training.checkpoint import Checkpoint
 
-# Of a matrix that is built whatever the checkpoint holds: 64 MiB.
+# Weights of a matrix that is built regardless of the checkpoint's size: 64 MiB.
 _FREE_WEIGHTS = 1 << 24
 
 
@@ -22,11 +22,11 @@ def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) 
 
 
 def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairModel:
-    """The model in evaluation mode, with the temperature that was fitted for it.
+    """The model of a checkpoint in evaluation mode, with its fitted temperature.
 
     Raises:
         CheckpointError: the weights do not fit the model that the checkpoint describes, or it has a
-            temperature that is no positive number.
+            temperature that is not a positive number.
     """
     try:
         described: Mapping[str, Any] = checkpoint.description["model"]
@@ -49,7 +49,9 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
 
 
 def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuses a description that would build more than the weights can fill, before memory is taken for it.
+    """Refuses a description much larger than the stored weights.
+
+    Checked before memory is allocated for the model.
 
     Raises:
         ValueError: matrices of sizes far beyond the number of the weights, or more layers than tensors.
@@ -58,6 +60,6 @@ def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     sizes.pop("max_residues", None)  # takes no weights
     whole = {name: int(size) for name, size in sizes.items() if isinstance(size, int | float)}
     claimed = whole.get("members", 1) * whole.get("hidden_dim", 1) * max(whole.values())
-    total = sum(one.numel() for one in weights.values())
+    total = sum(tensor.numel() for tensor in weights.values())
     if claimed > max(_FREE_WEIGHTS, 4 * total) or whole.get("num_layers", 1) > len(weights):
         raise ValueError(f"{whole} for {total:,} weights in {len(weights)} tensors")

@@ -1,4 +1,4 @@
-"""What a called network is compared with: node sets, complexes, essential proteins."""
+"""Reference data for network metrics: node sets, complexes, essential proteins."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 
 logger = logging.getLogger(__name__)
 
-# Node sets that are drawn: as many, and as large, as PRING's, and as these at most a fifth of the network:
-# two samples of nearly all of it would be the same.
+# Number and sizes of drawn node sets as in PRING, which also limits them to a fifth of the network:
+# samples of nearly the whole network would all be the same.
 DRAWN_SIZES = tuple(range(20, 201, 20))
 DRAWN_SETS = 50
 DRAWN_SHARE = 0.2
@@ -34,15 +34,15 @@ DRAWN_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkReferences:
-    """What was read; nothing of it is checked against the proteins of the test set yet.
+    """Reference data, not yet checked against the proteins of the test set.
 
     Attributes:
-        node_sets: By kind: `bfs`, `dfs`, `random_walk`, or `own` where it is not said how they were drawn.
-        files: Where each kind comes from.
+        node_sets: By kind: `bfs`, `dfs`, `random_walk`, or `own` if it is unknown how they were drawn.
+        files: The file of each kind.
         draws: Whether node sets are to be drawn from the true network.
         complexes: Known interactions by complex; empty for none.
         essential: Essential proteins; empty for none.
-        non_essential: Others.
+        non_essential: Non-essential proteins.
     """
 
     node_sets: Mapping[str, NodeSets]
@@ -56,7 +56,7 @@ class NetworkReferences:
         return bool(self.node_sets or self.draws or self.complexes or self.essential)
 
     def sets_of(self, truth: Network, seed: int) -> dict[str, NodeSets]:
-        """The node sets by kind, drawn from the true network where that was asked for.
+        """The node sets by kind, drawn from the true network if requested.
 
         Raises:
             DataError: a node set has proteins that are not in the network, or nothing can be drawn from it.
@@ -70,13 +70,14 @@ class NetworkReferences:
 
 
 def read_references(config: EvalConfig, split: EvaluatedSplit) -> NetworkReferences:
-    """Reads what the config names, before anything is scored: a mistake in it shows at once.
+    """Reads the reference files that the config names.
 
-    Node sets that come with a data set are those of its test set: they are taken for that alone, and are
-    left out, with a warning, where the mirror lacks them.
+    Called before anything is scored, so that mistakes in the files are reported at once. The node sets of
+    a data set belong to its test set: they are used for that split only, and left out with a warning if
+    the mirror lacks them.
 
     Raises:
-        DataError: a file is not what it should be.
+        DataError: a file is malformed.
     """
     files = {kind: Path(path) for kind, path in config.node_set_files.items()}
     if config.node_sets is None and split.split == "test" and not config.test_pairs:
@@ -92,7 +93,7 @@ def read_references(config: EvalConfig, split: EvaluatedSplit) -> NetworkReferen
 
 
 def reference_digests(config: EvalConfig) -> dict[str, str]:
-    """What identifies all that the config names."""
+    """Digests of the reference files that the config names."""
     found = {f"node_sets/{kind}": _digest(path) for kind, path in config.node_set_files.items()}
     if config.node_sets and not found:
         found = {"node_sets": config.node_sets[0]}  # a word in place of files
@@ -113,17 +114,16 @@ def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:
     try:
         return published_node_sets(dataset, data_dir=Path(config.data_dir), mirror=mirror)
     except NotInMirrorError as error:
-        logger.warning(
-            "the mirror does not hold the node sets of %s: no network metrics: %s", dataset, error.where
-        )
+        logger.warning("the mirror has no node sets of %s: no network metrics: %s", dataset, error.where)
         return {}
 
 
 def _drawn(truth: Network, seed: int) -> dict[str, NodeSets]:
-    """Walks among the proteins that have a partner: from others no walk leads anywhere."""
-    places = np.flatnonzero(np.diff(truth.adjacency.indptr))
+    """Node sets of random walks among the proteins that have a partner."""
+    connected = np.flatnonzero(np.diff(truth.adjacency.indptr))
     within = Network(
-        proteins=tuple(truth.proteins[one] for one in places), adjacency=truth.adjacency[places][:, places]
+        proteins=tuple(truth.proteins[row] for row in connected),
+        adjacency=truth.adjacency[connected][:, connected],
     )
     largest = DRAWN_SHARE * len(within.proteins)
     counts = {size: DRAWN_SETS for size in DRAWN_SIZES if size <= largest}

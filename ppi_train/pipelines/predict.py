@@ -1,4 +1,4 @@
-"""`predict`: score pairs, or all pairs of many proteins, with the best checkpoint of a run."""
+"""The `predict` mode: scores pairs with the best checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ from ppi_train.training.scoring import encode_all
 
 logger = logging.getLogger(__name__)
 
-# Larger files stay where they are; the run has their place and digest.
+# Larger files are not uploaded; the run records only their path and digest.
 UPLOADED_BYTES = 50_000_000
 
 
 def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
-    """Scores, writes the table, and records where it is, its digest and, if it is small, itself.
+    """Scores pairs, writes the table, and records it in the run.
+
+    The run gets the path and digest of the table, and the table itself if it is small.
 
     Raises:
-        ConfigError: an output exists, or parts of another prediction lie beside it.
+        ConfigError: an output exists, or unfinished parts of another prediction are next to it.
         TrackingError: no such run or registered model.
-        CheckpointError: the run has no whole checkpoint.
+        CheckpointError: the run has no complete checkpoint.
         DataError, CacheError: see `prediction_inputs`.
         StorageError: the disk is full.
     """
@@ -78,7 +80,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
 def encoded_proteins(
     checkpoint: Checkpoint, inputs: PredictionInputs, device: torch.device
 ) -> EncodedProteins:
-    """The model of a checkpoint, and the states of the proteins, each encoded once."""
+    """The model of a checkpoint and the encoded states of all proteins."""
     model = model_from_checkpoint(checkpoint, device)
     features = features_of(inputs.cache, inputs.proteins, model.GRANULARITY).to(device)
     with Progress(len(features), unit="protein") as progress:
@@ -112,7 +114,7 @@ def _log_start(
 
 
 def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, float]:
-    """What was done; a rate only where something was scored."""
+    """Counts, and the scoring rate if anything was scored."""
     metrics = {
         "predict/proteins": float(len(inputs.proteins)),
         "predict/pairs": float(counts.pairs),
@@ -125,7 +127,7 @@ def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, fl
 
 
 def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:
-    """Tags with the place and the digest of each file, and those that are small as artifacts."""
+    """Tags the path and digest of each file, and uploads small files."""
     files = {"output": output, "edges": edges}
     outputs = {name: str(path) for name, path in files.items() if path is not None}
     tags: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What `predict` is asked to score: which proteins, in which pairs, on which embeddings."""
+"""Proteins, pairs and embeddings that the `predict` mode scores."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionInputs:
-    """The proteins by number, their embeddings, and the pairs of these numbers.
+    """Proteins by number, their embeddings, and pairs of these numbers.
 
-    `digest` is the sha256 of the proteins and pairs, in their order; `dropped` counts the pairs, or of
-    lists the proteins, that were left out because `missing=drop` was asked for.
+    `digest` is the sha256 of the proteins and pairs, in their order. `dropped` counts what was left out
+    because of `missing=drop`: pairs of a table, or proteins of lists.
     """
 
     name: str
@@ -53,7 +53,7 @@ class PredictionInputs:
 
     @property
     def dataset(self) -> TrackedDataset:
-        """What a run records of them."""
+        """The data set as a run records it."""
         listed = isinstance(self.pairs, PairList)
         return TrackedDataset(
             name=f"{self.name}/{'pairs' if listed else 'proteins'}",
@@ -66,7 +66,9 @@ class PredictionInputs:
 
 
 def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> PredictionInputs:
-    """Reads what is named, and embeds what is to be embedded as the run's data were.
+    """Reads pairs or proteins, and opens or makes their embeddings.
+
+    Embeddings are made in the same way as those of the training run.
 
     Raises:
         DataError: a table, list or FASTA is wrong, or no pair is left.
@@ -79,12 +81,12 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
         table = read_pairs(config.pairs, require_labels=False)
         return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
     if config.proteins_a and config.proteins_b:
-        lists = [read_proteins(one) for one in (config.proteins_a, config.proteins_b)]
-        fastas = [*fastas, *(one.fasta for one in lists if one.fasta)]
+        lists = [read_proteins(path) for path in (config.proteins_a, config.proteins_b)]
+        fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
         if not fastas and not config.embeddings:
             raise ConfigError(
                 "the proteins have neither sequences nor embeddings",
-                where=", ".join(one.source for one in lists),
+                where=", ".join(proteins.source for proteins in lists),
                 got="accessions alone",
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
@@ -93,7 +95,10 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
 
 
 def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
-    """The FASTA that is named, or those of the data set; none where only a cache is named."""
+    """The given FASTA, or the FASTAs of the given data set.
+
+    Empty if only an embedding cache is given.
+    """
     if config.fasta:
         return [Path(config.fasta)]
     if config.dataset is None:
@@ -105,7 +110,7 @@ def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
 def opened_cache(
     config: PredictConfig | ExplainConfig, checkpoint: Checkpoint, fastas: Sequence[Path]
 ) -> EmbeddingCache:
-    """The cache that is named, or one of the FASTAs made as the model's own was.
+    """The given embedding cache, or one made with the model's recipe.
 
     Raises:
         CacheError: see `open_cache`.
@@ -143,30 +148,29 @@ def _of_table(
 def _of_lists(
     config: PredictConfig, lists: Sequence[ProteinList], cache: EmbeddingCache, fastas: Sequence[Path]
 ) -> PredictionInputs:
-    for one in lists:
-        if one.duplicates:
-            logger.info("%s: %s duplicates merged", one.source, f"{one.duplicates:,}")
-    a, b = (
-        set(_with_embedding(one.accessions, one.source, config, cache, fastas)) for one in lists
-    )  # fmt: skip
+    for listed in lists:
+        if listed.duplicates:
+            logger.info("%s: %s duplicates merged", listed.source, f"{listed.duplicates:,}")
+    a, b = (set(_with_embedding(listed.accessions, listed.source, config, cache, fastas)) for listed in lists)
     parts = [sorted(a & b), sorted(a - b), sorted(b - a)]
     grid = PairGrid(
         shared=len(parts[0]), only_a=len(parts[1]), only_b=len(parts[2]), include_self=config.include_self
     )
-    named = {name for one in lists for name in one.accessions}
+    named = {name for listed in lists for name in listed.accessions}
+    source = ", ".join(listed.source for listed in lists)
     return PredictionInputs(
-        name="-".join(Path(one.source).stem for one in lists),
-        source=", ".join(one.source for one in lists),
+        name="-".join(Path(listed.source).stem for listed in lists),
+        source=source,
         cache=cache,
         proteins=tuple(name for part in parts for name in part),
-        pairs=_with_pairs(grid, ", ".join(one.source for one in lists)),
+        pairs=_with_pairs(grid, source),
         dropped=len(named) - len(a | b),
     )
 
 
 def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
     source = config.fasta or config.dataset or str(config.embeddings)
-    named = {name for one in fastas for name in read_fasta(one).sequences} or set(cache.lengths)
+    named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
     proteins = _with_embedding(sorted(named), source, config, cache, fastas)
     return PredictionInputs(
         name=config.dataset or Path(source).stem,
@@ -181,7 +185,7 @@ def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]
 def _with_embedding(
     proteins: Sequence[str], source: str, config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]
 ) -> list[str]:
-    """The proteins that have an embedding: all of them, or those that are left by `missing=drop`."""
+    """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
     if missing and config.missing == "error":
         first = sorted(missing)[:10]
@@ -193,14 +197,14 @@ def _with_embedding(
             remedy="add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta="
             f"{fastas[0] if fastas else 'sequences.fasta'}; or give missing=drop to leave them out",
         )
-    kept = [one for one in proteins if one not in missing]
+    kept = [protein for protein in proteins if protein not in missing]
     if missing:
         logger.warning(
-            "%s: %s of %s proteins dropped, for want of an embedding",
+            "%s: %s of %s proteins dropped because of missing embeddings",
             source, f"{len(missing):,}", f"{len(proteins):,}",
         )  # fmt: skip
     if not kept:
-        raise DataError("no protein is left: none has an embedding", where=source)
+        raise DataError("no protein is left: every protein lacks an embedding", where=source)
     return kept
 
 

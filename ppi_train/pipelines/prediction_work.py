@@ -1,8 +1,9 @@
-"""Makes a table of scored pairs: block by block into parts, and of these one file that is moved into place.
+"""Block-wise, resumable scoring of pairs into a table.
 
-The blocks, and the rows that they give, follow from the proteins and the options alone, so that an
-interrupted and continued prediction has the bytes of one that was not. How many blocks make a part
-follows from the time they take, which the finished table does not show.
+Blocks are scored into parts, which are assembled into one file that is then moved into place. The blocks
+and their rows depend on the proteins and the options alone, so that an interrupted and continued
+prediction has the same bytes as an uninterrupted one. The number of blocks in a part depends on the time
+they take; this has no effect on the finished table.
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from ppi_train.training.scan import EncodedProteins, Scan, ThresholdScan, TopSca
 
 logger = logging.getLogger(__name__)
 
-# A kill loses at most this, and the block at work.
+# A killed process loses at most this much work, and the current block.
 PART_SECONDS = 5.0
-# Of a scan's time, what writing parts may take.
+# Share of a scan's time that writing parts may take.
 WRITING_SHARE = 0.1
 # Rows in memory: 16 bytes each.
 _PART_ROWS = 4 << 20
-# Best partners in memory, of all proteins: 160 MB, and some times that when they are sorted in the end.
+# Best partners of all proteins in memory: 160 MB, and a few times that when they are sorted at the end.
 _MOST_PARTNERS = 20_000_000
-# Of a row: its scores, which no compressor shortens.
+# Bytes of a row: its scores, which do not compress.
 _ROW_BYTES = 8
-# Changes with what the rows of a table follow from.
+# To be increased when the rows of a table change for the same inputs.
 _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What is to be made.
+    """Pairs to score, and options of the output.
 
     Attributes:
-        output: The table.
-        edges: The network beside it; None for none.
-        overwrite: Whether files that exist are replaced.
+        output: Path of the table.
+        edges: Path of the network; None for no network.
+        overwrite: Whether existing files are replaced.
         proteins: Accessions by number.
-        pairs: What is scored.
+        pairs: The pairs to score.
         top_k: Partners kept of each protein; None: all.
-        min_probability: Pairs below are not kept; None: all are.
-        uncertainty: Whether the standard deviation of the logit is wanted, where the model has one.
-        origin: What the scores follow from, beside all this: digests by name.
-        about: What else the table is to say of itself.
+        min_probability: Pairs below this probability are not kept; None: all are.
+        uncertainty: Whether to write the standard deviation of the logit, if the model has one.
+        origin: Digests, by name, of everything else that the scores depend on.
+        about: Further metadata of the table.
     """
 
     output: Path
@@ -68,7 +69,7 @@ class Prediction:
 
     @property
     def job(self) -> dict[str, object]:
-        """All that the rows follow from."""
+        """Everything that determines the rows of the table."""
         grid = self.pairs if isinstance(self.pairs, PairGrid) else None
         return {
             **self.origin,
@@ -85,7 +86,7 @@ class Prediction:
         return not self.min_probability and not (self.top_k and isinstance(self.pairs, PairGrid))
 
     def scan(self, encoded: EncodedProteins, *, uncertainty: bool) -> Scan:
-        """What scores the pairs and keeps those that are wanted."""
+        """The scan that scores the pairs and selects those to keep."""
         if self.top_k and isinstance(self.pairs, PairGrid):
             return TopScan(
                 encoded,
@@ -101,7 +102,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionCounts:
-    """What was done: pairs in all, those scored now, rows kept, and the seconds that scoring took."""
+    """Counts of a finished prediction, and the duration of scoring.
+
+    `pairs` is the total; `scored` are those of this process; `kept` are the rows of the table.
+    """
 
     pairs: int
     scored: int
@@ -110,17 +114,17 @@ class PredictionCounts:
 
 
 def make_prediction(prediction: Prediction, encode: Callable[[], EncodedProteins]) -> PredictionCounts:
-    """Scores the pairs and writes the table, and the network beside it if one is wanted.
+    """Scores the pairs and writes the table, and the network if requested.
 
     Args:
-        prediction: What is to be made.
-        encode: Gives the encoded proteins; called once it is clear that they are needed.
+        prediction: Pairs and options.
+        encode: Encodes the proteins; called only after the checks have passed.
 
     Raises:
-        ConfigError: there is a file that is not to be replaced, parts of another prediction lie there,
-            or another process works on it; more best partners are asked for than memory holds.
+        ConfigError: an output file exists and may not be replaced, unfinished parts of another prediction
+            are in its folder, another process works on it, or `top_k` is too large for the memory.
         CheckpointError: the model gives scores that are not finite.
-        StorageError: the disk is full; finished parts are kept, and the next call goes on from them.
+        StorageError: the disk is full; finished parts are kept, and the next call continues from them.
     """
     _refuse_too_many(prediction)
     with held_prediction(prediction.output, prediction.job, overwrite=prediction.overwrite) as parts:
@@ -142,7 +146,7 @@ def _refuse_too_many(prediction: Prediction) -> None:
 
 
 class _Work:
-    """A prediction and its parts."""
+    """A prediction in progress, and its parts."""
 
     def __init__(self, prediction: Prediction, parts: PredictionParts) -> None:
         self._wanted, self._parts, self._pairs = prediction, parts, prediction.pairs
@@ -179,7 +183,7 @@ class _Work:
                 writing = time.perf_counter() - begun
 
     def _score_some(self, scan: Scan, ends: float, progress: Progress) -> int:
-        """Scores blocks for as long as a part lasts, at least one; gives the number of the next one."""
+        """Scores the blocks of one part, and returns the next block's number."""
         for number in range(self._parts.done, len(self._pairs.blocks)):
             scan.score(number)
             progress.advance(self._pairs.pairs_in(number))
@@ -188,12 +192,12 @@ class _Work:
         return number + 1
 
     def _assemble(self, scan: Scan, *, uncertainty: bool) -> int:
-        """Writes the table from what was kept, then the network from the table; gives the number of rows."""
+        """Writes the table and the network, and returns the number of rows."""
         wanted, whole = self._wanted, self._parts.whole
         about = {**wanted.job, **wanted.about}
         with PredictionWriter(whole, wanted.proteins, about, uncertainty=uncertainty) as writer:
-            for some in scan.result(self._parts.columns()):
-                writer.add(some.columns)
+            for rows in scan.result(self._parts.columns()):
+                writer.add(rows.columns)
         if wanted.edges:
             write_edges(wanted.edges, whole)
         whole.replace(wanted.output)
@@ -212,10 +216,10 @@ class _Work:
 
     @property
     def bytes_left(self) -> int:
-        """What is still to be written at most: the pairs left, and then the table beside the parts."""
+        """Upper limit of bytes still to be written, for parts and table."""
         return (2 * self._pairs.pairs - self._done_pairs) * _ROW_BYTES
 
     @property
     def kept(self) -> str:
         done, pairs = self._done_pairs, self._pairs.pairs
-        return f"{done:,} of {pairs:,} pairs are scored, and kept beside the output"
+        return f"{done:,} of {pairs:,} pairs are scored, and kept next to the output"

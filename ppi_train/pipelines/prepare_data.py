@@ -1,4 +1,4 @@
-"""`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
+"""The `prepare_data` mode: fetches a benchmark or writes the built-in example."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_DATASET = "example"
 
 
 def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
-    """The files of a data set's splits, fetched or made if they are not there."""
+    """The files of a data set's splits, fetched or generated if absent."""
     mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
     return prepare_dataset(
         config.dataset or DEFAULT_DATASET,
@@ -34,7 +34,7 @@ def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
 
 
 def tracked_dataset(name: str, split: str, table: PairTable) -> TrackedDataset:
-    """What a run records of a split."""
+    """A split as a run records it."""
     return TrackedDataset(
         name=f"{name}/{split}", context=split, digest=table.digest, source=table.source, size=len(table)
     )

@@ -1,4 +1,4 @@
-"""`promote`: register a run's model, and move an alias to it if it beats the present holder."""
+"""The `promote` mode: registers a model if it beats the alias holder."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ REFUSED = 3
 
 
 def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
-    """Compares on the same test pairs; a refusal changes nothing and gives exit code 3.
+    """Compares candidate and holder, and moves the alias if the candidate wins.
+
+    Both are scored on the same test pairs. A refusal changes nothing in the registry and gives exit code 3.
 
     Raises:
         TrackingError: no such run, or the registry does not answer.
-        CheckpointError: the run has not finished, or has no model, or one that was altered.
+        CheckpointError: the run has not finished, has no model, or its model was altered.
         DataError: the test pairs are among those that the candidate was trained on.
     """
     assert config.registered_model is not None  # the schema requires it
     model_id = _model_of(find_training_run(candidate_run_id(config)))
     model_digest = verified_model(model_id)
     if model_digest is None:
-        logger.warning("the run's model has no digest, so that nobody can tell whether it was altered")
+        logger.warning("the run's model has no digest, so changes to it cannot be detected")
     candidate = resolve_candidate(config)
     holder = holder_of(config.registered_model, config.alias)
     split = split_for(candidate, config)
@@ -110,14 +112,14 @@ def _judge(
 ) -> Verdict:
     if holder is None:
         return judge_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
-    held = resolve_checkpoint(holder.run_id)
-    # A cache that was named holds the candidate's embeddings; another embedder's are made from the FASTA.
-    same_recipe = _recipe(held) == scored.inputs.cache.spec.recipe()
+    champion = resolve_checkpoint(holder.run_id)
+    # A given cache has the candidate's embeddings; those of another embedder are made from the FASTA.
+    same_recipe = _recipe(champion) == scored.inputs.cache.spec.recipe()
     holder_config = config if same_recipe else replace(config, embeddings=None)
-    candidate, other = on_common_pairs([scored, score_split(held, holder_config, split)])
+    candidate, incumbent = on_common_pairs([scored, score_split(champion, holder_config, split)])
     differences = paired_differences(
         sigmoid(candidate.logits),
-        sigmoid(other.logits),
+        sigmoid(incumbent.logits),
         candidate.labels,
         candidate.index,
         resamples=config.bootstrap_resamples,
@@ -133,7 +135,7 @@ def _recipe(resolved: ResolvedCheckpoint) -> object:
 def _version_tags(
     candidate: ResolvedCheckpoint, scored: ScoredSplit, verdict: Verdict, tracked: TrackedRun, shared: int
 ) -> dict[str, str]:
-    """What the version says of itself: run, data digests, figures."""
+    """Tags of the new model version: run, data digests, metrics."""
     run, split = candidate.run, scored.split
     digests = {f"ppi.digest.{name}": digest for name, digest in run.datasets.items()}
     digests[f"ppi.digest.{scored.inputs.name}/{split}"] = scored.table.digest[:36]

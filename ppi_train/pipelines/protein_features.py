@@ -1,4 +1,4 @@
-"""From an embedding cache to what models encode: vectors in memory, or residues read as they are needed."""
+"""Input features of models: vectors in memory, or residues read on demand."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from ppi_train.training.features import Features, VectorFeatures
 
 # Residues encoded at once outside training: enough to be fast, few enough for any memory.
 _CHUNK_RESIDUES = 65_536
-# Bytes of what is kept of proteins between epochs.
+# Memory limit of the descriptors that are kept between epochs, in bytes.
 _MOST_KEPT = 512 << 20
 
 
 def features_of(cache: EmbeddingCache, proteins: Sequence[str], granularity: str) -> Features:
-    """The proteins as a model of that granularity takes them, whatever the granularity of the cache.
+    """Features of cached proteins for a model of the given granularity.
 
-    Residues become one vector by their mean; a vector becomes a protein of one residue.
+    If the cache has another granularity, residues are averaged into one vector, or a vector becomes a
+    protein of one residue.
 
     Raises:
-        CacheError: see `EmbeddingCache.protein_matrix`; of residues, only when they are read.
+        CacheError: see `EmbeddingCache.protein_matrix`; for residues, raised only when they are read.
     """
     if granularity == "residue" and cache.spec.granularity == "residue":
         return ResidueFeatures(cache=cache, proteins=tuple(proteins))
@@ -40,18 +41,24 @@ def features_of(cache: EmbeddingCache, proteins: Sequence[str], granularity: str
 
 
 def features_of_embeddings(embeddings: Sequence[np.ndarray], stored: str, granularity: str) -> Features:
-    """The same of embeddings in memory, in the number format and granularity of a cache, `stored`."""
+    """Features of embeddings in memory for a model of the given granularity.
+
+    Args:
+        embeddings: One array a protein, in the number format of the cache.
+        stored: Granularity of the embeddings, as in the cache.
+        granularity: Granularity of the model.
+    """
     if granularity == "residue":
-        parts = [torch.from_numpy(one.reshape(-1, one.shape[-1])) for one in embeddings]
-        offsets = torch.tensor([0] + [len(one) for one in parts]).cumsum(0)
+        parts = [torch.from_numpy(array.reshape(-1, array.shape[-1])) for array in embeddings]
+        offsets = torch.tensor([0] + [len(part) for part in parts]).cumsum(0)
         return PackedFeatures(Packed(torch.cat(parts), offsets))
-    means = [one.mean(axis=0, dtype=np.float32) if stored == "residue" else one for one in embeddings]
+    means = [array.mean(axis=0, dtype=np.float32) if stored == "residue" else array for array in embeddings]
     return VectorFeatures(torch.from_numpy(np.stack(means).astype(np.float32)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResidueFeatures:
-    """Residue states, read from the cache in the background each time that they are asked for."""
+    """Residue states, read from the cache in the background on each request."""
 
     cache: EmbeddingCache
     proteins: tuple[str, ...]
@@ -62,12 +69,12 @@ class ResidueFeatures:
 
     def load(self, requests: Iterable[Tensor]) -> Iterator[Packed]:
         named = ([self.proteins[row] for row in rows.tolist()] for rows in requests)
-        for one in ResidueBatches(self.cache, named):
-            yield Packed(torch.from_numpy(one.states), torch.from_numpy(one.offsets)).to(self.device)
+        for batch in ResidueBatches(self.cache, named):
+            yield Packed(torch.from_numpy(batch.states), torch.from_numpy(batch.offsets)).to(self.device)
 
     def chunks(self) -> Sequence[Tensor]:
         lengths = self.cache.lengths
-        return _chunks([lengths[one] for one in self.proteins])
+        return _chunks([lengths[protein] for protein in self.proteins])
 
     def to(self, device: torch.device) -> ResidueFeatures:
         return replace(self, device=device)
@@ -100,17 +107,19 @@ class PackedFeatures:
 
 
 class DescribedFeatures:
-    """Residues with what a model makes of them whatever its weights, which is made once and kept.
+    """Residues with descriptors that are computed once and kept in memory.
+
+    The descriptors do not depend on the weights of the model.
 
     Args:
-        features: That yield `Packed`.
-        describe: See `PairModel.describe`.
-        width: Numbers that it makes of a protein.
+        features: Features that yield `Packed`.
+        describe: Computes the descriptors; see `PairModel.describe`.
+        width: Numbers in the descriptor of a protein.
     """
 
     def __init__(self, features: Features, describe: Callable[[Packed], Tensor], width: int) -> None:
         self._features, self._describe = features, describe
-        # Of the others beyond that, it is made each time.
+        # The descriptors of proteins beyond this limit are computed each time.
         self._kept = torch.empty(min(len(features), _MOST_KEPT // (4 * width)), width)
         self._known = torch.zeros(len(features), dtype=torch.bool)
 
@@ -150,21 +159,21 @@ class DescribedFeatures:
 
 
 def described(data: PairData, model: PairModel) -> PairData:
-    """The data with what `model` makes of their proteins whatever its weights kept, if that is anything."""
+    """The data with cached protein descriptors, if the model has any."""
     if not model.described_width:
         return data
     return replace(data, features=DescribedFeatures(data.features, model.describe, model.described_width))
 
 
 def _chunks(lengths: Sequence[int]) -> Sequence[Tensor]:
-    """The numbers of the proteins, in order, some at a time."""
+    """Row numbers of the proteins, in order, in chunks of similar size."""
     cuts = np.flatnonzero(np.diff(np.cumsum(lengths) // _CHUNK_RESIDUES)) + 1
     return torch.arange(len(lengths)).tensor_split(torch.from_numpy(cuts))
 
 
 @dataclass(frozen=True)
 class SingleResidues:
-    """Proteins of which only one vector each is known, as proteins of one residue."""
+    """Proteins with one vector each, treated as proteins of one residue."""
 
     vectors: VectorFeatures
 

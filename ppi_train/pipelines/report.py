@@ -1,4 +1,4 @@
-"""From an evaluation's results to the page `report.html` in its run."""
+"""The page `report.html` of an evaluation."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def log_report(
     Args:
         scored: The split with its scores.
         resolved: The checkpoint that scored it.
-        config: As the run logs it.
+        config: The config that the run logs.
         measured: The metrics of all pairs and of the strata.
         tracked: The run.
         output: Its folder on this machine.
-        leakage: The audit against the training set, and the gains; None: the page says why there is none.
-        network: The networks that are called; None: the pairs alone are drawn.
+        leakage: The audit against the training set, and the gains; None: the page explains the absence.
+        network: The called networks; None: only the pairs are drawn.
     """
     probabilities = sigmoid(scored.logits)
     metrics = {**measured.metrics, **_gains(leakage)}
@@ -96,7 +96,7 @@ def _calls(config: EvalConfig) -> str:
 
 
 def _of_all_pairs(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without those of strata, which have a table of their own."""
+    """The metrics without those of strata, which have their own table."""
     names = {f"{name}{end}" for name in METRICS for end in ("", "_ci_low", "_ci_high")}
     return {name: value for name, value in metrics.items() if name in names}
 
@@ -104,7 +104,7 @@ def _of_all_pairs(metrics: Mapping[str, float]) -> dict[str, float]:
 def _gains(leakage: EvaluatedLeakage | None) -> dict[str, float]:
     if leakage is None:
         return {}
-    return {name.removeprefix(f"{leakage.prefix}/"): one for name, one in leakage.gain_metrics.items()}
+    return {name.removeprefix(f"{leakage.prefix}/"): gain for name, gain in leakage.gain_metrics.items()}
 
 
 def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
@@ -127,7 +127,7 @@ def write_report(content: ReportContent, tracked: TrackedRun, output: Path) -> P
 
 
 def facts_of(scored: ScoredSplit) -> tuple[tuple[str, str], ...]:
-    """What the scored pairs are, for the top of a page."""
+    """Key facts about the scored pairs, for the top of a page."""
     return (
         ("data set", scored.inputs.name),
         ("split", scored.split),
@@ -139,7 +139,7 @@ def facts_of(scored: ScoredSplit) -> tuple[tuple[str, str], ...]:
 
 
 def made_by(tracked: TrackedRun) -> str:
-    """The last line of a page: which run made it, when and by which code."""
+    """The last line of a page: date, code version and run."""
     day = time.strftime("%Y-%m-%d", time.gmtime())
     return f"Made on {day} (UTC) by ppi_train {code_version()}, run {tracked.run_id}."
 
@@ -200,12 +200,12 @@ def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes
 
 
 def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
-    """The tested pairs as two networks; or all pairs, where all were scored."""
+    """The section that draws the true and the called network."""
     from ppi_train.evaluation.network_figure import readable_part
 
     table = scored.table
     if network is None:
-        true, called = (table.index[one] for one in (scored.labels == 1, probabilities >= THRESHOLD))
+        true, called = (table.index[mask] for mask in (scored.labels == 1, probabilities >= THRESHOLD))
         part = readable_part(table.proteins, true, called, tested=table.index)
         how = f"Pairs are called at a probability of {THRESHOLD}. What was not tested cannot be drawn."
     else:
@@ -218,7 +218,7 @@ def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNet
 
 
 def _edges(network: Network) -> np.ndarray:
-    """Each edge once, (e, 2)."""
+    """Edges as index pairs, (e, 2), each edge once."""
     rows, columns = network.adjacency.nonzero()
     upper = rows <= columns
     return np.stack([rows[upper], columns[upper]], axis=1)
@@ -264,7 +264,7 @@ def _network_metrics(network: EvaluatedNetwork | None) -> Part:
     }
     function = {name: called.function for name, called in at.items()} | {"truth": network.true_function}
     edges = ", ".join(f"{called.network.edges:,} {name}" for name, called in at.items())
-    notes = [f"of {network.scored:,} scored pairs {network.truth.edges:,} are true, and called are {edges}"]
+    notes = [f"{network.scored:,} pairs were scored and {network.truth.edges:,} are true; called: {edges}"]
     if network.matched:
         threshold = f"{network.matched.probability:.3f}"
         notes.append(f"at {threshold}, validation pairs are called as densely as the true network has edges")

@@ -1,4 +1,4 @@
-"""`resume`: continue an interrupted training run, exactly, in the same MLflow run."""
+"""The `resume` mode: continues an interrupted training run exactly."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ logger = logging.getLogger(__name__)
 
 Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
 
-# A living run logs its use of processor and memory every few seconds.
+# A live run logs its use of processor and memory every few seconds.
 SILENCE = 60.0
 
 
 def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
-    """Continues a run; `tracked`, the run of this command, is shown below the one that it continues.
+    """Continues an interrupted training run in the same MLflow run.
+
+    The run of this command, `tracked`, becomes a child of the run that it continues.
 
     Raises:
-        TrackingError: no such run, or one that another process works on.
-        CheckpointError: not a training run, or one that has finished.
+        TrackingError: there is no such run, or another process works on it.
+        CheckpointError: it is not a training run, or it has finished.
         DataError: the data are not those that the run was trained on.
     """
     assert config.run_id is not None  # the schema requires it
@@ -58,10 +60,10 @@ def _job(original: Resumable) -> Job:
 
 
 def continue_training(run_id: str, job: Job) -> PipelineResult:
-    """Goes on with an interrupted run of this job where its last checkpoint stands.
+    """Continues an interrupted run of this job from its last checkpoint.
 
     Raises:
-        UserError: as `run`.
+        UserError: as in `run`.
     """
     ran_here = was_here(job.output_dir, run_id)
     send_what_it_left(find_training_run(run_id), job.output_dir)
@@ -78,26 +80,28 @@ def continue_training(run_id: str, job: Job) -> PipelineResult:
 
 
 def send_what_it_left(run: FoundRun, output_dir: str | None) -> FoundRun:
-    """Sends what the process that worked on a run last had no time to send, and looks the run up again.
+    """Sends unsent records of a run, and looks the run up again.
+
+    The records are in the journal of the last process that worked on the run.
 
     Raises:
-        TrackingError: that process lives, or the server does not take it all.
+        TrackingError: that process is still alive, or the server does not accept all records.
     """
-    places = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / NAME]
+    candidates = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / NAME]
     if run.journal and run.journal.host in ("", socket.gethostname()):
-        places.append(run.journal.path)
-    left = list(dict.fromkeys(path.resolve() for path in places if path.is_file()))
-    for path in left:
+        candidates.append(run.journal.path)
+    journals = list(dict.fromkeys(path.resolve() for path in candidates if path.is_file()))
+    for path in journals:
         sent = replay(path, experiment_id=run.experiment_id, end=False)
-        logger.info("%d records that the run had left unsent are on the tracking server", sent.records)
-    return find_training_run(run.run_id) if left else run
+        logger.info("%d unsent records of the run are now on the tracking server", sent.records)
+    return find_training_run(run.run_id) if journals else run
 
 
 def original_config(run: FoundRun) -> Resumable:
     """The config of a training run, from the parameters that it logged.
 
     Raises:
-        CheckpointError: it was interrupted before it had logged them.
+        CheckpointError: the run was interrupted before it logged them.
     """
     schema = MODES[str(run.mode)]
     logged = {spec.name: run.parameters.get(spec.parameter) for spec in describe_fields(schema)}
@@ -113,14 +117,16 @@ def original_config(run: FoundRun) -> Resumable:
 
 
 def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:
-    """The config with the places that were given anew."""
+    """The config with the paths that the user has changed."""
     places = {spec.name: getattr(config, spec.name) for spec in describe_fields(ResumeConfig)}
     del places["run_id"]
     known = {spec.name for spec in describe_fields(type(original))}
     given = {name: place for name, place in places.items() if place is not None}
     strange = sorted(set(given) - known)
     if strange:
-        raise ConfigError(f"a run of this mode reads no {', '.join(strange)}", where=f"run {config.run_id}")
+        raise ConfigError(
+            f"a run of this mode has no parameter {', '.join(strange)}", where=f"run {config.run_id}"
+        )
     return replace(original, **given)
 
 
@@ -132,7 +138,7 @@ def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
             remedy="to train on from its weights: mlflow run . -e finetune_from_pretrain "
             f"-P pretrain_run_id={run.run_id}",
         )
-    # On the machine where it ran, its lock tells whether it lives; elsewhere only its silence does.
+    # On the machine where it ran, its lock shows whether it is alive; elsewhere only its silence does.
     if not run.running or ran_here:
         return
     silent = seconds_since_sign_of_life(run)
@@ -147,7 +153,7 @@ def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
 
 
 def _check_same_data(run: FoundRun, job: Job) -> None:
-    """Exact continuation needs the same pairs and the same embeddings."""
+    """Refuses to continue on other pairs or other embeddings."""
     wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
     cache = run.tags.get("ppi.embedding_cache_digest")
     if cache:
@@ -165,7 +171,10 @@ def _check_same_data(run: FoundRun, job: Job) -> None:
 
 
 def _last_checkpoint(run: FoundRun, folder: Path) -> Checkpoint | None:
-    """The later one of `last` on this machine and `last` on the tracking server, made the local one."""
+    """The latest `last` checkpoint, local or from the tracking server.
+
+    A later checkpoint from the server replaces the local one.
+    """
     for name in ("best", "last"):
         recover_checkpoint(folder / name)
     stored = run.checkpoints if run.checkpoints and "last" in run.checkpoints.digests else None
@@ -174,7 +183,7 @@ def _last_checkpoint(run: FoundRun, folder: Path) -> Checkpoint | None:
     except CheckpointError as error:
         if stored is None:
             raise
-        logger.warning("%s; taking the one on the tracking server", error)
+        logger.warning("%s; using the checkpoint on the tracking server", error)
         local = None
     if stored is None or (local and local.step >= stored.step):
         return local

@@ -1,4 +1,4 @@
-"""`rollback`: give an alias back to the version that held it before."""
+"""The `rollback` mode: moves an alias back to its previous version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(config: RollbackConfig, tracked: TrackedRun) -> PipelineResult:
     """Swaps the alias and `previous_<alias>`.
 
     Raises:
-        TrackingError: no such registered model or alias, or no version held it before.
+        TrackingError: no such registered model or alias, or the alias has no previous version.
     """
     assert config.registered_model is not None  # the schema requires it
     name, alias = config.registered_model, config.alias

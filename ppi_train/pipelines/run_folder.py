@@ -1,4 +1,4 @@
-"""The folder of one run on this machine, held by one process at a time."""
+"""Folder of a run on this machine, locked by one process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
 
 @contextmanager
 def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
-    """Makes `<output_dir>/<run_id>` and holds it; the system lets go of it when the process dies.
+    """Makes and locks the folder `<output_dir>/<run_id>`.
+
+    The system releases the lock when the process ends.
 
     Raises:
-        TrackingError: another process on this machine works on the run, or its ID can be no name of a folder.
+        TrackingError: another process on this machine works on the run, or its ID is not a valid folder name.
     """
     folder = _folder(output_dir, run_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,10 +49,10 @@ def was_here(output_dir: str, run_id: str) -> bool:
 
 
 def _folder(output_dir: str, run_id: str) -> Path:
-    # The ID comes from the tracking server: one such as `../../x` would lead out of the folder.
+    # The ID comes from the tracking server: an ID such as `../../x` would lead out of the folder.
     if not _RUN_ID.fullmatch(run_id):
         raise TrackingError(
-            "the tracking server has given a run an ID that is none",
+            "the tracking server returned an invalid run ID",
             got=repr(run_id[:200]),
             expected="letters, digits, `-` and `_`",
             remedy="find out who runs this server",

@@ -1,4 +1,4 @@
-"""A split, scored by the best checkpoint of a run."""
+"""Scoring of a split by the best checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ppi_train.training.scoring import score_pairs_with_uncertainty
 class ScoredSplit:
     """A split scored by the best checkpoint of a run.
 
-    Calibrated `logits` and their standard deviations `uncertainty` are (n,) float32, `labels` (n,) int8,
-    `index` (n, 2) the proteins of each pair by their numbers in the table.
+    The calibrated `logits` and their standard deviations `uncertainty` are (n,) float32; `labels` are (n,)
+    int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table.
     """
 
     model: str
@@ -40,7 +40,7 @@ class ScoredSplit:
         return self.inputs.tables[self.split]
 
     def where(self, keep: np.ndarray) -> ScoredSplit:
-        """Those of the pairs where `keep`, (n,) bool, holds."""
+        """The pairs selected by the mask `keep`, (n,) bool."""
         tables = {**self.inputs.tables, self.split: self.table.select(keep)}
         return replace(
             self,
@@ -53,12 +53,15 @@ class ScoredSplit:
 
 
 def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> EvaluatedSplit:
-    """The split that a config names, or that follows from what the run was trained on."""
+    """The configured split, or the default one of the run's data set."""
     return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
 
 
 def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: EvaluatedSplit) -> ScoredSplit:
-    """Scores a split with a checkpoint, on embeddings made just as those that it was trained on."""
+    """Scores a split with a checkpoint.
+
+    The embeddings are made in the same way as those of the training run.
+    """
     checkpoint = resolved.read()
     inputs = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
     seed_everything(config.seed, deterministic=config.deterministic)
@@ -66,7 +69,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Eval
     model = model_from_checkpoint(checkpoint, device)
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
     scores = score_pairs_with_uncertainty(model, data, batch_size=config.batch_size)
-    logits, uncertainty = (one.cpu().numpy() for one in scores)
+    logits, uncertainty = (values.cpu().numpy() for values in scores)
     return ScoredSplit(
         model=checkpoint.description["model"]["name"],
         split=split.split,

@@ -1,4 +1,4 @@
-"""From two sequences, or two protein IDs, to a logit: what the registered model runs."""
+"""Scoring of sequence or protein ID pairs by the registered model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IDS = ("protein_a", "protein_b")
 
 
 class PairScorer:
-    """Scores a table of pairs on the CPU as the evaluation of the run would have.
+    """Scores tables of pairs on the CPU, with the results of evaluation.
 
     Args:
         folder: A finished checkpoint.
@@ -38,8 +38,8 @@ class PairScorer:
         embedder: The checkpoint of the model's embedder, if that has weights of its own.
 
     Raises:
-        CheckpointError: the checkpoint is not whole.
-        CacheError: the cache is of another kind than the model was trained on.
+        CheckpointError: the checkpoint is not complete.
+        CacheError: the cache was made with another recipe than the model was trained on.
     """
 
     def __init__(self, folder: Path, embeddings: str | None = None, embedder: Path | None = None) -> None:
@@ -53,20 +53,25 @@ class PairScorer:
             check_recipe(self._cache.spec, self._recipe, where=embeddings)
 
     def __call__(self, table: Mapping[str, Sequence[str]]) -> np.ndarray:
-        """Logits (n,) float32 of the n rows; each distinct protein is embedded and encoded once.
+        """Logits of the table's rows, (n,) float32.
+
+        Each distinct protein is embedded and encoded once.
 
         Args:
             table: `sequence_a` and `sequence_b`, or `protein_a` and `protein_b`.
 
         Raises:
-            DataError: neither or both kinds of columns, or what is no sequence.
-            CacheError: IDs without a cache, or that the cache does not have.
-            CheckpointError: sequences, but the model's embedder is not one of this version's.
+            DataError: neither or both kinds of columns, or an invalid sequence.
+            CacheError: IDs without a cache, or IDs that the cache does not have.
+            CheckpointError: sequences, but this version does not have the model's embedder.
         """
         return self.with_uncertainty(table)[0]
 
     def with_uncertainty(self, table: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and the standard deviation (n,) float32 of each logit; see `PairModel`."""
+        """Logits and their standard deviations, each (n,) float32.
+
+        Arguments and errors are those of `__call__`; see `PairModel` for the standard deviations.
+        """
         given = {name for name in (*_SEQUENCES, *_IDS) if name in table}
         if given == set(_SEQUENCES):
             return self._score(table, _SEQUENCES, self._embed)
@@ -74,7 +79,7 @@ class PairScorer:
             return self._score(table, _IDS, self._look_up)
         raise DataError(
             "these columns do not make pairs",
-            got=", ".join(sorted(given)) or "none of them",
+            got=", ".join(sorted(given)) or "none of these columns",
             expected=f"{' and '.join(_SEQUENCES)}, or {' and '.join(_IDS)}",
         )
 
@@ -88,7 +93,7 @@ class PairScorer:
         if not a:
             return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32)
         row_of = {text: row for row, text in enumerate(dict.fromkeys([*a, *b]))}
-        rows = [[row_of[one], row_of[other]] for one, other in zip(a, b, strict=True)]
+        rows = [[row_of[first], row_of[second]] for first, second in zip(a, b, strict=True)]
         data = PairData(
             features=to_features(list(row_of)),
             pairs=torch.tensor(rows, dtype=torch.int64),
@@ -103,7 +108,7 @@ class PairScorer:
                 "protein IDs need an embedding cache",
                 remedy="serve with PPI_TRAIN_EMBEDDINGS=cache.parquet, or send sequences",
             )
-        missing = self._cache.missing([str(one) for one in proteins])
+        missing = self._cache.missing([str(protein) for protein in proteins])
         if missing:
             raise CacheError(
                 f"{len(missing)} proteins have no embedding",
@@ -115,11 +120,11 @@ class PairScorer:
     def _embed(self, sequences: list[str]) -> Features:
         limit, truncation = self._recipe["max_length"], self._recipe["truncation"]
         kept = [
-            truncate("sequence", clean_sequence(one), max_length=limit, truncation=truncation)
-            for one in sequences
+            truncate("sequence", clean_sequence(sequence), max_length=limit, truncation=truncation)
+            for sequence in sequences
         ]
-        # As the cache would give it: rounded, where that is of float16.
-        stored = [one.astype(self._dtype) for one in self._embedder.embed(kept)]
+        # As the cache would return them: rounded if it stores float16.
+        stored = [embedding.astype(self._dtype) for embedding in self._embedder.embed(kept)]
         return features_of_embeddings(stored, self._recipe["granularity"], self._model.GRANULARITY)
 
     @cached_property  # weights are loaded with the first request of sequences, and stay

@@ -1,4 +1,4 @@
-"""`split`: divide a network into train, validation and test, draw negatives, audit the result."""
+"""The `split` mode: splits a network, draws negatives and audits the result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def _draw(config: SplitConfig, edges: PairTable, fasta: SequenceTable | None) -> DrawnSplit:
-    # Looked up for every method: the audit at the end needs them all.
+    # Looked up for every method, as the audit at the end needs all of them.
     sequences = sequences_of(edges, fasta.sequences) if fasta else None
     plan = SplitPlan(
         method=config.method,
@@ -66,12 +66,12 @@ def _draw(config: SplitConfig, edges: PairTable, fasta: SequenceTable | None) ->
     )
     if config.method != "clustered":
         return draw_split(edges, plan)
-    assert sequences is not None  # the schema wants a FASTA
+    assert sequences is not None  # the schema requires a FASTA
     return draw_split(edges, plan, _clusters(sequences, config.max_identity))
 
 
 def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dict[str, str]:
-    """Writes the tables and, last, the record; gives the table of each side."""
+    """Writes the tables and then the record; returns the table paths."""
     (output / RECORD).unlink(missing_ok=True)
     paths = {side: output / f"{side}.tsv" for side in SIDES}
     for side, table in split.tables.items():
@@ -80,7 +80,7 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
             "%s: %s pairs, %s positive, %s proteins: %s",
             side, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", paths[side],
         )  # fmt: skip
-    logger.info("%s edges dropped, between two sides", f"{split.dropped:,}")
+    logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
     write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return {side: str(path) for side, path in paths.items()}
 
@@ -97,10 +97,10 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _edges(given: PairTable) -> PairTable:
-    """The positive pairs of two proteins; what is left out is told.
+    """The positive pairs of two different proteins; others are logged.
 
-    A protein with itself is no pair for a split: no negative is of that kind, so that it would give itself
-    away.
+    Pairs of a protein with itself are left out: no negative is of that kind, so that a model could recognise
+    them as positive.
     """
     positive = np.ones(len(given), bool) if given.labels is None else given.labels == 1
     alone = given.index[:, 0] == given.index[:, 1]
@@ -129,7 +129,7 @@ def _clusters(sequences: Sequence[str], max_identity: float) -> np.ndarray:
 def _record(
     config: SplitConfig, given: PairTable, edges: PairTable, fasta: SequenceTable | None, split: DrawnSplit
 ) -> dict[str, object]:
-    """All that the split follows from, and what came of it."""
+    """Inputs, parameters and results of the split, for `split.json`."""
     asked = ["method", "val_fraction", "test_fraction", "negatives", "negative_ratio", "seed"]
     if config.method == "clustered":
         asked.append("max_identity")

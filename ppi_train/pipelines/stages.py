@@ -1,4 +1,4 @@
-"""The stages of a pipeline as nested runs, or as earlier runs whose inputs were the same."""
+"""Pipeline stages as nested runs, with reuse of finished earlier runs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from ppi_train.tracking.run import TrackedRun
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "ppi.fingerprint"
-# Where things lie, how often they are saved and in how much memory they are read changes nothing of
-# what comes out; what is read counts by its digest.
+# Paths, saving intervals and memory limits do not affect the result; input files count by their digests.
 _PLACES = frozenset(
     {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
     | {"tracking_flush_seconds", "offline"}
@@ -35,18 +34,21 @@ C = TypeVar("C", bound=Section)
 
 
 def fingerprint(mode: str, config: Section, inputs: Mapping[str, object]) -> str:
-    """sha256 over what a stage's result follows from: mode, config, digests of its inputs, code."""
-    values = {name: one for name, one in config_values(config).items() if name not in _PLACES | _NAMED}
+    """sha256 over everything that determines a stage's result.
+
+    This is the mode, the config, the digests of the inputs and the code version.
+    """
+    values = {name: value for name, value in config_values(config).items() if name not in _PLACES | _NAMED}
     content = {"mode": mode, "config": values, "inputs": dict(inputs), "code": code_version()}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Stages:
-    """Runs stages below a parent run and keeps count of them.
+    """Runs stages as children of a parent run, and records them.
 
     Args:
         parent: The run of the pipeline.
-        reuse: Whether finished stages of earlier runs are taken over.
+        reuse: Whether finished or interrupted stages of earlier runs are reused.
     """
 
     def __init__(self, parent: TrackedRun, *, reuse: bool) -> None:
@@ -68,7 +70,7 @@ class Stages:
         *,
         inputs: Mapping[str, object] | None = None,
     ) -> None:
-        """Runs a stage, unless an earlier one with the same inputs has finished."""
+        """Runs a stage, unless a finished one with the same inputs exists."""
         key = fingerprint(mode, config, inputs or {})
         found = self._earlier(key)
         if found and found.status == "FINISHED":
@@ -90,13 +92,13 @@ class Stages:
         return result
 
     def train(self, name: str, job: Job) -> str:
-        """Trains, or goes on with an interrupted training of the same job; returns the run's ID."""
+        """Starts or continues the training of a job; returns the run ID."""
         key = fingerprint(job.mode, job.config, job.digests)
         found = self._earlier(key)
         if found and found.status == "FINISHED":
             self._take_over(name, found)
         elif found and self._can_continue(found, job):
-            logger.info("stage %s: going on with %s", name, found)
+            logger.info("stage %s: continuing %s", name, found)
             self._note(name, "continued", continue_training(found.run_id, job))
         else:
             logger.info("stage %s", name)
@@ -112,7 +114,11 @@ class Stages:
         return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None
 
     def _can_continue(self, found: FoundRun, job: Job) -> bool:
-        """Whether it was interrupted, and its process, which may have left it RUNNING, ran here."""
+        """Whether the run can be continued from this machine.
+
+        A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
+        it ran.
+        """
         here = was_here(job.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
@@ -121,16 +127,21 @@ class Stages:
         self._note(name, "taken over", PipelineResult(run_id=found.run_id, metrics=found.metrics))
 
     def _note(self, name: str, how: str, result: PipelineResult) -> None:
-        """The parent shows each stage and its headline figures."""
+        """Records a stage and its main metrics in the parent run."""
         self._rows.append((name, how, result.run_id))
         self.run_ids[name] = result.run_id
         shown = {
-            key: one for key, one in result.metrics.items() if key.startswith(("val/", "test/", "promotion/"))
+            metric: value
+            for metric, value in result.metrics.items()
+            if metric.startswith(("val/", "test/", "promotion/"))
         }
         self.metrics |= shown
         if shown:
             self._parent.log_metrics(shown)
         self._parent.set_tags({f"ppi.stage.{name}": result.run_id})
         lines = ["| stage | run | |", "| --- | --- | --- |"]
-        lines += [f"| {one} | {self._parent.link_to(run, run[:8])} | {how} |" for one, how, run in self._rows]
+        lines += [
+            f"| {stage} | {self._parent.link_to(run_id, run_id[:8])} | {outcome} |"
+            for stage, outcome, run_id in self._rows
+        ]
         self._parent.describe("\n".join(lines))

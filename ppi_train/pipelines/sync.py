@@ -1,4 +1,4 @@
-"""`sync`: send what journals hold and the tracking server does not."""
+"""The `sync` mode: sends unsent journal records to the tracking server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: SyncConfig, tracked: TrackedRun) -> PipelineResult:
-    """Sends each journal; one that cannot be sent does not keep the others.
+    """Sends the records of each journal.
+
+    A journal that cannot be sent does not stop the others.
 
     Raises:
-        JournalError: what is named is no journal.
-        TrackingError: some could not be sent, or records were refused.
+        JournalError: the given path is not a journal.
+        TrackingError: some journals could not be sent, or records were refused.
     """
     tracked.identify()
     tracked.log_parameters(logged_parameters(config))
     named = Path(config.journal or DEFAULT_FOLDER)
-    journals = [one for one in find_journals(named) if one.parent.name != tracked.run_id]
+    journals = [path for path in find_journals(named) if path.parent.name != tracked.run_id]
     if config.journal and not journals and not named.is_dir():
         raise JournalError("there is no such journal", where=named.absolute())
     problems: list[str] = []
@@ -47,14 +49,17 @@ def run(config: SyncConfig, tracked: TrackedRun) -> PipelineResult:
             f"{len(problems)} of what {len(journals)} journals hold could not be sent",
             where=named.absolute(),
             got="; ".join(problems[:10]),
-            remedy="mend what is told above, and run sync again",
+            remedy="fix the problems listed above, and run sync again",
         )
     logger.info("%d journals, %d records sent", len(journals), records)
     return PipelineResult(run_id=tracked.run_id, metrics={"sync/records": records})
 
 
 def find_journals(place: Path) -> list[Path]:
-    """The journal that a path names, or those of the runs in a folder; each once, by its real path."""
+    """The journal at a path, or all journals in a folder.
+
+    Journals are given by their real paths, without duplicates.
+    """
     if place.is_file():
         return [place.resolve()]
     found = [place / NAME, *sorted(place.glob(f"*/{NAME}"))]

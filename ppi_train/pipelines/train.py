@@ -1,4 +1,4 @@
-"""`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
+"""The `train_only` mode, also named `pretrain_only`: trains from random weights."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains a model from random weights; see `run_training`."""
+    """Trains a model from random weights, as in `run_training`."""
     with run_folder(config.output_dir, tracked.run_id) as output:
         return training_job(config).run(tracked, output)
 
 
 def training_job(config: TrainConfig) -> TrainingJob:
-    """Reads, fetches and embeds what the config names.
+    """The training run that a config specifies, with its data read.
 
     Raises:
         UserError: the data or the embeddings are not what the config says.
@@ -42,7 +42,7 @@ def training_job(config: TrainConfig) -> TrainingJob:
     resolved = replace(
         config,
         dataset=None if config.train_pairs else inputs.name,
-        # A cache that the user names may come from an embedder that only they have.
+        # A cache given by the user may come from an embedder that only they have.
         embedder=config.embedder if config.embeddings else str(recipe.embedder["name"]),
         max_length=recipe.max_length,
         truncation=recipe.truncation,
@@ -60,8 +60,8 @@ def training_job(config: TrainConfig) -> TrainingJob:
 
 
 def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
-    """What the model is made with: what was given, else its own defaults."""
-    names = [one.name for one in dataclasses.fields(ModelOptions) if one.name != "model"]
+    """Hyper-parameters of the model: given values, else its own defaults."""
+    names = [field.name for field in dataclasses.fields(ModelOptions) if field.name != "model"]
     given = {name: getattr(config, name) for name in names}
     taken = own_hyperparameters(config.model, given)
     for name, value in given.items():
@@ -71,7 +71,10 @@ def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
 
 
 def _wanted(config: TrainConfig) -> dict[str, object]:
-    """What the cache must have: of one that the user names, only what the user asked for."""
+    """Part of the recipe that the cache must have.
+
+    For a cache given by the user, this is only what the user has set.
+    """
     asked = {"max_length": config.max_length, "truncation": config.truncation} if config.embeddings else {}
     wanted = {key: value for key, value in asked.items() if value is not None}
     return {"embedder_name": config.embedder, **wanted}
@@ -80,16 +83,16 @@ def _wanted(config: TrainConfig) -> dict[str, object]:
 def training_inputs(
     config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
 ) -> Inputs:
-    """The pairs of train and validation, and an embedding for each of their proteins.
+    """Training and validation pairs, with embeddings of their proteins.
 
     Args:
         config: Where pairs, sequences and embeddings come from.
-        settings: How sequences are embedded, if no cache is named.
+        settings: How sequences are embedded, if no cache is given.
         wanted: Part of the recipe that the cache must have; see `open_cache`.
     """
     files, name = _training_files(config)
     tables = read_tables(files)
-    fastas = [one.fasta for one in files.values() if one.fasta]
+    fastas = [source.fasta for source in files.values() if source.fasta]
     cache = open_cache(
         config.embeddings,
         fastas,
@@ -109,7 +112,7 @@ def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str
         return files, Path(config.train_pairs).stem
     dataset = prepare(config, ("train", "validation"))
     files = {
-        split: SplitFiles(pairs=one.pairs, fasta=None if config.embeddings else one.fasta)
-        for split, one in dataset.splits.items()
+        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
+        for split, source in dataset.splits.items()
     }
     return files, config.dataset or DEFAULT_DATASET

@@ -1,4 +1,4 @@
-"""`train_embedder`: train the language model behind the embedder `protein_lm`, as a run like any other."""
+"""The `train_embedder` mode: trains the language model of the embedder `protein_lm`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains on a FASTA, or on the sequences of a data set; see `EmbedderJob.run`."""
+    """Trains on a FASTA, or on the sequences of a data set."""
     with run_folder(config.output_dir, tracked.run_id) as output:
         return embedder_job(config).run(tracked, output)
 
 
 def embedder_job(config: TrainEmbedderConfig) -> EmbedderJob:
-    """Reads or fetches the sequences.
+    """The training run that a config specifies, with its sequences read.
 
     Raises:
-        DataError: they cannot be had, or are too few.
+        DataError: the sequences are not available, or are too few.
     """
     text = language_text(config)
     return EmbedderJob(config=replace(config, dataset=None if config.fasta else text.name), text=text)
@@ -48,7 +48,10 @@ def embedder_job(config: TrainEmbedderConfig) -> EmbedderJob:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderJob:
-    """All that the training of a language model is made of; see `Job`."""
+    """The training run of a protein language model.
+
+    Implements `Job`.
+    """
 
     config: TrainEmbedderConfig
     text: LanguageText
@@ -69,7 +72,7 @@ class EmbedderJob:
     def run(
         self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
     ) -> PipelineResult:
-        """Trains; parameters, perplexity curves and checkpoints are in the run when it returns.
+        """Trains, and logs parameters, perplexity curves and checkpoints.
 
         Raises:
             DataError: too few residues.
@@ -84,7 +87,7 @@ class EmbedderJob:
             model = new_language_model(hyperparameters).to(device)
             trainer = Trainer(
                 model,
-                # The loop's epoch is a part of a pass.
+                # An epoch of the loop is only a part of a pass over the data.
                 replace(config, epochs=config.epochs * PARTS_A_PASS),
                 task=self._task(device),
                 log=tracked.log_metrics,
@@ -98,8 +101,8 @@ class EmbedderJob:
 
     def _task(self, device: torch.device) -> LanguageTask:
         return LanguageTask(
-            train=[tokenize(one) for one in self.text.train.values()],
-            validation=[tokenize(one) for one in self.text.held_out.values()],
+            train=[tokenize(sequence) for sequence in self.text.train.values()],
+            validation=[tokenize(sequence) for sequence in self.text.held_out.values()],
             separator=SEPARATOR,
             window=self.config.window,
             batch_size=self.config.batch_size,

@@ -1,4 +1,4 @@
-"""What a run and its ancestors were trained on: their pairs as one table, and where the sequences are."""
+"""Training pairs and sequences of a run and its ancestors."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TrainingLineage:
     """The training data of a run and its ancestors.
 
     Attributes:
-        table: All training pairs, labelled; the label that was trained on last counts.
-        sequences: Of as many of the proteins as could be found, by accession.
+        table: All training pairs, with the label that was used last.
+        sequences: Sequences of the proteins, by accession, as far as they could be found.
         notes: What could not be read, and why.
     """
 
@@ -39,11 +39,13 @@ class TrainingLineage:
 def training_lineage(
     resolved: ResolvedCheckpoint, config: EvalConfig, *, with_sequences: bool
 ) -> TrainingLineage | None:
-    """Reads what a run and its ancestors were trained on, as far as it can be had; None if nothing can.
+    """Reads the available training data of a run and its ancestors.
+
+    Returns None if the training pairs of none of these runs can be read.
 
     Args:
         resolved: The run.
-        config: Says where data sets lie now.
+        config: Gives the present folder of data sets.
         with_sequences: Whether sequences are read too.
     """
     tables, notes = [], []
@@ -74,7 +76,10 @@ def training_lineage(
 
 
 def joined(tables: Sequence[PairTable], source: str) -> PairTable:
-    """The pairs of several labelled tables; of one that is in several, the label of the last counts."""
+    """Joins labelled tables into one.
+
+    A pair in several tables gets the label of the last one.
+    """
     if len(tables) == 1:
         return replace(tables[0], source=source)
     labels: dict[tuple[str, str], int] = {}
@@ -86,7 +91,10 @@ def joined(tables: Sequence[PairTable], source: str) -> PairTable:
 
 
 def _sequences(trained: TrainConfig | FinetuneConfig, config: EvalConfig) -> dict[str, str]:
-    """The sequences that a run was trained on; none where it had embeddings of pairs of its own alone."""
+    """The sequences that a run was trained on.
+
+    Empty if the run was given its own pairs with embeddings, but no FASTA.
+    """
     if trained.fasta:
         return dict(read_fasta(trained.fasta).sequences)
     if trained.train_pairs:

@@ -1,4 +1,4 @@
-"""One training run, whichever mode it is of: start, loop, end, and what is uploaded when it breaks off."""
+"""The training run of the modes `train_only` and `finetune_from_pretrain`."""
 
 from __future__ import annotations
 
@@ -48,17 +48,20 @@ from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 
-# Beside those; a cache of the embedder can be trained on where they are not installed.
+# In addition to those in `served_requirements`. They may be absent: training from a cache does not need them.
 _EMBEDDER_NEEDS = {"esm2": ("transformers",)}
 _SCORER = "ppi_train.pipelines.served_scorer:PairScorer"
-# Human insulin, A and B chain, and ubiquitin: short enough to be read.
+# Human insulin, A and B chain, and ubiquitin: short enough to be readable.
 _INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
 _UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestor:
-    """The run that the weights come from; `lineage` has the IDs from the first ancestor to this one."""
+    """The run that the initial weights come from.
+
+    `lineage` has the run IDs from the first ancestor to this run.
+    """
 
     run_id: str
     name: str
@@ -70,15 +73,16 @@ class Ancestor:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """All that a training run is made of.
+    """The training run of a pair model.
 
     Attributes:
         mode: `train_only` or `finetune_from_pretrain`.
-        config: With every default filled in.
+        config: The config with every default filled in.
         inputs: Pairs of `train` and `validation`, and the cache.
-        model: Name and hyper-parameters of the architecture.
-        parameters: Logged beside those of the config.
-        ancestor: Where the weights come from; None: they are drawn.
+        model: Name of the architecture.
+        hyperparameters: Hyper-parameters of the architecture.
+        parameters: Parameters to log in addition to those of the config.
+        ancestor: The run that the weights come from; None: random weights.
     """
 
     mode: str
@@ -95,7 +99,7 @@ class TrainingJob:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of all that the result follows from, beside config and code."""
+        """Digests of all inputs except config and code, by name."""
         ancestor = {"ancestor": self.ancestor.digest} if self.ancestor else {}
         return {**self.inputs.digests, **ancestor}
 
@@ -108,7 +112,7 @@ class TrainingJob:
     def run(
         self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
     ) -> PipelineResult:
-        """See `run_training`."""
+        """Trains as `run_training` does."""
         return run_training(self, tracked, output, continued=continued)
 
     @property
@@ -116,7 +120,7 @@ class TrainingJob:
         return self.ancestor.lineage if self.ancestor else ()
 
     def description(self) -> dict[str, object]:
-        """What a checkpoint says of its model and data, as plain JSON."""
+        """Metadata of model and data for checkpoints, as plain JSON."""
         return {
             "mode": self.mode,
             "model": {
@@ -133,14 +137,17 @@ class TrainingJob:
         return {**self.parameters, **logged_parameters(self.config)}
 
     def warm_start(self, model: PairModel, train: PairData) -> Callable[[], None] | None:
-        """What readies an ancestor's weights for the new data."""
+        """Function that adapts an ancestor's weights to the new data, if needed."""
         if not isinstance(self.config, FinetuneConfig):
             return None
         shrink = self.config.shrink
         return lambda: model.shrink(shrink, EveryProtein(train.features))
 
     def build(self) -> PairModel:
-        """The model before the first step, on the CPU; a new one has yet to see the scale of its inputs."""
+        """Builds the model before the first step, on the CPU.
+
+        The input statistics of a new model are not fitted yet.
+        """
         if self.ancestor:
             model = model_from_checkpoint(self.ancestor.checkpoint, torch.device("cpu"))
             model.temperature = 1.0  # the ancestor's was fitted on other pairs
@@ -154,16 +161,18 @@ class TrainingJob:
 def run_training(
     job: TrainingJob, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
 ) -> PipelineResult:
-    """Trains; checkpoints, metrics and figures are in the tracked run when it returns, or breaks off.
+    """Trains a pair model, and logs checkpoints, metrics and figures.
+
+    Finished checkpoints are also uploaded if training stops with an error.
 
     Args:
         job: What to train.
         tracked: The run.
-        output: Its folder on this machine, held by this process.
+        output: Its folder on this machine, locked by this process.
         continued: `last` of an interrupted run of the same job, with its training state.
 
     Raises:
-        UserError: see the layers below; whatever was finished by then is uploaded.
+        UserError: as raised by the layers below; everything finished by then is uploaded.
     """
     config = job.config
     device = resolve_device(config.device)
@@ -200,7 +209,7 @@ def run_training(
 
 
 def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """What each epoch measures: `auroc`, `auprc`, and the `temperature` that its checkpoint is to have."""
+    """Validation metrics of an epoch: `auroc`, `auprc` and the fitted `temperature`."""
     return ranking_metrics(logits, labels) | {"temperature": fitted_temperature(logits, labels)}
 
 
@@ -234,12 +243,15 @@ def _log_start(job: TrainingJob, tracked: TrackedRun, output: Path, *, device: s
 
 
 def _warn_of_changes(run: FoundRun, device: str) -> None:
-    """A continued run is the same to the last bit only by the same code on the same kind of device."""
+    """Warns if the device or the code changed since the run started.
+
+    A continued run is bit-identical only with the same code on the same kind of device.
+    """
     now = {"ppi.device": device, "ppi.code_version": code_version()}
     for tag, value in now.items():
         if run.tags.get(tag) not in (value, None):
             logger.warning(
-                "%s is now %s and was %s: the last digits may come out otherwise",
+                "%s is now %s and was %s: the last digits of the results may differ",
                 tag.removeprefix("ppi."), value, run.tags[tag],
             )  # fmt: skip
 
@@ -247,17 +259,18 @@ def _warn_of_changes(run: FoundRun, device: str) -> None:
 def _lineage_note(job: TrainingJob, tracked: TrackedRun) -> str:
     assert job.ancestor is not None
     first = tracked.link_to(job.ancestor.run_id, job.ancestor.name, job.ancestor.experiment_id)
-    chain = " → ".join(tracked.link_to(one, one[:8]) for one in job.lineage)
+    chain = " → ".join(tracked.link_to(run_id, run_id[:8]) for run_id in job.lineage)
     return f"Finetuned from {first}.\n\nLineage: {chain} → this run"
 
 
 def _log_end(
     job: TrainingJob, validation: PairData, result: TrainResult, tracked: TrackedRun, output: Path
 ) -> dict[str, float]:
-    """Scores validation with the best checkpoint, and logs figures, predictions and the model."""
+    """Evaluates the best checkpoint on validation, and logs results and model."""
     best = output / "checkpoints" / "best"
     model = model_from_checkpoint(read_checkpoint(best), validation.pairs.device)
-    logits, uncertainty = (one.cpu().numpy() for one in score_pairs_with_uncertainty(model, validation))
+    scores = score_pairs_with_uncertainty(model, validation)
+    logits, uncertainty = (values.cpu().numpy() for values in scores)
     labels = validation.labels.cpu().numpy().astype(np.int8)
     measured = pair_metrics(logits, labels, are_logits=True)
     as_trained = sigmoid(logits * model.temperature)
@@ -269,7 +282,7 @@ def _log_end(
         "best_epoch": result.best["epoch"],
         "throughput/training_pairs_per_second": result.units_per_second,
     }
-    if result.first_step_at:  # not where all that an interrupted run still lacked was its end
+    if result.first_step_at:  # no step was taken if a continued run had only its end left
         metrics["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
         metrics["throughput/startup_seconds"] = result.first_step_at - psutil.Process().create_time()
     log_evaluation(
@@ -305,7 +318,10 @@ def _log_end(
 
 
 def _embedder_checkpoint(job: TrainingJob) -> Path | None:
-    """The weights of the embedder that the registered model has to carry, if it is one with weights."""
+    """The embedder's checkpoint to include in the registered model.
+
+    None if the embedder has no checkpoint, or if it cannot be fetched.
+    """
     spec = job.inputs.cache.spec
     settings = EmbeddingSettings.of_recipe(spec.recipe(), dtype=spec.dtype, device="cpu")
     try:
@@ -317,7 +333,10 @@ def _embedder_checkpoint(job: TrainingJob) -> Path | None:
 
 
 def _example(job: TrainingJob) -> dict[str, list[str]]:
-    """Two rows of what the registered model takes: sequences, if their embedder is one of ours, or IDs."""
+    """Two example input rows of the registered model.
+
+    These are sequences for a built-in embedder, otherwise protein IDs.
+    """
     if job.inputs.cache.spec.embedder["name"] in EMBEDDERS:
         return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
     table = job.inputs.tables["validation"]
@@ -326,8 +345,11 @@ def _example(job: TrainingJob) -> dict[str, list[str]]:
 
 
 def served_requirements(embedder: str) -> list[str]:
-    """The project's own dependencies at the versions that are installed, for whoever serves the model."""
-    names = [re.split(r"[<>=!~; \[]", one)[0] for one in importlib.metadata.requires("ppi_train") or []]
+    """Pinned dependencies that serving the model needs."""
+    names = [
+        re.split(r"[<>=!~; \[]", requirement)[0]
+        for requirement in importlib.metadata.requires("ppi_train") or []
+    ]
     served = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal")
     needed = [name for name in names if name in served]
     needed += [name for name in _EMBEDDER_NEEDS.get(embedder, ()) if importlib.util.find_spec(name)]

@@ -1,4 +1,4 @@
-"""The verdict of a promotion: how it is reached, printed and logged."""
+"""The verdict of a promotion: decision, table and logging."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`promoted` or not, and why.
+    """Whether a candidate is promoted, and why.
 
-    `candidate` has its metrics by name; `differences` those to the holder, if there is one.
+    `candidate` has the candidate's metrics by name; `differences` are those to the holder, if there is one.
     """
 
     promoted: bool
@@ -29,7 +29,7 @@ class Verdict:
 
 
 def judge_first(candidate: Mapping[str, float], *, min_auprc: float) -> Verdict:
-    """Of the first model of a name: it passes, unless a floor is set."""
+    """The verdict on the first model: it passes if AUPRC reaches `min_auprc`."""
     low = _too_low(candidate, min_auprc)
     return Verdict(promoted=not low, why=low or "the first model of this name", candidate=candidate)
 
@@ -37,8 +37,11 @@ def judge_first(candidate: Mapping[str, float], *, min_auprc: float) -> Verdict:
 def judge(
     differences: Mapping[str, PairedDifference], *, min_auprc: float, min_improvement: float
 ) -> Verdict:
-    """Of a challenger: the lower bound of its gain in AUPRC must be above `min_improvement`."""
-    candidate = {name: one.candidate for name, one in differences.items()}
+    """The verdict on a challenger of the present holder.
+
+    The lower bound of its gain in AUPRC must be above `min_improvement`, and its AUPRC at least `min_auprc`.
+    """
+    candidate = {name: difference.candidate for name, difference in differences.items()}
     bound = differences["auprc"].low
     passed = bound > min_improvement
     why = (
@@ -81,12 +84,12 @@ def log_verdict(
 
 def _metrics(verdict: Verdict) -> dict[str, float]:
     metrics = {f"promotion/{name}_candidate": value for name, value in verdict.candidate.items()}
-    for name, one in verdict.differences.items():
+    for name, paired in verdict.differences.items():
         metrics |= {
-            f"promotion/{name}_holder": one.holder,
-            f"promotion/{name}_difference": one.difference,
-            f"promotion/{name}_difference_ci_low": one.low,
-            f"promotion/{name}_difference_ci_high": one.high,
+            f"promotion/{name}_holder": paired.holder,
+            f"promotion/{name}_difference": paired.difference,
+            f"promotion/{name}_difference_ci_low": paired.low,
+            f"promotion/{name}_difference_ci_high": paired.high,
         }
     return metrics
 
@@ -96,10 +99,11 @@ def verdict_table(verdict: Verdict) -> list[str]:
     if not verdict.candidate:
         return []
     lines = ["| metric | candidate | holder | difference | 95% interval |", "| --- | --- | --- | --- | --- |"]
-    for name in sorted(verdict.candidate, key=lambda one: one != "auprc"):
+    for name in sorted(verdict.candidate, key=lambda metric: metric != "auprc"):
         cells = [name.upper(), f"{verdict.candidate[name]:.4f}", "none", "", ""]
         if name in verdict.differences:
-            one = verdict.differences[name]
-            cells[2:] = [f"{one.holder:.4f}", f"{one.difference:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}"]
+            paired = verdict.differences[name]
+            interval = f"{paired.low:+.4f} to {paired.high:+.4f}"
+            cells[2:] = [f"{paired.holder:.4f}", f"{paired.difference:+.4f}", interval]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

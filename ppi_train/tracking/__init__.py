@@ -1,1 +1,1 @@
-"""Everything that talks to MLflow; no other package imports it."""
+"""All communication with MLflow; no other package imports it."""

@@ -1,8 +1,9 @@
-"""Keeps a run KILLED once `mlflow run` has ended: `python -m ppi_train.tracking.aftermath RUN STATUS PID`.
+"""Keeps a run KILLED after `mlflow run` has ended.
 
-`mlflow run` sets the status of its run by the exit code alone, FAILED for any but 0, also where the run
-has ended itself with another one (MLflow 3.17 compares the text of the status with numbers). So
-that a killed run is told from a failed one, a process of its own sets the status again afterwards.
+`mlflow run` sets the status of its run by the exit code alone, FAILED for any but 0, even if the run has
+already set another status itself (MLflow 3.17 compares the text of the status with numbers). To keep
+killed runs distinct from failed ones, a separate process sets the status again afterwards:
+`python -m ppi_train.tracking.aftermath RUN STATUS PID`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import time
 
 import mlflow
 
-# For `mlflow run` to end after its command; it asks the server twice.
+# Seconds for `mlflow run` to end after its command; it contacts the server twice.
 _LONGEST_WAIT = 60.0
 _SETTLING = 10.0
 
 
 def keep_status(run_id: str, status: str) -> None:
-    """Starts the process that sets the status once this process's parent has ended."""
+    """Starts the process that sets the status after our parent has ended."""
     command = [sys.executable, "-m", "ppi_train.tracking.aftermath", run_id, status, str(os.getppid())]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
     quiet = subprocess.DEVNULL
@@ -30,7 +31,7 @@ def keep_status(run_id: str, status: str) -> None:
 
 
 def main(run_id: str, status: str, parent: int) -> None:
-    """Waits for the parent to end, and then, for a while, sets the status whenever it is another one."""
+    """Waits for the parent to end, then keeps the status set."""
     until = time.monotonic() + _LONGEST_WAIT
     while _lives(parent) and time.monotonic() < until:
         time.sleep(0.1)
@@ -39,7 +40,7 @@ def main(run_id: str, status: str, parent: int) -> None:
     while time.monotonic() < until:
         found = client.get_run(run_id).info.status
         if found == "RUNNING":
-            return  # somebody continues it
+            return  # another process continues the run
         if found != status:
             client.set_terminated(run_id, status)
         time.sleep(0.5)

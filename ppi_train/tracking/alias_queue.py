@@ -1,23 +1,24 @@
-"""The queue for an alias of the model registry: of concurrent promotions and rollbacks one goes first.
+"""The queue of concurrent promotions and rollbacks of a registry alias.
 
-MLflow can set an alias but not "set it if it still points there", so that two promotions that were
-judged against the same holder could both succeed, the second unseen. What MLflow does once only is
-to number the versions of a model. So a promotion queues by making its version: with the version, in
-one transaction, come tags that say "pending for this alias, judged against this holder". Of the
-pending versions with the same alias and holder the lowest number goes first; the others wait to see
-it win, and then withdraw, or go, and then are next. Who has moved the alias is no longer pending.
+MLflow can set an alias, but cannot do so only if it still points to a given version. Two promotions that
+were compared with the same holder could therefore both succeed, the second by mistake. What MLflow does
+atomically is to number the versions of a model. So a promotion queues by creating its version: in the
+same transaction, the version gets tags that say "pending for this alias, compared with this holder". Of
+the pending versions with the same alias and holder the lowest number goes first. The others wait until it
+wins, and then withdraw, or until it disappears, and then the next one goes. A version that has moved the
+alias is no longer pending.
 
-This rests on MLflow's SQL store (mlflow/store/model_registry/sqlalchemy_store.py, 3.17):
-`create_model_version` numbers by the highest number ever given plus one under a primary key, so that
-whoever has a number can read all lower ones, and stores the tags with the row; a deleted version
-keeps its number; `set_registered_model_alias` refuses a deleted version; `delete_model_version` also
-deletes the aliases that point to it. A read replica that lags behind would break the first.
+This relies on MLflow's SQL store (mlflow/store/model_registry/sqlalchemy_store.py, 3.17):
+`create_model_version` uses the highest number ever given plus one, under a primary key, so that a process
+that has a number can read all lower ones, and stores the tags with the row; a deleted version keeps its
+number; `set_registered_model_alias` refuses a deleted version; `delete_model_version` also deletes the
+aliases that point to it. A read replica that lags behind would break the first of these.
 
-A process may die, or stall and wake up, between any two calls. Who waits for it deletes its pending
-version after TAKEOVER_SECONDS, after which it cannot move the alias any more: that is the revocation.
-MLflow's own check and write are two statements, so that a call that began just before could pass;
-hence nobody begins to move the alias later than LEASE_SECONDS after its turn was sure, and MLflow
-lets SQLite wait 20 s at most for its lock.
+A process may die, or stall and wake up, between any two calls. A process that waits for it deletes its
+pending version after TAKEOVER_SECONDS. From then on the first process cannot move the alias any more: its
+turn is revoked. MLflow's own check and write are two statements, so that a call that began just before
+could pass. Therefore no process begins to move the alias later than LEASE_SECONDS after its turn was
+confirmed, and MLflow lets SQLite wait at most 20 s for its lock.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from ppi_train.tracking.versions import REIGN, Holder, look_up_holder, model_id_
 logger = logging.getLogger(__name__)
 
 CLAIM = "ppi.promotion"
-"""Tag of a version: which alias it was made for, against which holder, and when; JSON."""
+"""Tag of a version: its alias, the holder it was compared with, and the time; JSON."""
 PENDING = "ppi.pending"
 """Tag of a version that is still in the queue: the alias."""
 
@@ -53,17 +54,17 @@ _REFUSALS = (MlflowException, requests.RequestException, SQLAlchemyError)
 
 
 class PromotionLostError(TrackingError):
-    """The alias has moved since the comparison; nothing was changed."""
+    """The alias has moved since the comparison, and nothing was changed."""
 
 
 class Turn:
-    """A place in the queue for an alias; see the module's docstring.
+    """A place in the queue for an alias.
 
     Args:
-        client: Of the registry.
-        name, alias: What is to be moved.
-        against: Who must hold the alias until it is moved; None: nobody.
-        remedy: What to do if somebody else was first.
+        client: The client of the registry.
+        name, alias: The registered model, and its alias that is to be moved.
+        against: The version that must hold the alias until it is moved; None: no version.
+        remedy: What the user can do if another process was first.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Turn:
         self._client, self._name, self._alias = client, name, alias
         self._against, self._remedy = against, remedy
         self._key = _key(against)
-        # Also tells our versions from others': a request that MLflow repeats makes a second one.
+        # Also identifies our versions: a request that MLflow repeats creates a second one.
         self._reign = uuid.uuid4().hex
         self._sure_at = 0.0
 
@@ -85,7 +86,10 @@ class Turn:
         model_id: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Iterator[str]:
-        """Queues, waits for the turn and gives the version's number; withdraws if the block fails."""
+        """Queues, waits for the turn and yields the number of the version.
+
+        Withdraws if the block fails.
+        """
         claim = {"alias": self._alias, "against": self._key, "claimed_at": int(time.time())}
         own = {CLAIM: json.dumps(claim), PENDING: self._alias, REIGN: self._reign}
         self._sure_at = time.monotonic()
@@ -102,49 +106,55 @@ class Turn:
                 )
                 version = self._wait()
                 if self._against and PENDING in self._against.tags:
-                    # Killed just after it had won: unmarked, lest it be taken for one that never won.
+                    # It was killed just after it won: without this it would look as if it never won.
                     self._client.delete_model_version_tag(self._name, self._against.version, PENDING)
                 yield version
         except BaseException:
             with suppress(*_REFUSALS):  # the first error says more; the next promotion cleans up
                 self._withdraw()
                 if made is not None:
-                    # Whoever removed it may have done so before the server had listed it there.
+                    # Another process may have removed it before the server had listed it there.
                     _forget_version(self._client, made)
             raise
 
     def move_alias_to(self, version: str) -> None:
-        """Moves the alias; refused by MLflow if the version was revoked."""
+        """Moves the alias; MLflow refuses this if the version was revoked."""
         with self._lost_if_gone():
             self._client.set_registered_model_alias(self._name, self._alias, version)
 
     def settle(self, holder: str) -> None:
-        """Ends the queue after the alias has moved; a failure does not undo that, and is only told."""
+        """Clears the queue after the alias has moved.
+
+        A failure does not undo the move, and is only logged.
+        """
         try:
             self._client.delete_model_version_tag(self._name, holder, PENDING)
             pending = self._pending()
-            # Read after them: one that was judged against a still newer holder is then not taken for lost.
-            held = _key(look_up_holder(self._client, self._name, self._alias))
-            for one in pending:
-                if _claimed_against(one) not in (held, None):
-                    self._remove(one)  # it has lost, and its process may be dead
+            # Read after the queue, so that a version compared with a still newer holder is not removed.
+            current = _key(look_up_holder(self._client, self._name, self._alias))
+            for version in pending:
+                if _claimed_against(version) not in (current, None):
+                    self._remove(version)  # it has lost, and its process may be dead
         except _REFUSALS as error:
             where = f"models:/{self._name}@{self._alias}"
             logger.warning("%s has moved, but the queue could not be cleared: %s", where, error)
 
     def _withdraw(self) -> None:
         """Removes our own versions, unless they hold an alias."""
-        for one in self._queue():
-            if one.tags.get(REIGN) == self._reign:
-                self._remove(one)
+        for version in self._queue():
+            if version.tags.get(REIGN) == self._reign:
+                self._remove(version)
 
     def _wait(self) -> str:
-        """Returns our version's number once no lower one is pending, and the holder still is the same."""
+        """Waits until no lower version is pending; returns our version's number.
+
+        Raises PromotionLostError if the alias moves meanwhile.
+        """
         waits_for, until = "", 0.0
         while True:
             asked_at = time.monotonic()
             first = self._first_in_queue()
-            # After the queue: who has left it by winning has moved the alias before.
+            # After the queue: a version that left it by winning has moved the alias before.
             self._check_holder()
             if first.tags.get(REIGN) == self._reign:
                 self.check_lease()
@@ -153,41 +163,44 @@ class Turn:
             if first.version != waits_for:
                 waits_for, until = first.version, asked_at + TAKEOVER_SECONDS
             elif asked_at > until:
-                logger.warning("version %s of %s waits no more: it is removed", waits_for, self._name)
+                logger.warning(
+                    "version %s of %s has been pending for too long: it is removed", waits_for, self._name
+                )
                 self._remove(first)
                 continue
             time.sleep(_POLL_SECONDS)
 
     def _first_in_queue(self) -> ModelVersion:
         queue = self._queue()
-        if not any(one.tags.get(REIGN) == self._reign for one in queue):
+        if not any(version.tags.get(REIGN) == self._reign for version in queue):
             raise self._lost()
         return queue[0]
 
     def _queue(self) -> list[ModelVersion]:
-        """The pending versions that were judged against the same holder, in the order of their numbers."""
-        return sorted((one for one in self._pending() if _claimed_against(one) == self._key), key=_number)
+        """The pending versions that were compared with the same holder, by number."""
+        same_holder = (version for version in self._pending() if _claimed_against(version) == self._key)
+        return sorted(same_holder, key=_number)
 
     def _pending(self) -> list[ModelVersion]:
-        wanted = f"name = '{self._name}' AND tags.`{PENDING}` = '{self._alias}'"
-        return list(self._client.search_model_versions(wanted, max_results=1000))
+        condition = f"name = '{self._name}' AND tags.`{PENDING}` = '{self._alias}'"
+        return list(self._client.search_model_versions(condition, max_results=1000))
 
     def _check_holder(self) -> None:
         if _key(look_up_holder(self._client, self._name, self._alias)) != self._key:
             raise self._lost()
 
     def check_lease(self) -> None:
-        """Raises TrackingError if those behind us may by now have taken us for dead."""
+        """Raises TrackingError if processes behind us may have revoked our turn."""
         if time.monotonic() - self._sure_at > LEASE_SECONDS:
             raise TrackingError(
-                "the registry is too slow: the alias was not moved, since others may not wait that long",
+                "the registry is too slow: the alias was not moved, since others may have stopped waiting",
                 where=f"{mlflow.get_tracking_uri()}, models:/{self._name}@{self._alias}",
                 expected=f"a few answers within {LEASE_SECONDS:.0f} s",
                 remedy="run it again when the server is less busy",
             )
 
     def _remove(self, version: ModelVersion) -> None:
-        """Deletes a version that is still pending; one that an alias points to only leaves the queue."""
+        """Deletes a pending version; one with an alias only leaves the queue."""
         with _gone_is_fine():
             found = self._client.get_model_version(self._name, version.version)
             if found.aliases:
@@ -224,7 +237,7 @@ def _claimed_against(version: ModelVersion) -> str | None:
     try:
         return str(json.loads(version.tags[CLAIM])["against"])
     except (ValueError, KeyError, TypeError):
-        return None  # edited by hand: it is left alone
+        return None  # edited by hand: it is left as it is
 
 
 def _number(version: ModelVersion) -> int:
@@ -241,7 +254,10 @@ def _gone_is_fine() -> Iterator[None]:
 
 
 def _forget_version(client: mlflow.MlflowClient, version: ModelVersion) -> None:
-    """Takes a deleted version off the page of its logged model, where MLflow's server has put it."""
+    """Removes a deleted version from the tag of its logged model.
+
+    MLflow's server has added it there, and shows it on the page of the logged model.
+    """
     model_id = model_id_of(version)
     if model_id is None:
         return
@@ -250,6 +266,6 @@ def _forget_version(client: mlflow.MlflowClient, version: ModelVersion) -> None:
         return
     listed = json.loads(text)
     gone = (version.name, str(version.version))
-    kept = [one for one in listed if (one["name"], str(one["version"])) != gone]
+    kept = [entry for entry in listed if (entry["name"], str(entry["version"])) != gone]
     if kept != listed:
         client.set_logged_model_tags(model_id, {_VERSIONS_OF_MODEL: json.dumps(kept)})

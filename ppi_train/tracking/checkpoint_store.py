@@ -1,8 +1,9 @@
-"""Checkpoints in a run's artifacts: brought there so that a kill at any moment leaves a whole one.
+"""Checkpoints in the artifacts of a run, complete at any moment.
 
-A run's artifacts cannot be replaced in one stroke. So a checkpoint is uploaded beside the one that
-counts, and a tag of the run, `ppi.checkpoints`, is set last: it says which folder counts, and the
-digest of each checkpoint in it. What no tag names does not exist.
+A run's artifacts cannot be replaced atomically. So a checkpoint is uploaded to another folder than the valid
+one, and a tag of the run, `ppi.checkpoints`, is set last: it names the valid folder, and the digest of each
+checkpoint in it. A folder that the tag does not name is ignored. So a kill at any moment leaves a complete
+checkpoint.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 TAG = "ppi.checkpoints"
 FINAL = "checkpoints"
-# While training goes on, uploads take turns between these two.
+# During training, uploads alternate between these two.
 _TURNS = ("checkpoints/resume-a", "checkpoints/resume-b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCheckpoints:
-    """Which artifact folder counts, and the digest of each checkpoint in it, by `best` and `last`.
+    """The valid artifact folder and the digests of its checkpoints.
 
-    `step` is the optimiser step of `last`.
+    `digests` has the keys `best` and `last`. `step` is the optimiser step of `last`.
     """
 
     folder: str
@@ -38,10 +39,10 @@ class StoredCheckpoints:
 
     @classmethod
     def from_tag(cls, text: str | None) -> StoredCheckpoints | None:
-        """Reads the tag; None if there is none, or it is not one of ours."""
+        """Reads the tag; None if it is missing or invalid."""
         try:
             fields = json.loads(text or "null")
-            digests = {str(name): str(one) for name, one in fields["digests"].items()}
+            digests = {str(name): str(digest) for name, digest in fields["digests"].items()}
             folder, step = str(fields["folder"]), int(fields["step"])
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -50,7 +51,10 @@ class StoredCheckpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCheckpoints:
-    """Checkpoints on this machine: folder and digest by name, and the step of `last`."""
+    """Checkpoints on this machine: folders and digests by name.
+
+    `step` is the optimiser step of `last`.
+    """
 
     folders: Mapping[str, Path]
     digests: Mapping[str, str]
@@ -65,7 +69,7 @@ class CheckpointStore:
 
     Args:
         run_id: The run.
-        stored: What an earlier part of the run has uploaded.
+        stored: What an earlier process of the run has uploaded.
     """
 
     def __init__(self, run_id: str, stored: StoredCheckpoints | None) -> None:
@@ -73,18 +77,18 @@ class CheckpointStore:
         self._client = mlflow.MlflowClient()
 
     def keep(self, checkpoints: LocalCheckpoints) -> None:
-        """Uploads the state of a run that goes on."""
+        """Uploads the checkpoints of a run that is still training."""
         at = self._stored.folder if self._stored else None
         self._upload(_TURNS[1] if at == _TURNS[0] else _TURNS[0], checkpoints)
 
     def finish(self, checkpoints: LocalCheckpoints) -> None:
-        """Uploads what a run leaves at its end, and removes what was kept on the way."""
+        """Uploads the final checkpoints and removes the intermediate ones."""
         if self._stored != checkpoints.stored_in(FINAL):
             if self._stored and self._stored.folder == FINAL:
-                # The run was continued: what lies there counts until something else does.
+                # The run was continued: the final folder is the valid one until another one is.
                 self.keep(checkpoints)
             self._upload(FINAL, checkpoints)
-        # Also where this process has kept none: one before it may have been killed too early to remove them.
+        # Even if this process has uploaded none: an earlier one may have been killed before it removed them.
         self._remove_turns()
 
     def _upload(self, folder: str, checkpoints: LocalCheckpoints) -> None:
@@ -92,11 +96,11 @@ class CheckpointStore:
             self._client.log_artifacts(self._run_id, str(path), f"{folder}/{name}")
         stored = checkpoints.stored_in(folder)
         self._client.set_tag(self._run_id, TAG, stored.to_tag())
-        self._stored = stored  # not before: an upload that breaks off here is made again
+        self._stored = stored  # only now: an interrupted upload is repeated
 
     def _remove_turns(self) -> None:
         repository = get_artifact_repository(self._client.get_run(self._run_id).info.artifact_uri)
         for folder in _TURNS:
-            # Each store has errors of its own. One that forbids deleting keeps them: no tag names them.
+            # Each store has its own errors. If a store forbids deleting, the folders stay: no tag names them.
             with contextlib.suppress(Exception):
                 repository.delete_artifacts(folder)

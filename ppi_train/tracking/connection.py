@@ -1,4 +1,4 @@
-"""Reaching the tracking server: where it is, and saying within seconds that it is not there."""
+"""Connection to the tracking server, with errors reported within seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError, has_credentials
 
-# MLflow's own defaults (7 retries, 120 s each) keep a dead server secret for minutes.
+# With MLflow's defaults (7 retries, 120 s each) it takes minutes to notice a dead server.
 _PROBE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -25,7 +25,7 @@ _PROBE = {
 _HOW_TO_LOG_IN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them to ~/.mlflow/credentials"
 )
-# MLflow keeps of an answer the name of the error alone.
+# MLflow keeps only the name of the error from an answer.
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
 _STORE_CLIENTS = ("boto3", "botocore")
 _WORK = {
@@ -36,17 +36,19 @@ _WORK = {
 
 
 def connect() -> str:
-    """Chooses the tracking URI (MLFLOW_TRACKING_URI, else SQLite in this folder) and proves it answers.
+    """Chooses the tracking URI and checks that the server answers.
+
+    The URI is MLFLOW_TRACKING_URI, or else SQLite in the current folder.
 
     Raises:
         TrackingError: it does not answer within 10 s.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    # MLflow draws its own bars over our progress, also where the output is no terminal.
+    # MLflow draws its own progress bars over ours, even if the output is not a terminal.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if has_credentials(str(mlflow.get_tracking_uri())):
-        # At a run's end it prints where to view it, with the password.
+        # At the end of a run MLflow prints its URL, with the password.
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     chosen = {name: os.environ.get(name) for name in _WORK}
     os.environ.update(_PROBE)
@@ -61,16 +63,16 @@ def connect() -> str:
 
 @contextmanager
 def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[None]:
-    """Turns what MLflow and its transports raise into one message for the user.
+    """Turns errors of MLflow and its transports into a TrackingError.
 
     Args:
-        action: What was to be done, as in "could not ...".
-        of_artifacts: Whether artifacts are read. Where they lie the server says; MLflow has a client for
-            each kind of place, with errors of its own, of which some look like a fault of ours.
+        action: What was attempted, as in "could not ...".
+        of_artifacts: Whether artifacts are read. The server determines where they are stored; MLflow has a
+            client for each kind of store, with its own errors, some of which look like a bug of ours.
 
     Raises:
-        TrackingError: the server did not answer, or refused; where it wants another name or password, or
-            does not let this user do it, the message says that.
+        TrackingError: the server did not answer, or refused; the message says whether it needs another name
+            or password, or does not permit this to the user.
     """
     try:
         yield
@@ -94,20 +96,26 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def is_the_servers(error: Exception) -> bool:
-    """Whether it came from the server, its database or its artifact store, and not from a fault of ours."""
+    """Whether the server, its database or its artifact store caused an error."""
     if isinstance(error, ImportError):
-        return error.name in _STORE_CLIENTS  # MLflow needs one for s3:// artifacts: pip install boto3
+        return error.name in _STORE_CLIENTS  # MLflow needs it for s3:// artifacts: pip install boto3
     of_mlflow = (MlflowException, requests.RequestException, SQLAlchemyError)
     return isinstance(error, of_mlflow) or type(error).__module__.partition(".")[0] in _STORE_CLIENTS
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether another run made the same thing at the same moment, such as a data set that both read."""
+    """Whether another run created the same thing at the same moment.
+
+    For instance a data set that both read.
+    """
     return "IntegrityError" in str(error)
 
 
 def _refused_with(error: BaseException | None) -> int | None:
-    """401 or 403 if the server asked who asks, also where MLflow has made another error of it."""
+    """401 or 403 if the server refused the user, else None.
+
+    MLflow may have wrapped the answer in another error.
+    """
     while error is not None:
         status = _status_of(error)
         if status in _REFUSALS:
@@ -119,7 +127,7 @@ def _refused_with(error: BaseException | None) -> int | None:
 def _status_of(error: BaseException) -> int | None:
     if isinstance(error, MlflowException):
         return _STATUS_OF_CODE.get(error.error_code)
-    # The proxy of artifacts answers by status alone.
+    # The proxy of artifacts answers with a status only.
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
@@ -128,7 +136,7 @@ def _not_known(action: str, _error: Exception) -> TrackingError:
     return TrackingError(
         f"could not {action}: the tracking server does not accept the user name and password"
         if user and password
-        else f"could not {action}: the tracking server wants a user name and a password",
+        else f"could not {action}: the tracking server requires a user name and a password",
         where=mlflow.get_tracking_uri(),
         got=f"user {user}, HTTP status 401" if user else "HTTP status 401",
         remedy=f"{_HOW_TO_LOG_IN}; the server's administrator can give you a new password",
@@ -142,7 +150,7 @@ def _not_permitted(action: str, error: Exception) -> TrackingError:
         where=mlflow.get_tracking_uri(),
         got=f"could not {action}: {first_line(error)}",
         expected="the permission EDIT on the experiment, and to promote also on the registered model",
-        remedy=f"ask the server's administrator for it, or log in as somebody else: {_HOW_TO_LOG_IN}",
+        remedy=f"ask the server's administrator for it, or log in as another user: {_HOW_TO_LOG_IN}",
     )
 
 
@@ -150,7 +158,10 @@ _REFUSALS = {401: _not_known, 403: _not_permitted}
 
 
 def _credentials() -> tuple[str | None, str | None]:
-    """The user name and password that MLflow sends; those in the URI win, as in what sends them."""
+    """The user name and password that MLflow sends.
+
+    Those in the URI take precedence, as in MLflow itself.
+    """
     uri = urlsplit(str(mlflow.get_tracking_uri()))
     if uri.password:
         return unquote(uri.username or ""), uri.password
@@ -159,13 +170,13 @@ def _credentials() -> tuple[str | None, str | None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
 
 
 def without_secrets(uri: str) -> str:
-    """A tracking URI without user and password, as it may be shown and kept."""
+    """A tracking URI without user and password, for display and storage."""
     scheme, mark, rest = uri.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri

@@ -1,4 +1,4 @@
-"""Logging a checkpoint as an MLflow model, from code and plain data."""
+"""Logging a checkpoint as an MLflow model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ppi_train.tracking.records import Model
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")
 
-# Sequences, or the IDs of proteins in an embedding cache: a table has one of the two kinds.
+# Sequences, or the IDs of proteins in an embedding cache: a table has either kind.
 _COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, name, required=False) for name in _COLUMNS]),
@@ -33,34 +33,34 @@ SIGNATURE = ModelSignature(
 
 
 def log_model(run_id: str, record: Model, folder: Path) -> str:
-    """Logs a checkpoint folder as a model of a run; returns the model's ID.
+    """Logs a checkpoint folder as a run's model; returns its ID.
 
-    What an attempt that was broken off has left of the model is taken up: each step may be done again. That
-    is why they stand here one by one, and not as `mlflow.pyfunc.log_model`, which a second time fails.
+    Continues with what an interrupted attempt has left of the model: each step can be repeated. This is why
+    the steps are separate here; a second `mlflow.pyfunc.log_model` would fail.
 
     Args:
         run_id: The run.
-        record: What the model is made of.
-        folder: What the record's paths are relative to.
+        record: The parts of the model.
+        folder: The folder that the record's paths are relative to.
     """
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
     left = models_of(run.info.experiment_id, run_id)
     model = left[0] if left else _created(client, run, record)
     known = run.outputs.model_outputs if run.outputs else []
-    if model.model_id not in [one.model_id for one in known]:
+    if model.model_id not in [output.model_id for output in known]:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     with tempfile.TemporaryDirectory() as scratch:
         files = _write_files(Path(scratch), record, folder, model)
         client.log_model_artifacts(model.model_id, str(files))
-    # Read from the server: what it keeps is what is served. A model that is READY has the tag.
+    # Computed from the server's files, since those are served. A model that is READY has the tag.
     client.set_logged_model_tags(model.model_id, {TAG: digest_of_logged_model(model.model_id)})
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)
 
 
 def _write_files(scratch: Path, record: Model, folder: Path, model: LoggedModel) -> Path:
-    """A folder in MLflow's format, without which nothing can be served."""
+    """Writes the model as a folder in MLflow's format, for serving."""
     artifacts = {
         "checkpoint": str(folder / record.checkpoint),
         "package": str(_zipped_package(scratch)),
@@ -80,7 +80,7 @@ def _write_files(scratch: Path, record: Model, folder: Path, model: LoggedModel)
             mlflow_model=described,
             python_model=str(_CODE),
             artifacts=artifacts,
-            # Only what is named can be overridden.
+            # Only the names given here can be overridden.
             model_config={"scorer": record.scorer, "embedding_cache": ""},
             pip_requirements=list(record.requirements),
             signature=SIGNATURE,
@@ -106,7 +106,10 @@ def _created(client: mlflow.MlflowClient, run: Run, record: Model) -> LoggedMode
 
 
 def _zipped_package(folder: Path) -> Path:
-    """This package as one file that Python imports from: dozens of small uploads would take seconds."""
+    """Writes this package as a zip file that Python can import from.
+
+    Dozens of small uploads would take seconds.
+    """
     path = folder / "ppi_train.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for source in sorted(_PACKAGE.rglob("*.py")):

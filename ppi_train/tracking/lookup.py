@@ -1,4 +1,4 @@
-"""From a run ID to what the tracking server holds of it, with a name for each way in which that can fail."""
+"""Finding runs, checkpoints and models on the tracking server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the s
 
 @dataclass(frozen=True, kw_only=True)
 class JournalPlace:
-    """Which journal, on which machine and where there."""
+    """The ID, machine and path of a journal."""
 
     journal_id: str
     host: str
@@ -41,7 +41,7 @@ class JournalPlace:
 class FoundRun:
     """A run that exists and is not deleted.
 
-    `datasets` has the digest (36 characters) of each data set that it read, by `<name>/<split>`.
+    `datasets` has the digest (36 characters) of each data set that the run read, by `<name>/<split>`.
     """
 
     run_id: str
@@ -63,7 +63,10 @@ class FoundRun:
 
     @property
     def journal(self) -> JournalPlace | None:
-        """Where the journal of the process that worked on it last is, unless all of it was sent."""
+        """Where the journal of the run's last process is.
+
+        None if all of the journal was sent.
+        """
         return JournalPlace.from_tag(self.tags.get(JOURNAL_TAG, ""))
 
     @property
@@ -114,12 +117,12 @@ def _found(run: Run) -> FoundRun:
         tags=run.data.tags,
         parameters=run.data.params,
         metrics=run.data.metrics,
-        datasets={one.dataset.name: one.dataset.digest for one in inputs},
+        datasets={item.dataset.name: item.dataset.digest for item in inputs},
     )
 
 
 def find_tagged(experiment_id: str, tag: str, value: str) -> FoundRun | None:
-    """The newest run of an experiment that has a tag with this value; a FINISHED one if there is one."""
+    """The newest run of an experiment with a tag value, preferably FINISHED."""
     with translated_errors("search the runs"):
         runs = mlflow.MlflowClient().search_runs(
             [experiment_id],
@@ -127,28 +130,28 @@ def find_tagged(experiment_id: str, tag: str, value: str) -> FoundRun | None:
             order_by=["attributes.start_time DESC"],
             max_results=100,
         )
-    finished = [one for one in runs if one.info.status == "FINISHED"]
+    finished = [run for run in runs if run.info.status == "FINISHED"]
     return _found((finished or list(runs))[0]) if runs else None
 
 
 def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collection[str]) -> Path:
-    """Fetches a checkpoint of a run into a folder; the caller verifies what came.
+    """Downloads a checkpoint of a run into a folder, without verifying it.
 
     Args:
-        run: A run whose `checkpoints` name one.
+        run: A run that has `checkpoints`.
         name: `best` or `last`.
         target: A folder, made if it is not there.
         files: The names that a checkpoint's files may have; no other is downloaded.
 
     Raises:
-        CheckpointError: nothing is there, or other files than a checkpoint has.
+        CheckpointError: the folder has other files than a checkpoint has.
     """
     assert run.checkpoints is not None
     folder = f"{run.checkpoints.folder}/{name}"
     client = mlflow.MlflowClient()
     with translated_errors("list the run's artifacts", of_artifacts=True):
         items = client.list_artifacts(run.run_id, folder)
-    present = {Path(item.path).name + "/" * item.is_dir for item in items}  # no folder is a file of ours
+    present = {Path(item.path).name + "/" * item.is_dir for item in items}  # a folder never matches
     if not present <= set(files):
         raise CheckpointError(
             "the checkpoint is not one of ours: it holds other files, which are not opened",
@@ -159,14 +162,14 @@ def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collec
         )
     target.mkdir(parents=True, exist_ok=True)
     with translated_errors("download the checkpoint", of_artifacts=True):
-        for one in sorted(present):
-            client.download_artifacts(run.run_id, f"{folder}/{one}", str(target))
-    # MLflow lays the files out under the folders of their artifact path.
+        for file in sorted(present):
+            client.download_artifacts(run.run_id, f"{folder}/{file}", str(target))
+    # MLflow may put the files into subfolders for their artifact path.
     return target / folder if (target / folder).is_dir() else target
 
 
 def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
-    """Fetches one file of a run into a folder.
+    """Downloads a file of a run into a folder.
 
     Raises:
         TrackingError: the run has no such file, or the server does not answer.
@@ -176,19 +179,22 @@ def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
 
 
 def logged_model_of(run: FoundRun) -> str | None:
-    """The ID of the model that a training run logged, if it has one that is whole."""
+    """The ID of a training run's complete logged model, if any."""
     with translated_errors("look the run's model up"):
         return ready_model(run.experiment_id, run.run_id)
 
 
 def ready_model(experiment_id: str, run_id: str) -> str | None:
-    """The ID of the model of a run that is whole, if there is one; raises what MLflow does."""
-    ready = [one for one in models_of(experiment_id, run_id) if one.status == LoggedModelStatus.READY]
+    """The ID of the complete model of a run, if any.
+
+    Errors of MLflow are not translated.
+    """
+    ready = [model for model in models_of(experiment_id, run_id) if model.status == LoggedModelStatus.READY]
     return str(ready[0].model_id) if ready else None
 
 
 def models_of(experiment_id: str, run_id: str) -> list[LoggedModel]:
-    """The models of a run, whole or not."""
+    """The models of a run, complete or not."""
     found = mlflow.MlflowClient().search_logged_models(
         experiment_ids=[experiment_id], filter_string=f"source_run_id = '{run_id}'"
     )
@@ -196,9 +202,12 @@ def models_of(experiment_id: str, run_id: str) -> list[LoggedModel]:
 
 
 def seconds_since_sign_of_life(run: FoundRun) -> float:
-    """Since the run started or last logged a metric; while its process lives, it logs system metrics."""
+    """Seconds since the run started or last logged a metric.
+
+    While its process lives, it logs system metrics.
+    """
     with translated_errors("look the run up"):
         found = mlflow.MlflowClient().get_run(run.run_id)
-    # The latest point of each metric; MLflow shows their times by no public name.
-    latest = max((one.timestamp for one in found.data._metric_objs), default=0)
+    # The latest point of each metric; MLflow has no public attribute for their times.
+    latest = max((metric.timestamp for metric in found.data._metric_objs), default=0)
     return time.time() - float(max(latest, found.info.start_time)) / 1000

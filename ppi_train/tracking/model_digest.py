@@ -1,7 +1,8 @@
-"""A digest of all files of a logged model, so that what is promoted is what the training run has logged.
+"""Digest of all files of a logged model, to detect altered models.
 
-To serve a model runs the code that lies in it. A run's checkpoint is verified whenever it is read; the
-model is a copy of it with code, in a folder of its own, which nobody reads before it is served.
+Serving a model runs the code in it. A run's checkpoint is verified whenever it is read; the model is a copy
+of it with code, in a separate folder, which is not read before the model is served. So a promotion checks
+that the model is what the training run has logged.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from ppi_train.errors import CheckpointError
 from ppi_train.tracking.connection import translated_errors
 
 TAG = "ppi.model_digest"
-"""Tag of a logged model, and of the versions made of it."""
+"""Tag of a logged model, and of the versions made from it."""
 
-_BY_MLFLOW = "registered_model_meta"  # which a download of a registered version adds
+_BY_MLFLOW = "registered_model_meta"  # added by the download of a registered version
 
 
 def digest_of_folder(folder: Path) -> str:
-    """sha256 over the path and the sha256 of every file below a folder."""
+    """SHA-256 of the paths and digests of all files in a folder."""
     hasher = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -33,7 +34,10 @@ def digest_of_folder(folder: Path) -> str:
 
 
 def digest_of_logged_model(model_id: str) -> str:
-    """The digest of what the artifact store holds of a logged model, which is downloaded and not loaded."""
+    """Downloads the files of a logged model and returns their digest.
+
+    The model is not loaded.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return digest_of_folder(
             Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=folder))
@@ -41,7 +45,9 @@ def digest_of_logged_model(model_id: str) -> str:
 
 
 def verified_model(model_id: str) -> str | None:
-    """The digest of a logged model; None if it was logged before models had one.
+    """Verifies a logged model and returns its digest.
+
+    None if the model was logged before models had a digest.
 
     Raises:
         CheckpointError: its files are not those that were logged.
@@ -52,7 +58,7 @@ def verified_model(model_id: str) -> str | None:
         found = digest_of_logged_model(model_id) if logged else None
     if found != logged:
         raise CheckpointError(
-            "the run's model was altered after it was logged, and whoever serves it would run its code",
+            "the run's model was altered after it was logged, and serving it would run its code",
             where=f"models:/{model_id}",
             got=f"digest {found}",
             expected=f"digest {logged}, which the tag {TAG} of the model has",

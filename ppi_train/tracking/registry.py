@@ -1,4 +1,4 @@
-"""The model registry: who holds an alias, moving it, and back; `alias_queue.py` says why it is safe."""
+"""Promotion and rollback in the model registry."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from ppi_train.tracking.versions import (
 
 
 def holder_of(name: str, alias: str) -> Holder | None:
-    """Looks up who holds an alias; None if there is no such model, or the alias points nowhere.
+    """Looks up the version that holds an alias.
+
+    None if there is no such model or no such alias.
 
     Raises:
-        ConfigError: a name or an alias that the registry cannot have.
+        ConfigError: a name or an alias that the registry does not allow.
         TrackingError: the registry does not answer, or the version belongs to no run.
     """
     check_names(name, alias)
@@ -50,34 +52,36 @@ def promote_version(
     against: Holder | None,
     tags: Mapping[str, str],
 ) -> str:
-    """Registers a logged model as a new version and moves the alias to it, unless the alias has moved.
+    """Registers a logged model as a new version with the alias.
 
-    Killed before the alias moved, this leaves a pending version, which the next promotion removes;
-    perhaps an empty registered model; and perhaps `previous_<alias>` at the present holder, which
-    makes `rollback` refuse until the next promotion. Killed after, the version is still marked as
-    pending, which the next promotion mends. The alias never points to anything but a whole version.
+    Fails if the alias has moved since the comparison.
+
+    If killed before the alias moved, this leaves a pending version, which the next promotion removes;
+    perhaps an empty registered model; and perhaps `previous_<alias>` at the present holder, which makes
+    `rollback` refuse until the next promotion. If killed afterwards, the version is still marked as pending,
+    which the next promotion corrects. The alias always points to a complete version.
 
     Args:
-        name: Of the registered model, made if it is not there.
-        alias: Is moved; `previous_<alias>` goes to who held it.
-        model_id: Of a logged model.
+        name: The registered model, created if it does not exist.
+        alias: The alias to move; `previous_<alias>` is set to its former holder.
+        model_id: The logged model.
         run_id: The run that trained it.
-        against: The holder that the model was compared with; None if nobody held the alias.
-        tags: Of the new version.
+        against: The holder that the model was compared with; None if no version had the alias.
+        tags: Tags of the new version.
 
     Returns:
         The number of the new version.
 
     Raises:
-        ConfigError: a name or an alias that the registry cannot have.
-        PromotionLostError: the alias is no longer held by `against`; the version is gone again.
+        ConfigError: a name or an alias that the registry does not allow.
+        PromotionLostError: `against` no longer has the alias; the new version was deleted again.
         TrackingError: no such logged model, or the registry does not answer.
     """
     check_names(name, alias)
     connect()
     with translated_errors(f"promote to models:/{name}@{alias}"):
         client = mlflow.MlflowClient()
-        run_of_logged_model(client, model_id)  # before anything is made
+        run_of_logged_model(client, model_id)  # before anything is created
         if against is None:
             _make_registered_model(client, name)
         turn = Turn(client, name, alias, against, "run promote again: it compares with the new holder")
@@ -92,21 +96,21 @@ def promote_version(
 
 
 def rollback(name: str, alias: str) -> tuple[Holder, Holder]:
-    """Gives the alias back to the version that held it before; a second rollback undoes the first.
+    """Moves the alias back to its previous version.
 
-    A rollback queues with the promotions, by a version of its own that is deleted at the end. Killed
-    on the way, it leaves that version, which the next promotion or rollback removes; and, just after
-    the alias moved, both aliases at the restored version, so that there is nothing to roll back to
-    until the next promotion. Unlike a promotion it sets the alias to a version that nobody revokes:
-    stalled for over 20 s right before that one call, it would undo what was promoted meanwhile.
+    A second rollback undoes the first. A rollback queues with the promotions, by a version that is deleted at
+    the end. If killed, it leaves that version, which the next promotion or rollback removes; and, just after
+    the alias moved, both aliases at the restored version, so that there is nothing to roll back to until the
+    next promotion. Unlike a promotion it sets the alias to a version that no process revokes: if it stalled
+    for over 20 s right before that call, it would undo what was promoted meanwhile.
 
     Returns:
-        Who holds the alias now, and who held it before.
+        The new holder of the alias, and the former one.
 
     Raises:
-        ConfigError: a name or an alias that the registry cannot have.
+        ConfigError: a name or an alias that the registry does not allow.
         PromotionLostError: the alias moved meanwhile.
-        TrackingError: nobody holds the alias, no version held it before, or no answer.
+        TrackingError: no version has the alias, none had it before, or the registry does not answer.
     """
     check_names(name, alias)
     connect()
@@ -125,7 +129,7 @@ def rollback(name: str, alias: str) -> tuple[Holder, Holder]:
 
 
 def _both_holders(client: mlflow.MlflowClient, name: str, alias: str) -> tuple[Holder, Holder]:
-    """Who holds the alias, and who held it before."""
+    """The present and the previous holder of an alias."""
     now, before = look_up_holder(client, name, alias), look_up_holder(client, name, previous_alias(alias))
     where = f"models:/{name}@{alias}"
     if now is None:
@@ -142,10 +146,10 @@ def _both_holders(client: mlflow.MlflowClient, name: str, alias: str) -> tuple[H
 
 
 def _make_registered_model(client: mlflow.MlflowClient, name: str) -> None:
-    """Makes a registered model unless it is there.
+    """Creates a registered model if it does not exist.
 
-    It is never deleted again, though an error may leave it empty: MLflow would delete with it the
-    versions that somebody else has made meanwhile.
+    It is never deleted again, though an error may leave it empty: with it MLflow would delete the versions
+    that others have created meanwhile.
     """
     try:
         client.create_registered_model(name)

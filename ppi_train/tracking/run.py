@@ -1,4 +1,4 @@
-"""One tracked run: parameters, tags, data sets, metrics and artifacts, and an end that is never RUNNING."""
+"""A tracked MLflow run: parameters, tags, data sets, metrics and artifacts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 SYSTEM_METRICS_SECONDS = 5
 DEFAULT_FOLDER = "runs"
-# What MLflow calls a run that the user did not name, such as `brawny-frog-512`.
+# Name that MLflow gives to a run that the user did not name, such as `brawny-frog-512`.
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
 _KIND = "mlflow.experimentKind"
@@ -60,10 +60,10 @@ _PARENT = "mlflow.parentRunId"
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """How a run is tracked.
+    """Settings for tracking a run.
 
     `folder` has a folder for each run, with its journal; `flush_seconds` is how long the end of the run
-    waits for the server to take the rest; `offline` runs ask no server anything.
+    waits for the server to receive the rest; `offline` runs contact no server.
     """
 
     folder: Path = Path(DEFAULT_FOLDER)
@@ -74,25 +74,25 @@ class Tracking:
 class TrackedRun:
     """A context manager around one MLflow run.
 
-    The run that `mlflow run` has made (MLFLOW_RUN_ID) is taken up; otherwise one is made, nested in
-    the run that is active, if there is one. What is logged goes to a journal on this machine's disk, from
-    which a thread sends it to the server: no call here waits for the server, and none fails because
-    of it. When the block ends the run is FINISHED, FAILED with the message in `ppi.error`, or KILLED on
-    a signal; what the server has not taken by then stays in the journal, for `sync`.
+    Uses the run that `mlflow run` has created (MLFLOW_RUN_ID); otherwise creates one, nested in the active
+    run, if any. What is logged goes to a journal on this machine's disk, from which a thread sends it to the
+    server: no call here waits for the server or fails because of it. When the block ends, the run is
+    FINISHED, FAILED with the message in `ppi.error`, or KILLED on a signal, but never RUNNING. What the
+    server has not received by then stays in the journal, for `sync`.
 
     Args:
         mode: The run mode.
-        continues: An interrupted run to go on with, in place of a new one. Metric points that it has
-            already are not logged again.
+        continues: An interrupted run to continue, in place of a new one. Metric points that it already has
+            are not logged again.
         system_metrics: Whether the use of processor and memory is logged.
-        tracking: How it is tracked.
+        tracking: Settings for tracking.
 
     Raises:
         TrackingError: the tracking server does not answer at the start.
         StorageError: the journal cannot be made.
     """
 
-    _active: list[TrackedRun] = []  # noqa: RUF012 - of the process, the innermost last
+    _active: list[TrackedRun] = []  # noqa: RUF012 - shared by the process, the innermost run last
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class TrackedRun:
         self._failure = ""
         self.run_id = self.experiment_id = ""
         self.seconds = 0.0
-        """Wall time for which tracking held the run up, its start included."""
+        """Wall time that the run spent in tracking, including its start."""
 
     def __enter__(self) -> TrackedRun:
         self.started_at = time.time()
@@ -137,11 +137,14 @@ class TrackedRun:
         return self
 
     def child(self, mode: str) -> TrackedRun:
-        """A run nested in this one, tracked in the same way."""
+        """A run nested in this one, with the same tracking settings."""
         return TrackedRun(mode, tracking=self._tracking)
 
     def _make_up(self) -> None:
-        """A run that no server knows; `sync` makes it there, or finds the one that `mlflow run` has made."""
+        """Starts an offline run, which no server knows.
+
+        `sync` creates it on the server, or finds the one that `mlflow run` has created.
+        """
         given = os.environ.pop("MLFLOW_RUN_ID", None)
         self._of_mlflow_run, self._may_rename = False, True
         self.run_id, self.experiment_id = given or uuid.uuid4().hex, "0"
@@ -164,7 +167,7 @@ class TrackedRun:
         known = self._continues.run_id if self._continues else given
         run = self._existing_run(known) if known else self._new_run()
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
-        # A name that a user gave to `mlflow run` stays; the random one that MLflow gives does not.
+        # A name that a user gave to `mlflow run` is kept; a random name from MLflow is not.
         named = given and not RANDOM_NAME.fullmatch(run.info.run_name or "")
         self._may_rename = not (named or self._continues)
         path = (self._tracking.folder / self.run_id / NAME).absolute()
@@ -183,7 +186,7 @@ class TrackedRun:
         if self._continues and "ppi.error" in run.data.tags:
             self._client.delete_tag(run_id, "ppi.error")
         if not self._continues:
-            os.environ.pop("MLFLOW_RUN_ID", None)  # it is this run's: one nested in it is to be its own
+            os.environ.pop("MLFLOW_RUN_ID", None)  # a run nested in this one must not use the same ID
             self._show_as_training(str(run.info.experiment_id))
         return run
 
@@ -200,7 +203,10 @@ class TrackedRun:
         return {_PARENT: outer} if outer else {}
 
     def _show_as_training(self, experiment_id: str) -> None:
-        """Lets the UI open the experiment on its runs and models; unasked, MLflow takes it for chats."""
+        """Makes the UI open the experiment on its runs and models.
+
+        By default MLflow assumes an experiment with language-model chats.
+        """
         if _KIND in self._client.get_experiment(experiment_id).tags:
             return
         try:
@@ -226,16 +232,16 @@ class TrackedRun:
 
     @property
     def blocked_seconds(self) -> float:
-        """Wall time for which tracking has held the run up since its start."""
+        """Wall time that the run has spent in tracking since its start."""
         return self.seconds - self._start_seconds
 
     @property
     def continues(self) -> FoundRun | None:
-        """The interrupted run that this goes on with, as it was found."""
+        """The interrupted run that this run continues, as it was found."""
         return self._continues
 
     def identify(self, *, model: str = "", dataset: str = "", **others: str) -> None:
-        """Names the run `<mode>-<model>-<dataset>` and sets the tags `ppi.<name>`, once they are known."""
+        """Names the run `<mode>-<model>-<dataset>` and sets the tags `ppi.<name>`."""
         known = {"model": model, "dataset": dataset, **others}
         tags = {f"ppi.{key}": value for key, value in known.items() if value}
         if self._may_rename:
@@ -252,7 +258,7 @@ class TrackedRun:
             self.seconds += time.perf_counter() - started
 
     def _append(self, record: Record) -> None:
-        with self._order:  # the sender is to get them as they are numbered
+        with self._order:  # the sender must get the records in the order of their numbers
             number, line = self._journal.append(record)
             if self._sender:
                 self._sender.add(number, line)
@@ -268,27 +274,33 @@ class TrackedRun:
     def log_metrics(
         self, metrics: Mapping[str, float], step: int = 0, *, model_id: str | None = None
     ) -> None:
-        """All metrics of one step; the UI shows those with a model beside that model too."""
+        """Logs all metrics of a step.
+
+        With a model ID, the UI also shows them with that model.
+        """
         with self._call("log metrics"):
-            anew = self._continues is not None
-            self._append(Metrics(points=_points(metrics, step), model=model_id or "", anew=anew))
+            continued = self._continues is not None
+            self._append(Metrics(points=_points(metrics, step), model=model_id or "", anew=continued))
 
     def _log_system_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self._append(Metrics(points=_points(metrics, step)))
 
     def log_datasets(self, datasets: Sequence[TrackedDataset]) -> None:
-        """Records what a run has read, so that the UI shows it beside the metrics."""
+        """Logs the data sets that the run has read."""
         with self._call("log the data sets"):
             self._append(Datasets(datasets=tuple(datasets)))
 
     def log_folder(self, folder: Path, artifact_path: str) -> None:
-        """Has all files below a folder uploaded; they must stay as they are until that is done."""
+        """Uploads all files of a folder in the background.
+
+        They must not change until that is done.
+        """
         with self._call(f"upload {artifact_path}"):
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             self._log_files(folder, files, artifact_path)
 
     def log_file(self, path: Path, artifact_path: str | None = None) -> None:
-        """Has a file uploaded; it must stay as it is until that is done."""
+        """Uploads a file in the background; it must not change until then."""
         with self._call(f"upload {path.name}"):
             self._log_files(path.parent, [path], artifact_path or "")
 
@@ -298,7 +310,10 @@ class TrackedRun:
         self._append(Files(folder=place, artifact_path=artifact_path, digests=digests))
 
     def keep_checkpoints(self, checkpoints: LocalCheckpoints, *, final: bool) -> None:
-        """Has checkpoints uploaded as they are now; of those that wait for that, the last ones count."""
+        """Uploads the present checkpoints in the background.
+
+        If several are waiting for upload, only the last ones matter.
+        """
         with self._call("keep the checkpoints"):
             kept = {
                 name: self._journal.keep_checkpoint(folder, name)
@@ -324,19 +339,21 @@ class TrackedRun:
         parameters: dict[str, str],
         tags: dict[str, str],
     ) -> str:
-        """Has a checkpoint logged as the run's model, unless it has one from before it was interrupted.
+        """Logs a checkpoint as the run's model, in the background.
+
+        Does nothing if the run already has a model from before it was interrupted.
 
         Args:
-            name: Shown in the UI.
+            name: The name shown in the UI.
             checkpoint: A finished checkpoint.
-            embedder: The checkpoint of its embedder, if that has weights of its own.
-            scorer: `module:name` of what is called with these folders to get a scorer of sequences.
-            example: A few rows by column, which the UI shows as what the model takes.
+            embedder: The checkpoint of its embedder, if the embedder has its own weights.
+            scorer: `module:name` of the callable that makes a scorer of sequences from these folders.
+            example: A few rows by column, which the UI shows as an example input.
             requirements: What `pip` must install for the model to be served.
             parameters, tags: Shown with the model.
 
         Returns:
-            What `log_metrics` takes for the model's ID, which the server gives it later.
+            A placeholder of the model's ID for `log_metrics`; the server assigns the ID later.
         """
         with self._call("log the model"):
             digests = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir())}
@@ -355,15 +372,15 @@ class TrackedRun:
         return OWN_MODEL
 
     def fail(self, why: str) -> None:
-        """Lets the run end FAILED, though no error ends it: what was asked for was refused."""
+        """Makes the run end FAILED although no error is raised."""
         self._failure = why
 
     def describe(self, note: str) -> None:
-        """Sets the description that the UI shows above the run; Markdown."""
+        """Sets the description of the run in the UI; Markdown."""
         self.set_tags({"mlflow.note.content": note})
 
     def link_to(self, run_id: str, name: str, experiment_id: str | None = None) -> str:
-        """Markdown that leads to another run of the same server."""
+        """A Markdown link to another run on the same server."""
         return f"[{name}](#/experiments/{experiment_id or self.experiment_id}/runs/{run_id})"
 
     def __exit__(
@@ -382,7 +399,7 @@ class TrackedRun:
         self._leave(status, killed=killed)
 
     def _leave(self, status: str, *, killed: bool) -> None:
-        """Waits for the server to take the rest, and tells what it has not taken."""
+        """Waits for the server to receive the rest; logs what is unsent."""
         path = self._journal.path.absolute()
         remedy = f"mlflow run . -e sync -P journal={path}"
         if self._sender is None:
@@ -395,8 +412,8 @@ class TrackedRun:
                 if self._sender.unsent:
                     logger.warning(
                         "%d records of the run are not on the tracking server yet, but kept in %s; "
-                        "to send them, once it answers: %s (it says: %s)",
-                        self._sender.unsent, path, remedy, self._sender.trouble or "nothing, so far",
+                        "to send them once it answers: %s (last error: %s)",
+                        self._sender.unsent, path, remedy, self._sender.trouble or "none so far",
                     )  # fmt: skip
             if killed and self._of_mlflow_run:
                 keep_status(self.run_id, status)
@@ -404,7 +421,7 @@ class TrackedRun:
                 return
         if self._journal.unwritten:
             logger.error(
-                "%d records are LOST: they could be neither sent nor written, for want of room: %s",
+                "%d records are LOST: they could be neither sent nor written, because the disk is full: %s",
                 self._journal.unwritten, path,
             )  # fmt: skip
 
@@ -417,7 +434,10 @@ def _points(metrics: Mapping[str, float], step: int) -> tuple[Point, ...]:
 
 
 def mark_failed(message: str) -> None:
-    """Marks the run that `mlflow run` made as FAILED, for a mistake found before the run was taken up."""
+    """Marks the run that `mlflow run` created as FAILED.
+
+    For a mistake that was found before the run was started.
+    """
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if not run_id:
         return

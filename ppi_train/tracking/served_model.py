@@ -1,6 +1,7 @@
-"""The pyfunc behind a logged model: pairs in, their scores out, nothing unpickled.
+"""The pyfunc of a logged model, which scores pairs of proteins.
 
-MLflow runs this file to make the model ("models from code"); the checkpoint comes as an artifact.
+MLflow runs this file to make the model ("models from code"); the checkpoint is an artifact. Nothing is
+unpickled.
 The scorer is named by text in the model's config, since this package does not import pipelines.
 """
 
@@ -20,13 +21,16 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ServedModel(PythonModel):
-    """Scores a table of `sequence_a`, `sequence_b`, or of `protein_a`, `protein_b` with a cache."""
+    """Scores pairs, given as sequences or as IDs of an embedding cache.
+
+    The columns of the table are `sequence_a` and `sequence_b`, or `protein_a` and `protein_b`.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
-        # The code that trained the model, unless this process has imported a ppi_train already.
+        # The code that trained the model, unless this process has already imported ppi_train.
         sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
-        # Whoever serves names the cache; a request cannot make the server open files.
+        # The server's operator names the cache; a request cannot make the server open files.
         embeddings = context.model_config.get("embedding_cache") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
         embedder = context.artifacts.get("embedder")
         self._scorer = scorer(
@@ -40,10 +44,10 @@ class ServedModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """A row of `probability`, `logit` and `uncertainty` for each pair, in the order of the input.
+        """Scores each pair, in the order of the input.
 
-        The last is the standard deviation of the logit by what the model does not know; 0 for a model
-        that cannot tell.
+        The columns are `probability`, `logit` and `uncertainty`. The last is the standard deviation of the
+        logit due to model uncertainty; 0 for a model without an estimate of it.
 
         Raises:
             MlflowException: the pairs cannot be scored; a server answers 400 with the message.

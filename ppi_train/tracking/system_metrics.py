@@ -1,6 +1,7 @@
-"""The use of processor, memory, disk, network and GPU, logged like any other metric.
+"""System metrics: use of processor, memory, disk, network and GPU.
 
-MLflow's own thread for this ends when the server is away for a moment; this one logs to the journal.
+They are logged like any other metric. MLflow's own thread for this ends when the server is unavailable for a
+moment; this one logs to the journal.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 class SystemMetrics:
-    """A thread that measures every so many seconds, until it is stopped.
+    """A thread that measures at regular intervals until it is stopped.
 
     Args:
-        run_id: The run; one that is continued goes on with its steps.
-        log: Takes metrics by name and a step.
-        seconds: Between two measurements.
+        run_id: The run; if it is continued, its steps continue too.
+        log: Called with metrics by name and a step.
+        seconds: Seconds between two measurements.
         continued: Whether to ask the server for the last step.
     """
 
@@ -48,39 +49,40 @@ class SystemMetrics:
     def _work(self) -> None:
         try:
             while True:
-                for one in self._monitors:
-                    one.collect_metrics()
+                for monitor in self._monitors:
+                    monitor.collect_metrics()
                 if self._stopped.wait(self._seconds):
                     return
                 found: dict[str, float] = {}
-                for one in self._monitors:
-                    found |= {f"system/{name}": float(mean) for name, mean in one.aggregate_metrics().items()}
-                    one.clear_metrics()
+                for monitor in self._monitors:
+                    means = monitor.aggregate_metrics()
+                    found |= {f"system/{name}": float(mean) for name, mean in means.items()}
+                    monitor.clear_metrics()
                 self._log(found, self._step)
                 self._step += 1
         except Exception:
             logger.warning("the use of processor and memory is no longer logged", exc_info=True)
 
     def stop(self) -> None:
-        """Ends the thread; nothing is logged after this."""
+        """Stops the thread; nothing is logged afterwards."""
         self._stopped.set()
         self._thread.join()
 
 
 def _monitors() -> list[BaseMetricsMonitor]:
-    """Of all that this machine has."""
+    """The monitors of all devices that this machine has."""
     found: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
     for of_gpu in (GPUMonitor, ROCMMonitor):
         try:
             return [*found, of_gpu()]
         except Exception:
-            # Neither the library nor a device of that make is here.
+            # The library or a device of that vendor is missing.
             logger.debug("no %s", of_gpu.__name__, exc_info=True)
     return found
 
 
 def _next_step(run_id: str) -> int:
     run = mlflow.MlflowClient().get_run(run_id)
-    # The latest point of each metric; MLflow shows their steps by no public name.
-    steps = [one.step for one in run.data._metric_objs if one.key.startswith("system/")]
+    # The latest point of each metric; MLflow has no public attribute for their steps.
+    steps = [metric.step for metric in run.data._metric_objs if metric.key.startswith("system/")]
     return max(steps, default=-1) + 1

@@ -1,4 +1,4 @@
-"""What the model registry holds: versions, who holds an alias, and which run is behind them."""
+"""Versions, aliases and their runs in the model registry."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ppi_train.errors import ConfigError, TrackingError
 from ppi_train.tracking.connection import connect, translated_errors
 
 REIGN = "ppi.reign"
-"""Tag of a version: drawn anew each time that it comes to hold the alias."""
+"""Tag of a version: a new random value each time that it gets the alias."""
 _URI = re.compile(
     r"models:/(?:(?P<model>m-[^/@]+)|(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d{1,9})))"
 )
-_REFUSED = set("/:@?%#'\"`\\")  # by MLflow, or by its URIs and search filters
+_REFUSED = set("/:@?%#'\"`\\")  # not allowed by MLflow, its URIs or its search filters
 _LONGEST = 256
 _LISTED = 20
 
@@ -27,9 +27,9 @@ _LISTED = 20
 class Holder:
     """The version that an alias points to.
 
-    `reign` tells apart the times that the same version held the alias, for instance before a
-    promotion and after a rollback; "" if it was set by hand. `model_id` is None if the version was
-    not made of a logged model.
+    `reign` distinguishes the periods in which the same version had the alias, for instance before a
+    promotion and after a rollback; "" if the alias was set by hand. `model_id` is None if the version was
+    not made from a logged model.
     """
 
     version: str
@@ -40,15 +40,17 @@ class Holder:
 
 
 def previous_alias(alias: str) -> str:
-    """The alias of the version that held `alias` before."""
+    """The alias of the version that had `alias` before."""
     return f"previous_{alias}"
 
 
 def resolve_model_uri(uri: str) -> tuple[str, str | None]:
-    """Finds the run and the logged model behind `models:/NAME@ALIAS`, `models:/NAME/3` or `models:/m-<id>`.
+    """Finds the run and the logged model of a model URI.
+
+    The URI is `models:/NAME@ALIAS`, `models:/NAME/3` or `models:/m-<id>`.
 
     Returns:
-        The run's ID and the model's; None for a version that was not made of a logged model.
+        The ID of the run, and of the model; None for a version that was not made from a logged model.
 
     Raises:
         ConfigError: not such a URI.
@@ -83,10 +85,10 @@ def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder
     try:
         found = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        # The second for an alias that is not there: the names were checked before.
+        # MLflow gives the second for a missing alias: the names were checked before.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        # With users and permissions, nobody may read what is not there.
+        # With users and permissions, MLflow denies access to a model that does not exist.
         if error.error_code == "PERMISSION_DENIED" and not _is_listed(client, name):
             return None
         raise
@@ -110,7 +112,7 @@ def model_id_of(version: ModelVersion) -> str | None:
 
 
 def run_of_logged_model(client: mlflow.MlflowClient, model_id: str) -> str:
-    """The run of a logged model, "" if it has none."""
+    """The run ID of a logged model; "" without a run."""
     try:
         return client.get_logged_model(model_id).source_run_id or ""
     except MlflowException as error:
@@ -138,13 +140,13 @@ def _version_of(
 
 
 def unknown_version(client: mlflow.MlflowClient, name: str, alias: str | None) -> TrackingError:
-    """Says what is not there, the model or its alias or version, and lists what is."""
+    """The error for a missing model, alias or version; lists existing ones."""
     try:
         aliases = client.get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        known = [one.name for one in client.search_registered_models(max_results=_LISTED)]
+        known = [model.name for model in client.search_registered_models(max_results=_LISTED)]
         return TrackingError(
             "there is no such registered model",
             where=mlflow.get_tracking_uri(),
@@ -152,11 +154,11 @@ def unknown_version(client: mlflow.MlflowClient, name: str, alias: str | None) -
             expected=f"one of {', '.join(known)}" if known else "a model registry that is not empty",
             remedy="promote a run to make it, or set MLFLOW_TRACKING_URI to the server that has it",
         )
-    named = [f"{one} (version {number})" for one, number in sorted(aliases.items())]
+    named = [f"{known_alias} (version {number})" for known_alias, number in sorted(aliases.items())]
     newest = client.search_model_versions(
         f"name = '{name}'", max_results=_LISTED, order_by=["version_number DESC"]
     )
-    numbers = ", ".join(str(one.version) for one in newest) or "none"
+    numbers = ", ".join(str(version.version) for version in newest) or "none"
     return TrackingError(
         f"the registered model has no such {'alias' if alias else 'version'}",
         where=f"models:/{name} of {mlflow.get_tracking_uri()}",
@@ -168,7 +170,7 @@ def unknown_version(client: mlflow.MlflowClient, name: str, alias: str | None) -
 
 def without_run(where: str, what: str) -> TrackingError:
     return TrackingError(
-        f"{what} belongs to no run, so that there is no checkpoint to use",
+        f"{what} belongs to no run, so there is no checkpoint to use",
         where=where,
         expected="a version that `promote` has registered",
         remedy="set the alias to such a version, or remove it, in the MLflow UI",
@@ -176,7 +178,10 @@ def without_run(where: str, what: str) -> TrackingError:
 
 
 def check_names(name: str, alias: str) -> None:
-    """Refuses what MLflow would refuse half-way, and what its URIs and filters cannot say."""
+    """Refuses names that MLflow, its URIs or its filters do not support.
+
+    MLflow itself would refuse some of them only half-way through a promotion.
+    """
     if not name.strip() or name in (".", "..") or len(name) > _LONGEST or not _plain(name):
         raise ConfigError(
             "this cannot be the name of a registered model",

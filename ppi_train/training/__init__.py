@@ -1,1 +1,1 @@
-"""The training loop, optimiser and schedule, device and precision, checkpoints, progress."""
+"""Training loop, optimiser, schedule, device, precision, checkpoints and progress."""

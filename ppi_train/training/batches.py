@@ -1,6 +1,6 @@
-"""Which pairs make a batch, and which distinct proteins they hold.
+"""Batches of pairs and their distinct proteins.
 
-The batches of an epoch follow from the seed and the epoch's number alone, so that a resumed run
+The batches of an epoch depend only on the seed and the epoch's number, so that a resumed run
 needs no sampler state beyond its counters.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ppi_train.training.features import Features
 
-# With fewer groups of proteins than that a batch holds most proteins anyway.
+# With fewer groups than this a batch would contain most proteins anyway.
 _FEWEST_GROUPS = 4
 
 
@@ -25,8 +25,8 @@ _FEWEST_GROUPS = 4
 class PairData:
     """Pairs over a table of proteins, on one device.
 
-    `features` of n proteins; `pairs` (n_pairs, 2) int64 rows of these; `labels` (n_pairs,) float32,
-    0 or 1.
+    `features` of n proteins; `pairs` (n_pairs, 2) int64, row numbers of these; `labels` (n_pairs,)
+    float32, 0 or 1.
     """
 
     features: Features
@@ -44,7 +44,10 @@ class PairData:
 
 @dataclass(frozen=True, kw_only=True)
 class PairBatch:
-    """Distinct proteins as `encode` takes them, pairs (m, 2) as rows of these, and their labels (m,)."""
+    """A batch of pairs and their distinct proteins.
+
+    `proteins` as `encode` takes them, `pairs` (m, 2) as rows of these, and `labels` (m,).
+    """
 
     proteins: Any
     pairs: Tensor
@@ -52,7 +55,10 @@ class PairBatch:
 
 
 def epoch_order(count: int, *, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """A permutation of the pairs, drawn on the CPU so that it is the same for every device."""
+    """A random permutation of the pairs for an epoch.
+
+    It is drawn on the CPU, so that it is the same for every device.
+    """
     return torch.randperm(count, generator=_generator(seed, epoch)).to(device)
 
 
@@ -61,9 +67,11 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
 
 
 def groups_for_sharing(n_pairs: int, n_proteins: int, batch_size: int) -> int:
-    """Into how many groups to part the proteins so that two groups have about a batch of pairs between them.
+    """The number of protein groups for `shared_batches`.
 
-    Even; 0 where the batches would not hold fewer proteins than those of a uniform order.
+    Two groups have about a batch of pairs between them.
+
+    Even; 0 if the batches would not contain fewer proteins than those of a uniform order.
     """
     wanted = 2 * round(math.sqrt(2 * n_pairs / batch_size) / 2)
     groups = min(wanted, n_proteins // 8 * 2)
@@ -71,17 +79,19 @@ def groups_for_sharing(n_pairs: int, n_proteins: int, batch_size: int) -> int:
 
 
 def shared_batches(pairs: Tensor, n_proteins: int, groups: int, *, seed: int, epoch: int) -> list[Tensor]:
-    """Batches over few proteins: all pairs between two groups of them, each pair once an epoch.
+    """Batches that contain few distinct proteins each.
 
-    The groups are drawn anew each epoch. Pairs within a group go with those within another one, which
-    makes as many, over as many proteins, as there are between two groups.
+    A batch is all pairs between two groups of proteins; each pair occurs once an epoch.
+
+    The groups are redrawn each epoch. Pairs within a group are combined with those within another group,
+    which gives as many pairs, over as many proteins, as there are between two groups.
 
     Args:
-        pairs: (n, 2) rows of proteins.
-        groups: G, even; there are G * G / 2 batches.
+        pairs: (n, 2) row numbers of proteins.
+        groups: Number of groups G, even; there are G * G / 2 batches.
 
     Returns:
-        Numbers of the pairs of each batch, in random order; a batch of few pairs may be empty.
+        Pair numbers of each batch, in random order; with few pairs a batch may be empty.
     """
     generator = _generator(seed, epoch)
     group = torch.empty(n_proteins, dtype=torch.int64)
@@ -95,11 +105,13 @@ def shared_batches(pairs: Tensor, n_proteins: int, groups: int, *, seed: int, ep
     order = shuffled[number[shuffled].argsort(stable=True)].to(pairs.device)
     sizes = torch.bincount(number, minlength=groups * groups // 2).tolist()
     batches = order.split(sizes)
-    return [batches[one] for one in torch.randperm(len(batches), generator=generator).tolist()]
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def distinct_proteins(pairs: Tensor, n_proteins: int) -> tuple[Tensor, Tensor]:
-    """The distinct proteins of some pairs, sorted, and the pairs as rows of that list.
+    """The sorted distinct proteins of pairs, and the pairs renumbered.
+
+    The pairs are returned as rows of the list of proteins.
 
     A table lookup over all proteins; an order of magnitude cheaper than sorting (`torch.unique`).
     """
@@ -112,7 +124,10 @@ def distinct_proteins(pairs: Tensor, n_proteins: int) -> tuple[Tensor, Tensor]:
 
 
 def load_batches(data: PairData, batches: Sequence[Tensor]) -> Iterator[PairBatch]:
-    """The batches, each a list of pair numbers (m,), with their proteins, which may be read ahead."""
+    """Loads batches, given as pair numbers (m,), with their proteins.
+
+    Proteins may be read ahead.
+    """
     drawn: list[tuple[Tensor, Tensor]] = []
 
     def requests() -> Iterable[Tensor]:

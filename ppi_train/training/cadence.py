@@ -1,4 +1,4 @@
-"""When the state of training is next brought to a safe place."""
+"""Timing of periodic uploads of the training state."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ppi_train.config.interval import Interval
 
 
 class Cadence:
-    """Says when an interval is over; counts from its last `start`."""
+    """Reports when an interval since the last `start` is over."""
 
     def __init__(self, interval: Interval) -> None:
         self._interval = interval
         self.start(0)
 
     def start(self, step: int) -> None:
-        """Counts anew from this step and from now."""
+        """Restarts the interval at this step and the present time."""
         self._last_step, self._last_time = step, time.monotonic()
 
     def due(self, step: int) -> bool:

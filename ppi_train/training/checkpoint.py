@@ -1,4 +1,4 @@
-"""Checkpoints as plain data: nothing that is loaded can run code.
+"""Checkpoints as plain data: loading them never runs code.
 
 A checkpoint is a folder:
 
@@ -38,8 +38,8 @@ DESCRIPTION = "checkpoint.json"
 TRAINING_STATE = "training_state.pt"
 CHECKPOINT_FILES = frozenset({MARKER, WEIGHTS, DESCRIPTION, TRAINING_STATE})
 FORMAT_VERSION = 1
-TEMPERATURE = "val/temperature"  # among the metrics, since it is measured with them
-# Bytes; so few are free on a disk that is full for files of more than a few blocks.
+TEMPERATURE = "val/temperature"  # one of the metrics, since it is measured with them
+# Bytes; a disk with less free space counts as full.
 _NO_ROOM = 1_000_000
 
 
@@ -60,7 +60,7 @@ class Checkpoint:
         """Optimiser steps behind these weights.
 
         Raises:
-            CheckpointError: it does not say.
+            CheckpointError: the checkpoint has no valid step counter.
         """
         counters = self.description.get("counters")
         step = counters.get("step") if isinstance(counters, dict) else None
@@ -74,12 +74,14 @@ class Checkpoint:
 
     @property
     def temperature(self) -> float:
-        """What logits of these weights are divided by: it was fitted on their validation pairs.
+        """The temperature that divides the logits of these weights.
 
-        1 for checkpoints of before temperatures were fitted.
+        It was fitted on their validation pairs.
+
+        1 for checkpoints from before temperatures were fitted.
 
         Raises:
-            CheckpointError: it is no positive number.
+            CheckpointError: it is not a positive number.
         """
         metrics = self.description.get("metrics", {})
         found = metrics.get(TEMPERATURE, 1.0) if isinstance(metrics, dict) else metrics
@@ -93,7 +95,10 @@ class Checkpoint:
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """sha256 of the marker, which holds the digests of all other files: it names the whole checkpoint."""
+    """sha256 of the marker file, which identifies the whole checkpoint.
+
+    The marker contains the digests of all other files.
+    """
     return file_digest(folder / MARKER)
 
 
@@ -110,10 +115,13 @@ def write_checkpoint(
     description: Mapping[str, object],
     training_state: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes a checkpoint beside `folder`, marks it complete, and only then takes the old one's place.
+    """Writes a checkpoint, and replaces the old one only when complete.
 
-    Killed at any moment, it leaves the old checkpoint or the new one, at worst under a name from
-    which `recover_checkpoint` brings it back.
+    It is written under another name in the same folder and marked complete; only then does it replace the old
+    one.
+
+    If it is killed at any moment, the old or the new checkpoint remains, at worst under a name from
+    which `recover_checkpoint` restores it.
 
     Raises:
         StorageError: the disk is full; the old checkpoint is as it was.
@@ -124,7 +132,7 @@ def write_checkpoint(
     try:
         partial.mkdir(parents=True)
         _fill(partial, weights, description, training_state)
-        # Two renames, and the deleting after them: the moment without a checkpoint is as short as can be.
+        # Two renames, then the deletion: the moment without a checkpoint is as short as possible.
         if folder.exists():
             folder.rename(replaced)
         partial.rename(folder)
@@ -137,21 +145,27 @@ def write_checkpoint(
             "there is no room on the disk for a checkpoint",
             where=folder.absolute(),
             got=f"{free / 1e6:,.1f} MB free",
-            remedy="make room, and continue the run; the checkpoint before this one is whole",
+            remedy="make room, and continue the run; the previous checkpoint is intact",
         ) from error
     finally:
         recover_checkpoint(folder)
 
 
 def _of_a_full_disk(error: Exception, free: int) -> bool:
-    """Whether that is why a file could not be written: not every library that writes them says so."""
+    """Whether a full disk caused the error.
+
+    Not every library that writes files reports this clearly.
+    """
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return free < _NO_ROOM or "No space left" in str(error)
 
 
 def recover_checkpoint(folder: Path) -> None:
-    """Undoes what a write that was killed has left; only one process may write below the parent folder."""
+    """Cleans up after an interrupted write, restoring the old checkpoint.
+
+    Only one process may write below the parent folder.
+    """
     replaced = folder.with_name(f".{folder.name}.replaced")
     if replaced.exists() and not folder.exists():
         replaced.rename(folder)
@@ -160,7 +174,10 @@ def recover_checkpoint(folder: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Asks the system to put a file or a folder's entries on the disk, so that a power cut spares them."""
+    """Flushes a file or a folder's entries to the disk.
+
+    So that they survive a power cut.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -174,12 +191,14 @@ def _fill(
     description: Mapping[str, object],
     training_state: Mapping[str, object] | None,
 ) -> None:
-    save_file({name: one.detach().contiguous().cpu() for name, one in weights.items()}, partial / WEIGHTS)
+    save_file(
+        {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, partial / WEIGHTS
+    )
     content = {"format_version": FORMAT_VERSION, **description}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     if training_state is not None:
         torch.save(dict(training_state), partial / TRAINING_STATE)
-    # safetensors makes files for their owner alone; who may read the checkpoint, the umask says.
+    # safetensors creates files that only their owner can read; apply the umask's permissions instead.
     (partial / WEIGHTS).chmod(stat.S_IMODE((partial / DESCRIPTION).stat().st_mode))
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     (partial / MARKER).write_text(json.dumps(digests, indent=2) + "\n")
@@ -188,14 +207,14 @@ def _fill(
 
 
 def verify_checkpoint(folder: Path) -> dict[str, str]:
-    """Compares every file with the marker's digests and returns them.
+    """Verifies every file against the marker's digests and returns them.
 
     Raises:
-        CheckpointError: no marker or not one of ours, a file that is absent, altered, or not named in it.
+        CheckpointError: the marker is missing or invalid, or a file is missing, altered, or not named in it.
     """
     digests = _read_marker(folder)
     names = set(digests)
-    # The marker is data from outside: only the names of a checkpoint's own files are ever opened.
+    # The marker is untrusted input: only files with a checkpoint's own names are ever opened.
     known = CHECKPOINT_FILES - {MARKER}
     present = {path.name for path in folder.iterdir()} - {MARKER}
     ours = {WEIGHTS, DESCRIPTION} <= names <= known and present == names
@@ -241,7 +260,7 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     """Verifies a checkpoint and loads it to the CPU, never unpickling objects.
 
     Raises:
-        CheckpointError: see `verify_checkpoint`; also of a newer format, or unreadable.
+        CheckpointError: see `verify_checkpoint`; also for another format version, or unreadable files.
     """
     digests = verify_checkpoint(folder)
     try:
@@ -277,8 +296,8 @@ def _read_training_state(path: Path) -> dict[str, Any]:
         check_torch_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # On foreign bytes torch's unpickler raises whatever its opcodes run into; and its message, which
-        # advises to load the file with weights_only=False, is not for a user's eyes.
+        # On malformed bytes torch's unpickler raises any kind of exception; and its message, which advises
+        # to load the file with weights_only=False, must not be shown to a user.
         state = error
     if not isinstance(state, dict):
         raise CheckpointError(

@@ -1,4 +1,7 @@
-"""The device and the precision that were asked for, or an error: never silently another."""
+"""Selection of device and precision.
+
+An unavailable choice is an error; there is no silent fallback.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` takes the first CUDA device, else the CPU, and says which; a named one must be there.
+    """Resolves a device name; `auto` prefers CUDA over the CPU.
+
+    `auto` takes the first CUDA device, and logs its choice; a named device must exist.
+
+    The choice of `auto` is logged; a named device must exist.
 
     Raises:
-        DeviceError: a CUDA device is named that this machine does not have.
+        DeviceError: the named CUDA device does not exist on this machine.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
@@ -31,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
             "the device that was asked for is not here",
             got=f"device={name}",
             expected=f"one of: cpu{''.join(f', cuda:{index}' for index in range(count))}",
-            remedy="give device=cpu, or device=auto to take what there is",
+            remedy="give device=cpu, or device=auto to take what is available",
         )
     return device
 
@@ -47,13 +54,13 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
     """The mixed-precision context for the forward pass; nothing for `off`.
 
     Raises:
-        DeviceError: bf16 on a GPU that has none.
+        DeviceError: bf16 on a GPU that does not support it.
     """
     if amp == "off":
         return contextlib.nullcontext()
     if amp == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(
-            "this GPU has no bf16",
+            "this GPU does not support bf16",
             got="amp=bf16",
             expected="a GPU of compute capability 8.0 or more",
             remedy="give amp=fp16 or amp=off",
@@ -62,6 +69,9 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seeds torch (initial weights, dropout) and asks for deterministic kernels if wanted."""
+    """Seeds torch and sets whether its algorithms must be deterministic.
+
+    The seed determines initial weights and dropout.
+    """
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(deterministic)

@@ -1,4 +1,4 @@
-"""Where the proteins that a model encodes come from: a table in memory, or a cache read as it goes."""
+"""Sources of protein features: a table in memory, or a cache file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _ROWS = 8192
 
 
 class Features(Protocol):
-    """A table of proteins by number, as models take them."""
+    """A numbered table of proteins, as models take them."""
 
     def __len__(self) -> int:
-        """Proteins in the table."""
+        """The number of proteins in the table."""
 
     def load(self, requests: Iterable[Tensor]) -> Iterator[Any]:
-        """For each request, the numbers (n,) of some proteins, yields what `encode` takes of these.
+        """Yields what `encode` takes for each request of proteins (n,).
 
-        Requests may be drawn ahead of what is yielded.
+        Requests may be consumed ahead of what is yielded.
         """
 
     def chunks(self) -> Sequence[Tensor]:
-        """All proteins in order, some at a time: few enough to be encoded at once."""
+        """Protein numbers in order, in chunks small enough to encode at once."""
 
     def to(self, device: torch.device) -> Features:
-        """The table, yielding on that device."""
+        """The table, yielding tensors on that device."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class VectorFeatures:
 
 @dataclass(frozen=True)
 class EveryProtein:
-    """All proteins in order, some at a time, as `encode` takes them, as often as they are gone through."""
+    """An iterable over all proteins in chunks, as `encode` takes them.
+
+    It can be iterated more than once.
+    """
 
     features: Features
 

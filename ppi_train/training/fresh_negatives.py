@@ -1,4 +1,4 @@
-"""Negatives drawn anew for each epoch, so that a model cannot learn the drawn ones by heart."""
+"""New negatives for each epoch, so that a model cannot memorise them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from ppi_train.training.batches import PairData
 
 
 def redrawn_negatives(data: PairData, *, seed: int, epoch: int) -> Tensor:
-    """Pairs of which the negatives' ends are paired anew; the positives stay.
+    """Pairs with re-paired negatives; the positives stay the same.
 
-    Each protein keeps its number of negatives, but for a few, so that the number of partners gives nothing
-    away that it did not before. Where the new pair would be a protein with itself, or a positive, the given
-    one stays.
+    Almost every protein keeps its number of negatives, so that the number of partners carries no new
+    information. Where the new pair would be a protein with itself, or a positive, the given pair stays.
 
     Args:
         data: Pairs (n, 2) and their labels.
-        seed, epoch: The same give the same pairs, whatever the device.
+        seed, epoch: Equal values give equal pairs, on every device.
 
     Returns:
         (n, 2), in the order of `data`.

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM, held back until training stands between two steps, where its state is whole."""
+"""Deferred handling of Ctrl-C and SIGTERM during training.
+
+Signals are delivered between two steps, where the training state is consistent.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# `mlflow run` answers Ctrl-C, which reaches us too, with a SIGTERM of its own: that is no second wish.
+# `mlflow run` reacts to Ctrl-C, which we receive too, with its own SIGTERM: that is no second request.
 PATIENCE = 5.0
 
 
 class Interruption:
-    """A context manager: a signal is noted, for the loop to `deliver`; one that comes later strikes at once.
+    """A context manager that defers signals until the loop calls `deliver`.
 
-    Outside the main thread, where Python allows no handlers, nothing is held back.
+    A second signal, after `PATIENCE` seconds, takes effect at once.
+
+    Outside the main thread, where Python allows no handlers, signals are not deferred.
     """
 
     def __init__(self) -> None:
@@ -38,10 +43,10 @@ class Interruption:
             self.deliver()
 
     def deliver(self) -> None:
-        """Lets the noted signal do what it would have done, if there is one.
+        """Passes the noted signal, if any, to its previous handler.
 
         Raises:
-            KeyboardInterrupt: or what the handler that stood before raises.
+            KeyboardInterrupt: or what the previous handler raises.
         """
         if self.pending is None:
             return
@@ -61,5 +66,5 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.deliver()  # it came after the last step, too late to be asked for
+            self.deliver()  # a signal after the last step, which the loop no longer checked
         self._restore()

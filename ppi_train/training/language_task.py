@@ -1,4 +1,4 @@
-"""Learning what residue comes next: windows over a stream of proteins."""
+"""Training of next-residue prediction, on windows over a stream of proteins."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from torch import Tensor, nn
 from ppi_train.errors import DataError, UserError
 
 PARTS_A_PASS = 5
-"""Validations in each pass over the sequences: a pass is too long to wait for."""
+"""Validations in each pass over the sequences: a full pass takes too long."""
 _VALIDATION_BATCH = 64
 
 
 class LanguageTask:
-    """The task of a language model with a function `loss(windows)`; see `Task`.
+    """The training `Task` of a language model.
 
-    Proteins are laid end to end, each after a separator, and cut into windows: no residue is filler.
-    Each pass lays and cuts them anew. An epoch of the loop is a fifth of a pass.
+    The model must have a function `loss(windows)`.
+
+    Proteins are concatenated, each after a separator, and cut into windows: there is no padding.
+    Each pass shuffles and cuts them again. An epoch of the loop is a fifth of a pass.
 
     Args:
         train, validation: Proteins as tokens, each (L,) uint8, none of them a separator.
         separator: The token between them.
-        window: Residues that a window has to guess, T.
+        window: Residues to predict in a window, T.
         batch_size: Windows of a batch.
-        seed: Of order and cuts.
-        device: Where windows go.
+        seed: Seed of order and cuts.
+        device: Device of the windows.
 
     Raises:
         DataError: too few residues for windows of that length.
@@ -53,8 +55,8 @@ class LanguageTask:
         self._seed, self.device = seed, device
         self.units_per_item = window
         self._held_out = torch.from_numpy(_windows(_lay(validation, separator), window))
-        total = sum(len(one) + 1 for one in train)
-        # One window fewer than there are, since the cuts begin anywhere in the first one.
+        total = sum(len(protein) + 1 for protein in train)
+        # One window fewer than fit, since the cuts start at a random position in the first one.
         self.size = ((total - 1) // window - 1) // PARTS_A_PASS
         if self.size < 1 or not len(self._held_out):
             raise DataError(
@@ -62,7 +64,7 @@ class LanguageTask:
                 got=f"{total - len(train):,} residues of {len(train):,} proteins to train on, "
                 f"{sum(map(len, validation)):,} held out",
                 expected=f"at least {(PARTS_A_PASS + 2) * window:,}, and {window + 1:,} held out",
-                remedy="give a FASTA of some thousand proteins, such as a proteome",
+                remedy="give a FASTA of a few thousand proteins, such as a proteome",
             )
         self._batch_size = batch_size
         self.n_batches = -(-self.size // batch_size)
@@ -71,7 +73,10 @@ class LanguageTask:
         self._starts = torch.empty(0, dtype=torch.int64)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
-        """Where the windows of a fifth of a pass begin in the stream of that pass."""
+        """Start positions of the windows of a fifth of a pass.
+
+        They refer to the stream of that pass.
+        """
         number, part = divmod(epoch, PARTS_A_PASS)
         if number != self._pass:
             self._lay_pass(number)
@@ -79,13 +84,13 @@ class LanguageTask:
 
     def _lay_pass(self, number: int) -> None:
         rng = np.random.default_rng([self._seed, number])
-        laid = _lay([self._train[one] for one in rng.permutation(len(self._train))], self._separator)
+        laid = _lay([self._train[index] for index in rng.permutation(len(self._train))], self._separator)
         starts = rng.integers(self._window) + self._window * rng.permutation(self.size * PARTS_A_PASS)
         self._stream, self._starts = torch.from_numpy(laid), torch.from_numpy(starts)
         self._pass = number
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The windows (n, T + 1) of each batch."""
+        """Yields the windows (n, T + 1) of each batch."""
         for starts in batches:
             yield self._stream[starts[:, None] + torch.arange(self._window + 1)]
 
@@ -100,7 +105,8 @@ class LanguageTask:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """`val/loss`, in nats a residue, and `val/perplexity`, its exponential."""
         losses = [
-            (len(one) * self._mean_loss(model, one)).item() for one in self._held_out.split(_VALIDATION_BATCH)
+            (len(windows) * self._mean_loss(model, windows)).item()
+            for windows in self._held_out.split(_VALIDATION_BATCH)
         ]
         loss = sum(losses) / len(self._held_out)
         if not math.isfinite(loss):
@@ -115,13 +121,16 @@ class LanguageTask:
 
 
 def _lay(proteins: Sequence[np.ndarray], separator: int) -> np.ndarray:
-    """Proteins end to end, a separator before each and one at the end."""
+    """Concatenates proteins, with a separator before each and at the end."""
     gap = np.array([separator], dtype=np.uint8)
-    return np.concatenate([part for one in proteins for part in (gap, one)] + [gap])
+    return np.concatenate([part for protein in proteins for part in (gap, protein)] + [gap])
 
 
 def _windows(laid: np.ndarray, window: int) -> np.ndarray:
-    """Windows (n, T + 1) of a stream, each beginning with the last token of the one before."""
+    """Cuts a stream into windows (n, T + 1).
+
+    Each window begins with the last token of the previous one.
+    """
     count = max(0, (len(laid) - 1) // window)
     rows = np.arange(count)[:, None] * window + np.arange(window + 1)
     return np.asarray(laid[rows])

@@ -1,4 +1,4 @@
-"""The training loop: epochs over a task's items, validation, best and last checkpoints, early stopping."""
+"""The training loop: epochs, validation, checkpoints and early stopping."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ MetricSink = Callable[[Mapping[str, float], int], None]
 
 @dataclass(kw_only=True)
 class TrainResult:
-    """What a training run leaves in memory; the weights are in the checkpoints.
+    """The in-memory result of a training run.
+
+    The weights are in the checkpoints.
 
     `history` has one entry an epoch, metrics by name and `epoch`; `best` is the entry of the epoch
     that the best checkpoint holds; `first_step_at` is in seconds since the Unix epoch.
@@ -45,13 +47,16 @@ class TrainResult:
 
     @property
     def units_per_second(self) -> float:
-        """Pairs, or what else the task counts, per second of training, validation not counted."""
+        """Throughput of training in the task's units, validation excluded."""
         return self.units_seen / max(self.training_seconds, 1e-9)
 
 
 @dataclass(kw_only=True)
 class EpochPart:
-    """How far the present epoch has come: `batches` done, of `items` in all, whose losses make `loss_sum`."""
+    """Progress within the present epoch.
+
+    `batches` are done, with `items` in all, whose losses sum to `loss_sum`.
+    """
 
     batches: int = 0
     items: int = 0
@@ -60,18 +65,18 @@ class EpochPart:
 
 
 class Trainer:
-    """Trains a model for a task; every piece of state that a checkpoint must hold lives here.
+    """Trains a model for a task, and holds all checkpointed state.
 
     Args:
-        model: On the task's device.
+        model: The model, on the task's device.
         config: Hyper-parameters.
         task: What it learns from.
-        log: Takes metrics by name and the epoch.
+        log: Called with metrics by name and the epoch.
         checkpoints: Folder for `best` and `last`.
-        description: What a checkpoint says of its model and data, as plain JSON.
-        keep: Called each time `last` is due by `checkpoint_every`, to bring it to a safe place.
-        warm_start: For weights that come from another training: they are measured as epoch 0, and may
-            be the best; then this readies them for the first step.
+        description: The checkpoints' description of model and data, as plain JSON.
+        keep: Called to upload `last` each time that `checkpoint_every` has passed.
+        warm_start: For weights from another training: they are validated as epoch 0, and may be the
+            best; then this function prepares them for the first step.
     """
 
     def __init__(
@@ -112,11 +117,11 @@ class Trainer:
         return self.epoch >= self.config.epochs or (0 < patience <= self._epochs_without_gain)
 
     def run(self) -> TrainResult:
-        """Trains to the last epoch or until early stopping, from wherever the state stands.
+        """Trains from the present state to the last epoch or early stopping.
 
         Raises:
             UserError: the loss is no longer a finite number.
-            KeyboardInterrupt: Ctrl-C or SIGTERM, after the step at hand, its state in `last`.
+            KeyboardInterrupt: Ctrl-C or SIGTERM, after the current step; the state is in `last`.
         """
         size, units = self.task.size, self.task.units_per_item
         done = units * (self.epoch * size + self._part.items)
@@ -130,7 +135,7 @@ class Trainer:
         return self.result
 
     def _measure_start(self, progress: Progress, warm_start: Callable[[], None]) -> None:
-        """Epoch 0: what the weights are worth before the first step."""
+        """Validates the initial weights as epoch 0."""
         metrics = self.validate()
         self._close_epoch(metrics, before_last=warm_start)
         progress.say(self._epoch_line(metrics, best=True))
@@ -164,16 +169,16 @@ class Trainer:
     def _close_epoch(
         self, metrics: Mapping[str, float], *, before_last: Callable[[], None] = lambda: None
     ) -> bool:
-        """Takes an epoch's metrics to the history, the schedule, the checkpoints and the log."""
+        """Records an epoch's metrics, updates the schedule, and writes checkpoints."""
         self.result.history.append({"epoch": float(self.epoch), **metrics})
-        # The schedule and the comparison both want "lower is better".
+        # The schedule and the comparison both expect "lower is better".
         sign = 1.0 if self.config.early_stopping_metric == "val/loss" else -1.0
         loss_like = sign * metrics[self.config.early_stopping_metric]
         if self.epoch:
             self.schedule.after_epoch(loss_like)
         improved = self._note_best(loss_like)
         if improved:
-            # Before `last`: a run that is killed between the two goes through this epoch again.
+            # Before `last`: a run that is killed between the two repeats this epoch.
             self._write("best", with_state=False)
         before_last()
         self._write("last", with_state=True)
@@ -198,9 +203,9 @@ class Trainer:
         self.result.first_step_at = self.result.first_step_at or time.time()
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
         batches = self.task.batches(self.epoch)[self._part.batches :]
-        with closing(cast(Any, self.task.load([one for one in batches if len(one)]))) as loaded:
+        with closing(cast(Any, self.task.load([batch for batch in batches if len(batch)]))) as loaded:
             for start in range(0, len(batches), self.config.accumulation_steps):
-                group = [len(one) for one in batches[start : start + self.config.accumulation_steps]]
+                group = [len(batch) for batch in batches[start : start + self.config.accumulation_steps]]
                 n_items = sum(group)
                 self.schedule.before_step(self.step)
                 if n_items:
@@ -226,17 +231,20 @@ class Trainer:
         return mean_loss, seconds
 
     def _stop_over(self, interruption: Interruption) -> None:
-        """Between two steps: writes `last`; then goes on, or ends if that was asked for."""
+        """Writes `last` between two steps, then continues or stops if interrupted."""
         if not math.isfinite(self._part.loss_sum):
             interruption.deliver()
-            return  # diverged weights must not take the place of the last good ones
+            return  # diverged weights must not replace the last good ones
         self._write("last", with_state=True)
         interruption.deliver()
         self._keep()
         self._cadence.start(self.step)
 
     def _optimiser_step(self, batches: Iterator[Any], n_items: int) -> Tensor:
-        """One step on some batches of so many items in all; returns the sum of their losses."""
+        """Runs one optimiser step on batches; returns their summed loss.
+
+        `n_items` is the number of items in all of the batches.
+        """
         loss_sum = torch.zeros((), device=self.device)
         for batch in batches:
             with autocast(self.device, self.config.amp):
@@ -273,7 +281,10 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a continued run needs beside the weights; tensors, numbers and text only."""
+        """The training state of a continued run, without weights.
+
+        It holds tensors, numbers and text only.
+        """
         return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -291,10 +302,12 @@ class Trainer:
         }
 
     def continue_from(self, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Takes up weights and a `state_dict` of the same config and data, to the last bit.
+        """Restores weights and a `state_dict`, bit for bit.
+
+        Config and data must be the same.
 
         Raises:
-            CheckpointError: the state is of another kind of run.
+            CheckpointError: the state does not fit this run.
         """
         try:
             self.model.load_state_dict(dict(weights))

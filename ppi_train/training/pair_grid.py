@@ -1,4 +1,6 @@
-"""Which pairs a scan scores, in which blocks: every protein with every other, or a list of pairs.
+"""The pairs that a scan scores, divided into blocks.
+
+They are every protein with every other, or a list of pairs.
 
 Legend of shapes: n proteins on one side of a block, m on the other.
 """
@@ -16,13 +18,16 @@ from torch import Tensor
 # Proteins on either side of a block: its logits are 4 MB, and the states of both sides fit into a
 # processor's cache.
 SIDE = 1024
-# Pairs in a block of a list.
+# Pairs in a block of a `PairList`.
 LISTED = 65_536
 
 
 @dataclass(frozen=True)
 class Block:
-    """Proteins `rows` of the first list with proteins `columns` of the second, by place in the lists."""
+    """A block of pairs between two lists of proteins.
+
+    Proteins `rows` of the first list with proteins `columns` of the second, by position in the lists.
+    """
 
     rows: slice
     columns: slice
@@ -30,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class PairGrid:
-    """Each protein of one list with each of another, every unordered pair once.
+    """All unordered pairs between two lists of proteins, each once.
 
     Proteins have numbers: first those of both lists, then those of the first alone, then those of the
     second alone. All pairs of a list are the pairs of the list with itself.
@@ -60,16 +65,16 @@ class PairGrid:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Those with a cell that counts, in the order in which they are scored."""
-        rows, columns = (self._cuts(self.shared + one) for one in (self.only_a, self.only_b))
+        """The blocks with at least one counted pair, in scoring order."""
+        rows, columns = (self._cuts(self.shared + unshared) for unshared in (self.only_a, self.only_b))
         blocks = (Block(a, b) for a in rows for b in columns)
-        return tuple(one for one in blocks if self._pairs_of(one))
+        return tuple(block for block in blocks if self._pairs_of(block))
 
     def _cuts(self, count: int) -> list[slice]:
-        return [slice(one, min(one + self.side, count)) for one in range(0, count, self.side)]
+        return [slice(start, min(start + self.side, count)) for start in range(0, count, self.side)]
 
     def pairs_in(self, number: int) -> int:
-        """Pairs that a block adds."""
+        """The number of counted pairs in a block."""
         return self._pairs_of(self.blocks[number])
 
     def _pairs_of(self, block: Block) -> int:
@@ -86,7 +91,10 @@ class PairGrid:
         )
 
     def repeated(self, block: Block, device: torch.device) -> Tensor | None:
-        """Cells (n, m) that are another cell's pair, or none that is asked for; None where all count."""
+        """A mask of the cells (n, m) that do not count.
+
+        They repeat another cell's pair, or are not requested. None if all cells count.
+        """
         rows, columns = block.rows, block.columns
         if columns.start >= min(rows.stop, self.shared):
             return None
@@ -94,16 +102,22 @@ class PairGrid:
         b = torch.arange(columns.start, columns.stop, device=device)
         return ((b < a) if self.include_self else (b <= a)) & (a < self.shared)
 
-    def oriented(self, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs (m,), (m,) with that protein first which is in the first list, else the smaller number."""
-        a, b = np.minimum(one, other), np.maximum(one, other)
+    def oriented(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Orders each pair by list, else by number.
+
+        A protein of the first list comes first, else the smaller number. Pairs are (m,) and (m,).
+        """
+        a, b = np.minimum(first, second), np.maximum(first, second)
         turned = (b >= self.shared) & (b < self.shared + self.only_a)
         return np.where(turned, b, a), np.where(turned, a, b)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairList:
-    """Pairs that were named, `index` (p, 2), as numbers of their proteins."""
+    """A given list of pairs.
+
+    `index` (p, 2) holds the numbers of their proteins.
+    """
 
     index: np.ndarray
 
@@ -114,22 +128,25 @@ class PairList:
     @cached_property
     def blocks(self) -> tuple[slice, ...]:
         starts = range(0, len(self.index), LISTED)
-        return tuple(slice(one, min(one + LISTED, len(self.index))) for one in starts)
+        return tuple(slice(start, min(start + LISTED, len(self.index))) for start in starts)
 
     def pairs_in(self, number: int) -> int:
-        """Pairs of a block."""
+        """The number of pairs in a block."""
         return int(self.blocks[number].stop - self.blocks[number].start)
 
 
 def cell_proteins(a: Tensor, b: Tensor, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The proteins of cells of a block, row after row: of those `chosen`, flat numbers, or of all."""
+    """The proteins of a block's cells, row by row.
+
+    Of the `chosen` cells, as flat numbers, or of all.
+    """
     if chosen is None:
         return a.repeat_interleave(len(b)), b.repeat(len(a))
     return a[chosen // len(b)], b[chosen % len(b)]
 
 
 def cell_values(values: Tensor, chosen: Tensor | None) -> Tensor:
-    """What stands in the same cells, (n, m) -> (cells,)."""
+    """The values of a block (n, m) at the same cells (cells,)."""
     return values.flatten() if chosen is None else values.flatten()[chosen]
 
 

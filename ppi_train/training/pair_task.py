@@ -1,4 +1,4 @@
-"""Learning which pairs of proteins interact."""
+"""Training on labelled pairs of proteins."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
 
 class PairTask:
-    """The task of every pair model; see `Task`.
+    """The training `Task` of all pair models.
 
     Args:
-        config: Of the loss, and the seed of their order.
+        config: Settings of the loss, and the seed of the order.
         train, validation: The pairs, on one device.
-        ranking_metrics: (logits, labels) -> `auroc`, `auprc`, and what else is to be logged as `val/...`.
+        ranking_metrics: (logits, labels) -> `auroc`, `auprc`, and further metrics to log as `val/...`.
         batch_size: Pairs of a batch.
-        share_proteins: Whether batches are of few distinct proteins each, where there are enough pairs.
-        fresh_negatives: Whether the negatives are drawn anew for each epoch.
+        share_proteins: Whether each batch contains few distinct proteins, if there are enough pairs.
+        fresh_negatives: Whether the negatives are redrawn for each epoch.
     """
 
     unit = "pair"
@@ -107,7 +107,10 @@ class PairTask:
 
 
 def class_weights(labels: Tensor, mode: str) -> Tensor | None:
-    """Weights (2,) of the negatives and positives: n / (2 * count), so that both classes weigh alike."""
+    """Loss weights (2,) of the negatives and positives.
+
+    n / (2 * count), so that both classes have equal weight.
+    """
     if mode == "none":
         return None
     counts = torch.bincount(labels.long(), minlength=2).clamp(min=1)

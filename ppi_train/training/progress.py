@@ -1,4 +1,7 @@
-"""Progress with rate and time left: a bar on a terminal, plain log lines elsewhere."""
+"""Progress with rate and remaining time.
+
+A bar on a terminal, plain log lines elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class Progress:
         return f"{share:.0f}% of {total} {self._unit}s, {rate:,.0f} {self._unit}s/s, {left} left"
 
     def say(self, message: str) -> None:
-        """A line that does not tear the bar apart."""
+        """Prints a line without breaking the progress bar."""
         if self._bar.disable:
             logger.info("%s", message)
         else:

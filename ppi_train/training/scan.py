@@ -1,7 +1,7 @@
-"""Scores the pairs of many encoded proteins block by block, and keeps those that are wanted.
+"""Scores pairs of encoded proteins block by block, and filters them.
 
-What is kept of a block is found on whole blocks of logits; probabilities, and uncertainties where a
-filter spares most pairs, are made for the kept ones alone.
+The pairs to keep are selected on whole blocks of logits; probabilities, and uncertainties if a filter
+removes most pairs, are computed only for the kept pairs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ppi_train.training.pair_grid import PairGrid, PairList, cell_proteins, cell
 from ppi_train.training.scoring import Scorer, calibrated
 from ppi_train.training.top_partners import TopPartners
 
-# Pairs that are scored one by one at once.
+# Pairs per batch when single pairs are scored.
 _AT_ONCE = 8192
-# Of the best partners, handed on at once.
+# Rows of the best partners that are yielded at once.
 _ROWS = 1 << 20
-# As far as float32 may be off near 1.
+# Largest float32 rounding error near 1.
 _SLACK = 2.4e-7
 
 
 class BlockScorer(Scorer, Protocol):
-    """The functions of a model that a scan needs; see `PairModel`."""
+    """The functions of `PairModel` that a scan needs."""
 
     def score_block(self, states_a: Any, states_b: Any) -> Tensor: ...
 
@@ -38,33 +38,39 @@ class BlockScorer(Scorer, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedProteins:
-    """A model in evaluation mode, and the states of all proteins, on one device."""
+    """A model in evaluation mode with all proteins' states.
+
+    Both are on one device.
+    """
 
     model: BlockScorer
     states: Any
     device: torch.device
 
     def at(self, numbers: np.ndarray | Tensor) -> Any:
-        """The states of some."""
+        """The states of the given proteins."""
         return self.model.select(self.states, torch.as_tensor(numbers, device=self.device).long())
 
     @torch.inference_mode()
     def score(self, a: Tensor, b: Tensor, *, uncertainty: bool) -> tuple[Tensor, Tensor | None]:
-        """Calibrated logits of pairs (m,), (m,), and their deviations if those are wanted, each (m,)."""
-        # Into one tensor: small ones, kept among large ones that come and go, would pin their memory.
+        """Calibrated logits of pairs, and optionally their deviations, (m,) each.
+
+        The pairs are (m,) and (m,).
+        """
+        # Into one tensor: small tensors allocated between large temporary ones would fragment the memory.
         logits = torch.empty(len(a), device=self.device)
         deviations = torch.empty_like(logits) if uncertainty else None
-        for some in in_chunks(len(a), _AT_ONCE):
-            states = self.at(a[some]), self.at(b[some])
+        for rows in in_chunks(len(a), _AT_ONCE):
+            states = self.at(a[rows]), self.at(b[rows])
             if deviations is None:
-                logits[some] = calibrated(self.model, self.model.score(*states))
+                logits[rows] = calibrated(self.model, self.model.score(*states))
             else:
                 scores = self.model.score_with_uncertainty(*states)
-                logits[some], deviations[some] = (calibrated(self.model, one) for one in scores)
+                logits[rows], deviations[rows] = (calibrated(self.model, values) for values in scores)
         return logits, deviations
 
     def have_uncertainty(self, proteins: int) -> bool:
-        """Whether the model gives deviations that are not all zero: told by a few pairs."""
+        """Whether the model gives non-zero deviations, tested on a few pairs."""
         numbers = torch.arange(min(proteins, 64), device=self.device)
         _, deviations = self.score(numbers, numbers.flip(0), uncertainty=True)
         assert deviations is not None
@@ -73,9 +79,11 @@ class EncodedProteins:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPairs:
-    """Pairs as numbers of their proteins, `a` and `b` (m,) int32, and their scores, (m,) float32.
+    """Scored pairs as columns.
 
-    `uncertainty` is the standard deviation of the logit; None where it is not asked for.
+    `a` and `b` (m,) int32 are the numbers of their proteins; the scores are (m,) float32.
+
+    `uncertainty` is the standard deviation of the logit; None if it is not requested.
     """
 
     a: np.ndarray
@@ -93,41 +101,47 @@ class ScoredPairs:
 
 
 class Scan(Protocol):
-    """Scores blocks by their number, in turn; what it keeps is taken from it now and then."""
+    """Scores blocks by number, and collects the kept pairs.
+
+    The results are taken from it from time to time.
+    """
 
     cumulative: bool
-    """Whether what is taken replaces what was taken before, or is to be added to that."""
+    """Whether a taken result replaces the previous one, or must be appended to it."""
 
     def score(self, number: int) -> None:
         """Scores a block."""
 
     @property
     def held(self) -> int:
-        """Rows that wait to be taken."""
+        """The number of rows not yet taken."""
 
     def take(self) -> dict[str, np.ndarray]:
-        """Columns of what the blocks since the last call have given, or all blocks."""
+        """Result columns of the blocks since the last call.
+
+        Of all blocks for a cumulative scan.
+        """
 
     def restore(self, taken: Mapping[str, np.ndarray]) -> None:
-        """Goes on from what was taken last; for a cumulative scan."""
+        """Restores the last taken state of a cumulative scan."""
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs, from all that was taken."""
+        """The kept pairs, from all taken results."""
 
 
 class Threshold:
-    """Pairs of at least some probability.
+    """A lower bound on the probability of kept pairs.
 
     Args:
         probability: None keeps all.
     """
 
     def __init__(self, probability: float | None) -> None:
-        # As what is written compares: in float32.
+        # In float32, as written probabilities are compared.
         self._least = np.float32(probability or 0).item()
         low = self._least - _SLACK
         self.logit = math.log(low / (1 - low)) if low > 0 else -math.inf
-        """Logits below are surely not kept."""
+        """Logits below this are certainly not kept."""
 
     @property
     def keeps_all(self) -> bool:
@@ -137,8 +151,11 @@ class Threshold:
         self, proteins: EncodedProteins, pairs: tuple[Tensor, Tensor], logits: Tensor, *,
         deviations: Tensor | None, uncertainty: bool,
     ) -> ScoredPairs:  # fmt: skip
-        """The pairs (m,), (m,) with logits (m,) that are kept; deviations are made if they are wanted."""
-        # In float64: float32 would depend in its last digit on the place in the block.
+        """Filters pairs by probability, and computes deviations if requested.
+
+        The pairs are (m,) and (m,), their logits (m,).
+        """
+        # In float64: with float32 the last digit would depend on the position in the block.
         (a, b), probability = pairs, logits.double().sigmoid().float()
         if not self.keeps_all:
             kept = probability >= self._least
@@ -155,13 +172,13 @@ class Threshold:
 
 
 class ThresholdScan:
-    """Keeps every pair of at least some probability; of a grid or of a list.
+    """Keeps every pair of a grid or list above a probability.
 
     Args:
         proteins: All proteins of the pairs, encoded.
-        pairs: What is scored.
+        pairs: The pairs to score.
         min_probability: None keeps all.
-        uncertainty: Whether the standard deviation of each logit is wanted.
+        uncertainty: Whether to compute the standard deviation of each logit.
     """
 
     cumulative = False
@@ -214,29 +231,34 @@ class ThresholdScan:
         return sum(map(len, self._held))
 
     def take(self) -> dict[str, np.ndarray]:
-        columns: Sequence[dict[str, np.ndarray]] = [one.columns for one in self._held]
+        columns: Sequence[dict[str, np.ndarray]] = [scored.columns for scored in self._held]
         self._held = []
-        return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+        return {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
 
     def restore(self, taken: Mapping[str, np.ndarray]) -> None:
         """Blocks do not depend on one another."""
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        for one in taken:
+        for columns in taken:
             yield ScoredPairs(
-                a=one["a"], b=one["b"], probability=one["probability"], uncertainty=one.get("uncertainty")
+                a=columns["a"],
+                b=columns["b"],
+                probability=columns["probability"],
+                uncertainty=columns.get("uncertainty"),
             )
 
 
 class TopScan:
-    """Keeps the pairs of a grid that are among the k best of either of their proteins.
+    """Keeps each protein's k best pairs of a grid.
+
+    A pair is kept if it is among the k best of either of its proteins.
 
     Args:
         proteins: All proteins of the grid, encoded.
-        grid: What is scored.
-        k: Partners that are kept of a protein.
-        min_probability: Of these, pairs below are left out.
-        uncertainty: Whether the standard deviation of each logit is wanted.
+        grid: The pairs to score.
+        k: Number of partners to keep per protein.
+        min_probability: Kept pairs below this are removed.
+        uncertainty: Whether to compute the standard deviation of each logit.
     """
 
     cumulative = True
@@ -271,33 +293,41 @@ class TopScan:
 
     @torch.inference_mode()
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs, ascending; scores are in this object, whatever was taken from it."""
+        """The kept pairs, in ascending order.
+
+        The scores are in this object; `taken` is not used.
+        """
         del taken
         proteins, partners, logits = self._best.pairs()
         a, b = self._grid.oriented(proteins, partners)
         _, first = np.unique(a * self._grid.proteins + b, return_index=True)
-        for some in in_chunks(len(first), _ROWS):
-            one, other, score = (
-                torch.from_numpy(column[first[some]]).to(self._proteins.device) for column in (a, b, logits)
+        for rows in in_chunks(len(first), _ROWS):
+            chosen_a, chosen_b, score = (
+                torch.from_numpy(column[first[rows]]).to(self._proteins.device) for column in (a, b, logits)
             )
             yield self._threshold.scored(
-                self._proteins, (one, other), score, deviations=None, uncertainty=self._uncertainty
+                self._proteins, (chosen_a, chosen_b), score, deviations=None, uncertainty=self._uncertainty
             )
 
 
 def score_cells(
     proteins: EncodedProteins, grid: PairGrid, number: int, *, uncertainty: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Proteins of the rows (n,) and the columns (m,) of a block, calibrated logits (n, m), their deviations.
+    """Scores all cells of a block.
+
+    Returns the proteins of the rows (n,) and of the columns (m,), the calibrated logits (n, m) and their
+    deviations.
 
     Raises:
         CheckpointError: a score is not finite.
     """
-    a, b = (torch.from_numpy(one).to(proteins.device) for one in grid.numbers(grid.blocks[number]))
+    a, b = (torch.from_numpy(numbers).to(proteins.device) for numbers in grid.numbers(grid.blocks[number]))
     states, model = (proteins.at(a), proteins.at(b)), proteins.model
     deviations = None
     if uncertainty:
-        logits, deviations = (calibrated(model, one) for one in model.score_block_with_uncertainty(*states))
+        logits, deviations = (
+            calibrated(model, values) for values in model.score_block_with_uncertainty(*states)
+        )
     else:
         logits = calibrated(model, model.score_block(*states))
     require_finite(logits)
@@ -305,10 +335,12 @@ def score_cells(
 
 
 def require_finite(logits: Tensor) -> None:
-    """A score that is no number would compare as below any threshold, and be lost without a word.
+    """Checks that all scores are finite.
+
+    A NaN compares as below any threshold, so its pair would be lost silently.
 
     Raises:
-        CheckpointError: there is one.
+        CheckpointError: a score is not finite.
     """
     if not torch.isfinite(logits.sum()) and not torch.isfinite(logits).all():
         raise CheckpointError(

@@ -1,7 +1,7 @@
 """Optimiser and learning-rate schedule.
 
-The schedule is a pure function of the step, times a factor that only `plateau` changes: so its
-whole state is three numbers, and a resumed run continues it exactly.
+The schedule is a pure function of the step, times a factor that only `plateau` changes. Its
+whole state is three numbers, so that a resumed run continues it exactly.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _ONE_CYCLE_START = 1 / 25
 
 def build_optimizer(model: nn.Module, config: TrainingOptions) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); biases and scales are not decayed."""
-    weights = [one for one in model.parameters() if one.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
-        {"params": [one for one in weights if one.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [one for one in weights if one.ndim <= 1], "weight_decay": 0.0},
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [one for one in groups if one["params"]],
+        [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=(0.9, config.adam_beta2),
         fused=True,
@@ -40,7 +40,7 @@ class Schedule:
     """Sets the learning rate before each optimiser step.
 
     Args:
-        optimizer: Whose groups all get the same rate.
+        optimizer: All of its groups get the same rate.
         config: The scheduler's settings.
         peak: The learning rate after warm-up.
         total_steps: Optimiser steps of the whole run.
@@ -83,7 +83,7 @@ class Schedule:
         return rate
 
     def after_epoch(self, loss_like: float) -> None:
-        """Tells `plateau` the epoch's validation figure, lower being better."""
+        """Updates `plateau` with the epoch's validation figure, lower being better."""
         if self._config.scheduler != "plateau":
             return
         if loss_like < self._best:

@@ -1,4 +1,4 @@
-"""Encode once, score many: how a model is applied to pairs outside the training step."""
+"""Application of a model to pairs: encode once, score many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppi_train.training.features import EveryProtein, Features
 
 
 class Scorer(Protocol):
-    """The functions of a model that scoring needs; see `PairModel`."""
+    """The functions of `PairModel` that scoring needs."""
 
     temperature: float
 
@@ -32,29 +32,36 @@ class Scorer(Protocol):
 def encode_all(
     model: Scorer, features: Features, *, encoded: Callable[[int], object] = lambda _: None
 ) -> Any:
-    """The states of all proteins, each encoded once; the model must be in evaluation mode.
+    """Encodes all proteins once, and returns their states.
+
+    The model must be in evaluation mode.
 
     Args:
-        encoded: Told how many proteins were encoded, some at a time.
+        encoded: Called after each chunk with its number of encoded proteins.
     """
     states = []
-    for rows, some in zip(features.chunks(), EveryProtein(features), strict=True):
-        states.append(model.encode(some))
+    for rows, proteins in zip(features.chunks(), EveryProtein(features), strict=True):
+        states.append(model.encode(proteins))
         encoded(len(rows))
     return model.join(states)
 
 
 def calibrated(model: Scorer, scores: Tensor) -> Tensor:
-    """A model's logits, or their deviations, over its temperature: as they leave the project, float32.
+    """Divides logits or their deviations by the model's temperature, as float32.
 
-    The one place that applies it. The sigmoid of such a logit is the model's probability.
+    All scores that leave the project are calibrated.
+
+    This is the only place that applies the temperature. The sigmoid of a calibrated logit is the model's
+    probability.
     """
     return scores.float() / model.temperature
 
 
 @torch.inference_mode()
 def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Tensor:
-    """Calibrated logits (n_pairs,) float32: each protein is encoded once, and scored with all its partners.
+    """Calibrated logits (n_pairs,) float32 of pairs.
+
+    Each protein is encoded once, and scored with all its partners.
 
     The model must be in evaluation mode.
     """
@@ -65,13 +72,16 @@ def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Ten
 def score_pairs_with_uncertainty(
     model: Scorer, data: PairData, *, batch_size: int = 8192
 ) -> tuple[Tensor, Tensor]:
-    """Calibrated logits and their standard deviations, each (n_pairs,) float32; see `score_pairs`."""
+    """Calibrated logits and their standard deviations, (n_pairs,) float32 each.
+
+    Otherwise as `score_pairs`.
+    """
     if not len(data):
         return torch.empty(0), torch.empty(0)
     states = encode_all(model, data.features)
     scored = [
-        model.score_with_uncertainty(model.select(states, one[:, 0]), model.select(states, one[:, 1]))
-        for one in data.pairs.split(batch_size)
+        model.score_with_uncertainty(model.select(states, pairs[:, 0]), model.select(states, pairs[:, 1]))
+        for pairs in data.pairs.split(batch_size)
     ]
     logits, deviations = (calibrated(model, torch.cat(part)) for part in zip(*scored, strict=True))
     return logits, deviations

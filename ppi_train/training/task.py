@@ -1,4 +1,7 @@
-"""What the training loop asks of the thing that is learned: items, their loss, and how well it goes."""
+"""The interface between the training loop and a learning task.
+
+A task provides items, their loss, and validation metrics.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ class Task(Protocol):
     """Items to learn from, such as pairs of proteins.
 
     Attributes:
-        unit: What rates count, in the singular.
+        unit: Name of the unit in which rates are counted, in the singular.
         size: Items of an epoch.
         n_batches: Batches of an epoch.
-        round_name: What an epoch of the loop is called: `epoch`, or a part of one.
-        units_per_item: Units that one item stands for.
-        device: Where the items lie, and the model must.
+        round_name: Name of an epoch of the loop: `epoch`, or `part`.
+        units_per_item: Number of units in an item.
+        device: Device of the items; the model must be on it as well.
     """
 
     unit: str
@@ -29,23 +32,30 @@ class Task(Protocol):
     device: torch.device
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
-        """The items of each batch of an epoch, counted from 0; a function of the seed alone.
+        """The items of each batch of an epoch, counted from 0.
 
-        Every item stands in one batch; a batch may be empty.
+        They depend on nothing but the seed and the epoch.
+
+        Every item is in one batch; a batch may be empty.
         """
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[Any]:
-        """Yields what `loss` takes of each of the batches, and may read ahead."""
+        """Yields the input of `loss` for each batch; may read ahead."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The sum of the losses of a batch's items; runs under mixed precision if that is on."""
+        """The sum of the losses of a batch's items.
+
+        Runs under mixed precision if that is on.
+        """
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Metrics of the model, in evaluation mode, on the validation items; `val/loss` among them.
+        """Validation metrics of a model in evaluation mode.
+
+        `val/loss` is among them.
 
         Raises:
-            UserError: they are not finite numbers.
+            UserError: a metric is not a finite number.
         """
 
     def headline(self, metrics: Mapping[str, float]) -> str:
-        """The validation metrics that a line of progress shows."""
+        """The validation metrics shown in a line of progress."""

@@ -1,4 +1,4 @@
-"""The best partners of each protein, kept while blocks of pairs are scored."""
+"""Tracks the best partners of each protein during a block-wise scan."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from torch import Tensor
 
 
 class TopPartners:
-    """The k best partners of each protein so far; of equal scores, any.
+    """The k best partners of each protein so far.
+
+    Ties are broken arbitrarily.
 
     Args:
-        proteins: How many there are.
-        k: Partners that are kept of each.
-        device: Where blocks are scored.
+        proteins: Number of proteins.
+        k: Number of partners to keep per protein.
+        device: Device on which blocks are scored.
 
     Attributes:
         logits: (proteins, k) float32, the best first; -inf where there is no partner yet.
@@ -30,15 +32,18 @@ class TopPartners:
         """Takes a block into account.
 
         Args:
-            a, b: Proteins of its rows (n,) and columns (m,).
+            a, b: Proteins of the block's rows (n,) and columns (m,).
             logits: (n, m); -inf for a pair that does not count.
         """
         self._add_to(a, b, logits)
-        # A protein with itself is one partner, and was added just now.
+        # The pair of a protein with itself has been added by the call above.
         self._add_to(b, a, logits.t().masked_fill(b[:, None] == a, -torch.inf))
 
     def _add_to(self, proteins: Tensor, partners: Tensor, logits: Tensor) -> None:
-        """The best of each row of logits (n, m) for `proteins` (n,), with `partners` (m,)."""
+        """Adds the best partners of each row of logits (n, m).
+
+        The rows are `proteins` (n,), the columns `partners` (m,).
+        """
         better = (logits.amax(dim=1) > self.logits[proteins, -1]).nonzero().squeeze(1)
         if not len(better):
             return
@@ -50,20 +55,23 @@ class TopPartners:
         self.partners[rows] = named.gather(1, order)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Protein (p,), partner (p,) and logit (p,) of all; a pair that is best on both sides, twice."""
+        """All kept pairs: protein, partner and logit, (p,) each.
+
+        A pair that is among the best of both proteins is given twice.
+        """
         logits = self.logits.cpu().numpy()
         proteins, at = np.nonzero(logits > -np.inf)
         return proteins, self.partners.cpu().numpy()[proteins, at], logits[proteins, at]
 
     def state(self) -> dict[str, np.ndarray]:
-        """All of it, flat, for `restore`."""
+        """The whole state as flat arrays, for `restore`."""
         return {
             "logit": self.logits.flatten().cpu().numpy(),
             "partner": self.partners.flatten().cpu().numpy(),
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Goes on from a `state` of another object of the same shape."""
+        """Restores a `state` of another object of the same shape."""
         # Copies: arrays that were read from a file must not be written to.
         self.logits.copy_(torch.from_numpy(state["logit"].copy()).view_as(self.logits))
         self.partners.copy_(torch.from_numpy(state["partner"].copy()).view_as(self.partners))

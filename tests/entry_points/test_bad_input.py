@@ -1,4 +1,7 @@
-"""A user's mistake: exit code 2, one message, no traceback, and the run FAILED with that message."""
+"""Tests of exit codes and messages for user mistakes.
+
+A mistake ends with exit code 2, one message and no traceback, and the run is FAILED with that message.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as processes: unknown options, signals, and `mlflow run` itself."""
+"""Tests of the commands as processes: options, signals, and `mlflow run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""MLproject, conda.yaml, pyproject.toml, the commands and the schema say the same."""
+"""Consistency of the project files with the commands and the schema.
+
+The files are MLproject, conda.yaml and pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,9 @@ def test_every_file_of_the_package_is_installed_with_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["ppi_train"]
     files = [
-        one for one in (ROOT / "ppi_train").rglob("*") if one.is_file() and one.suffix not in (".py", ".pyc")
+        path
+        for path in (ROOT / "ppi_train").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
     ]
     assert files
     for path in files:

@@ -1,4 +1,7 @@
-"""Parameters with shell characters: MLflow puts them into a command of bash, and they do no harm there."""
+"""Tests of parameters that contain shell characters.
+
+MLflow puts parameters into a bash command; they must do no harm there.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +61,8 @@ def arrived(tmp_path: Path) -> Callable[[str, dict[str, str]], list[str]]:
         subprocess.run(["bash", "-c", line], env=environment, cwd=tmp_path, check=True)
         _, module, *arguments = json.loads(told.read_text())
         assert module == f"entry_points.{mode}"
-        assert {one.name for one in tmp_path.iterdir()} == {"bin", "told"}
-        return [str(one) for one in arguments]
+        assert {path.name for path in tmp_path.iterdir()} == {"bin", "told"}
+        return [str(argument) for argument in arguments]
 
     return run
 
@@ -74,7 +77,7 @@ def test_what_mlflow_hands_to_bash_arrives_as_it_was_given(
     for turn in range(0, len(texts), len(names)):
         given = dict(zip(names, texts[turn:], strict=False))
         context = command.make_context(mode, arrived(mode, given))
-        assert {name: one for name, one in context.params.items() if one} == given
+        assert {name: value for name, value in context.params.items() if value} == given
         assert context.args == []
         assert not (tmp_path / "target").exists()
 
@@ -89,7 +92,7 @@ def test_the_name_of_a_parameter_is_no_code_either(
 
 
 def mlflow_run(mode: str, **parameters: str) -> subprocess.CompletedProcess[str]:
-    given = [word for name, one in parameters.items() for word in ("-P", f"{name}={one}")]
+    given = [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", mode, "--env-manager", "local", *given]
     return subprocess.run(

@@ -1,4 +1,7 @@
-"""A process of its own that reads hostile files: the names on standard input, a line of JSON out for each."""
+"""Reads hostile files in a separate process.
+
+It takes names on standard input and writes a line of JSON for each.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""How many inputs a reader is tried with: 500 of each kind, always the same; `PPI_TRAIN_FUZZ=10000`
-takes that many new ones, for a long run."""
+"""Number of inputs per reader in the fuzz tests.
+
+The default is 500 of each kind, always the same. `PPI_TRAIN_FUZZ=10000` takes that many new inputs, for a
+long run.
+"""
 
 from __future__ import annotations
 

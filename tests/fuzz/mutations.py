@@ -1,7 +1,7 @@
-"""Damage: what disks, transfers, editors and ill will do to a file.
+"""File damage as done by disks, transfers, editors, and attackers.
 
-Each kind of damage is drawn from one number of its own: hypothesis, which draws the numbers, finds the fewest
-damages that do harm, and an input costs a fraction of one in which every choice were its to draw.
+Each damage is drawn from a single number. Hypothesis draws these numbers and finds the fewest damages that
+cause a failure. This costs a fraction of the time it would take if hypothesis drew every choice.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def _double_line(draw: random.Random, data: bytes, *_: Any) -> bytes:
 def _swap_fields(draw: random.Random, data: bytes, *_: Any) -> bytes:
     mark = draw.choice([b"\n", b"\t", b",", b":", b" ", b"\0"])
     fields = data.split(mark)
-    one, other = (draw.randint(0, len(fields) - 1) for _ in range(2))
-    fields[one], fields[other] = fields[other], fields[one]
+    first, second = (draw.randint(0, len(fields) - 1) for _ in range(2))
+    fields[first], fields[second] = fields[second], fields[first]
     return mark.join(fields)
 
 

@@ -1,7 +1,9 @@
-"""Files of a few kilobytes that claim or unpack to terabytes: refused by name, in little memory and soon.
+"""Tests of small files that claim or unpack to terabytes.
 
-Each is read in a process of its own, whose memory is limited by the system: what would take all of a
-machine's ends that process alone.
+Each is refused with a message, quickly and in little memory.
+
+Each is read in a separate process with limited memory, so that a file that would fill the machine's memory
+ends only that process.
 """
 
 from __future__ import annotations
@@ -147,7 +149,7 @@ def cache(described: dict[str, object], columns: dict[str, object]) -> bytes:
     sink = io.BytesIO()
     metadata = {METADATA_KEY: json.dumps(described).encode()}
     table = pa.table(columns).replace_schema_metadata(metadata)
-    schema = pa.schema([one.with_nullable(False) for one in table.schema], metadata)
+    schema = pa.schema([field.with_nullable(False) for field in table.schema], metadata)
     pq.write_table(table.cast(schema), sink, compression="zstd")
     return sink.getvalue()
 
@@ -271,7 +273,7 @@ def lay_checkpoint(path: Path, files: dict[str, bytes]) -> None:
     path.mkdir()
     for name, content in {**good, **files}.items():
         (path / name).write_bytes(content)
-    digests = {one.name: file_digest(one) for one in path.iterdir()}
+    digests = {file.name: file_digest(file) for file in path.iterdir()}
     (path / MARKER).write_text(json.dumps(digests))
 
 
@@ -373,7 +375,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
         timeout=SECONDS * len(BOMBS),
         check=False,
     )
-    told = {one["name"]: one for one in map(json.loads, done.stdout.splitlines())}
+    told = {record["name"]: record for record in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 0, f"died after {list(told)[-1:]}: {done.stderr[-2000:]}"
     wrong = {
         make.__name__: told[make.__name__]

@@ -1,4 +1,7 @@
-"""Damaged checkpoints: each of the four files, with a marker that still names the others' digests or not."""
+"""Fuzz tests of the four checkpoint files.
+
+The marker either has the digests of the damaged files, as an attacker would arrange, or it does not.
+"""
 
 from __future__ import annotations
 

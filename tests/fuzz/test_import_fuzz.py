@@ -1,4 +1,4 @@
-"""Damaged embeddings of other programs: HDF5, .npy, .npz and .pt."""
+"""Fuzz tests of imported embeddings: HDF5, .npy, .npz and .pt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 SEQUENCES = {"P1": "MKV", "P2": "MKVLA"}
 TABLE = SequenceTable(sequences=SEQUENCES, source="x.fasta", nonstandard={}, duplicates=0)
 RULES = ImportRules(embedder_name="other", missing="drop")
-ARRAYS = {name: np.ones((len(one), 4), np.float32) for name, one in SEQUENCES.items()}
+ARRAYS = {name: np.ones((len(sequence), 4), np.float32) for name, sequence in SEQUENCES.items()}
 
 
 def import_from(path: Path) -> None:
@@ -87,7 +87,11 @@ NPY_WORDS = (
 )
 FORMATS: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
     "hdf5": ("all.h5", (hdf5(), hdf5(libver="latest")), ()),
-    "npy": ("all/P1.npy", tuple(npy(ARRAYS["P1"], one) for one in ((1, 0), (2, 0), (3, 0))), NPY_WORDS),
+    "npy": (
+        "all/P1.npy",
+        tuple(npy(ARRAYS["P1"], version) for version in ((1, 0), (2, 0), (3, 0))),
+        NPY_WORDS,
+    ),
     "npz": ("all.npz", (npz(False), npz(True)), NPY_WORDS),
     "pt": (
         "all/P1.pt",

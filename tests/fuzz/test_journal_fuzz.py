@@ -1,4 +1,4 @@
-"""Damaged journals of runs: bytes changed anywhere, and strange records whose checksum fits."""
+"""Fuzz tests of journals: changed bytes, and odd records with valid checksums."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def line(fields: Any) -> bytes:
 def read(path: Path) -> None:
     """What `sync` reads of a journal before it speaks to a server."""
     contents = journal.read_journal(path)
-    for _, one in contents.pending():
-        journal.record_in(one)
+    for _, entry in contents.pending():
+        journal.record_in(entry)
 
 
 def test_a_whole_one_is_read(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged Parquet: pair tables, embedding caches and the parts of a prediction."""
+"""Fuzz tests of Parquet: pair tables, embedding caches, and prediction parts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def read_cache(path: Path) -> None:
 
 def copy_from(path: Path, granularity: str) -> None:
     sources = CacheSources(spec(granularity))
-    taken = sources.take(path, {sequence_digest(one) for one in SEQUENCES.values()})
+    taken = sources.take(path, {sequence_digest(sequence) for sequence in SEQUENCES.values()})
     assert len(list(sources.fetch(taken))) == len(taken)
 
 
@@ -96,7 +96,7 @@ class TestCaches:
 
     @pytest.fixture(scope="class")
     def whole(self, folder: Path) -> dict[str, bytes]:
-        return {one: cache_bytes(folder, one) for one in ("protein", "residue")}
+        return {granularity: cache_bytes(folder, granularity) for granularity in ("protein", "residue")}
 
     @pytest.mark.parametrize("granularity", ["protein", "residue"])
     def test_bytes(self, folder: Path, whole: dict[str, bytes], granularity: str) -> None:
@@ -192,7 +192,7 @@ class TestPairs:
         """Good files with columns of other types and names, and nulls, and text that is none."""
         path = folder / "columns.parquet"
         all_columns = [("protein_a", a), ("protein_b", b), *columns]
-        table = pa.Table.from_arrays([one for _, one in all_columns], [name for name, _ in all_columns])
+        table = pa.Table.from_arrays([column for _, column in all_columns], [name for name, _ in all_columns])
         pq.write_table(table, path)
         outcome(lambda: read_pairs(path, require_labels=False).digest)
 
@@ -223,7 +223,7 @@ class TestParts:
     @pytest.fixture
     def part(self) -> bytes:
         columns = {"a": np.arange(4, dtype=np.int32), "probability": np.ones(4, np.float32)}
-        return table_bytes({name: pa.array(one) for name, one in columns.items()})
+        return table_bytes({name: pa.array(values) for name, values in columns.items()})
 
     def lay(self, output: Path, job: bytes, name: str, content: bytes) -> None:
         shutil.rmtree(parts_folder(output), ignore_errors=True)

@@ -1,4 +1,7 @@
-"""Damaged text: FASTA, pair tables, configs, lists, complexes; and node sets, which are pickles."""
+"""Fuzz tests of text files, and of node sets, which are pickles.
+
+The text files are FASTA, pair tables, configs, lists and complexes.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +173,7 @@ def test_whole_files_are_read(name: str, file: Path) -> None:
     for data in whole:
         file.write_bytes(data)
         messages.append(outcome(lambda: read(file)))
-    assert [one for one in messages if one and "DNA" not in one] == []
+    assert [message for message in messages if message and "DNA" not in message] == []
 
 
 def _test(name: str) -> Callable[[Path], None]:

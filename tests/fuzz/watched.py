@@ -1,4 +1,7 @@
-"""Calling a reader on what may be hostile: a result or one of our errors, soon and in little memory."""
+"""Calls a reader on hostile input, with limits on time and memory.
+
+The reader must return a result or raise one of our errors.
+"""
 
 from __future__ import annotations
 

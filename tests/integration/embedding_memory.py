@@ -1,4 +1,4 @@
-"""Embeds made-up proteins residue by residue in a process of its own, and prints the peak of its memory.
+"""Peak memory of embedding synthetic proteins by residue, in a separate process.
 
 python embedding_memory.py OUTPUT PROTEINS MEMORY_BYTES
 """
@@ -35,7 +35,9 @@ class Wide:
         return "ab" * 32
 
     def embed(self, sequences: Sequence[str]) -> Iterator[np.ndarray]:
-        return iter([np.full((len(one), DIMENSION), hash(one) % 1000, np.float32) for one in sequences])
+        return iter(
+            [np.full((len(sequence), DIMENSION), hash(sequence) % 1000, np.float32) for sequence in sequences]
+        )
 
 
 class Peak(threading.Thread):

@@ -1,4 +1,4 @@
-"""Embeds a FASTA in a process of its own, slowly, so that a test can kill it midway.
+"""Embeds a FASTA slowly in a separate process, for tests to kill.
 
 python embedding_process.py FASTA OUTPUT GRANULARITY SECONDS_A_CHUNK
 """

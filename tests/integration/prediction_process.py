@@ -1,4 +1,6 @@
-"""Scores all pairs of some proteins in a process of its own, which stops midway for a test to kill it.
+"""Scores all pairs in a separate process, which stops midway.
+
+A test kills it there.
 
 python prediction_process.py OUTPUT BLOCKS [TOP_K]
 """

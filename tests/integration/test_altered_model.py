@@ -1,4 +1,7 @@
-"""A logged model with somebody else's code in it: read by nothing of ours, promoted by nothing, and told."""
+"""Tests of a logged model to which foreign code was added.
+
+Our code must not read or promote it, and must report it.
+"""
 
 from __future__ import annotations
 
@@ -86,10 +89,10 @@ def test_no_secret_of_the_environment_gets_into_a_run(
     monkeypatch.setenv("PPI_TRAIN_MIRROR", f"https://ann:{secret}@127.0.0.1:9/mirror")
     run = execute_pipeline("train_only", places | {"epochs": 1})
     assert store.get_run(run.run_id).info.status == "FINISHED"
-    files = [one for one in tmp_path.rglob("*") if one.is_file()]
-    assert any(one.name == "mlflow.db" for one in files)
-    assert any(one.name == "MLmodel" for one in files)
-    assert [one for one in files if secret.encode() in one.read_bytes()] == []
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in files)
+    assert any(path.name == "MLmodel" for path in files)
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
     # Checkpoints and caches are as open as the umask lets them be, and nothing is open to all to write.
-    modes = {one.stat().st_mode & 0o777 for one in files if "checkpoints" in one.parts}
+    modes = {path.stat().st_mode & 0o777 for path in files if "checkpoints" in path.parts}
     assert all(not mode & 0o002 for mode in modes)

@@ -1,4 +1,6 @@
-"""MLflow's own authentication in front of the tracking server: who may read cannot promote, and is told why.
+"""Tests with MLflow's own authentication in front of the tracking server.
+
+A user with read permission cannot promote, and the message says why.
 
 The commands are those of docs/security.md, on loopback.
 """
@@ -166,7 +168,7 @@ def test_who_may_train_cannot_promote_and_the_alias_stays(
     assert f"promote to models:/{NAME}@champion" in told
     assert "to promote also on the registered model" in told
     assert champion(client) == "1"
-    assert [str(one.version) for one in client.search_model_versions(f"name = '{NAME}'")] == ["1"]
+    assert [str(version.version) for version in client.search_model_versions(f"name = '{NAME}'")] == ["1"]
     newest = client.search_runs([guarded.experiment], order_by=["attributes.start_time DESC"])[0]
     assert newest.info.status == "FAILED"
     assert newest.data.tags["ppi.error"].startswith("permission denied")
@@ -187,7 +189,7 @@ def test_who_may_train_cannot_promote_and_the_alias_stays(
     [
         ("reader", "wrong-s3cret", "does not accept the user name and password"),
         ("nobody", "wrong-s3cret", "does not accept the user name and password"),
-        ("", "", "wants a user name and a password"),
+        ("", "", "requires a user name and a password"),
     ],
 )
 def test_a_wrong_password_is_told(
@@ -212,7 +214,7 @@ def test_a_wrong_password_is_told(
 def test_credentials_from_the_file(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("USERNAME", "PASSWORD"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
-    with pytest.raises(TrackingError, match="wants a user name and a password"):
+    with pytest.raises(TrackingError, match="requires a user name and a password"):
         holder_of(NAME, "champion")
     file = guarded.folder / ".mlflow" / "credentials"
     file.parent.mkdir()
@@ -251,9 +253,9 @@ def test_a_password_in_the_uri_works_and_is_neither_told_nor_kept(guarded: Guard
     # This server denies what is not there, so as not to tell what is.
     assert "permission denied" in missing.stderr
     assert "could not look the run up" in missing.stderr
-    assert all(secret not in text for one in (done, missing) for text in (one.stdout, one.stderr))
-    kept = [one for one in (*guarded.folder.rglob("*"), *tmp_path.rglob("*")) if one.is_file()]
-    assert [one for one in kept if secret.encode() in one.read_bytes()] == []
+    assert all(secret not in text for process in (done, missing) for text in (process.stdout, process.stderr))
+    kept = [path for path in (*guarded.folder.rglob("*"), *tmp_path.rglob("*")) if path.is_file()]
+    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
 
 
 def test_the_commands_in_the_docs_make_users_who_may_what_they_say(

@@ -1,4 +1,7 @@
-"""Uploading checkpoints: killed at any moment, a run has a whole one, and what goes on leaves no litter."""
+"""Tests of checkpoint uploads that are killed at any moment.
+
+The run always has a complete checkpoint, and a continued upload leaves no stray files.
+"""
 
 from __future__ import annotations
 

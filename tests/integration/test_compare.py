@@ -1,4 +1,7 @@
-"""`compare` from end to end, and the page that it and `eval_only` leave."""
+"""End-to-end tests of `compare` and of the report page.
+
+`eval_only` writes the same kind of page.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def test_two_runs_are_compared_on_the_same_pairs(
     run = client.get_run(result.run_id)
     assert run.info.run_name == "compare-example"
     assert run.data.tags["ppi.compared_run_ids"] == f"{strong.run_id},{weak.run_id}"
-    first, second = (f"compare/{one.run_id[:8]}" for one in (strong, weak))
+    first, second = (f"compare/{result.run_id[:8]}" for result in (strong, weak))
     metrics = run.data.metrics
     assert metrics[f"{first}/auprc"] == evaluated.metrics["test/auprc"]
     assert metrics[f"{first}/auprc_ci_low"] < metrics[f"{first}/auprc"] < metrics[f"{first}/auprc_ci_high"]
@@ -100,8 +103,8 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_its_run(
     assert len(page) < 2_000_000
     inputs = client.get_run(weak.run_id).inputs
     assert inputs
-    for one in inputs.dataset_inputs:
-        assert one.dataset.digest in page
+    for dataset_input in inputs.dataset_inputs:
+        assert dataset_input.dataset.digest in page
     assert weak.run_id in page
     assert "-e train_only" in page
     assert f"{result.metrics['test/auprc']:.3f}" in page
@@ -142,7 +145,7 @@ def test_pairs_of_one_class_have_a_page_that_says_so(
 
 @pytest.mark.parametrize(
     ("run_ids", "message"),
-    [("", "got none"), ("a", "got 1"), (",".join("abcdefghijk"), "got 11"), ("a,b,a", "a stands twice")],
+    [("", "got none"), ("a", "got 1"), (",".join("abcdefghijk"), "got 11"), ("a,b,a", "a is given twice")],
 )
 def test_too_few_too_many_or_the_same_run_twice(places: dict[str, Any], run_ids: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -151,7 +154,7 @@ def test_too_few_too_many_or_the_same_run_twice(places: dict[str, Any], run_ids:
 
 def test_a_run_and_its_own_evaluation_are_one_model(places: dict[str, Any], weak: PipelineResult) -> None:
     evaluated, _ = logits(places, weak)
-    with pytest.raises(ConfigError, match="two of the run IDs are of one model") as caught:
+    with pytest.raises(ConfigError, match="two of the run IDs belong to one model") as caught:
         compared(places, weak.run_id, evaluated.run_id)
     assert evaluated.run_id in str(caught.value)
 
@@ -163,7 +166,7 @@ def test_an_unknown_run_is_refused_before_anything_is_scored(
         compared(places, weak.run_id, "0" * 32)
     (run, *_) = client.search_runs([client.get_run(weak.run_id).info.experiment_id])
     assert (run.data.tags["ppi.mode"], run.info.status) == ("compare", "FAILED")
-    assert not run.data.metrics.keys() - {one for one in run.data.metrics if one.startswith("system/")}
+    assert not run.data.metrics.keys() - {name for name in run.data.metrics if name.startswith("system/")}
 
 
 def test_a_run_that_has_no_model_is_refused(places: dict[str, Any], weak: PipelineResult) -> None:
@@ -192,10 +195,10 @@ def test_what_a_model_was_trained_on_is_marked_in_red(
     train = example.splits["train"]
     table = read_pairs(train.pairs)
     assert table.labels is not None
-    some = table.select(np.arange(len(table)) < 400)
-    assert some.labels is not None
-    a, b = ([some.proteins[one] for one in column] for column in some.index.T)
-    whole = pairs_from_ids([*a, "NOWHERE"], [*b, a[0]], [*some.labels.tolist(), 1], "own")
+    subset = table.select(np.arange(len(table)) < 400)
+    assert subset.labels is not None
+    a, b = ([subset.proteins[position] for position in column] for column in subset.index.T)
+    whole = pairs_from_ids([*a, "NOWHERE"], [*b, a[0]], [*subset.labels.tolist(), 1], "own")
     write_pairs(tmp_path / "own.tsv", whole)
     given = {"test_pairs": str(tmp_path / "own.tsv"), "fasta": str(train.fasta), "missing": "drop"}
     result = compared(places, strong.run_id, weak.run_id, **given)

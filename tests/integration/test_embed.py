@@ -1,4 +1,4 @@
-"""`embed`: what is new is embedded, what is there is taken over, and what is no protein is refused."""
+"""Tests of `embed`: new sequences, reused embeddings, and invalid sequences."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_sequence_over_the_limit_is_told_before_anything_is_embedded(
 ) -> None:
     with pytest.raises(DataError, match="a protein is longer than max_length"):
         embed(PROTEINS, max_length=100, truncation="error", output=str(tmp_path / "my.parquet"))
-    assert not [one for one in tmp_path.iterdir() if "my.parquet" in one.name]
+    assert not [path for path in tmp_path.iterdir() if "my.parquet" in path.name]
 
 
 class Diverged(Descriptors):
@@ -151,7 +151,7 @@ class Diverged(Descriptors):
 
     def embed(self, sequences: Sequence[str]) -> np.ndarray:
         vectors = super().embed(sequences)
-        vectors[[one == PROTEINS["P7"] for one in sequences], 3] = np.nan
+        vectors[[sequence == PROTEINS["P7"] for sequence in sequences], 3] = np.nan
         return vectors
 
 

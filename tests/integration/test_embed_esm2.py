@@ -1,4 +1,7 @@
-"""From a FASTA to a served model on `esm2`, and what is told when the model's folder has moved."""
+"""Tests of `esm2` from a FASTA to a served model.
+
+Also the message when the model's folder has moved.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def test_residues_of_a_fasta_are_trained_on_and_served(
     assert f"transformers=={importlib.metadata.version('transformers')}" in Path(requirements).read_text()
     sequences = read_fasta(example.splits["test"].fasta).sequences
     pairs = pd.DataFrame(
-        {f"sequence_{side}": [sequences[one] for one in scored[f"protein_{side}"]] for side in "ab"}
+        {f"sequence_{side}": [sequences[protein] for protein in scored[f"protein_{side}"]] for side in "ab"}
     )
     served = mlflow.pyfunc.load_model(logged.model_uri)
     np.testing.assert_allclose(served.predict(pairs)["probability"], scored["probability"], atol=1e-5)

@@ -1,4 +1,7 @@
-"""Embedding that is killed, doubled or runs out of disk: it goes on, and the cache has the same bytes."""
+"""Tests of embedding that is killed, run twice, or out of disk.
+
+It continues, and the cache has the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
 
 
 def parts_of(output: Path) -> list[Path]:
-    return [one for one in parts_folder(output).glob("*.parquet") if len(one.stem) == 64]
+    return [path for path in parts_folder(output).glob("*.parquet") if len(path.stem) == 64]
 
 
 def wait_for_parts(process: subprocess.Popen[str], output: Path, number: int) -> None:
@@ -74,13 +77,16 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(fasta: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The cache of each granularity, made in one go."""
-    return {one: _made_in_one_go(fasta, tmp_path_factory.mktemp("whole"), one) for one in GRANULARITIES}
+    return {
+        granularity: _made_in_one_go(fasta, tmp_path_factory.mktemp("whole"), granularity)
+        for granularity in GRANULARITIES
+    }
 
 
 def _made_in_one_go(fasta: Path, folder: Path, granularity: str) -> bytes:
     counts, _ = finish(start(fasta, folder / "cache.parquet", granularity))
     assert counts == {"embedded": PROTEINS, "reused": 0}
-    assert [one.name for one in folder.iterdir()] == ["cache.parquet"]
+    assert [path.name for path in folder.iterdir()] == ["cache.parquet"]
     return (folder / "cache.parquet").read_bytes()
 
 
@@ -99,12 +105,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
         assert len(parts_of(output)) > kept
         assert not output.exists()
         kept = len(parts_of(output))
-    embedded = sum(len(EmbeddingCache(one)) for one in parts_of(output))
+    embedded = sum(len(EmbeddingCache(part)) for part in parts_of(output))
     counts, log = finish(start(fasta, output, granularity))
     assert counts == {"embedded": PROTEINS - embedded, "reused": embedded}
     assert f"going on: {embedded} of {PROTEINS} sequences are embedded" in log
     assert output.read_bytes() == uninterrupted[granularity]
-    assert [one.name for one in tmp_path.iterdir()] == ["cache.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.parquet"]
 
 
 @pytest.mark.slow
@@ -138,7 +144,7 @@ def test_a_damaged_part_is_embedded_again(
     wait_for_parts(process, output, 4)
     kill(process)
     short, flipped, *whole = sorted(parts_of(output))
-    intact = sum(len(EmbeddingCache(one)) for one in whole)
+    intact = sum(len(EmbeddingCache(part)) for part in whole)
     short.write_bytes(short.read_bytes()[:-9])
     content = bytearray(flipped.read_bytes())
     content[len(content) // 3] ^= 1
@@ -157,7 +163,7 @@ def test_the_parts_of_a_killed_one_serve_a_changed_fasta_beside_it(fasta: Path, 
     wait_for_parts(process, output, 4)
     kill(process)
     left = sorted(parts_of(output))
-    embedded = sum(len(EmbeddingCache(one)) for one in left)
+    embedded = sum(len(EmbeddingCache(part)) for part in left)
     changed = tmp_path / "changed.fasta"
     changed.write_text(fasta.read_text() + ">NEW\nMKVLAW\n")
     counts, _ = finish(start(changed, tmp_path / "other.parquet"))
@@ -183,7 +189,7 @@ def test_of_two_processes_one_waits_and_finds_the_cache(
         assert counts == {"embedded": 0, "reused": PROTEINS}
         assert f"embedding cache found: {output}" in log
     assert output.read_bytes() == uninterrupted["protein"]
-    assert [one.name for one in tmp_path.iterdir()] == ["cache.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.parquet"]
 
 
 def test_the_waiting_process_takes_over_from_a_killed_one(
@@ -240,10 +246,10 @@ def test_a_disk_that_fills_up(
     log = refused(fasta, output, granularity)
     assert "sequences are embedded, and kept" in log
     assert "MB are to be written" in log
-    embedded = sum(len(EmbeddingCache(one)) for one in parts_of(output))
+    embedded = sum(len(EmbeddingCache(part)) for part in parts_of(output))
     assert 0 < embedded < PROTEINS
     # Room for all parts, which take whole pages, and for half of the cache beside them.
-    values = sum(payload(one, granularity) for one in parts_of(output))
+    values = sum(payload(part, granularity) for part in parts_of(output))
     whole = tmp_path / "whole.parquet"
     whole.write_bytes(uninterrupted[granularity])
     all_parts = used(small_disk) / values * payload(whole, granularity)
@@ -255,7 +261,7 @@ def test_a_disk_that_fills_up(
     counts, _ = finish(start(fasta, output, granularity))
     assert counts == {"embedded": 0, "reused": PROTEINS}
     assert output.read_bytes() == uninterrupted[granularity]
-    assert [one.name for one in small_disk.iterdir()] == ["cache.parquet"]
+    assert [path.name for path in small_disk.iterdir()] == ["cache.parquet"]
 
 
 def refused(fasta: Path, output: Path, granularity: str) -> str:

@@ -1,4 +1,4 @@
-"""`eval_only` beyond pairs: the audit against all that was trained on, and the network that is called."""
+"""Tests of the leakage audit and the network metrics of `eval_only`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def positives(table: PairTable) -> set[Pair]:
 def similarity(called: set[Pair], true: set[Pair], nodes: list[str]) -> float:
     """Of one node set, by its definition: what both have, twice, over what either has."""
     held = set(nodes)
-    ours, theirs = ({one for one in pairs if held.issuperset(one)} for pairs in (called, true))
+    ours, theirs = ({pair for pair in pairs if held.issuperset(pair)} for pairs in (called, true))
     return 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours or theirs else 1.0
 
 
@@ -91,7 +91,7 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     apart = next(
         nodes
         for nodes in (sorted(rng.choice(test.proteins, 8, replace=False).tolist()) for _ in range(100_000))
-        if not any(set(nodes).issuperset(one) for one in true)
+        if not any(set(nodes).issuperset(pair) for pair in true)
     )
     (tmp_path / "own.pkl").write_bytes(pickle.dumps({8: [set(apart)], 150: [set(test.proteins[:150])]}))
     complexes = sorted(true)[:12]
@@ -123,7 +123,7 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     assert metrics["network/bfs/graph_similarity"] == pytest.approx(expected, abs=1e-12)
     assert metrics["network/bfs/degree_mmd_ratio"] > 0
     groups = [complexes[start : start + 3] for start in range(0, 12, 3)]
-    recall = np.mean([len(edges.intersection(one)) / 3 for one in groups])
+    recall = np.mean([len(edges.intersection(group)) / 3 for group in groups])
     assert metrics["function/complex_recall"] == pytest.approx(recall)
     assert metrics["function_true/complex_recall"] == 1
     assert 0 < metrics["function/essential_precision_at_100"] < 1
@@ -200,7 +200,7 @@ def test_what_does_not_fit_the_test_set_is_refused_and_nothing_is_lost(
     with pytest.raises(ConfigError) as refused:
         execute_pipeline("eval_only", asked | {"node_sets": "draw,x.json", "essential": "some.txt"})
     assert "essential and non_essential: give both or none" in str(refused.value)
-    assert "node_sets: draw stands alone" in str(refused.value)
+    assert "node_sets: draw must be given alone" in str(refused.value)
 
 
 def test_every_evaluation_is_audited_and_gives_the_gain_over_what_is_trivial(
@@ -214,7 +214,7 @@ def test_every_evaluation_is_audited_and_gives_the_gain_over_what_is_trivial(
     assert metrics["test/auprc_over_trivial"] == pytest.approx(metrics["test/auprc"] - best)
     low, high = (metrics[f"test/auprc_over_trivial_ci_{end}"] for end in ("low", "high"))
     assert low < metrics["test/auprc_over_trivial"] < high
-    assert "audit.json" in {one.path for one in client.list_artifacts(result.run_id)}
+    assert "audit.json" in {artifact.path for artifact in client.list_artifacts(result.run_id)}
     assert not any(name.startswith("network") for name in metrics)
 
     overlap = execute_pipeline("eval_only", asked | {"audit": "overlap", "split": "validation"}).metrics
@@ -232,7 +232,7 @@ def test_what_an_ancestor_was_trained_on_counts_as_seen(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sides = {split: read_pairs(one.pairs) for split, one in example.splits.items()}
+    sides = {split: read_pairs(files.pairs) for split, files in example.splits.items()}
     rows = np.arange(len(sides["test"]))
     own = {"train_pairs": rows % 4 != 0, "val_pairs": rows % 4 == 0}
     for name, keep in own.items():
@@ -277,4 +277,6 @@ def test_arabidopsis_has_the_metrics_of_pring(
     path = mlflow.artifacts.download_artifacts(run_id=evaluated.run_id, artifact_path="network.json")
     written = json.loads(Path(path).read_text())
     assert written["scored_pairs"] == 500_500
-    assert set(written["matched"]["node_sets"]["dfs"]["by_size"]) == {str(one) for one in range(20, 201, 20)}
+    assert set(written["matched"]["node_sets"]["dfs"]["by_size"]) == {
+        str(size) for size in range(20, 201, 20)
+    }

@@ -1,4 +1,4 @@
-"""`eval_only`: a run ID is enough, and what does not fit is refused by name."""
+"""Tests of `eval_only` with a run ID, and of unsuitable inputs."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def test_the_strata_are_logged_and_make_a_table(
     table = pd.read_csv(store.download_artifacts(result.run_id, "strata.tsv", str(tmp_path)), sep="\t")
     predictions = pd.read_parquet(Path(result.outputs["predictions"]) / "predictions/test.parquet")
     assert set(table["by"]) == {"proteins_seen", "length", "degree"}
-    for by, some in table.groupby("by"):
-        assert some["pairs"].sum() == len(predictions), by
+    for by, group in table.groupby("by"):
+        assert group["pairs"].sum() == len(predictions), by
     ranked = table.dropna()
     assert len(ranked) >= 4
     for row in ranked.itertuples():
@@ -127,7 +127,7 @@ def test_a_test_set_of_one_class_has_the_metrics_that_need_no_other(
 ) -> None:
     lines = example.splits["test"].pairs.read_text().splitlines()
     pairs = tmp_path / "positives.tsv"
-    pairs.write_text("\n".join(one for one in lines if not one.endswith("0")) + "\n")
+    pairs.write_text("\n".join(line for line in lines if not line.endswith("0")) + "\n")
     own = {"test_pairs": str(pairs), "fasta": str(example.splits["test"].fasta)}
     result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id} | own)
     run = store.get_run(result.run_id)
@@ -136,7 +136,7 @@ def test_a_test_set_of_one_class_has_the_metrics_that_need_no_other(
         "test/accuracy", "test/brier", "test/log_loss", "test/ece", "test/ece_adaptive"
     }  # fmt: skip
     assert "0 non-interacting pairs: one class has no auroc, auprc" in caplog.text
-    files = {one.path for one in store.list_artifacts(result.run_id, "figures")}
+    files = {artifact.path for artifact in store.list_artifacts(result.run_id, "figures")}
     assert files == {"figures/reliability.png"}
     assert store.list_artifacts(result.run_id, "predictions")
 

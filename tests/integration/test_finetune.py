@@ -1,4 +1,4 @@
-"""`finetune_from_pretrain`: what it starts from, what it leaves as it is, and how it shows its ancestors."""
+"""Tests of `finetune_from_pretrain`: start weights, frozen parts, and lineage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights(result: PipelineResult, name: str = "best") -> dict[str, torch.Tenso
 
 
 def points(client: mlflow.MlflowClient, run_id: str, name: str) -> dict[int, float]:
-    return {int(one.step): one.value for one in client.get_metric_history(run_id, name)}
+    return {int(point.step): point.value for point in client.get_metric_history(run_id, name)}
 
 
 def test_epoch_0_shows_what_the_ancestor_is_worth_on_the_new_data(

@@ -1,4 +1,4 @@
-"""`full_pipeline`: stages as nested runs, each usable alone, and taken over when nothing has changed."""
+"""Tests of `full_pipeline`: nested stage runs and their reuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import_embeddings` from end to end: what is imported trains and scores as if it had been made here."""
+"""End-to-end tests of `import_embeddings`, with training and evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lab:
         self.sequences = dict(read_fasta(example.splits["train"].fasta).sequences)
 
     def proteins(self, *splits: str) -> list[str]:
-        return sorted({one for split in splits for one in read_pairs(self.pairs(split)).proteins})
+        return sorted({protein for split in splits for protein in read_pairs(self.pairs(split)).proteins})
 
     def pairs(self, split: str) -> Path:
         return self.example.splits[split].pairs
@@ -36,12 +36,12 @@ class Lab:
     def source(self, name: str, proteins: list[str]) -> dict[str, str]:
         """Writes the embeddings of some proteins and their FASTA; gives both as parameters."""
         vectors = make_embedder(EmbedderRequest(name="descriptors")).embed(
-            [self.sequences[one] for one in proteins]
+            [self.sequences[protein] for protein in proteins]
         )
-        write_fasta(self.folder / f"{name}.fasta", {one: self.sequences[one] for one in proteins})
+        write_fasta(self.folder / f"{name}.fasta", {protein: self.sequences[protein] for protein in proteins})
         with h5py.File(self.folder / f"{name}.h5", "w") as file:
-            for one, vector in zip(proteins, vectors, strict=True):
-                file[f"some/{one}"] = vector
+            for protein, vector in zip(proteins, vectors, strict=True):
+                file[f"some/{protein}"] = vector
         return {"source": str(self.folder / f"{name}.h5"), "fasta": str(self.folder / f"{name}.fasta")}
 
     def imported(self, name: str, *splits: str, **parameters: object) -> PipelineResult:
@@ -92,7 +92,7 @@ def test_a_model_of_one_import_scores_another_by_the_same_embedder_and_no_other(
     later = lab.imported("later", "test")
     scored = lab.evaluated(trained.run_id, embeddings=later.outputs["embeddings"])
     assert scored.metrics["test/auroc"] > 0.6
-    tags = [store.get_run(one.run_id).data.tags for one in (trained, scored)]
+    tags = [store.get_run(run.run_id).data.tags for run in (trained, scored)]
     assert tags[0]["ppi.embedding_cache_digest"] != tags[1]["ppi.embedding_cache_digest"]
     other = lab.imported("other", "test", embedder_name="other_lm")
     with pytest.raises(CacheError, match="another embedder than asked for"):
@@ -109,7 +109,7 @@ def test_an_output_is_kept_unless_it_may_be_overwritten(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="the output exists"):
         lab.imported("mine", "test")
     np.savez(lab.folder / "nothing.npz", EX99999=np.ones(3))
-    with pytest.raises(DataError, match="no embedding is of a protein of the FASTA"):
+    with pytest.raises(DataError, match="no embedding belongs to a protein of the FASTA"):
         lab.imported("mine", "test", overwrite=True, source=str(lab.folder / "nothing.npz"))
     assert first.read_bytes() == whole
     lab.imported("mine", "test", overwrite=True)
@@ -139,4 +139,4 @@ def test_a_config_that_cannot_be_is_told_whole(
 ) -> None:
     assert run_mode("import_embeddings", given) == 2
     shown = capsys.readouterr().err
-    assert all(one in shown for one in expected), shown
+    assert all(text in shown for text in expected), shown

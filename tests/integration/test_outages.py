@@ -1,4 +1,4 @@
-"""Whole trainings beside real outages: the server killed and started again, and eight runs at once."""
+"""Tests of training during server outages and with eight concurrent runs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ def check_whole(client: mlflow.MlflowClient, run_id: str, epochs: int) -> None:
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     for name in POINTS:
-        steps = [one.step for one in client.get_metric_history(run_id, name)]
+        steps = [point.step for point in client.get_metric_history(run_id, name)]
         assert steps == list(range(1, epochs + 1)), (name, steps)
     assert set(LAST) <= set(run.data.metrics)
     assert run.data.params["training.epochs"] == str(epochs)
-    assert {one.path for one in client.list_artifacts(run_id)} >= {"checkpoints", "figures", "config.yaml"}
+    assert {artifact.path for artifact in client.list_artifacts(run_id)} >= {
+        "checkpoints",
+        "figures",
+        "config.yaml",
+    }
     assert run.inputs is not None
     assert len(run.inputs.dataset_inputs) == 2
     (model,) = client.search_logged_models(

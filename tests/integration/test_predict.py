@@ -1,4 +1,7 @@
-"""`predict`: pairs, all pairs and lists against lists, scored as `eval_only` scores them."""
+"""Tests of `predict`: pairs, all pairs, and lists against lists.
+
+The scores must be those of `eval_only`.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ def fasta(example: Dataset, scored: pd.DataFrame, tmp_path_factory: pytest.TempP
 
 def by_pair(table: pd.DataFrame) -> pd.Series:
     """Probabilities by unordered pair."""
-    pairs = [frozenset(one) for one in zip(table["protein_a"], table["protein_b"], strict=True)]
+    pairs = [frozenset(pair) for pair in zip(table["protein_a"], table["protein_b"], strict=True)]
     assert len(set(pairs)) == len(pairs)
     return pd.Series(table["probability"].to_numpy(), index=pairs)
 
@@ -119,7 +122,7 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
     assert run.inputs
     assert run.inputs.dataset_inputs[0].dataset.name == "pairs/pairs"
     assert read_about(output)["run_id"] == trained.run_id
-    assert [one.name for one in output.parent.iterdir()] == ["table.parquet"]
+    assert [path.name for path in output.parent.iterdir()] == ["table.parquet"]
 
 
 def test_all_pairs_of_a_fasta_by_the_uri_of_a_model(
@@ -185,14 +188,14 @@ def test_a_list_against_a_list(given: dict[str, Any], fasta: Path, tmp_path: Pat
 def test_a_protein_without_embedding_is_refused_or_dropped(
     store: mlflow.MlflowClient, given: dict[str, Any], fasta: Path, tmp_path: Path
 ) -> None:
-    one, other = list(read_fasta(fasta).sequences)[:2]
+    first, second = list(read_fasta(fasta).sequences)[:2]
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text(f"{one},GHOST\n{other},{one}\n{one},{one}\n")
+    pairs.write_text(f"{first},GHOST\n{second},{first}\n{first},{first}\n")
     asked = given | {"pairs": str(pairs), "fasta": str(fasta)}
     with pytest.raises(CacheError, match=r"1 proteins of the pairs have no embedding\n.*\n  got: GHOST"):
         predicted(asked)
     result, table = predicted(asked | {"missing": "drop"})
-    assert set(by_pair(table).index) == {frozenset([one, other]), frozenset([one])}
+    assert set(by_pair(table).index) == {frozenset([first, second]), frozenset([first])}
     assert store.get_run(result.run_id).data.metrics["predict/dropped"] == 1
 
 

@@ -1,4 +1,7 @@
-"""A prediction that is killed goes on with what is missing, and the table has the same bytes."""
+"""Tests of a prediction that is killed and continued.
+
+It computes only the missing parts, and the table has the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
 
 
 def blocks_done(output: Path) -> int:
-    found = (re.match(r"\d{9}-(\d{9})-", one.name) for one in parts_folder(output).glob("*-*.parquet"))
-    return max((int(one[1]) for one in found if one), default=0)
+    found = (re.match(r"\d{9}-(\d{9})-", path.name) for path in parts_folder(output).glob("*-*.parquet"))
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
@@ -68,6 +71,6 @@ def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path:
     assert 0 < counts["kept"] < PAIRS
     assert output.read_bytes() == whole.read_bytes()
     assert output.with_suffix(".tsv").read_bytes() == whole.with_suffix(".tsv").read_bytes()
-    assert sorted(one.name for one in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         "killed.parquet", "killed.tsv", "whole.parquet", "whole.tsv",
     ]  # fmt: skip

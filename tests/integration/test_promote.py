@@ -1,4 +1,7 @@
-"""`promote` and `rollback`: only what beats the holder on the same pairs takes its place."""
+"""Tests of `promote` and `rollback`.
+
+A model is promoted only if it beats the current champion on the same pairs.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ def test_the_version_tells_run_digests_and_figures(
     assert found.tags["ppi.run_id"] == strong.run_id
     assert found.tags["ppi.promotion_run_id"] == result.run_id
     assert run.inputs is not None
-    digests = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+    digests = {
+        dataset_input.dataset.name: dataset_input.dataset.digest
+        for dataset_input in run.inputs.dataset_inputs
+    }
     for split in ("example/train", "example/validation"):
         assert found.tags[f"ppi.digest.{split}"] == digests[split]
     assert len(found.tags["ppi.digest.example/test"]) == 36
@@ -298,6 +304,6 @@ def test_of_promotions_at_once_one_wins(
     assert set(codes) <= {0, 3}, shown
     assert sum("is now version" in text for text in shown) == 1, shown
     assert version(client, name) == max(
-        one.version for one in client.search_model_versions(f"name = '{name}'")
+        version.version for version in client.search_model_versions(f"name = '{name}'")
     )
     assert version(client, name, "previous_champion") == "1"

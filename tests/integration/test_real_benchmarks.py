@@ -1,4 +1,4 @@
-"""The real benchmarks, from a mirror: what the README promises of them holds."""
+"""Tests of the README's claims on the real benchmarks, from a mirror."""
 
 from __future__ import annotations
 

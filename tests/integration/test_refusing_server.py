@@ -1,4 +1,4 @@
-"""What is told of a server that does not know a user, or does not permit what is asked.
+"""Messages when a server rejects a user or a request.
 
 The answers are those of MLflow's authentication; `test_authentication.py` has the server itself, and takes
 minutes.
@@ -83,7 +83,7 @@ def test_a_wrong_password_or_none(
     with pytest.raises(TrackingError) as caught:
         holder_of("ppi", "champion")
     told = str(caught.value)
-    wanted = "does not accept the user name and password" if user else "wants a user name and a password"
+    wanted = "does not accept the user name and password" if user else "requires a user name and a password"
     assert wanted in told
     assert f"where: {refusing}" in told
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in told

@@ -1,4 +1,7 @@
-"""The registry: of concurrent promotions one wins, losers leave nothing, and the way back is there."""
+"""Tests of the model registry: concurrent promotions and rollback.
+
+Exactly one concurrent promotion wins, the others leave nothing behind, and a rollback stays possible.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,12 @@ class Lab:
     @property
     def versions(self) -> list[str]:
         found = self.client.search_model_versions(f"name = '{self.name}'", order_by=["version_number ASC"])
-        return [str(one.version) for one in found]
+        return [str(version.version) for version in found]
 
     @property
     def pending(self) -> list[str]:
         found = self.client.search_model_versions(f"name = '{self.name}' AND tags.`ppi.pending` = '{ALIAS}'")
-        return [str(one.version) for one in found]
+        return [str(version.version) for version in found]
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -164,8 +167,8 @@ def test_a_promotion_judged_before_a_rollback_is_lost_after_it(lab: Lab) -> None
 
 def outcomes(waiting: list[Future[Any]]) -> tuple[list[Any], list[BaseException]]:
     """What the calls gave, and what they raised."""
-    errors = [one.exception(timeout=60) for one in waiting]
-    won = [one.result() for one, error in zip(waiting, errors, strict=True) if error is None]
+    errors = [future.exception(timeout=60) for future in waiting]
+    won = [future.result() for future, error in zip(waiting, errors, strict=True) if error is None]
     return won, [error for error in errors if error is not None]
 
 
@@ -174,16 +177,18 @@ def test_of_concurrent_promotions_exactly_one_wins(server_lab: Lab, processes: P
     for _ in range(3):
         against = holder_of(lab.name, ALIAS)
         promotions = [lab.promotion(against) for _ in range(AT_ONCE)]
-        waiting: list[Future[Any]] = [processes.submit(promote_version, **one) for one in promotions]
+        waiting: list[Future[Any]] = [
+            processes.submit(promote_version, **promotion) for promotion in promotions
+        ]
         won, errors = outcomes(waiting)
         assert len(won) == 1
-        assert [type(one) for one in errors] == [PromotionLostError] * (AT_ONCE - 1)
+        assert [type(error) for error in errors] == [PromotionLostError] * (AT_ONCE - 1)
         kept += won
         assert lab.versions == kept
         assert lab.pending == []
         former = {previous_alias(ALIAS): against.version} if against else {}
         assert lab.aliases == {ALIAS: won[0], **former}
-        listed = [lab.versions_on_page_of(one["model_id"]) for one in promotions]
+        listed = [lab.versions_on_page_of(promotion["model_id"]) for promotion in promotions]
         assert listed.count("[]") == AT_ONCE - 1
 
 
@@ -198,9 +203,9 @@ def test_a_rollback_and_promotions_at_once(server_lab: Lab, processes: ProcessPo
         won, _ = outcomes(waiting)
         assert won
         # A rollback that begins after a promotion has won takes back that promotion, and wins too.
-        winners = {one if isinstance(one, str) else one[0].version for one in won}
+        winners = {outcome if isinstance(outcome, str) else outcome[0].version for outcome in won}
         assert lab.holder().version in winners
-        assert sum(isinstance(one, str) for one in won) <= 1
+        assert sum(isinstance(outcome, str) for outcome in won) <= 1
         assert lab.pending == []
         lab.promote(lab.holder())
 
@@ -457,7 +462,9 @@ def test_uris(each_lab: Lab) -> None:
     first, second = lab.promotion(None), lab.trained()
     promote_version(**first)
     promote_version(**first | second | {"against": lab.holder()})
-    wanted = {one["model_id"]: (one["run_id"], one["model_id"]) for one in (first, second)}
+    wanted = {
+        promotion["model_id"]: (promotion["run_id"], promotion["model_id"]) for promotion in (first, second)
+    }
     assert resolve_model_uri(f"models:/{lab.name}@{ALIAS}") == wanted[second["model_id"]]
     assert resolve_model_uri(f"models:/{lab.name}@{previous_alias(ALIAS)}") == wanted[first["model_id"]]
     assert resolve_model_uri(f"models:/{lab.name}/1") == wanted[first["model_id"]]

@@ -1,8 +1,10 @@
-"""From a run ID to a verified checkpoint: each failure has its name, and what is not ours is never opened.
+"""Tests of resolving a run ID to a verified checkpoint.
 
-What reads artifacts runs three times: on a SQLite store, on a server that proxies artifacts, and on a server
-whose artifacts lie in an S3-like store. What reads the run alone does without the third, and what is all
-about the cache on this machine does with the first.
+Each failure has its own message, and a foreign checkpoint is never opened.
+
+Tests that read artifacts run three times: on a SQLite store, on a server that proxies artifacts, and on a
+server with artifacts in an S3-like store. Tests that read only the run omit the third, and tests of the local
+cache use only the first.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def held_in(cache: Path) -> list[str]:
-    return [one.name for one in cache.glob("[!.]*")]
+    return [path.name for path in cache.glob("[!.]*")]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ class Place:
 
 @pytest.fixture(
     scope="module",
-    params=["sqlite", *(pytest.param(one, marks=pytest.mark.slow) for one in ("proxy", "s3"))],
+    params=["sqlite", *(pytest.param(backend, marks=pytest.mark.slow) for backend in ("proxy", "s3"))],
 )
 def place(
     request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
@@ -180,7 +182,7 @@ def failed(place: Place, mode: str, error: UserError) -> str:
 def run_by_hand(place: Place, status: str = "FINISHED", **tags: str) -> str:
     """The ID of a run that no training made; `mode` is the tag `ppi.mode`."""
     run = place.client.create_run(
-        place.experiment, tags={f"ppi.{name}": one for name, one in tags.items()}, run_name="by-hand"
+        place.experiment, tags={f"ppi.{name}": value for name, value in tags.items()}, run_name="by-hand"
     )
     place.client.update_run(run.info.run_id, status=status)
     return str(run.info.run_id)
@@ -188,7 +190,7 @@ def run_by_hand(place: Place, status: str = "FINISHED", **tags: str) -> str:
 
 def tag_of(folder: Path, **digests: str) -> str:
     """The tag that a run with the checkpoints of a folder has, or with other digests than theirs."""
-    own = {one.name: checkpoint_digest(one) for one in folder.iterdir() if (one / MARKER).exists()}
+    own = {path.name: checkpoint_digest(path) for path in folder.iterdir() if (path / MARKER).exists()}
     return json.dumps({"folder": "checkpoints", "step": 2, "digests": own | digests})
 
 
@@ -196,7 +198,7 @@ def copied_run(place: Place, folder: Path, *, tag: str, status: str = "FINISHED"
     """The ID of a run like the trained one, but with the checkpoints of a folder, and a tag of its own."""
     client, trained = place.client, place.client.get_run(place.trained)
     run_id = str(client.create_run(place.experiment, tags={"ppi.mode": "train_only"}).info.run_id)
-    client.log_batch(run_id, params=[Param(name, one) for name, one in trained.data.params.items()])
+    client.log_batch(run_id, params=[Param(name, value) for name, value in trained.data.params.items()])
     client.log_artifacts(run_id, str(folder), "checkpoints")
     client.set_tag(run_id, TAG, tag)
     client.update_run(run_id, status=status)
@@ -323,7 +325,7 @@ def test_checkpoint_files_without_the_tag_do_not_count(place: Place, best: Path)
 def test_a_run_that_is_still_running(place: Place, best: Path, status: str) -> None:
     run_id = copied_run(place, best.parent, tag=tag_of(best.parent), status=status)
     told = refused(place, run_id)
-    assert told.startswith("the run is still running, so that its checkpoints still change\n")
+    assert told.startswith("the run is still running, so its checkpoints still change\n")
     assert f"run_id={run_id}" in told
     place.client.set_terminated(run_id)
     assert resolve_checkpoint(run_id).run.run_id == run_id
@@ -332,7 +334,7 @@ def test_a_run_that_is_still_running(place: Place, best: Path, status: str) -> N
 @ON_RUNS
 def test_a_run_of_another_tool(place: Place) -> None:
     told = refused(place, run_by_hand(place))
-    assert told.startswith("this is not a training run, so that it has no checkpoint\n")
+    assert told.startswith("this is not a training run, so it has no checkpoint\n")
     assert "got: a run that this project did not make" in told
     assert "expected: train_only or finetune_from_pretrain" in told
     assert "to do: give the ID of a training run" in told
@@ -377,8 +379,8 @@ def test_embeddings_that_are_not_the_ancestors(
     )
     path = tmp_path / "other.parquet"
     with CacheWriter(path, spec) as writer:
-        for name, one in sequences.sequences.items():
-            writer.add(name, sequence_digest(one), len(one), np.ones(dimension, dtype=np.float32))
+        for name, sequence in sequences.sequences.items():
+            writer.add(name, sequence_digest(sequence), len(sequence), np.ones(dimension, dtype=np.float32))
     told = refused(place, place.trained, CacheError, embeddings=str(path))
     assert told.startswith(f"the embedding cache has another {differs} than asked for\n")
     assert f"where: {path}" in told
@@ -473,9 +475,9 @@ def test_a_damaged_copy_is_downloaded_again(place: Place, damage: Callable[[Path
     folder = resolve_checkpoint(place.trained).folder
     damage(folder, place)
     assert resolve_checkpoint(place.trained).folder == folder
-    assert {one.name for one in folder.iterdir()} == {WEIGHTS, DESCRIPTION, MARKER}
-    for one in folder.iterdir():
-        assert one.read_bytes() == (place.checkpoints / "best" / one.name).read_bytes()
+    assert {path.name for path in folder.iterdir()} == {WEIGHTS, DESCRIPTION, MARKER}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (place.checkpoints / "best" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, MARKER])
@@ -613,10 +615,10 @@ ATTACKS = [
     Attack(a_pickle_in_a_folder_beside, f"{NOT_OURS}it holds other files, which are not opened"),
     Attack(a_pickle_that_the_marker_names, f"{NOT_OURS}it holds other files, which are not opened", True),
     Attack(a_pickle_as_training_state_of_best, f"{NOT_OURS}it holds other files than its marker names"),
-    Attack(pickled_weights, f"{NOT_OURS}it is another one than the run has logged"),
+    Attack(pickled_weights, f"{NOT_OURS}it differs from the one that the run has logged"),
     Attack(pickled_weights, f"{NOT_OURS}it cannot be read", True),
     Attack(weights_saved_by_torch, f"{NOT_OURS}it cannot be read", True),
-    Attack(pickled_description, f"{NOT_OURS}it is another one than the run has logged"),
+    Attack(pickled_description, f"{NOT_OURS}it differs from the one that the run has logged"),
     Attack(pickled_description, f"{NOT_OURS}it cannot be read", True),
     Attack(pickled_marker, f"{NOT_OURS}its {MARKER} cannot be read", True),
     Attack(marker_that_names_a_file_outside, f"{NOT_OURS}it holds other files than its marker names", True),
@@ -624,7 +626,7 @@ ATTACKS = [
         marker_that_names_a_file_of_the_system, f"{NOT_OURS}it holds other files than its marker names", True
     ),
     Attack(a_folder_in_place_of_the_weights, f"{NOT_OURS}it holds other files, which are not opened"),
-    Attack(marker_with_other_spaces, f"{NOT_OURS}it is another one than the run has logged"),
+    Attack(marker_with_other_spaces, f"{NOT_OURS}it differs from the one that the run has logged"),
 ]
 
 
@@ -657,7 +659,7 @@ def test_a_name_that_leads_out_of_the_checkpoint(
         # Clients tidy such keys up before they send them, so that this one is put there behind their backs.
         from moto.s3.models import s3_backends
 
-        (store,) = (one["aws"] for one in s3_backends.values() if BUCKET in one["aws"].buckets)
+        (store,) = (account["aws"] for account in s3_backends.values() if BUCKET in account["aws"].buckets)
         prefix = location.removeprefix(f"s3://{BUCKET}/")
         store.put_object(BUCKET, f"{prefix}/checkpoints/best/../../../evil/{WEIGHTS}", b"evil")
     else:
@@ -747,7 +749,7 @@ def test_a_pickled_training_state_does_not_run_on_resume(
     # Whoever can only change the artifacts; and whoever can change the run as well.
     run_id = copied_run(place, killed, tag=logged, status="KILLED")
     told = refused_to_resume(place, run_id, tmp_path / "runs")
-    assert told.startswith(f"{NOT_OURS}it is another one than the run has logged\n")
+    assert told.startswith(f"{NOT_OURS}it differs from the one that the run has logged\n")
     place.client.set_tag(run_id, TAG, tag_of(killed))
     told = refused_to_resume(place, run_id, tmp_path / "runs")
     assert told.startswith(f"{NOT_OURS}its training state cannot be read\n")

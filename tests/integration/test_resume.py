@@ -1,4 +1,4 @@
-"""`resume`: a run that was killed at any moment ends as one that never was, to the last bit."""
+"""Tests of `resume`: a killed run ends bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Train
     assert run.info.status == "FINISHED"
     names = [name for name in run.data.metrics if not name.startswith(("throughput/", "system/"))]
     history = {name: client.get_metric_history(run_id, name) for name in names}
-    points = {name: [(int(one.step), one.value) for one in found] for name, found in history.items()}
+    points = {name: [(int(point.step), point.value) for point in found] for name, found in history.items()}
     rates = client.get_metric_history(run_id, "throughput/pairs_per_second")
-    points["throughput/pairs_per_second"] = [(int(one.step), 0.0) for one in rates]
+    points["throughput/pairs_per_second"] = [(int(point.step), 0.0) for point in rates]
     folders = {name: output_dir / run_id / "checkpoints" / name for name in ("best", "last")}
     markers = {name: json.loads((folder / MARKER).read_text()) for name, folder in folders.items()}
     stored = StoredCheckpoints.from_tag(run.data.tags[TAG])
@@ -115,9 +115,9 @@ def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Train
     return Trained(
         run_id=run_id,
         points=points,
-        digests={name: one[WEIGHTS] for name, one in markers.items()},
+        digests={name: marker[WEIGHTS] for name, marker in markers.items()},
         files=files_of(client, run_id),
-        models=sum(str(one.status.value) == "READY" for one in models),
+        models=sum(str(model.status.value) == "READY" for model in models),
     )
 
 
@@ -250,7 +250,7 @@ def test_killed_while_the_server_was_away_a_run_loses_no_number(
         killed = at_server.get_run(run_id)
         assert killed.info.status == "KILLED"
         assert {"val/auroc", "train/loss"} <= set(killed.data.metrics)
-        assert [one.step for one in at_server.get_metric_history(run_id, "val/auroc")][:2] == [1, 2]
+        assert [point.step for point in at_server.get_metric_history(run_id, "val/auroc")][:2] == [1, 2]
     assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
     assert outcome(at_server, run_id, tmp_path / "runs") == whole
 
@@ -287,8 +287,8 @@ def test_of_two_that_resume_a_run_at_once_one_is_refused(
     process.communicate()
     run_id = re.findall(r"run ([0-9a-f]{32}) at ", before)[0]
     both = [start("resume", run_id=run_id) for _ in range(2)]
-    shown = [one.communicate(timeout=240)[1] for one in both]
-    codes = [one.returncode for one in both]
+    shown = [process.communicate(timeout=240)[1] for process in both]
+    codes = [process.returncode for process in both]
     assert sorted(codes) == [0, 2], shown
     refusal = shown[codes.index(2)]
     assert "another process works on this run" in refusal or "the run has finished" in refusal
@@ -433,7 +433,7 @@ def test_a_run_that_lives_on_another_machine(store: mlflow.MlflowClient, folders
     # It logs its first metric after seconds, and is no less alive before.
     young = store.create_run("1", tags={"ppi.mode": "train_only"}).info.run_id
     store.log_batch(
-        young, params=[Param(name, one) for name, one in store.get_run(run_id).data.params.items()]
+        young, params=[Param(name, value) for name, value in store.get_run(run_id).data.params.items()]
     )
     with pytest.raises(TrackingError, match="seems to be alive on another machine") as caught:
         execute_pipeline("resume", {"run_id": young} | elsewhere)

@@ -1,4 +1,4 @@
-"""The registered model: what it answers equals what `eval_only` scored, and nothing is unpickled."""
+"""Tests of the registered model: same scores as `eval_only`, no unpickling."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def scored(places: dict[str, Any], champion: PipelineResult) -> pd.DataFrame:
 
 def sequences_of(table: pd.DataFrame, example: Dataset) -> pd.DataFrame:
     sequences = read_fasta(example.splits["test"].fasta).sequences
-    columns = {f"sequence_{side}": [sequences[one] for one in table[f"protein_{side}"]] for side in "ab"}
+    columns = {
+        f"sequence_{side}": [sequences[protein] for protein in table[f"protein_{side}"]] for side in "ab"
+    }
     return pd.DataFrame(columns)
 
 
@@ -183,10 +185,10 @@ def test_the_model_tells_what_it_takes_and_gives() -> None:
     uri = f"models:/{NAME}@champion"
     signature = mlflow.models.get_model_info(uri).signature
     names = {"sequence_a", "sequence_b", "protein_a", "protein_b"}
-    assert {(one.name, one.type.name, one.required) for one in signature.inputs.inputs} == {
+    assert {(column.name, column.type.name, column.required) for column in signature.inputs.inputs} == {
         (name, "string", False) for name in names
     }
-    assert [(one.name, one.type.name) for one in signature.outputs.inputs] == [
+    assert [(column.name, column.type.name) for column in signature.outputs.inputs] == [
         ("probability", "double"),
         ("logit", "double"),
         ("uncertainty", "double"),

@@ -1,4 +1,4 @@
-"""What a run logs reaches the tracking server once, whatever befalls the way there."""
+"""Tests that logged data reaches the tracking server exactly once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def tracking(tmp_path: Path, **settings: object) -> Tracking:
 
 
 def points_of(client: mlflow.MlflowClient, run_id: str, name: str = "train/loss") -> list[tuple[int, float]]:
-    return [(int(one.step), one.value) for one in client.get_metric_history(run_id, name)]
+    return [(int(point.step), point.value) for point in client.get_metric_history(run_id, name)]
 
 
 EVERY_POINT = [(step, step / 8) for step in range(STEPS)]
@@ -110,7 +110,7 @@ def test_a_run_goes_on_while_the_server_is_away(
     assert found.info.status == "FINISHED"
     assert points_of(direct, run.run_id) == EVERY_POINT
     assert found.data.params == {"training.epochs": "3"}
-    assert [one.path for one in direct.list_artifacts(run.run_id)] == ["config.yaml"]
+    assert [artifact.path for artifact in direct.list_artifacts(run.run_id)] == ["config.yaml"]
     assert not (tmp_path / "runs" / run.run_id).exists(), "what was sent is still on the disk"
     assert "ppi.journal" not in found.data.tags
 
@@ -199,7 +199,7 @@ def check_model(client: mlflow.MlflowClient, run_id: str) -> None:
     )
     assert str(model.status.value) == "READY"
     assert run.outputs is not None
-    assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
     assert verified_model(model.model_id)
 
 
@@ -376,7 +376,7 @@ def test_a_file_that_changed_since_is_not_passed_off_as_the_runs(
             run.log_file(path)
         report.write_text("of another run")
         proxy.set(PASS)
-    assert [one.path for one in direct.list_artifacts(run.run_id)] == ["other.txt"]
+    assert [artifact.path for artifact in direct.list_artifacts(run.run_id)] == ["other.txt"]
     assert "a file was changed after it was logged" in caplog.text
 
 
@@ -498,7 +498,7 @@ def test_the_servers_full_disk_keeps_numbers_here_until_it_has_room(
         filler.unlink()
     assert points_of(client, run.run_id) == EVERY_POINT
     assert client.get_run(run.run_id).info.status == "FINISHED"
-    assert [(one.path, one.file_size) for one in client.list_artifacts(run.run_id)] == [
+    assert [(artifact.path, artifact.file_size) for artifact in client.list_artifacts(run.run_id)] == [
         ("report.txt", 100_000)
     ]
 

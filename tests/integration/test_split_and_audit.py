@@ -1,4 +1,4 @@
-"""`split` and `audit` from end to end: a lab's own benchmark, and what it gives away."""
+"""End-to-end tests of `split` and `audit` on a user's own benchmark."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_a_split_is_written_tracked_audited_and_trains(
     assert record["dropped_between_sides"] == len(edges) - len(kept) == result.metrics["data/dropped_edges"]
     assert record["left_out"] == 3_001
     assert (record["method"], record["seed"], record["negative_ratio"]) == ("c3", 5, 2.0)
-    assert {side: one["digest"] for side, one in record["sides"].items()} == {
+    assert {side: entry["digest"] for side, entry in record["sides"].items()} == {
         side: table.digest for side, table in sides.items()
     }
-    assert all(one["negatives"] == 2 * one["positives"] for one in record["sides"].values())
+    assert all(entry["negatives"] == 2 * entry["positives"] for entry in record["sides"].values())
 
     run = store.get_run(result.run_id)
     assert run.info.run_name == "split-network"
@@ -80,7 +80,7 @@ def test_a_split_is_written_tracked_audited_and_trains(
     assert run.data.metrics["audit/c3_pairs_share"] == 1.0
     assert run.data.metrics["audit/shared_pairs"] == 0
     assert run.data.metrics["audit/degree_auroc"] == 0.5
-    assert {one.path for one in store.list_artifacts(result.run_id)} == {"split.json", "audit.json"}
+    assert {artifact.path for artifact in store.list_artifacts(result.run_id)} == {"split.json", "audit.json"}
     own = {"train_pairs": result.outputs["train"], "val_pairs": result.outputs["validation"]}
     places = {"data_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "runs")}
     trained = execute_pipeline("train_only", own | places | {"fasta": network["fasta"], "epochs": 1})
@@ -112,8 +112,8 @@ def test_a_clustered_split_leaves_no_similar_protein_where_c3_does(
     sequences = read_fasta(network["fasta"]).sequences
     edges = [pair for pair in sorted(pairs_of(read_pairs(network["pairs"]), 1))[:200] if pair[0] != pair[1]]
     twins = {
-        f"{name}t": "A".join(one[i : i + 9] for i in range(0, len(one), 10))
-        for name, one in sequences.items()
+        f"{name}t": "A".join(sequence[i : i + 9] for i in range(0, len(sequence), 10))
+        for name, sequence in sequences.items()
     }
     write_fasta(tmp_path / "twins.fasta", {**sequences, **twins})
     doubled = pairs_from_ids(
@@ -150,7 +150,7 @@ def test_a_split_that_cannot_be_is_told_whole(
 ) -> None:
     assert run_mode("split", given) == 2
     shown = capsys.readouterr().err
-    assert all(one in shown for one in expected), shown
+    assert all(text in shown for text in expected), shown
 
 
 def test_the_command_audits_the_example_by_default(
@@ -178,7 +178,7 @@ def test_the_command_audits_the_example_by_default(
 
 
 def _system(names: Any) -> set[str]:
-    return {one for one in names if one.startswith("system/")}
+    return {name for name in names if name.startswith("system/")}
 
 
 @pytest.mark.usefixtures("store")
@@ -202,12 +202,12 @@ def test_a_leak_is_seen_and_trivial_baselines_score_on_it(network: dict[str, Any
 
 
 def _joined(*tables: PairTable) -> PairTable:
-    names = [np.array(one.proteins) for one in tables]
+    names = [np.array(table.proteins) for table in tables]
     a, b = (
-        [str(name) for of, one in zip(names, tables, strict=True) for name in of[one.index[:, end]]]
+        [str(name) for of, table in zip(names, tables, strict=True) for name in of[table.index[:, end]]]
         for end in (0, 1)
     )
-    labels = np.concatenate([one.labels for one in tables if one.labels is not None])
+    labels = np.concatenate([table.labels for table in tables if table.labels is not None])
     return pairs_from_ids(a, b, labels, "joined")
 
 

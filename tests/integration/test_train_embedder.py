@@ -1,4 +1,4 @@
-"""`train_embedder` and the embedder `protein_lm`: from sequences to a served model that carries both."""
+"""Tests of `train_embedder` and `protein_lm`, from sequences to a served model."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_it_is_a_run_like_any_other(client: mlflow.MlflowClient, embedder: Pipel
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "train_embedder-protein_lm-example"
     assert run.data.params["model.hidden_dim"] == "12"
-    curve = [one.value for one in client.get_metric_history(embedder.run_id, "val/perplexity")]
+    curve = [point.value for point in client.get_metric_history(embedder.run_id, "val/perplexity")]
     assert len(curve) == 5
     assert curve[-1] < curve[0] < 22
     assert run.data.metrics["val/perplexity_best"] == pytest.approx(min(curve))
     assert run.inputs is not None
     (read,) = run.inputs.dataset_inputs
     assert read.dataset.name == "example/sequences"
-    assert {one.path for one in client.list_artifacts(embedder.run_id, "checkpoints")} == {
+    assert {artifact.path for artifact in client.list_artifacts(embedder.run_id, "checkpoints")} == {
         "checkpoints/best", "checkpoints/last",
     }  # fmt: skip
 
@@ -78,8 +78,8 @@ def test_sequences_and_pairs_can_be_kept_out(
     sequences = read_fasta(example.splits["train"].fasta).sequences
     known = read_pairs(example.splits["train"].pairs).proteins
     hidden, paired = known[:30], known[30:40]
-    write_fasta(tmp_path / "hidden.fasta", {f"other-{one}": sequences[one] for one in hidden})
-    rows = "\n".join(f"{one}\t{paired[0]}" for one in paired[1:])
+    write_fasta(tmp_path / "hidden.fasta", {f"other-{protein}": sequences[protein] for protein in hidden})
+    rows = "\n".join(f"{protein}\t{paired[0]}" for protein in paired[1:])
     (tmp_path / "pairs.tsv").write_text(rows + "\n")
     result = execute_pipeline(
         "train_embedder",
@@ -118,7 +118,9 @@ def test_the_registered_model_carries_its_embedder(
     scored = execute_pipeline("eval_only", places | {"run_id": trained.run_id, "bootstrap_resamples": 0})
     table = pd.read_parquet(Path(scored.outputs["predictions"]) / "predictions/test.parquet").head(200)
     sequences = read_fasta(example.splits["test"].fasta).sequences
-    asked = {f"sequence_{side}": [sequences[one] for one in table[f"protein_{side}"]] for side in "ab"}
+    asked = {
+        f"sequence_{side}": [sequences[protein] for protein in table[f"protein_{side}"]] for side in "ab"
+    }
     answered = mlflow.pyfunc.load_model("models:/carries@champion").predict(pd.DataFrame(asked))
     np.testing.assert_allclose(answered["probability"], table["probability"], atol=1e-6)
 
@@ -199,7 +201,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     assert weights(run_id, runs) == weights(whole.run_id, Path(places["output_dir"]))
     for metric in ("val/perplexity", "train/loss"):
         points = [
-            [(one.step, one.value) for one in client.get_metric_history(run, metric)]
+            [(point.step, point.value) for point in client.get_metric_history(run, metric)]
             for run in (run_id, whole.run_id)
         ]
         assert points[0] == points[1]

@@ -1,4 +1,4 @@
-"""`train_only` from end to end on the built-in example: what it learns and what the run then holds."""
+"""End-to-end tests of `train_only` on the built-in example."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_the_run_holds_what_the_contract_promises(
         steps = [point.step for point in store.get_metric_history(result.run_id, name)]
         assert steps == [1, 2], name
     assert run.inputs is not None
-    names = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+    names = {
+        dataset_input.dataset.name: dataset_input.dataset.digest
+        for dataset_input in run.inputs.dataset_inputs
+    }
     assert set(names) == {"example/train", "example/validation"}
     assert all(len(digest) == 36 for digest in names.values())
     files = artifacts(store, result.run_id)
@@ -99,7 +102,7 @@ def test_the_logged_config_makes_the_same_run_again(
 def metrics_of(client: mlflow.MlflowClient, run_id: str) -> dict[str, float]:
     """All but what depends on the clock."""
     found = client.get_run(run_id).data.metrics
-    return {key: one for key, one in found.items() if not key.startswith(("throughput/", "system/"))}
+    return {key: value for key, value in found.items() if not key.startswith(("throughput/", "system/"))}
 
 
 def test_the_same_seed_gives_the_same_digits_and_another_does_not(
@@ -108,7 +111,9 @@ def test_the_same_seed_gives_the_same_digits_and_another_does_not(
     first, second, other = (trained(folders, epochs=2, seed=seed) for seed in (3, 3, 4))
     assert metrics_of(store, first.run_id) == metrics_of(store, second.run_id)
     assert metrics_of(store, first.run_id) != metrics_of(store, other.run_id)
-    weights = [Path(one.outputs["checkpoints"]) / "checkpoints/best/COMPLETE.json" for one in (first, second)]
+    weights = [
+        Path(result.outputs["checkpoints"]) / "checkpoints/best/COMPLETE.json" for result in (first, second)
+    ]
     digests = [json.loads(path.read_text())["weights.safetensors"] for path in weights]
     assert digests[0] == digests[1]
 
@@ -118,7 +123,7 @@ def test_pretrain_only_is_another_name_of_train_only(
 ) -> None:
     runs = [trained(folders, mode, epochs=1) for mode in ("train_only", "pretrain_only")]
     assert metrics_of(store, runs[0].run_id) == metrics_of(store, runs[1].run_id)
-    assert {store.get_run(one.run_id).data.tags["ppi.mode"] for one in runs} == {"train_only"}
+    assert {store.get_run(run.run_id).data.tags["ppi.mode"] for run in runs} == {"train_only"}
 
 
 def test_the_logged_model_scores_sequences_as_the_run_did(
@@ -130,7 +135,10 @@ def test_the_logged_model_scores_sequences_as_the_run_did(
     predictions = pd.read_parquet(Path(result.outputs["checkpoints"]) / "predictions/validation.parquet")[:50]
     sequences = read_fasta(example.splits["validation"].fasta).sequences
     table = pd.DataFrame(
-        {f"sequence_{side}": [sequences[one] for one in predictions[f"protein_{side}"]] for side in "ab"}
+        {
+            f"sequence_{side}": [sequences[protein] for protein in predictions[f"protein_{side}"]]
+            for side in "ab"
+        }
     )
     served = mlflow.pyfunc.load_model(f"models:/{model.model_id}").predict(table)
     np.testing.assert_allclose(served["logit"], predictions["logit"], atol=1e-5)

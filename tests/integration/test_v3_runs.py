@@ -1,4 +1,4 @@
-"""`v3` on a residue cache, from training to prediction and explanation, as a user runs it."""
+"""Tests of `v3` on a residue cache, from training to explanation."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def cache(example: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("residues") / "letters.parquet"
     with CacheWriter(path, spec) as writer:
         for protein, sequence in sequences.items():
-            one = np.zeros((len(sequence), 20), dtype=np.float16)
-            one[np.arange(len(sequence)), [place.get(letter, 0) for letter in sequence]] = 1
-            shifted = [np.roll(one, steps, axis=0) for steps in range(3)]
+            one_hot = np.zeros((len(sequence), 20), dtype=np.float16)
+            one_hot[np.arange(len(sequence)), [place.get(letter, 0) for letter in sequence]] = 1
+            shifted = [np.roll(one_hot, steps, axis=0) for steps in range(3)]
             writer.add(protein, sequence_digest(sequence), len(sequence), np.concatenate(shifted, axis=1))
     return path
 
@@ -74,12 +74,12 @@ def test_all_pairs_are_scored_as_one_by_one(
     execute_pipeline("predict", common | {"all_pairs": True, "top_k": 3, "output": str(best)})
     scanned = pd.read_parquet(best)
     assert (scanned["uncertainty"] > 0).all()
-    some = scanned.sample(200, random_state=0)
-    some[["protein_a", "protein_b"]].to_csv(tmp_path / "some.tsv", sep="\t", index=False)
+    sample = scanned.sample(200, random_state=0)
+    sample[["protein_a", "protein_b"]].to_csv(tmp_path / "some.tsv", sep="\t", index=False)
     again = tmp_path / "again.parquet"
     execute_pipeline("predict", common | {"pairs": str(tmp_path / "some.tsv"), "output": str(again)})
     columns = ["protein_a", "protein_b"]
-    merged = pd.read_parquet(again).merge(some, on=columns, suffixes=("", "_scan"))
+    merged = pd.read_parquet(again).merge(sample, on=columns, suffixes=("", "_scan"))
     assert len(merged) == 200
     np.testing.assert_allclose(merged["probability"], merged["probability_scan"], atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_an_explanation_is_a_table_and_a_figure_of_the_run(
         "explain", shared | {"run_id": trained.run_id, "dataset": "example", "protein_a": a, "protein_b": b}
     )
     assert result.metrics["explain/probability"] == pytest.approx(scored["probability"], abs=1e-5)
-    names = {one.path for one in client.list_artifacts(result.run_id, "explanation")}
+    names = {artifact.path for artifact in client.list_artifacts(result.run_id, "explanation")}
     assert names == {"explanation/residue_weights.tsv", "explanation/residue_weights.png"}
     table = pd.read_csv(
         mlflow.artifacts.download_artifacts(

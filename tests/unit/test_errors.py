@@ -1,4 +1,7 @@
-"""Messages: no password and no control character of a stranger gets to a terminal, a log or a run."""
+"""Tests that messages contain no passwords and no foreign control characters.
+
+This holds for the terminal, the log and the run.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def test_control_characters_cannot_rewrite_a_terminal() -> None:
 
 @pytest.mark.parametrize("name", ["mirror", "embeddings"])
 def test_a_parameter_with_a_password_is_refused_since_it_would_be_logged(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name}: a URL without user name and password") as caught:
+    with pytest.raises(ConfigError, match=f"{name}: expected a URL without user name and password") as caught:
         load_config(MODES["train_only"], {name: "https://ann:s3cret@lab.org/data"})
     assert "s3cret" not in str(caught.value)
 

@@ -1,4 +1,7 @@
-"""All pairs of a network: none left out, none twice, and what is below the threshold is not kept."""
+"""Tests of scoring all pairs of a network.
+
+Each pair is scored once, and those below the threshold are not kept.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[Cal
     values = torch.randn(30, 6)
     model = new_model("pooled_mlp", 6, {}).eval()
     if flat:
-        for one in model.parameters():
-            one.data.zero_()
+        for parameter in model.parameters():
+            parameter.data.zero_()
     features, device = VectorFeatures(values), torch.device("cpu")
     found = call_pairs(model, features, NAMES, include_self=include_self, least=least, device=device)
     with torch.inference_mode():
@@ -43,9 +46,9 @@ def test_each_pair_is_scored_once_and_kept_from_the_threshold_on(include_self: b
     expected = logits[everything.pairs[:, 0], everything.pairs[:, 1]].numpy()
     np.testing.assert_allclose(everything.logits, expected, atol=1e-5)
     middle = float(np.median(everything.logits))
-    some, _ = called(include_self=include_self, least=middle)
-    assert len(some.pairs) == np.count_nonzero(everything.logits >= middle)
-    assert some.network(middle).edges == len(some.pairs) == everything.network(middle).edges
+    above, _ = called(include_self=include_self, least=middle)
+    assert len(above.pairs) == np.count_nonzero(everything.logits >= middle)
+    assert above.network(middle).edges == len(above.pairs) == everything.network(middle).edges
 
 
 def test_scores_that_are_all_equal_call_all_or_nothing() -> None:
@@ -83,7 +86,7 @@ def test_of_a_pair_that_was_trained_on_twice_the_later_label_counts() -> None:
     second = pairs_from_ids(["D", "E"], ["C", "F"], [0, 1], "second")
     both = joined([first, second], "both")
     assert both.labels is not None
-    labels = {both.proteins[a]: int(one) for (a, _), one in zip(both.index, both.labels, strict=True)}
+    labels = {both.proteins[a]: int(label) for (a, _), label in zip(both.index, both.labels, strict=True)}
     assert labels == {"A": 1, "C": 0, "E": 1}
     assert both.source == "both"
 

@@ -1,4 +1,7 @@
-"""The imports of the package point down: read from the source, so that no import can hide."""
+"""Static check that the package's imports follow its layers.
+
+The imports are read from the source, so that none is missed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the source may not call, since it would run what a file, a model or a parameter says.
+"""Static check for calls that could execute untrusted data.
+
+These calls would run what a file, a model or a parameter says.
 
 Read from the source, so that a new call is refused before anybody thinks of a file to attack it with; the
 files themselves are in the tests of their readers, which docs/security.md names.
@@ -52,11 +54,11 @@ def names_of_imports(tree: ast.AST) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for one in node.names:
-                top = one.name.partition(".")[0]
-                names[one.asname or top] = one.name if one.asname else top
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
         elif isinstance(node, ast.ImportFrom):
-            names |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -68,12 +70,12 @@ def full_name(node: ast.expr, names: dict[str, str]) -> str:
 
 def is_forbidden(name: str) -> bool:
     exact = name in FORBIDDEN or name.partition("(")[0].rpartition(".")[2] in METHODS
-    return exact or any(one.endswith(".") and f"{name}.".startswith(one) for one in FORBIDDEN)
+    return exact or any(prefix.endswith(".") and f"{name}.".startswith(prefix) for prefix in FORBIDDEN)
 
 
 def faults_of_call(call: ast.Call, name: str, names: dict[str, str]) -> Iterator[str]:
-    given = {one.arg: one.value for one in call.keywords}
-    constant = {key: one.value for key, one in given.items() if isinstance(one, ast.Constant)}
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    constant = {key: value.value for key, value in given.items() if isinstance(value, ast.Constant)}
     if is_forbidden(name):
         yield name
     for key in NEVER_TRUE:
@@ -98,14 +100,18 @@ def faults(source: str, path: str = "") -> list[str]:
     allowed = tuple(name for place, name in ALLOWED if place == path)
 
     def is_allowed(name: str) -> bool:
-        return any(name == one or name.startswith(f"{one}.") for one in allowed)
+        return any(name == permitted or name.startswith(f"{permitted}.") for permitted in allowed)
 
-    found = [f"import of {one}" for one in names.values() if is_forbidden(one) and not is_allowed(one)]
+    found = [
+        f"import of {imported}"
+        for imported in names.values()
+        if is_forbidden(imported) and not is_allowed(imported)
+    ]
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = full_name(node.func, names).replace("np.", "numpy.")
             called = faults_of_call(node, name, names)
-            found += [f"line {node.lineno}: {one}" for one in called if not is_allowed(one)]
+            found += [f"line {node.lineno}: {fault}" for fault in called if not is_allowed(fault)]
             if name in BY_TEXT and not is_allowed(name):
                 found.append(f"line {node.lineno}: {name}")
     return found

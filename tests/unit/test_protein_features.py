@@ -1,4 +1,4 @@
-"""What models are given of a cache: vectors or residues, whatever the cache has, each protein its own."""
+"""Tests of the protein features loaded from caches, for vectors and residues."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ LENGTHS = [5, 1, 30, 7, 12]
 def states(granularity: str) -> States:
     rng = np.random.default_rng(0)
     lengths = LENGTHS if granularity == "residue" else [1] * len(LENGTHS)
-    drawn = {f"P{n}": rng.normal(size=(one, 4)).astype(np.float16) for n, one in enumerate(lengths)}
-    return drawn if granularity == "residue" else {name: one[0] for name, one in drawn.items()}
+    drawn = {f"P{n}": rng.normal(size=(length, 4)).astype(np.float16) for n, length in enumerate(lengths)}
+    return drawn if granularity == "residue" else {name: array[0] for name, array in drawn.items()}
 
 
 def cache(folder: Path, granularity: str) -> EmbeddingCache:
@@ -40,24 +40,24 @@ def cache(folder: Path, granularity: str) -> EmbeddingCache:
     )  # fmt: skip
     path = folder / f"{granularity}.parquet"
     with CacheWriter(path, spec) as writer:
-        for length, (protein, one) in zip(LENGTHS, states(granularity).items(), strict=True):
-            writer.add(protein, sequence_digest(protein), length, one)
+        for length, (protein, array) in zip(LENGTHS, states(granularity).items(), strict=True):
+            writer.add(protein, sequence_digest(protein), length, array)
     return EmbeddingCache(path)
 
 
 def proteins_of(loaded: Packed | torch.Tensor) -> list[np.ndarray]:
     if isinstance(loaded, Packed):
-        return [one.numpy() for one in loaded.values.split(loaded.lengths.tolist())]
-    return [one.numpy() for one in loaded]
+        return [tensor.numpy() for tensor in loaded.values.split(loaded.lengths.tolist())]
+    return [tensor.numpy() for tensor in loaded]
 
 
 def expected(stored: str, wanted: str) -> list[np.ndarray]:
     given = states(stored).values()
     if (stored, wanted) == ("residue", "protein"):
-        return [one.mean(axis=0, dtype=np.float32) for one in given]
+        return [array.mean(axis=0, dtype=np.float32) for array in given]
     if (stored, wanted) == ("protein", "residue"):
-        return [one[None].astype(np.float32) for one in given]
-    return [one.astype(np.float32) for one in given]
+        return [array[None].astype(np.float32) for array in given]
+    return [array.astype(np.float32) for array in given]
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -74,13 +74,13 @@ def test_each_protein_comes_with_its_own_numbers(
     )
     assert len(features) == 5
     requests = [[4, 0], [2], [0, 1, 2, 3, 4]]
-    loaded = list(features.to(torch.device("cpu")).load(torch.tensor(one) for one in requests))
-    for rows, one in zip(requests, loaded, strict=True):
-        for row, got in zip(rows, proteins_of(one), strict=True):
+    loaded = list(features.to(torch.device("cpu")).load(torch.tensor(request) for request in requests))
+    for rows, batch in zip(requests, loaded, strict=True):
+        for row, got in zip(rows, proteins_of(batch), strict=True):
             np.testing.assert_allclose(got, expected(stored, wanted)[row], rtol=1e-6)
     assert torch.cat(list(features.chunks())).tolist() == [0, 1, 2, 3, 4]
     if stored == wanted == "residue":  # 55 residues, some 20 at a time
-        assert [len(one) for one in features.chunks()] == [2, 1, 2]
+        assert [len(chunk) for chunk in features.chunks()] == [2, 1, 2]
 
 
 @pytest.mark.parametrize("room", [5, 3])
@@ -99,7 +99,9 @@ def test_what_a_model_makes_of_a_protein_is_made_once_if_there_is_room(
     numbered = torch.arange(5.0).repeat_interleave(torch.tensor(LENGTHS))[:, None].half()
     features = DescribedFeatures(PackedFeatures(Packed(numbered, offsets)), describe, 2)
     requests = [[4, 0], [2, 4, 1], [0, 1, 2, 3, 4], [3, 4]]
-    for rows, loaded in zip(requests, features.load(torch.tensor(one) for one in requests), strict=True):
+    for rows, loaded in zip(
+        requests, features.load(torch.tensor(request) for request in requests), strict=True
+    ):
         assert loaded.described is not None
         assert loaded.described.tolist() == [[row, LENGTHS[row]] for row in rows]
     assert sorted(made) == ([0, 1, 2, 3, 4] if room == 5 else [0, 1, 2, 3, 3, 4, 4, 4, 4])

@@ -1,4 +1,4 @@
-"""What a config value may look like, and what is refused rather than guessed."""
+"""Tests of config value conversion and of values that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From defaults, file and overrides to a config, and what a user reads when something is wrong."""
+"""Tests of config loading from defaults, file and overrides, and its messages."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_one_key_twice_names_the_line(tmp_path: Path) -> None:
     message = _message(config_file=path)
     assert "the config file is not valid YAML" in message
     assert f"where: {path}" in message
-    assert "the key 'epochs' stands twice" in message
+    assert "the key 'epochs' is given twice" in message
     assert 'in "config.yaml", line 3, column 1' in message
 
 
@@ -227,7 +227,7 @@ def test_patience_beyond_the_last_epoch_is_named() -> None:
 def test_fields_that_do_not_go_together(
     schema: type[Section], given: dict[str, object], problems: list[str]
 ) -> None:
-    assert _message(given, schema=schema).splitlines()[1:] == [f"  - {one}" for one in problems]
+    assert _message(given, schema=schema).splitlines()[1:] == [f"  - {problem}" for problem in problems]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_fields_that_go_together(given: dict[str, object]) -> None:
 
 def _other_value(schema: type[Section], name: str) -> object:
     """A value that is allowed and, where there is another, not the default."""
-    spec = {one.name: one for one in describe_fields(schema)}[name]
+    spec = {field.name: field for field in describe_fields(schema)}[name]
     if name == "device":
         return "cuda:1"
     if name == "checkpoint_every":
@@ -256,7 +256,7 @@ def _other_value(schema: type[Section], name: str) -> object:
     if spec.kind == "list":
         return spec.rule.choices[:2] or ("one", "bfs=two")
     if spec.rule.choices:
-        return next((one for one in spec.rule.choices if one != spec.default), spec.default)
+        return next((choice for choice in spec.rule.choices if choice != spec.default), spec.default)
     if spec.kind == "true/false":
         return not spec.default
     if isinstance(spec.default, float):

@@ -1,4 +1,4 @@
-"""What `predict` accepts: one kind of pairs, something to embed, and names that end as they should."""
+"""Tests of the `predict` options: pair sources, embedding inputs, and file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of proteins: told from a FASTA by their content, and refused with the line."""
+"""Tests of accession lists: detection by content, and errors with line numbers."""
 
 from __future__ import annotations
 

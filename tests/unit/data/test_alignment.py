@@ -1,4 +1,4 @@
-"""Our alignments against Biopython's, and against a table filled in plain Python."""
+"""Tests of alignments against Biopython and a plain Python table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ppi_train.data.alignment import (
 
 BLOSUM62 = substitution_matrices.load("BLOSUM62")
 RESIDUES = list("ACDEFGHIKLMNPQRSTVWY")
-SCORES = {(one, other): int(BLOSUM62[one][other]) for one in RESIDUES for other in RESIDUES}
+SCORES = {(first, second): int(BLOSUM62[first][second]) for first in RESIDUES for second in RESIDUES}
 NOTHING = (-(10**6), 0, 0)
 Cell = tuple[int, int, int]
 
@@ -53,13 +53,13 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def encoded(pairs: list[tuple[str, str]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [encode_sequence(one) for one, _ in pairs], [encode_sequence(one) for _, one in pairs]
+    return [encode_sequence(first) for first, _ in pairs], [encode_sequence(second) for _, second in pairs]
 
 
 def test_the_substitution_scores_are_blosum62() -> None:
-    for one in LETTERS:
-        of_one = pair_scores(np.repeat(encode_sequence(one), len(LETTERS)), encode_sequence(LETTERS))
-        assert of_one.tolist() == [BLOSUM62[one][other] for other in LETTERS]
+    for letter in LETTERS:
+        scores = pair_scores(np.repeat(encode_sequence(letter), len(LETTERS)), encode_sequence(LETTERS))
+        assert scores.tolist() == [BLOSUM62[letter][other] for other in LETTERS]
 
 
 def test_scores_are_those_of_biopython(pairs: list[tuple[str, str]]) -> None:
@@ -83,13 +83,13 @@ def plain_alignment(a: str, b: str) -> Cell:
     best: Cell = (0, 0, 0)
     rows: list[list[Cell]] = [[(0, 0, 0)] * (len(b) + 1)]
     down: list[Cell] = [NOTHING] * (len(b) + 1)
-    for one in a:
+    for residue in a:
         row, across = [(0, 0, 0)], NOTHING
         for place, other in enumerate(b, start=1):
-            faced = SCORES[one, other]
+            faced = SCORES[residue, other]
             across = max(add(row[-1], -GAP_OPEN), add(across, -GAP_EXTEND))
             down[place] = max(add(rows[-1][place], -GAP_OPEN), add(down[place], -GAP_EXTEND))
-            same = int(one == other)
+            same = int(residue == other)
             row.append(max((0, 0, 0), add(rows[-1][place - 1], faced, same), across, down[place]))
             best = max(best, row[-1])
         rows.append(row)
@@ -107,10 +107,10 @@ def test_a_band_that_holds_all_is_exact_and_a_narrower_one_never_scores_more(
     pairs: list[tuple[str, str]],
 ) -> None:
     a, b = encoded(pairs)
-    diagonals = np.array([len(two) - len(one) for one, two in zip(a, b, strict=True)])
+    diagonals = np.array([len(second) - len(first) for first, second in zip(a, b, strict=True)])
     exact = local_alignments(a, b)
     whole = banded_alignments(a, b, diagonals, half_width=300)
-    assert all((one == other).all() for one, other in zip(exact, whole, strict=True))
+    assert all((first == second).all() for first, second in zip(exact, whole, strict=True))
     before = np.zeros(len(a), np.int64)
     for half_width in (0, 3, 20, 300):
         scores = banded_scores(a, b, diagonals, half_width=half_width)
@@ -124,7 +124,10 @@ def test_a_band_that_holds_all_is_exact_and_a_narrower_one_never_scores_more(
 def test_the_narrowest_band_is_a_diagonal_without_gaps() -> None:
     a, b = encode_sequence("WWWACDEFWWW"), encode_sequence("KKACDEF")
     scores = banded_scores([a, a], [b, b], np.array([-1, 0]), half_width=0)
-    assert scores.tolist() == [sum(int(BLOSUM62[one][one]) for one in "ACDEF"), int(BLOSUM62["D"]["E"])]
+    assert scores.tolist() == [
+        sum(int(BLOSUM62[letter][letter]) for letter in "ACDEF"),
+        int(BLOSUM62["D"]["E"]),
+    ]
 
 
 def test_pairs_that_do_not_meet_in_their_band_score_nothing() -> None:

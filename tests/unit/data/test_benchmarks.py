@@ -80,9 +80,9 @@ def test_another_recipe_makes_the_files_again(tmp_path: Path, monkeypatch: pytes
 
 
 def test_another_seed_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    one, other = _example(tmp_path), _example(tmp_path, seed=7)
-    assert other.splits["train"].pairs.parent == tmp_path / "example-seed7"
-    assert one.splits["train"].pairs.read_bytes() != other.splits["train"].pairs.read_bytes()
+    first, second = _example(tmp_path), _example(tmp_path, seed=7)
+    assert second.splits["train"].pairs.parent == tmp_path / "example-seed7"
+    assert first.splits["train"].pairs.read_bytes() != second.splits["train"].pairs.read_bytes()
 
 
 def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_drawn_sets_keep_off_test_proteins_and_known_pairs(
 
 
 def _check_drawn(dataset: Dataset, edges: PairTable) -> None:
-    train, validation, test = (read_pairs(dataset.splits[one].pairs) for one in SPLITS)
+    train, validation, test = (read_pairs(dataset.splits[split].pairs) for split in SPLITS)
     known = {(edges.proteins[a], edges.proteins[b]) for a, b in edges.index.tolist()}
     pool = {pair for pair in known if not set(pair) & set(test.proteins)}
     assert _pairs(train, 1) | _pairs(validation, 1) == pool
@@ -162,7 +162,7 @@ def test_the_digest_of_an_unchecked_source_is_kept(tmp_path: Path, monkeypatch: 
 def test_bernett_from_the_mirror(tmp_path: Path, mirror: str) -> None:
     wanted = ("train", "validation")
     dataset = prepare_dataset("bernett", data_dir=tmp_path, mirror=mirror, splits=wanted)
-    train, validation = (read_pairs(dataset.splits[one].pairs) for one in wanted)
+    train, validation = (read_pairs(dataset.splits[split].pairs) for split in wanted)
     assert (len(train), train.positives, len(train.proteins)) == (163_192, 81_596, 4_286)
     assert (len(validation), validation.positives, len(validation.proteins)) == (59_260, 29_630, 3_711)
     assert not set(train.proteins) & set(validation.proteins)

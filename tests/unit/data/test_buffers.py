@@ -1,4 +1,4 @@
-"""Memory is used again when, and only when, nobody refers to it any more."""
+"""Tests that buffers are reused only when nothing refers to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_memory_is_used_again_when_its_last_view_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    "keep", [memoryview, torch.from_numpy, lambda one: np.split(one, [3])[1], np.asarray]
+    "keep", [memoryview, torch.from_numpy, lambda array: np.split(array, [3])[1], np.asarray]
 )
 def test_memory_that_others_refer_to_is_not_used_again(keep: object) -> None:
     buffers = Buffers(1000)
@@ -34,7 +34,7 @@ def test_memory_that_others_refer_to_is_not_used_again(keep: object) -> None:
     gc.collect()
     for _ in range(5):
         buffers.take(1000)[:] = 0
-    assert {int(one) for one in kept} == {7}
+    assert {int(value) for value in kept} == {7}
 
 
 def test_memory_outlives_what_handed_it_out() -> None:
@@ -61,5 +61,5 @@ def test_growing_buffers_are_as_large_as_the_largest_array_so_far_and_used_again
     # The small one's memory is too small for what comes now.
     del large, small
     taken = [buffers.take(1100) for _ in range(2)]
-    assert [len(one) for one in taken] == [1100, 1100]
-    assert address in [one.ctypes.data for one in taken]
+    assert [len(buffer) for buffer in taken] == [1100, 1100]
+    assert address in [buffer.ctypes.data for buffer in taken]

@@ -76,10 +76,10 @@ def test_from_a_server(tmp_path: Path, server: str) -> None:
 
 def test_a_mirror_that_lacks_the_file(tmp_path: Path, mirror: Path, server: str) -> None:
     other = CatalogueFile("https://example.org/data/other.tsv", FILE.sha256)
-    for one in (str(mirror), server):
+    for source in (str(mirror), server):
         with pytest.raises(NotInMirrorError, match="the mirror does not hold the file") as caught:
-            fetch(other, data_dir=tmp_path / "data", mirror=one)
-        assert f"{one}/example.org/data/other.tsv" in str(caught.value)
+            fetch(other, data_dir=tmp_path / "data", mirror=source)
+        assert f"{source}/example.org/data/other.tsv" in str(caught.value)
         assert "PPI_TRAIN_MIRROR" in str(caught.value)
     assert not _files_under(tmp_path / "data")
 
@@ -125,11 +125,11 @@ def test_a_file_without_a_known_digest_is_said_to_be_unchecked(
 ) -> None:
     with caplog.at_level(logging.INFO):
         fetch(CatalogueFile(FILE.url), data_dir=tmp_path / "data", mirror=str(mirror))
-    warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "was NOT CHECKED" in warnings[0]
     assert str(FILE.sha256) in warnings[0]
-    assert not [one for one in caplog.records if one.name == "pooch"]
+    assert not [record for record in caplog.records if record.name == "pooch"]
 
 
 def test_a_data_dir_that_cannot_be_written(tmp_path: Path, mirror: Path) -> None:
@@ -140,15 +140,15 @@ def test_a_data_dir_that_cannot_be_written(tmp_path: Path, mirror: Path) -> None
 
 def test_the_catalogue_is_complete() -> None:
     assert {"bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human"} == set(CATALOGUE)
-    for name, one in CATALOGUE.items():
-        assert one.name == name
-        assert one.title
-        assert one.licence
-        assert one.citation
-        unchecked = [role for role, file in one.files.items() if file.sha256 is None]
+    for name, dataset in CATALOGUE.items():
+        assert dataset.name == name
+        assert dataset.title
+        assert dataset.licence
+        assert dataset.citation
+        unchecked = [role for role, file in dataset.files.items() if file.sha256 is None]
         assert unchecked == (["sequences"] if name == "pring_human" else [])
-        assert all(len(file.sha256 or "0" * 64) == 64 for file in one.files.values())
-        assert len({file.url for file in one.files.values()}) == len(one.files)
+        assert all(len(file.sha256 or "0" * 64) == 64 for file in dataset.files.values())
+        assert len({file.url for file in dataset.files.values()}) == len(dataset.files)
 
 
 def test_an_unknown_benchmark_names_the_nearest() -> None:
@@ -220,7 +220,7 @@ def test_an_answer_that_is_cut_short_or_nonsense(hostile: str, tmp_path: Path, k
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x", "gopher://x"])
 def test_a_server_that_sends_us_out_of_the_web(hostile: str, tmp_path: Path, target: str) -> None:
-    with pytest.raises(DownloadError, match="sends us on to an address that is not safe") as caught:
+    with pytest.raises(DownloadError, match="redirects to an address that is not safe") as caught:
         fetch(CatalogueFile(f"{hostile}/to={quote(target, safe='')}"), data_dir=tmp_path, mirror=None)
     assert target in str(caught.value)
     assert not _files_under(tmp_path)
@@ -279,7 +279,7 @@ def test_who_may_read_a_file_is_what_the_umask_says(
 
 
 def test_the_catalogue_leads_to_no_folder_above() -> None:
-    for one in CATALOGUE.values():
-        for file in one.files.values():
+    for dataset in CATALOGUE.values():
+        for file in dataset.files.values():
             assert file.url.startswith("https://")
             assert ".." not in local_path(file, Path("data")).parts

@@ -1,4 +1,4 @@
-"""The embedding cache: what is written reads back, and every way to be broken is said by name."""
+"""Tests of the embedding cache: round trips, and errors for each damage."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _sequence(protein_id: str) -> str:
 def _embeddings(granularity: str = "protein", proteins: list[str] = PROTEINS) -> Embeddings:
     rng = np.random.default_rng(0)
     shapes = {
-        one: (DIMENSION,) if granularity == "protein" else (len(_sequence(one)), DIMENSION)
-        for one in proteins
+        protein: (DIMENSION,) if granularity == "protein" else (len(_sequence(protein)), DIMENSION)
+        for protein in proteins
     }
-    return {one: rng.normal(size=shape).astype(np.float32) for one, shape in shapes.items()}
+    return {protein: rng.normal(size=shape).astype(np.float32) for protein, shape in shapes.items()}
 
 
 def _write(
@@ -68,7 +68,7 @@ def _write(
 
 def _read_all(path: Path) -> None:
     cache = EmbeddingCache(path)
-    present = [one for one in PROTEINS if one in cache]
+    present = [protein for protein in PROTEINS if protein in cache]
     cache.protein_matrix(present)
     if cache.spec.granularity == "residue":
         list(cache.residues(present))
@@ -97,7 +97,7 @@ def test_proteins_read_back_in_the_order_asked_for(tmp_path: Path, dtype: str) -
     order = ["P7", "P0", "P8", "P1", "P7"]
     matrix = cache.protein_matrix(order)
     assert matrix.dtype == np.float32
-    expected = np.stack([embeddings[one].astype(dtype) for one in order]).astype(np.float32)
+    expected = np.stack([embeddings[protein].astype(dtype) for protein in order]).astype(np.float32)
     np.testing.assert_array_equal(matrix, expected)
     assert cache.spec == _spec(dtype=dtype)
     assert (len(cache), "P3" in cache, "P9" in cache) == (9, True, False)
@@ -116,7 +116,7 @@ def test_residues_read_back_whole_and_as_means(tmp_path: Path, dtype: str) -> No
     for protein_id, rows in states.items():
         np.testing.assert_array_equal(rows, embeddings[protein_id].astype(dtype))
     means = cache.protein_matrix(["P8", "P1"])
-    expected = [embeddings[one].astype(dtype).mean(axis=0, dtype=np.float32) for one in ("P8", "P1")]
+    expected = [embeddings[protein].astype(dtype).mean(axis=0, dtype=np.float32) for protein in ("P8", "P1")]
     np.testing.assert_array_equal(means, np.stack(expected))
 
 
@@ -254,13 +254,13 @@ def _write_table(path: Path, embeddings: Embeddings, schema: pa.Schema) -> None:
     ids = list(embeddings)
     columns = {
         "protein_id": ids,
-        "sequence_digest": [sequence_digest(_sequence(one)) for one in ids],
-        "length": [len(embeddings[one]) for one in ids],
-        "crc32": [zlib.crc32(embeddings[one].tobytes()) for one in ids],
-        "embedding": [embeddings[one].reshape(-1).tolist() for one in ids],
+        "sequence_digest": [sequence_digest(_sequence(protein)) for protein in ids],
+        "length": [len(embeddings[protein]) for protein in ids],
+        "crc32": [zlib.crc32(embeddings[protein].tobytes()) for protein in ids],
+        "embedding": [embeddings[protein].reshape(-1).tolist() for protein in ids],
     }
     if pa.types.is_binary(schema.field("embedding").type):
-        columns["embedding"] = [embeddings[one].tobytes() for one in ids]
+        columns["embedding"] = [embeddings[protein].tobytes() for protein in ids]
     table = pa.Table.from_pydict({name: columns[name] for name in schema.names}, schema=schema)
     pq.write_table(table, path, compression="none", use_dictionary=False)
 
@@ -268,11 +268,13 @@ def _write_table(path: Path, embeddings: Embeddings, schema: pa.Schema) -> None:
 def test_files_of_a_folder_read_as_one(tmp_path: Path) -> None:
     embeddings = _embeddings()
     for name, part in (("a", PROTEINS[:5]), ("b", PROTEINS[4:])):
-        _write(tmp_path / "cache" / f"{name}.parquet", {one: embeddings[one] for one in part})
+        _write(tmp_path / "cache" / f"{name}.parquet", {protein: embeddings[protein] for protein in part})
     cache = EmbeddingCache(tmp_path / "cache")
     assert len(cache) == len(PROTEINS)
     order = PROTEINS[::-1]
-    np.testing.assert_array_equal(cache.protein_matrix(order), np.stack([embeddings[one] for one in order]))
+    np.testing.assert_array_equal(
+        cache.protein_matrix(order), np.stack([embeddings[protein] for protein in order])
+    )
     both = EmbeddingCache(*(tmp_path / "cache" / f"{name}.parquet" for name in "ab"))
     assert both.digest == cache.digest
 
@@ -291,7 +293,7 @@ def test_one_protein_with_two_sequences(tmp_path: Path) -> None:
     _write(tmp_path / "a.parquet", _embeddings())
     _write(tmp_path / "b.parquet", _embeddings(proteins=["P3"]), sequence=lambda _: "MKV")
     message = _message(tmp_path)
-    assert "a protein stands in the embedding cache with two sequences" in message
+    assert "a protein is in the embedding cache with two sequences" in message
     assert "got: P3" in message
     assert str(tmp_path / "b.parquet") in message
 
@@ -386,7 +388,7 @@ def test_an_interrupted_writing_leaves_nothing_behind(tmp_path: Path, before: by
         path.write_bytes(before)
     with pytest.raises(KeyboardInterrupt):
         _write_until_interrupted(path)
-    left = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert left == ({"cache.parquet": before} if before else {})
 
 
@@ -399,11 +401,11 @@ def test_missing_names_the_proteins_in_the_order_asked_for(tmp_path: Path) -> No
 def test_the_digest_follows_from_sequences_and_recipe_alone(tmp_path: Path) -> None:
     embeddings = _embeddings()
     whole = EmbeddingCache(_write(tmp_path / "whole.parquet", embeddings)).digest
-    turned = {one: embeddings[one] for one in reversed(PROTEINS)}
+    turned = {protein: embeddings[protein] for protein in reversed(PROTEINS)}
     assert EmbeddingCache(_write(tmp_path / "turned.parquet", turned)).digest == whole
     for name, part in (("a", PROTEINS[5:]), ("b", PROTEINS[:5])):
-        some = {one: embeddings[one] for one in part}
-        _write(tmp_path / "parts" / f"{name}.parquet", some, _spec(fasta_digest=name))
+        subset = {protein: embeddings[protein] for protein in part}
+        _write(tmp_path / "parts" / f"{name}.parquet", subset, _spec(fasta_digest=name))
     assert EmbeddingCache(tmp_path / "parts").digest == whole
 
     def changed(protein_id: str) -> str:
@@ -414,4 +416,4 @@ def test_the_digest_follows_from_sequences_and_recipe_alone(tmp_path: Path) -> N
         _write(tmp_path / "fewer.parquet", _embeddings(proteins=PROTEINS[:-1])),
         _write(tmp_path / "recipe.parquet", embeddings, _spec(max_length=500)),
     ]
-    assert len({whole, *(EmbeddingCache(one).digest for one in others)}) == 4
+    assert len({whole, *(EmbeddingCache(path).digest for path in others)}) == 4

@@ -19,7 +19,7 @@ def example() -> Example:
 
 def test_it_is_large_enough_and_balanced(example: Example) -> None:
     assert len(example.sequences) >= 400
-    assert sum(len(one) for one in example.splits.values()) >= 4_000
+    assert sum(len(table) for table in example.splits.values()) >= 4_000
     assert set(example.splits) == {"train", "validation", "test"}
     for table in example.splits.values():
         assert table.positives * 2 == len(table)
@@ -27,9 +27,9 @@ def test_it_is_large_enough_and_balanced(example: Example) -> None:
 
 
 def test_the_splits_share_no_protein(example: Example) -> None:
-    for one, other in combinations(example.splits.values(), 2):
-        assert not set(one.proteins) & set(other.proteins)
-    assert {p for one in example.splits.values() for p in one.proteins} <= set(example.sequences)
+    for first, second in combinations(example.splits.values(), 2):
+        assert not set(first.proteins) & set(second.proteins)
+    assert {p for table in example.splits.values() for p in table.proteins} <= set(example.sequences)
 
 
 def test_the_number_of_partners_says_next_to_nothing(example: Example) -> None:
@@ -42,8 +42,8 @@ def test_the_number_of_partners_says_next_to_nothing(example: Example) -> None:
 def test_a_seed_gives_one_network(example: Example) -> None:
     again, other = make_example(0), make_example(1)
     assert again.sequences == example.sequences
-    assert all(again.splits[one].digest == table.digest for one, table in example.splits.items())
-    assert all(other.splits[one].digest != table.digest for one, table in example.splits.items())
+    assert all(again.splits[split].digest == table.digest for split, table in example.splits.items())
+    assert all(other.splits[split].digest != table.digest for split, table in example.splits.items())
 
 
 def test_shuffling_permutes_the_labels_and_nothing_else(example: Example) -> None:

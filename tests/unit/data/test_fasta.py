@@ -73,7 +73,7 @@ def test_one_key_with_two_sequences_names_both_lines(tmp_path: Path) -> None:
 
 def test_a_letter_that_is_no_amino_acid_names_line_and_column(tmp_path: Path) -> None:
     message = _message(_write(tmp_path, ">P1\nMKV\n>P2\nACD\nAC1E\n"))
-    assert "the sequence of P2 has a letter that is no amino acid" in message
+    assert "the sequence of P2 has a letter that is not an amino acid" in message
     assert "line 5, column 3" in message
     assert "got: '1'" in message
     assert "line 2, column 4" in _message(_write(tmp_path, ">P1\nMKVé\n"))

@@ -1,4 +1,7 @@
-"""Imports: every kind of source gives the same cache, what is wrong is told by name, no file is run."""
+"""Tests of imports: same cache from all formats, refusals, no code.
+
+Errors give the name of the wrong item, and no file's code is run.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,12 @@ def table(tmp_path: Path) -> SequenceTable:
 def residues(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {
-        one: rng.normal(size=(len(text), DIMENSION)).astype(np.float32) for one, text in SEQUENCES.items()
+        name: rng.normal(size=(len(text), DIMENSION)).astype(np.float32) for name, text in SEQUENCES.items()
     }
 
 
 def means(seed: int = 0) -> dict[str, np.ndarray]:
-    return {one: rows.mean(axis=0) for one, rows in residues(seed).items()}
+    return {name: rows.mean(axis=0) for name, rows in residues(seed).items()}
 
 
 def flat_hdf5(folder: Path, arrays: Arrays) -> Path:
@@ -116,14 +119,14 @@ def test_every_kind_of_source_gives_the_same_bytes(
     for writer, path in zip(WRITERS, caches, strict=True):
         imported(writer(tmp_path, arrays), table, path)
     first, *others = [path.read_bytes() for path in caches]
-    assert all(one == first for one in others)
+    assert all(content == first for content in others)
     cache = EmbeddingCache(caches[0])
     assert cache.spec.granularity == ("residue" if make is residues else "protein")
     assert cache.spec.embedder["name"] == "theirs"
-    assert cache.lengths == {one: len(text) for one, text in SEQUENCES.items()}
+    assert cache.lengths == {name: len(text) for name, text in SEQUENCES.items()}
     cache.check_sequences(SEQUENCES)
     names = sorted(SEQUENCES)
-    expected = np.stack([np.atleast_2d(arrays[one]).mean(axis=0) for one in names])
+    expected = np.stack([np.atleast_2d(arrays[name]).mean(axis=0) for name in names])
     np.testing.assert_allclose(cache.protein_matrix(names), expected, rtol=1e-6)
     if make is residues:
         for name, rows in cache.residues(names):
@@ -132,21 +135,21 @@ def test_every_kind_of_source_gives_the_same_bytes(
 
 def test_other_numbers_have_another_digest_and_the_same_recipe(tmp_path: Path, table: SequenceTable) -> None:
     """So that runs on different numbers differ, and a model of one import can score another."""
-    one, other = (
+    first, second = (
         imported(npz(tmp_path, residues(seed)), table, tmp_path / f"{seed}.parquet") for seed in (0, 1)
     )
-    assert one.digest != other.digest
-    assert one.spec.recipe() == other.spec.recipe()
+    assert first.digest != second.digest
+    assert first.spec.recipe() == second.spec.recipe()
     named = imported(npz(tmp_path, residues()), table, tmp_path / "named.parquet", embedder_name="ours")
-    assert named.spec.recipe() != one.spec.recipe()
+    assert named.spec.recipe() != first.spec.recipe()
 
 
 def test_precision_order_and_a_batch_of_one_vector_make_no_difference(
     tmp_path: Path, table: SequenceTable
 ) -> None:
-    halves = {one: array.astype(np.float16) for one, array in means().items()}
+    halves = {name: array.astype(np.float16) for name, array in means().items()}
     plain = imported(npz(tmp_path, halves), table, tmp_path / "plain.parquet", dtype="float16")
-    rows = {one: array[None].astype(">f8") for one, array in reversed(halves.items())}
+    rows = {name: array[None].astype(">f8") for name, array in reversed(halves.items())}
     wrapped = imported(npz(tmp_path, rows), table, tmp_path / "wrapped.parquet", dtype="float16")
     assert plain.digest == wrapped.digest
     assert (tmp_path / "plain.parquet").read_bytes() == (tmp_path / "wrapped.parquet").read_bytes()
@@ -176,7 +179,7 @@ def test_the_files_of_esm_give_their_last_layer_or_the_one_asked_for(
         write_import(survey(source, table, rules()), tmp_path / "esm.parquet")
         cache = EmbeddingCache(tmp_path / "esm.parquet")
         assert cache.spec.embedder["parameters"] == {"imported": True, "layer": found}
-        expected = np.stack([np.atleast_2d(one).mean(axis=0) for one in both[found].values()])
+        expected = np.stack([np.atleast_2d(array).mean(axis=0) for array in both[found].values()])
         np.testing.assert_allclose(cache.protein_matrix(list(SEQUENCES)), expected, rtol=1e-6)
     assert "no layer 7, only 6, 33: 14: sp|P00|" in message(folder, table, layer=7)
 
@@ -341,9 +344,9 @@ def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
         (with_value(1e5), {"dtype": "float16"}, "beyond the range of embedding_dtype=float16"),
         (lambda rows: rows[:, :-1], {}, "not 6 numbers wide, as most are"),
         (lambda rows: rows[:0], {}, "empty"),
-        (lambda rows: rows[None], {}, "neither a vector nor rows of one a residue"),
-        (lambda rows: rows[0, 0], {}, "neither a vector nor rows of one a residue"),
-        (lambda rows: (9 * rows).astype(np.int8), {}, "no floating-point numbers but int8"),
+        (lambda rows: rows[None], {}, "neither a vector nor one row per residue"),
+        (lambda rows: rows[0, 0], {}, "neither a vector nor one row per residue"),
+        (lambda rows: (9 * rows).astype(np.int8), {}, "not floating-point numbers but int8"),
         (lambda rows: rows, {"max_length": 20}, "not cut to max_length=20 (leave max_length unset"),
         (lambda rows: rows[:20], {"max_length": 20, "truncation": "error"}, "longer than max_length=20"),
         (lambda rows: rows, {"granularity": "protein"}, "several rows, and granularity=protein"),
@@ -361,18 +364,18 @@ def test_what_is_wrong_is_told_with_the_protein(
     arrays = {**residues(), "P13": spoil(residues()["P13"])}
     source = writer(tmp_path, arrays)
     told = message(source, table, **changes)
-    (line,) = [one for one in told.splitlines() if expected in one]
+    (line,) = [line for line in told.splitlines() if expected in line]
     assert "P1" in line
     assert str(source) in told
 
 
 def test_exchanged_rows_and_columns(tmp_path: Path, table: SequenceTable) -> None:
-    source = npz(tmp_path, {one: rows.T for one, rows in residues().items()})
+    source = npz(tmp_path, {name: rows.T for name, rows in residues().items()})
     assert "rows and columns exchanged (transpose them)" in message(source, table)
 
 
 def test_all_problems_are_told_at_once_each_with_its_first_ten(tmp_path: Path, table: SequenceTable) -> None:
-    arrays = {one: with_rows(2)(rows) for one, rows in residues().items()}
+    arrays = {name: with_rows(2)(rows) for name, rows in residues().items()}
     source = npy_folder(tmp_path, {**arrays, "P13": np.full((30, DIMENSION), np.nan)})
     whole = (source / "P00.npy").read_bytes()
     (source / "P00.npy").write_bytes(whole[:-8])
@@ -391,18 +394,18 @@ def test_all_problems_are_told_at_once_each_with_its_first_ten(tmp_path: Path, t
 def test_rows_that_the_source_cut_are_taken_and_recorded(
     truncation: str, tmp_path: Path, table: SequenceTable
 ) -> None:
-    source = npz(tmp_path, {one: rows[:20] for one, rows in residues().items()})
+    source = npz(tmp_path, {name: rows[:20] for name, rows in residues().items()})
     assert "give max_length if the source was cut" in message(source, table)
     cache = imported(source, table, tmp_path / "cut.parquet", max_length=20, truncation=truncation)
     assert (cache.spec.max_length, cache.spec.truncation) == (20, truncation)
     assert cache.lengths["P13"] == 28
-    assert {one: len(rows) for one, rows in cache.residues(["P13", "P00"])} == {"P00": 1, "P13": 20}
+    assert {name: len(rows) for name, rows in cache.residues(["P13", "P00"])} == {"P00": 1, "P13": 20}
 
 
 def test_missing_proteins_are_refused_or_dropped_and_others_left_out(
     tmp_path: Path, table: SequenceTable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    known = {one: array for one, array in means().items() if one not in ("P03", "P07")}
+    known = {name: array for name, array in means().items() if name not in ("P03", "P07")}
     source = npz(tmp_path, {**known, "Q1": np.ones(99), "Q2": np.ones(3)})
     told = message(source, table)
     assert "2 of 14 proteins of the FASTA have no embedding" in told
@@ -412,12 +415,12 @@ def test_missing_proteins_are_refused_or_dropped_and_others_left_out(
     write_import(found, tmp_path / "some.parquet")
     assert sorted(set(SEQUENCES) - {"P03", "P07"}) == list(found.places)
     assert len(EmbeddingCache(tmp_path / "some.parquet")) == 12
-    assert "2 of 14 embeddings are of no protein of the FASTA and left out: Q1.npy, Q2.npy" in caplog.text
+    assert "2 of 14 embeddings belong to no protein of the FASTA and are left out: Q1.npy, Q2.npy" in caplog.text
 
 
 def test_names_that_do_not_fit_the_fasta(tmp_path: Path, table: SequenceTable) -> None:
-    told = message(npz(tmp_path, {f"{one}_HUMAN": array for one, array in means().items()}), table)
-    assert "no embedding is of a protein of the FASTA" in told
+    told = message(npz(tmp_path, {f"{name}_HUMAN": array for name, array in means().items()}), table)
+    assert "no embedding belongs to a protein of the FASTA" in told
     assert "got: P00_HUMAN.npy, " in told
     assert "names such as P00, P01, " in told
     twice = flat_hdf5(tmp_path, {**means(), "other/P00": means()["P00"], "P01_/x": np.ones(3)})
@@ -467,8 +470,8 @@ def file_of(name: str, content: bytes = b"anything") -> Callable[[Path], Path]:
         (mixed_folder, "the folder holds two kinds of embeddings"),
         (file_of("P00.npy"), "name the folder that the file lies in"),
         (file_of("all.pkl"), "pickles are not read, for they can run code"),
-        (file_of("all.h5"), "the HDF5 file is cut short or damaged, or is none"),
-        (file_of("all.npz"), "the NumPy archive is cut short or damaged, or is none"),
+        (file_of("all.h5"), "the file is cut short, damaged or not HDF5"),
+        (file_of("all.npz"), "the file is cut short, damaged or not a NumPy archive"),
     ],
 )
 def test_sources_that_are_none(make: Callable[[Path], Path], expected: str, tmp_path: Path) -> None:
@@ -494,7 +497,7 @@ from ppi_train.data.import_sources import open_source
 from ppi_train.data.imports import ImportRules, survey, write_import
 
 def status(name):
-    (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(name)]
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) * 1024
 
 mode, fasta, *sources = sys.argv[1:]

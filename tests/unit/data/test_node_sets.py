@@ -1,4 +1,4 @@
-"""Node sets from pickles: what is plain is read, and nothing else is, nor run."""
+"""Tests of node sets from pickles: only plain data is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written(folder: Path, content: Any, protocol: int = 4) -> Path:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("kind", [set, frozenset, list, tuple])
 def test_plain_containers_of_every_protocol(tmp_path: Path, protocol: int, kind: type) -> None:
-    content = {size: [kind(sorted(one)) for one in group] for size, group in PLAIN.items()}
+    content = {size: [kind(sorted(nodes)) for nodes in group] for size, group in PLAIN.items()}
     assert read_node_sets(written(tmp_path, content, protocol)) == READ
 
 
@@ -102,7 +102,7 @@ def test_anything_else_is_refused_and_named(tmp_path: Path, content: Any, named:
     ids=range(8),  # the bytes of a set are in another order in each process
 )
 def test_a_damaged_file_is_an_error_of_the_user(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(DataError, match=r"damaged, or no pickle|plain node sets") as caught:
+    with pytest.raises(DataError, match=r"damaged, or neither a pickle|plain node sets") as caught:
         read_node_sets(written(tmp_path, data))
     assert str(tmp_path / "nodes.pkl") in str(caught.value)
 
@@ -119,8 +119,8 @@ def test_a_few_bytes_cannot_ask_for_gigabytes_or_the_stack(tmp_path: Path) -> No
 
 
 def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = {f"P{number}" for number in range(1000)}
-    again = {size: [one] * 100 for size in range(1, 101)}  # few bytes: the set is stored once
+    node_set = {f"P{number}" for number in range(1000)}
+    again = {size: [node_set] * 100 for size in range(1, 101)}  # few bytes: the set is stored once
     path = written(tmp_path, again)
     monkeypatch.setattr(node_sets, "MAX_PROTEINS", 1_000_000)
     with pytest.raises(DataError, match="1,001,000 proteins in all node sets"):
@@ -143,7 +143,7 @@ def test_unknown_proteins_are_named(tmp_path: Path) -> None:
 
 
 def test_json_is_read_as_well(tmp_path: Path) -> None:
-    content = {str(size): [sorted(one) for one in group] for size, group in PLAIN.items()}
+    content = {str(size): [sorted(nodes) for nodes in group] for size, group in PLAIN.items()}
     assert read_node_sets(written(tmp_path, json.dumps(content, indent=1).encode())) == READ
 
 
@@ -160,7 +160,7 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
     ],
 )
 def test_json_that_holds_anything_else_is_refused(tmp_path: Path, data: bytes, named: str) -> None:
-    with pytest.raises(DataError, match=r"damaged, or no JSON|plain node sets") as caught:
+    with pytest.raises(DataError, match=r"damaged, or not JSON|plain node sets") as caught:
         read_node_sets(written(tmp_path, data))
     assert named in str(caught.value)
 

@@ -1,4 +1,7 @@
-"""DNA is told from proteins by long sequences of few letters, and nothing else is taken for it."""
+"""Tests of the detection of nucleotide sequences among proteins.
+
+DNA is recognised by long sequences of few letters; no protein set may be mistaken for it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def drawn(letters: str, length: int, count: int = 20) -> list[str]:
 
 def check(sequences: list[str]) -> None:
     table = SequenceTable(
-        sequences={f"S{number}": one for number, one in enumerate(sequences)},
+        sequences={f"S{number}": sequence for number, sequence in enumerate(sequences)},
         source="some.fasta",
         nonstandard={},
         duplicates=0,
@@ -35,7 +38,7 @@ def check(sequences: list[str]) -> None:
         drawn("ACGT", 300),
         drawn("ACGU", 50),
         drawn("ACGTN", 10_000, count=1),
-        [one + "RYSWKM" for one in drawn("ACGT", 300)],  # what the sequencer could not tell
+        [sequence + "RYSWKM" for sequence in drawn("ACGT", 300)],  # what the sequencer could not tell
         drawn("ACGT", 300) + drawn("ACDEFGHIKLMNPQRSTVWY", 300, count=2),
         drawn("ACGT", 300) + drawn("ACDEFGHIKLMNPQRSTVWY", 30, count=200),
     ],

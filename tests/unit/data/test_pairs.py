@@ -71,11 +71,11 @@ def test_pairs_are_unordered_and_duplicates_are_counted(tmp_path: Path) -> None:
 
 
 def test_digest_ignores_order_but_not_labels(tmp_path: Path) -> None:
-    one = read_pairs(_write(tmp_path, "B\tA\t1\nC\tA\t0\n"))
-    other = read_pairs(_write(tmp_path, "A,C,0\nA,B,1\n", "other.csv"))
-    assert one.digest == other.digest
-    assert one.digest != read_pairs(_write(tmp_path, "B\tA\t0\nC\tA\t0\n")).digest
-    assert one.digest != read_pairs(_write(tmp_path, "B\tA\nC\tA\n"), require_labels=False).digest
+    first = read_pairs(_write(tmp_path, "B\tA\t1\nC\tA\t0\n"))
+    second = read_pairs(_write(tmp_path, "A,C,0\nA,B,1\n", "other.csv"))
+    assert first.digest == second.digest
+    assert first.digest != read_pairs(_write(tmp_path, "B\tA\t0\nC\tA\t0\n")).digest
+    assert first.digest != read_pairs(_write(tmp_path, "B\tA\nC\tA\n"), require_labels=False).digest
 
 
 def test_select_has_a_vocabulary_of_its_own() -> None:

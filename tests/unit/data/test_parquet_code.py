@@ -1,4 +1,7 @@
-"""A Parquet file can carry a pickle, for a column type of Python's own; nothing of ours runs it."""
+"""Tests that pickles inside Parquet files are never run.
+
+A Parquet file can carry a pickle for a Python-specific column type.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of predictions and its networks: streamed, the same bytes, and read by what users have."""
+"""Tests of the prediction table and its network files.
+
+They are written as a stream, have reproducible bytes, and open in common tools.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def written(path: Path, columns: dict[str, np.ndarray], cuts: Sequence[int] = ()
     with PredictionWriter(path, NAMES, {"model": "m"}, uncertainty="uncertainty" in columns) as writer:
         edges = [0, *cuts, len(columns["a"])]
         for start, stop in pairwise(edges):
-            writer.add({name: one[start:stop] for name, one in columns.items()})
+            writer.add({name: values[start:stop] for name, values in columns.items()})
     assert writer.rows == len(columns["a"])
     return path
 
@@ -56,7 +59,7 @@ def test_pandas_reads_what_was_written(
     columns = rows(count, uncertainty=uncertainty)
     table = pd.read_parquet(written(tmp_path / "table.parquet", columns))
     for side in "ab":
-        assert list(table[f"protein_{side}"]) == [NAMES[one] for one in columns[side]]
+        assert list(table[f"protein_{side}"]) == [NAMES[index] for index in columns[side]]
     for name in list(columns)[2:]:
         np.testing.assert_array_equal(table[name], columns[name])
         assert table[name].dtype == np.float32
@@ -97,7 +100,7 @@ def test_pandas_reads_the_tsv(tmp_path: Path) -> None:
     columns = graph_rows()
     write_edges(tmp_path / "net.tsv", written(tmp_path / "table.parquet", columns))
     table = pd.read_csv(tmp_path / "net.tsv", sep="\t")
-    assert list(table["protein_a"]) == [NAMES[one] for one in columns["a"]]
+    assert list(table["protein_a"]) == [NAMES[index] for index in columns["a"]]
     np.testing.assert_array_equal(table["probability"].astype(np.float32), columns["probability"])
     assert list(table.columns) == ["protein_a", "protein_b", "probability", "uncertainty"]
 

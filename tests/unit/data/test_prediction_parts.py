@@ -1,4 +1,4 @@
-"""Parts of a prediction: of one job, by one process, and none that is damaged."""
+"""Tests of prediction parts: other jobs, concurrent processes, and damage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def numbers(*values: int) -> dict[str, np.ndarray]:
 
 def read(output: Path) -> list[int]:
     with held_prediction(output, JOB, overwrite=False) as parts:
-        return [number for some in parts.columns() for number in some["a"].tolist()]
+        return [number for columns in parts.columns() for number in columns["a"].tolist()]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
         held_prediction(table, JOB, overwrite=False),
     ):
         pass
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["edges.tsv", "table.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edges.tsv", "table.parquet"]
 
 
 def test_what_failed_before_its_first_part_leaves_nothing(tmp_path: Path) -> None:

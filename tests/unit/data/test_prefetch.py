@@ -1,4 +1,4 @@
-"""Work ahead of its consumer: in order, within its bounds, and over when the consumer is."""
+"""Tests of prefetching: order, bounds, and shutdown with the consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppi_train.data.prefetch import Job, run_ahead
 
 
 def _threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("prefetch")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def _jobs(count: int, drawn: list[int], nbytes: int = 10) -> Iterator[Job[list[int]]]:

@@ -1,4 +1,4 @@
-"""Half precision, widened: exactly what NumPy makes of it."""
+"""Tests of half-precision conversion against NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Residue states: read in place, packed into batches, in bounded memory, and never misread."""
+"""Tests of the residue reader: packing, bounded memory, and corruption.
+
+States are read in place.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def _spec(dtype: str = "float16", dimension: int = DIMENSION, max_length: int | 
 
 def _states(lengths: list[int], dtype: str = "float16", dimension: int = DIMENSION) -> States:
     rng = np.random.default_rng(0)
-    return {f"P{n}": rng.normal(size=(one, dimension)).astype(dtype) for n, one in enumerate(lengths)}
+    return {f"P{n}": rng.normal(size=(length, dimension)).astype(dtype) for n, length in enumerate(lengths)}
 
 
 def _write(path: Path, states: States, spec: CacheSpec | None = None, beyond: int = 0) -> Path:
@@ -57,7 +60,7 @@ def _write(path: Path, states: States, spec: CacheSpec | None = None, beyond: in
 def _table(states: States, lengths: list[int] | None = None) -> pa.Table:
     columns = {
         "protein_id": list(states),
-        "sequence_digest": [sequence_digest(one) for one in states],
+        "sequence_digest": [sequence_digest(protein) for protein in states],
         "length": lengths or [len(rows) for rows in states.values()],
         "crc32": [zlib.crc32(rows.tobytes()) for rows in states.values()],
         "embedding": [rows.tobytes() for rows in states.values()],
@@ -73,7 +76,7 @@ def _read_all(path: Path) -> States:
 
 
 def _threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("prefetch")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.fixture(autouse=True)
@@ -104,14 +107,14 @@ def test_batches_at_random_and_a_reading_in_order_give_what_was_written(tmp_path
             rows = batch.states[batch.offsets[number] : batch.offsets[number + 1]]
             np.testing.assert_array_equal(rows, states[name], strict=True)
     means = cache.protein_matrix(["P3", "P0", "P3"])
-    expected = np.stack([states[one].mean(axis=0, dtype=np.float32) for one in ("P3", "P0", "P3")])
+    expected = np.stack([states[protein].mean(axis=0, dtype=np.float32) for protein in ("P3", "P0", "P3")])
     np.testing.assert_allclose(means, expected, rtol=1e-4, atol=1e-6, strict=True)
 
 
 def test_files_of_a_folder_are_read_as_one(tmp_path: Path) -> None:
     states = _states(LENGTHS)
     for name, part in (("a", list(states)[:6]), ("b", list(states)[4:])):
-        _write(tmp_path / f"{name}.parquet", {one: states[one] for one in part})
+        _write(tmp_path / f"{name}.parquet", {protein: states[protein] for protein in part})
     for name, rows in _read_all(tmp_path).items():
         np.testing.assert_array_equal(rows, states.pop(name), strict=True)
     assert states == {}
@@ -142,7 +145,10 @@ def test_a_changed_byte_of_the_states_names_the_protein(tmp_path: Path) -> None:
         start = content.index(rows.tobytes())
         # From the size that stands before them; each bit of one place, and one bit of every place.
         places = [*range(start - 4, start + rows.nbytes)]
-        for place, bit in [*((one, 0x10) for one in places), *((start + 1, 1 << bit) for bit in range(8))]:
+        for place, bit in [
+            *((position, 0x10) for position in places),
+            *((start + 1, 1 << bit) for bit in range(8)),
+        ]:
             path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
             with pytest.raises(CacheError, match=f"corrupt\n.*\n  got: the residues of {name} are not those"):
                 _read_all(path)
@@ -200,7 +206,7 @@ def test_every_pattern_of_bits_is_told_finite_or_not() -> None:
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = np.isfinite(halves)
     assert all_finite(halves[finite])
-    assert not any(all_finite(one) for one in halves[~finite][:, None])
+    assert not any(all_finite(half) for half in halves[~finite][:, None])
     floats = np.array([0, -0.0, 3.4e38, -3.4e38, 1e-45], np.float32)
     assert all_finite(floats)
     for value in (np.nan, -np.nan, np.inf, -np.inf):

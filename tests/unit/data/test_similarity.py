@@ -1,4 +1,4 @@
-"""The search for similar proteins, held against exact alignment of everything with everything."""
+"""Tests of the similarity search against exact alignment of all pairs."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def sets() -> tuple[list[str], list[str]]:
 
 def exact_identities(queries: list[str], targets: list[str]) -> np.ndarray:
     """Of every query with every target, (q, t), by exact local alignment."""
-    a = [encode_sequence(one) for one in queries for _ in targets]
-    b = [encode_sequence(one) for _ in queries for one in targets]
-    shorter = np.array([min(len(one), len(other)) for one, other in zip(a, b, strict=True)])
+    a = [encode_sequence(query) for query in queries for _ in targets]
+    b = [encode_sequence(target) for _ in queries for target in targets]
+    shorter = np.array([min(len(first), len(second)) for first, second in zip(a, b, strict=True)])
     identity: np.ndarray = local_alignments(a, b).identical / shorter
     return identity.reshape(len(queries), len(targets))
 
@@ -85,16 +85,16 @@ def test_only_so_many_neighbours_are_given_and_threads_change_nothing(
     sets: tuple[list[str], list[str]],
 ) -> None:
     queries, targets = sets
-    family = [relative(np.random.default_rng(one), targets[0], 0.8) for one in range(9)]
+    family = [relative(np.random.default_rng(seed), targets[0], 0.8) for seed in range(9)]
     done: list[int] = []
-    one, two = (
+    first, second = (
         find_similar(queries, [*targets, *family], neighbours=3, threads=threads, advance=done.append)
         for threads in (1, 2)
     )
-    assert np.bincount(one.query).max() == 3
-    assert (one.query == two.query).all()
-    assert (one.target == two.target).all()
-    assert (one.identity == two.identity).all()
+    assert np.bincount(first.query).max() == 3
+    assert (first.query == second.query).all()
+    assert (first.target == second.target).all()
+    assert (first.identity == second.identity).all()
     assert sum(done) == 2 * len(queries)
 
 

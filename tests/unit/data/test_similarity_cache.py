@@ -1,4 +1,4 @@
-"""The kept search: the same result, once; what is damaged is searched for again."""
+"""Tests of the similarity cache: one search, same result, repair of damage."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TARGETS = ["".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY"), 120)) for _ in range
 QUERIES = [TARGETS[3][:100], "".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY"), 90))]
 
 
-def same(one: Similarities, other: Similarities) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other), strict=True))
+def same(first: Similarities, second: Similarities) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(astuple(first), astuple(second), strict=True))
 
 
 def test_a_second_search_is_read_and_another_one_is_not(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def network(proteins: int = 300, edges: int = 1_500, seed: int = 0) -> PairTable
     ends = rng.choice(proteins, size=(2 * edges, 2), p=weights / weights.sum())
     ends = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
     ends = ends[rng.permutation(len(ends))[:edges]]
-    a, b = ([f"P{one:04d}" for one in column] for column in ends.T.tolist())
+    a, b = ([f"P{number:04d}" for number in column] for column in ends.T.tolist())
     return pairs_from_ids(a, b, None, "network")
 
 
@@ -63,7 +63,9 @@ def test_every_edge_is_on_one_side_or_counted_and_no_negative_is_known(method: s
     assert all(a != b for a, b in set.union(*drawn))
     for mine, theirs in zip(positives, drawn, strict=True):
         assert len(theirs) == round(1.5 * len(mine))
-        assert {one for pair in theirs for one in pair} <= {one for pair in mine for one in pair}
+        assert {protein for pair in theirs for protein in pair} <= {
+            protein for pair in mine for protein in pair
+        }
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,7 +74,7 @@ def test_the_same_seed_draws_the_same_and_another_seed_another(method: str) -> N
     clusters = np.arange(len(edges.proteins)) // 3
     plan = replace(PLAN, method=method)
     first, again, other = (
-        draw_split(edges, one, clusters).tables for one in (plan, plan, replace(plan, seed=4))
+        draw_split(edges, variant, clusters).tables for variant in (plan, plan, replace(plan, seed=4))
     )
     assert all(rows_of(first[side]) == rows_of(again[side]) for side in SIDES)
     assert first["test"].digest != other["test"].digest
@@ -103,7 +105,7 @@ def test_clustered_keeps_every_cluster_on_one_side() -> None:
     clusters = np.random.default_rng(0).integers(0, 60, len(edges.proteins))
     split = draw_split(edges, replace(PLAN, method="clustered"), clusters)
     cluster_of = dict(zip(edges.proteins, clusters.tolist(), strict=True))
-    sides = [{cluster_of[one] for one in proteins_of(split, side)} for side in SIDES]
+    sides = [{cluster_of[protein] for protein in proteins_of(split, side)} for side in SIDES]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
@@ -121,7 +123,7 @@ def test_a_walk_takes_a_fifth_of_the_proteins_in_one_piece_and_validation_is_of_
     size = len(edges.proteins) // 5
     tested = walk(edges.index, len(edges.proteins), method, size=size, rng=np.random.default_rng([3, 0]))
     assert tested.sum() == size
-    names = {one for one, there in zip(edges.proteins, tested.tolist(), strict=True) if there}
+    names = {name for name, there in zip(edges.proteins, tested.tolist(), strict=True) if there}
     assert pairs_of(split.tables["test"], 1) == {pair for pair in pairs_of(edges) if names >= set(pair)}
     training = {pair for pair in pairs_of(edges) if not names & set(pair)}
     assert pairs_of(split.tables["train"], 1) | pairs_of(split.tables["validation"], 1) == training
@@ -133,7 +135,7 @@ def _is_connected(edges: PairTable, among: np.ndarray) -> bool:
     inside = edges.index[among[edges.index].all(axis=1)]
     reached = {int(np.flatnonzero(among)[0])}
     for _ in range(int(among.sum())):
-        reached |= {int(one) for row in inside.tolist() if reached & set(row) for one in row}
+        reached |= {int(node) for row in inside.tolist() if reached & set(row) for node in row}
     return len(reached) == int(among.sum())
 
 

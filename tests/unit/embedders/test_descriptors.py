@@ -1,4 +1,7 @@
-"""The descriptors against a plain count of k-mers, and sequences at the edges."""
+"""Tests of the descriptors against a plain k-mer count.
+
+Also sequences at the limits.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,13 @@ def sequences() -> list[str]:
 
 
 def test_equal_to_a_plain_count(sequences: list[str]) -> None:
-    expected = np.array([by_hand(one) for one in sequences])
+    expected = np.array([by_hand(sequence) for sequence in sequences])
     np.testing.assert_allclose(Descriptors().embed(sequences), expected, atol=1e-6)
 
 
 def test_a_sequence_has_the_same_bits_whatever_is_embedded_with_it(sequences: list[str]) -> None:
     together = Descriptors().embed(sequences)
-    alone = np.concatenate([Descriptors().embed([one]) for one in sequences])
+    alone = np.concatenate([Descriptors().embed([sequence]) for sequence in sequences])
     assert np.array_equal(together, alone)
 
 

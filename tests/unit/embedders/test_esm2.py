@@ -1,4 +1,4 @@
-"""`esm2` beside plain calls of `transformers`, one sequence at a time, on tiny models made here."""
+"""Tests of `esm2` against plain `transformers` calls on tiny models."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_residues_are_those_of_the_model_alone_whatever_the_batch(
 ) -> None:
     folder = make_esm(tmp_path / "esm", position_embedding_type=positions, token_dropout=dropout)
     sequences = sequences_of(*LENGTHS)
-    expected = [alone(folder, one) for one in sequences]
+    expected = [alone(folder, sequence) for sequence in sequences]
     found = list(esm2(folder, granularity="residue").embed(sequences))
-    assert [one.shape for one in found] == [(length, 16) for length in LENGTHS]
-    assert all(one.dtype == np.float32 for one in found)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-6, rtol=0)
-    for one, other in zip(esm2(folder).embed(sequences), expected, strict=True):
-        np.testing.assert_allclose(one, other.mean(axis=0), atol=2e-6, rtol=0)
+    assert [array.shape for array in found] == [(length, 16) for length in LENGTHS]
+    assert all(array.dtype == np.float32 for array in found)
+    for array, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array, reference, atol=2e-6, rtol=0)
+    for array, reference in zip(esm2(folder).embed(sequences), expected, strict=True):
+        np.testing.assert_allclose(array, reference.mean(axis=0), atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("granularity", ["protein", "residue"])
@@ -70,10 +70,10 @@ def test_half_precision_gives_nearly_the_same_in_float32(tiny_esm: Path, granula
     whole = list(esm2(tiny_esm, granularity=granularity).embed(sequences))
     for precision, tolerance in (("bf16", 0.05), ("fp16", 0.01)):
         half = list(esm2(tiny_esm, granularity=granularity, precision=precision).embed(sequences))
-        assert all(one.dtype == np.float32 for one in half)
-        for one, other in zip(half, whole, strict=True):
-            np.testing.assert_allclose(one, other, atol=tolerance, rtol=0)
-        assert any((one != other).any() for one, other in zip(half, whole, strict=True))
+        assert all(array.dtype == np.float32 for array in half)
+        for array, reference in zip(half, whole, strict=True):
+            np.testing.assert_allclose(array, reference, atol=tolerance, rtol=0)
+        assert any((array != reference).any() for array, reference in zip(half, whole, strict=True))
 
 
 def test_a_long_protein_is_seen_in_overlapping_windows(make_esm: Callable[..., Path], tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_without_the_extra_the_command_that_installs_it_is_given(
 ) -> None:
     esm2(tiny_esm)  # what it imports from here, it has by now
     monkeypatch.delitem(sys.modules, "transformers", raising=False)
-    monkeypatch.setattr(sys, "path", [one for one in sys.path if "site-packages" not in one])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
     assert 'pip install "ppi_train[esm]"' in refusal(tiny_esm)
 
 
@@ -256,7 +256,7 @@ def by_hub(endpoint: str, home: Path, model: str) -> str:
         "from ppi_train.errors import ConfigError\n"
         f"try:\n    folder = model_folder(located({model!r}))\n"
         "except ConfigError as error:\n    print(error)\n"
-        "else:\n    print(sorted(one.name for one in folder.iterdir()))\n"
+        "else:\n    print(sorted(path.name for path in folder.iterdir()))\n"
     )
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
     command = [sys.executable, "-c", code]
@@ -284,7 +284,7 @@ class Hub(BaseHTTPRequestHandler):
         if path == "/lab/tiny/revision/main":
             body = json.dumps({"id": "lab/tiny", "sha": self.commit}).encode()
         elif path == f"/lab/tiny/tree/{self.commit}":
-            body = json.dumps([self._entry(one) for one in sorted(self.folder.iterdir())]).encode()
+            body = json.dumps([self._entry(path) for path in sorted(self.folder.iterdir())]).encode()
         elif (self.folder / name).is_file() and name != path:
             body = (self.folder / name).read_bytes()
         else:

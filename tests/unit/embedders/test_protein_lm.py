@@ -1,4 +1,4 @@
-"""The embedder `protein_lm`: what a protein's vector is made of, and that company does not change it."""
+"""Tests of the embedder `protein_lm`: vector contents and independence of the batch."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_a_state_has_seen_nothing_that_comes_later() -> None:
     tokens = torch.randint(1, 21, (1, 30))
     other = tokens.clone()
     other[0, 20:] = 1 + other[0, 20:] % 20
-    for one, changed in zip(model.states(tokens), model.states(other), strict=True):
-        assert torch.equal(one[:, :20], changed[:, :20])
-        assert not torch.allclose(one[:, 20], changed[:, 20])
+    for original, changed in zip(model.states(tokens), model.states(other), strict=True):
+        assert torch.equal(original[:, :20], changed[:, :20])
+        assert not torch.allclose(original[:, 20], changed[:, 20])
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -84,10 +84,10 @@ def test_company_changes_neither_numbers_nor_order(granularity: str, monkeypatch
 
 
 def test_other_weights_are_another_embedder() -> None:
-    one = ProteinLm(weights(), "protein", torch.device("cpu"))
-    assert one.digest() == ProteinLm(weights(), "protein", torch.device("cpu")).digest()
-    assert one.digest() != ProteinLm(weights(digest="e" * 64), "protein", torch.device("cpu")).digest()
-    assert one.parameters()["run_id"] == "r1"
+    embedder = ProteinLm(weights(), "protein", torch.device("cpu"))
+    assert embedder.digest() == ProteinLm(weights(), "protein", torch.device("cpu")).digest()
+    assert embedder.digest() != ProteinLm(weights(digest="e" * 64), "protein", torch.device("cpu")).digest()
+    assert embedder.parameters()["run_id"] == "r1"
 
 
 def test_without_weights_it_says_how_to_train_them() -> None:
@@ -96,7 +96,7 @@ def test_without_weights_it_says_how_to_train_them() -> None:
 
 
 def test_weights_of_another_kind_are_refused() -> None:
-    tensors = {name: one for name, one in weights().tensors.items() if "next" not in name}
+    tensors = {name: tensor for name, tensor in weights().tensors.items() if "next" not in name}
     strange = TrainedWeights(run_id="r2", digest="d" * 64, description=weights().description, tensors=tensors)
     with pytest.raises(CheckpointError, match=r"no language model that this version has(.|\n)*run r2"):
         ProteinLm(strange, "protein", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Windows cover a protein once, overlap enough, and share their overlap; batches lose nothing."""
+"""Tests of sequence windows: coverage, overlap, and batches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from ppi_train.embedders.windows import Window, batches_by_length, windows_of
 def test_every_residue_is_kept_once_from_windows_that_overlap(size: int, overlap: int) -> None:
     for length in (1, size, size + 1, 2 * size - overlap, 2 * size - overlap + 1, 7 * size + 3):
         windows = windows_of(3, length, size=size, overlap=overlap)
-        kept = [place for one in windows for place in range(one.keep_from, one.keep_to)]
+        kept = [place for window in windows for place in range(window.keep_from, window.keep_to)]
         assert kept == list(range(length))
-        assert all(one.sequence == 3 and len(one) == min(size, length) for one in windows)
-        assert all(one.start <= one.keep_from < one.keep_to <= one.end <= length for one in windows)
+        assert all(window.sequence == 3 and len(window) == min(size, length) for window in windows)
+        assert all(
+            window.start <= window.keep_from < window.keep_to <= window.end <= length for window in windows
+        )
         pairs = list(itertools.pairwise(windows))
         assert all(left.end - right.start >= overlap for left, right in pairs)
         # Neighbours meet in the middle of what they share.
@@ -35,7 +37,7 @@ def test_batches_hold_every_window_once_within_the_bound() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, size=200)
     windows = [Window(number, 0, int(length), 0, int(length)) for number, length in enumerate(lengths)]
     batches = batches_by_length(windows, residues=50)
-    assert sorted(one.sequence for batch in batches for one in batch) == list(range(200))
+    assert sorted(window.sequence for batch in batches for window in batch) == list(range(200))
     # Only a window that is over the bound by itself makes a batch over the bound.
     assert all(len(batch) == 1 or len(batch) * max(map(len, batch)) <= 50 for batch in batches)
     assert len(batches) < 200

@@ -1,4 +1,6 @@
-"""PRING's network metrics in plain networkx and loops, one subgraph at a time: slow, and easy to check.
+"""Reference implementation of PRING's network metrics in plain networkx.
+
+It loops over one subgraph at a time, which is slow and easy to check.
 
 Written from the definitions alone; it shares no code with what it checks.
 """
@@ -23,11 +25,11 @@ def plain_network_metrics(
     similarity, density = [], []
     by_size: dict[str, list[float]] = {name: [] for name in HISTOGRAMS}
     for sets in node_sets.values():
-        ours = [predicted.subgraph(one) for one in sets]
-        true = [truth.subgraph(one) for one in sets]
-        for one, other in zip(ours, true, strict=True):
-            similarity.append(_similarity(one, other))
-            density.append(_relative_density(one, other))
+        ours = [predicted.subgraph(nodes) for nodes in sets]
+        true = [truth.subgraph(nodes) for nodes in sets]
+        for predicted_part, true_part in zip(ours, true, strict=True):
+            similarity.append(_similarity(predicted_part, true_part))
+            density.append(_relative_density(predicted_part, true_part))
         for name in HISTOGRAMS:
             by_size[name].append(plain_mmd(name, ours, true))
     means = {name: float(np.mean(values)) for name, values in by_size.items()}
@@ -40,14 +42,14 @@ def plain_network_metrics(
 
 def plain_mmd(name: str, first: Sequence[nx.Graph], second: Sequence[nx.Graph]) -> float:
     """One of the three MMDs between two samples of graphs."""
-    x, y = ([HISTOGRAMS[name](one) for one in sample] for sample in (first, second))
-    x, y = ([one / (one.sum() + 1e-6) for one in sample] for sample in (x, y))
+    x, y = ([HISTOGRAMS[name](graph) for graph in sample] for sample in (first, second))
+    x, y = ([histogram / (histogram.sum() + 1e-6) for histogram in sample] for sample in (x, y))
     return _mean_kernel(x, x) + _mean_kernel(y, y) - 2 * _mean_kernel(x, y)
 
 
 def _similarity(predicted: nx.Graph, truth: nx.Graph) -> float:
     nodes = sorted(truth.nodes)
-    ours, true = (nx.to_numpy_array(one, nodelist=nodes) for one in (predicted, truth))
+    ours, true = (nx.to_numpy_array(graph, nodelist=nodes) for graph in (predicted, truth))
     total = ours.sum() + true.sum()
     return 1.0 if total == 0 else float(1 - np.abs(ours - true).sum() / total)
 
@@ -82,7 +84,7 @@ HISTOGRAMS: dict[str, Callable[[nx.Graph], Histogram]] = {
 
 def _kernel(x: Histogram, y: Histogram) -> float:
     size = max(len(x), len(y))
-    x, y = (np.concatenate([one, np.zeros(size - len(one))]) for one in (x, y))
+    x, y = (np.concatenate([histogram, np.zeros(size - len(histogram))]) for histogram in (x, y))
     variation = np.abs(x - y).sum() / 2
     return math.exp(-variation * variation / 2)
 

@@ -1,4 +1,4 @@
-"""The intervals of the pair metrics: their coverage, determinism, and what degenerate pairs get."""
+"""Tests of the pair metrics' intervals: coverage, determinism, and degenerate pairs."""
 
 from __future__ import annotations
 

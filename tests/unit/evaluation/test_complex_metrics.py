@@ -1,4 +1,4 @@
-"""Complexes in a predicted network, by hand."""
+"""Tests of complex metrics in a predicted network, against hand calculation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 def predicted(*pairs: str) -> Network:
     names = "ABCDEFGH"
-    ends = [(names.index(one[0]), names.index(one[1])) for one in pairs]
+    ends = [(names.index(pair[0]), names.index(pair[1])) for pair in pairs]
     return network_from_pairs(tuple(names), np.array(ends, np.int64).reshape(-1, 2))
 
 
 def known(*pairs: str) -> list[tuple[str, str]]:
-    return [(one[0], one[1]) for one in pairs]
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def test_means_over_the_complexes() -> None:

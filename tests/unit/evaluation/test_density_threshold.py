@@ -1,4 +1,4 @@
-"""The threshold that matches a density."""
+"""Tests of the threshold that matches a network density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Essential proteins: the centrality against plain sets, the overlap against integration, ties."""
+"""Tests of essential-protein metrics: centrality, overlap, and ties.
+
+The references are plain sets and numerical integration.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ def from_graph(graph: nx.Graph) -> Network:
 @pytest.mark.parametrize(("density", "loops"), [(0.02, 0), (0.1, 0), (0.1, 40)])
 def test_centrality_equals_plain_sets(density: float, loops: int) -> None:
     graph = nx.gnp_random_graph(200, density, seed=1)
-    graph.add_edges_from((one, one) for one in range(loops))
+    graph.add_edges_from((node, node) for node in range(loops))
     expected = plain_centrality(graph)
-    assert network_centrality(from_graph(graph)) == pytest.approx([expected[one] for one in range(200)])
+    assert network_centrality(from_graph(graph)) == pytest.approx([expected[node] for node in range(200)])
 
 
 def test_proteins_in_a_dense_part_come_first() -> None:
@@ -65,7 +68,7 @@ def test_the_overlap_is_the_area_under_both() -> None:
     first, second = rng.normal(0, 1, 300), rng.normal(1, 2, 200)
     densities = gaussian_kde(first), gaussian_kde(second)
     low, high = max(first.min(), second.min()), min(first.max(), second.max())
-    area, _ = quad(lambda x: min(one(x)[0] for one in densities), low, high, limit=200, epsabs=1e-7)
+    area, _ = quad(lambda x: min(density(x)[0] for density in densities), low, high, limit=200, epsabs=1e-7)
     assert distribution_overlap(first, second) == pytest.approx(area, abs=1e-6)
     assert distribution_overlap(second, first) == distribution_overlap(first, second)
 

@@ -1,4 +1,4 @@
-"""Figures: what their legends, axes and marks say, and the files that are written."""
+"""Tests of the figures: legends, axes, marks, and written files."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_missing_and_diverged_values_leave_gaps(tmp_path: Path) -> None:
     save_figures(figures, tmp_path)
 
 
-@pytest.mark.parametrize("draw", [one for one in PAIR_FIGURES if one is not reliability_figure])
+@pytest.mark.parametrize("draw", [figure for figure in PAIR_FIGURES if figure is not reliability_figure])
 def test_one_class_is_refused(draw: PairFigure) -> None:
     with pytest.raises(DataError, match="one class only"):
         draw(np.array([0.1, 0.2]), np.array([1, 1]), "")
@@ -171,9 +171,9 @@ def test_files_are_valid_images_with_the_same_bytes_each_time(tmp_path: Path) ->
     assert [path.name for path in first] == ["curves.png", "0.png", "1.png", "2.png", "3.png"]
     again = save_figures(figures, tmp_path / "again")
     anew = save_figures(drawn(), tmp_path / "anew")
-    for one, two, three in zip(first, again, anew, strict=True):
-        assert imread(one).shape[2] == 4
-        assert one.read_bytes() == two.read_bytes() == three.read_bytes()
+    for path, repeated, redrawn in zip(first, again, anew, strict=True):
+        assert imread(path).shape[2] == 4
+        assert path.read_bytes() == repeated.read_bytes() == redrawn.read_bytes()
 
 
 def test_pyplot_is_not_used(tmp_path: Path) -> None:

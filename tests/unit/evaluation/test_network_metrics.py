@@ -1,4 +1,7 @@
-"""The network metrics: against plain networkx, by hand on small graphs, and on what is degenerate."""
+"""Tests of the network metrics against networkx and hand calculation.
+
+Also degenerate graphs.
+"""
 
 from __future__ import annotations
 
@@ -87,8 +90,8 @@ def test_sets_of_one_key_may_differ_in_size() -> None:
 
 
 def test_bipartite_subgraphs_have_their_eigenvalue_of_two() -> None:
-    ours = network(40, [(one, one + 1) for one in range(0, 40, 2)])  # 20 edges apart: eigenvalues 0 and 2
-    true = network(40, [(one, one + 1) for one in range(39)])  # a path
+    ours = network(40, [(node, node + 1) for node in range(0, 40, 2)])  # 20 edges apart: eigenvalues 0 and 2
+    true = network(40, [(node, node + 1) for node in range(39)])  # a path
     sets: NodeSets = {40: [list(named(40))], 10: [list(named(40))[:10]]}
     expected = plain_network_metrics(as_networkx(ours), as_networkx(true), sets)
     assert compared(ours, true, sets).overall == pytest.approx(expected, abs=1e-9, rel=1e-9)
@@ -148,13 +151,16 @@ def test_the_ratio_is_to_a_second_sample_of_the_true_network() -> None:
     found, bare = network_metrics(other, sample, noise), network_metrics(other, sample)
     graph = as_networkx(true)
     seconds = [
-        sample_node_sets(true, "bfs", {10: 20, 30: 15}, seed=one)
-        for one in np.random.SeedSequence(1).generate_state(3).tolist()
+        sample_node_sets(true, "bfs", {10: 20, 30: 15}, seed=seed)
+        for seed in np.random.SeedSequence(1).generate_state(3).tolist()
     ]
     for name in MMDS:
         for size in sets:
-            first = [graph.subgraph(one) for one in sets[size]]
-            drawn = [plain_mmd(name, first, [graph.subgraph(one) for one in two[size]]) for two in seconds]
+            first = [graph.subgraph(nodes) for nodes in sets[size]]
+            drawn = [
+                plain_mmd(name, first, [graph.subgraph(nodes) for nodes in second[size]])
+                for second in seconds
+            ]
             assert noise[size][name] == pytest.approx(np.mean(drawn), rel=1e-9)
             ratio = bare.by_size[size][name] / noise[size][name]
             assert found.by_size[size][f"{name}_ratio"] == pytest.approx(ratio)
@@ -186,7 +192,7 @@ def test_scores_make_edges_from_the_threshold_on() -> None:
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_drawn_node_sets_hang_together(kind: str) -> None:
-    ring = [(one, (one + 1) % 60) for one in range(60)]
+    ring = [(node, (node + 1) % 60) for node in range(60)]
     true = network(60, [*ring, *np.random.default_rng(0).integers(0, 60, (60, 2)).tolist()])
     sets = sample_node_sets(true, kind, {5: 6, 25: 6}, seed=1)
     graph = as_networkx(true)
@@ -206,10 +212,12 @@ def test_searches_differ_and_end_with_the_component() -> None:
     depth = {}
     for kind in ("bfs", "dfs"):
         sets = sample_node_sets(grid, kind, {30: 10}, seed=0)[30]
-        depth[kind] = np.mean([nx.diameter(as_networkx(grid).subgraph(one)) for one in sets])
+        depth[kind] = np.mean([nx.diameter(as_networkx(grid).subgraph(nodes)) for nodes in sets])
     assert depth["dfs"] > depth["bfs"]
     apart = network(6, [(0, 1), (2, 3), (4, 5)])
-    assert {len(one) for kind in KINDS for one in sample_node_sets(apart, kind, {5: 50}, seed=0)[5]} == {2}
+    assert {len(nodes) for kind in KINDS for nodes in sample_node_sets(apart, kind, {5: 50}, seed=0)[5]} == {
+        2
+    }
 
 
 def test_arabidopsis(mirror: str, tmp_path: Path) -> None:
@@ -227,11 +235,11 @@ def test_arabidopsis(mirror: str, tmp_path: Path) -> None:
     another = {"bfs": "dfs", "dfs": "bfs", "random_walk": "dfs"}
     for kind in KINDS:
         sets = read_node_sets(files[kind], known=tested.proteins)
-        some = {size: sets[size][:3] for size in (20, 100, 180)}
-        found, expected = compared(ours, true, some).overall, plain_network_metrics(*graphs, some)
+        subset = {size: sets[size][:3] for size in (20, 100, 180)}
+        found, expected = compared(ours, true, subset).overall, plain_network_metrics(*graphs, subset)
         assert found == pytest.approx(expected, abs=1e-9, rel=1e-9)
         # The published sets are like a second draw by the same walk; another walk's are not.
         few = {size: sets[size] for size in (80, 140)}
         sample = TrueSample.of(true, few)
-        same, other = (sampling_noise(sample, one, draws=1, seed=0) for one in (kind, another[kind]))
+        same, other = (sampling_noise(sample, chosen, draws=1, seed=0) for chosen in (kind, another[kind]))
         assert all(other[size]["degree_mmd"] > 4 * same[size]["degree_mmd"] for size in few)

@@ -1,4 +1,7 @@
-"""Point metrics: agreement with sklearn and hand-made values, and the inputs that are refused."""
+"""Tests of the pair metrics against sklearn and hand calculation.
+
+Also the inputs that are refused.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ def test_adaptive_bins_hold_as_many_pairs_each() -> None:
     probabilities = np.sort(rng.beta(0.3, 8, 15 * 40))  # most are close to 0
     labels = (rng.random(600) < probabilities).astype(np.int8)
     bins = np.arange(600).reshape(15, 40)
-    gaps = [abs(probabilities[one].mean() - labels[one].mean()) for one in bins]
+    gaps = [abs(probabilities[members].mean() - labels[members].mean()) for members in bins]
     assert adaptive_calibration_error(probabilities, labels) == pytest.approx(np.mean(gaps), abs=1e-12)
     mixed = rng.permutation(600)
     assert adaptive_calibration_error(probabilities[mixed], labels[mixed]) == pytest.approx(np.mean(gaps))

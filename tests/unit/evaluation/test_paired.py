@@ -1,4 +1,7 @@
-"""The paired bootstrap: against a plain loop over sklearn's metrics, its coverage, its determinism."""
+"""Tests of the paired bootstrap: correctness, coverage, and determinism.
+
+The reference is a plain loop over sklearn's metrics.
+"""
 
 from __future__ import annotations
 
@@ -67,16 +70,16 @@ def test_it_equals_a_plain_loop_with_the_same_draws(decimals: int | None) -> Non
 def test_identical_scores_differ_by_nothing_and_so_do_scores_of_the_same_order() -> None:
     ours, _, labels, proteins = two_models(300)
     for same in (ours.copy(), 1 / (1 + np.exp(-ours))):
-        for one in paired_differences(ours, same, labels, proteins, resamples=50, seed=0).values():
-            assert (one.difference, one.low, one.high) == (0.0, 0.0, 0.0)
+        for result in paired_differences(ours, same, labels, proteins, resamples=50, seed=0).values():
+            assert (result.difference, result.low, result.high) == (0.0, 0.0, 0.0)
 
 
 def test_exchanging_the_models_turns_the_sign() -> None:
     ours, theirs, labels, proteins = two_models(300, gain=0.5)
     there = paired_differences(ours, theirs, labels, proteins, resamples=50, seed=0)
     back = paired_differences(theirs, ours, labels, proteins, resamples=50, seed=0)
-    for name, one in there.items():
-        assert (one.difference, one.low, one.high) == pytest.approx(
+    for name, result in there.items():
+        assert (result.difference, result.low, result.high) == pytest.approx(
             (-back[name].difference, -back[name].high, -back[name].low), rel=0, abs=1e-15
         )
 
@@ -88,10 +91,10 @@ def test_the_interval_covers_a_known_difference_about_as_often_as_it_says() -> N
     hits = 0
     for seed in range(80):
         ours, theirs, labels, proteins = two_models(400, seed=seed, gain=0.5)
-        one = paired_differences(ours, theirs, labels, proteins, resamples=150, confidence=0.9, seed=seed)[
+        result = paired_differences(ours, theirs, labels, proteins, resamples=150, confidence=0.9, seed=seed)[
             "auroc"
         ]
-        hits += one.low <= truth <= one.high
+        hits += result.low <= truth <= result.high
     assert 0.80 <= hits / 80 <= 0.98
 
 

@@ -1,4 +1,7 @@
-"""The page: whole without anything beside it, whatever is missing, and no markup but its own."""
+"""Tests of the report page: self-contained, complete, and escaped.
+
+It needs no other file, works with parts missing, and contains only its own markup.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,7 @@ def test_every_section_that_is_there_is_shown_and_every_missing_one_is_left_out_
 def test_names_from_files_are_text_and_never_markup() -> None:
     page = Page(render_report(whole(HOSTILE)))
     assert "script" not in {tag for tag, _ in page.tags}
-    assert all(str(one["src"]).startswith("data:") for tag, one in page.tags if tag == "img")
+    assert all(str(attributes["src"]).startswith("data:") for tag, attributes in page.tags if tag == "img")
     assert page.text.count("<script>alert('x')</script>") >= 10
 
 
@@ -176,12 +179,12 @@ def test_what_is_over_a_limit_is_marked_by_word_and_symbol_and_not_by_colour_alo
     assert forty == "watch"
     page = Page(render_report(replace(whole(), leakage=Section(tables=(table,)))))
     assert "✗ leak" in page.text
-    assert any(tag == "tr" and one.get("class") == "bad" for tag, one in page.tags)
+    assert any(tag == "tr" and attributes.get("class") == "bad" for tag, attributes in page.tags)
 
 
 def test_an_audit_without_sequences_says_what_it_lacks() -> None:
     names = ("shared_pairs", "shared_proteins", "c1_pairs")
-    counted = {one: MEASURES[one] for name in names for one in (name, f"{name}_share")}
+    counted = {measure: MEASURES[measure] for name in names for measure in (name, f"{name}_share")}
     section = leakage_section(counted, train="train", test="test")
     assert len(section.tables[0].rows) == 3
     assert "no sequences were given" in " ".join(section.text)
@@ -221,9 +224,9 @@ def test_a_curve_of_fifty_thousand_points_is_drawn_with_few_that_differ_visibly(
 
 def network(size: int = 12) -> tuple[list[str], np.ndarray, np.ndarray]:
     """A ring of true edges, of which every other is called, and chords that are called and false."""
-    ring = np.array([(one, (one + 1) % size) for one in range(size)])
-    chords = np.array([(one, (one + 3) % size) for one in range(0, size, 2)])
-    return [f"P{one}" for one in range(size)], ring, np.concatenate([ring[::2], chords])
+    ring = np.array([(node, (node + 1) % size) for node in range(size)])
+    chords = np.array([(node, (node + 3) % size) for node in range(0, size, 2)])
+    return [f"P{node}" for node in range(size)], ring, np.concatenate([ring[::2], chords])
 
 
 def test_true_missed_and_false_edges_are_told_apart() -> None:
@@ -244,10 +247,10 @@ def test_true_missed_and_false_edges_are_told_apart() -> None:
 
 
 def test_a_hub_does_not_fill_the_picture_and_predictions_do_not_choose_it() -> None:
-    hub = np.array([(0, one) for one in range(1, 100)])
-    chain = np.array([(one, one + 1) for one in range(1, 99)])
+    hub = np.array([(0, node) for node in range(1, 100)])
+    chain = np.array([(node, node + 1) for node in range(1, 99)])
     true = np.concatenate([hub, chain])
-    names = [f"P{one:03}" for one in range(100)]
+    names = [f"P{node:03}" for node in range(100)]
     parts = [readable_part(names, true, called) for called in (true, true[:0])]
     assert len(parts[0].names) == 24
     assert parts[0].names == parts[1].names
@@ -268,7 +271,7 @@ def test_a_test_set_of_self_interactions_has_no_network_to_draw() -> None:
 
 
 def test_a_layout_keeps_neighbours_near_and_all_within_the_frame() -> None:
-    edges = np.array([(one, one + 1) for one in range(9)] + [(10, 11)])
+    edges = np.array([(node, node + 1) for node in range(9)] + [(10, 11)])
     places = stress_layout(12, edges)
     assert np.abs(places).max() <= 1.0
     steps = np.linalg.norm(places[:9] - places[1:10], axis=1)
@@ -298,7 +301,7 @@ def test_a_table_with_a_cell_too_few_is_a_fault_of_ours() -> None:
 
 
 def test_figures_in_the_page_are_the_given_ones() -> None:
-    one = picture()
-    page = Page(render_report(replace(whole(), curves=Section(pictures=(one,)))))
+    figure = picture()
+    page = Page(render_report(replace(whole(), curves=Section(pictures=(figure,)))))
     sources = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
-    assert one.svg in [base64.b64decode(source.partition(",")[2]) for source in sources]
+    assert figure.svg in [base64.b64decode(source.partition(",")[2]) for source in sources]

@@ -1,4 +1,7 @@
-"""Drawn proteins: what a pair then weighs, and that intervals cover what those of drawn pairs miss."""
+"""Tests of the bootstrap over proteins: pair weights and interval coverage.
+
+Its intervals cover what those of a bootstrap over pairs miss.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,24 @@ from ppi_train.evaluation.weighted_metrics import ScoreGroups, ranking_of_counts
 def test_a_pair_weighs_what_its_proteins_were_drawn() -> None:
     pairs = np.array([[10, 10], [10, 40], [40, 40], [40, 7], [7, 7]])
     labels = np.array([0, 1, 0, 1, 1], np.int8)
-    for one in resample(pairs, labels, resamples=50, seed=0):
-        ten, forty, seven = one.by_protein[[0, 2, 4]]
+    for draw in resample(pairs, labels, resamples=50, seed=0):
+        ten, forty, seven = draw.by_protein[[0, 2, 4]]
         assert ten + forty + seven == 3
-        assert one.by_protein[[1, 3]].tolist() == [ten * forty, forty * seven]
-        assert one.by_pair.sum() == 5
-        for weights in one:
+        assert draw.by_protein[[1, 3]].tolist() == [ten * forty, forty * seven]
+        assert draw.by_pair.sum() == 5
+        for weights in draw:
             assert 0 < weights[labels == 1].sum() < weights.sum()
 
 
 def test_the_numbers_of_the_proteins_do_not_matter() -> None:
     rng = np.random.default_rng(0)
     pairs, labels = rng.integers(0, 20, (60, 2)), (np.arange(60) % 2).astype(np.int8)
-    for one, other in zip(
+    for draw, renumbered in zip(
         resample(pairs, labels, resamples=3, seed=1),
         resample(1000 + 7 * pairs, labels, resamples=3, seed=1),
         strict=True,
     ):
-        np.testing.assert_array_equal(one.by_protein, other.by_protein)
+        np.testing.assert_array_equal(draw.by_protein, renumbered.by_protein)
 
 
 def test_the_variance_is_that_of_all_two_pairs_with_a_common_protein() -> None:
@@ -44,7 +47,7 @@ def test_the_variance_is_that_of_all_two_pairs_with_a_common_protein() -> None:
     shared = (pairs[:, None, :, None] == pairs[None, :, None, :]).any(axis=(2, 3))
     wanted = float(errors @ shared @ errors) / len(pairs) ** 2
     draws = resample(pairs, (np.arange(len(pairs)) % 2).astype(np.int8), resamples=2000, seed=0)
-    means = np.array([[weights @ values / weights.sum() for weights in one] for one in draws])
+    means = np.array([[weights @ values / weights.sum() for weights in draw] for draw in draws])
     by_protein, by_pair = means.T
     got = by_protein.var() * shrinkage(by_protein, by_pair) ** 2
     assert got == pytest.approx(wanted, rel=0.15)
@@ -59,7 +62,7 @@ def test_where_no_two_pairs_share_a_protein_it_is_the_bootstrap_of_pairs() -> No
     apart = np.arange(1600).reshape(800, 2)
     low, high = ranking_intervals(scores, labels, apart, resamples=400, seed=0)["auroc"]
     groups = ScoreGroups.of(scores, labels)
-    drawn = [groups.counts(one.by_pair) for one in resample(apart, labels, resamples=400, seed=0)]
+    drawn = [groups.counts(draw.by_pair) for draw in resample(apart, labels, resamples=400, seed=0)]
     ends = np.quantile(ranking_of_counts(np.stack(drawn))["auroc"], (0.025, 0.975))
     assert high - low == pytest.approx(ends[1] - ends[0], rel=0.15)
 

@@ -1,4 +1,4 @@
-"""Precision against the fraction kept: counted by hand, and higher where the surest are right."""
+"""Tests of precision against the fraction of pairs kept."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def test_precision_is_that_of_the_surest_pairs() -> None:
     kept = precision_by_kept(probabilities, labels, uncertainty)
     assert len(kept.fractions) == 20
     for fraction in (0.05, 0.25, 0.6, 1.0):
-        some = slice(0, round(20 * fraction))
-        called = probabilities[some] >= 0.5
-        assert kept.at(fraction) == pytest.approx(labels[some][called].mean())
+        top = slice(0, round(20 * fraction))
+        called = probabilities[top] >= 0.5
+        assert kept.at(fraction) == pytest.approx(labels[top][called].mean())
 
 
 def test_sure_and_right_pairs_come_first() -> None:

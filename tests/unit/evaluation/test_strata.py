@@ -1,4 +1,4 @@
-"""Strata: which pairs are in which, and that each has the metrics of its own pairs."""
+"""Tests of strata: assignment of pairs, and metrics per stratum."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ppi_train.evaluation.strata import (
 
 
 def rows(strata: list[Stratum]) -> dict[str, list[int]]:
-    return {one.name: np.flatnonzero(one.rows).tolist() for one in strata}
+    return {stratum.name: np.flatnonzero(stratum.rows).tolist() for stratum in strata}
 
 
 def test_pairs_by_proteins_seen_in_training() -> None:
@@ -61,15 +61,18 @@ def test_each_stratum_has_the_metrics_of_its_pairs() -> None:
     seen = rng.integers(0, 2, 400)  # none of C1
     labels[(seen == 1) & (np.arange(400) > 200)] = 0
     strata = strata_by_proteins_seen(seen)
-    got = {one.name: one for one in measure_strata(strata, scores, labels, pairs, resamples=50, seed=0)}
+    got = {
+        stratum.name: stratum
+        for stratum in measure_strata(strata, scores, labels, pairs, resamples=50, seed=0)
+    }
     assert list(got) == ["c2", "c3"]
     for name, count in (("c2", 1), ("c3", 0)):
-        one, chosen = got[name], seen == count
-        assert (one.pairs, one.positives) == (chosen.sum(), labels[chosen].sum())
-        assert one.auroc == metrics.roc_auc_score(labels[chosen], scores[chosen])
-        assert one.auprc == metrics.average_precision_score(labels[chosen], scores[chosen])
-        assert 0 < one.auroc_low < one.auroc < one.auroc_high < 1
-        assert 0 < one.auprc_low < one.auprc < one.auprc_high < 1
+        stratum, chosen = got[name], seen == count
+        assert (stratum.pairs, stratum.positives) == (chosen.sum(), labels[chosen].sum())
+        assert stratum.auroc == metrics.roc_auc_score(labels[chosen], scores[chosen])
+        assert stratum.auprc == metrics.average_precision_score(labels[chosen], scores[chosen])
+        assert 0 < stratum.auroc_low < stratum.auroc < stratum.auroc_high < 1
+        assert 0 < stratum.auprc_low < stratum.auprc < stratum.auprc_high < 1
     logged = strata_metrics(got.values())
     assert logged["auroc_c3"] == got["c3"].auroc
     assert logged["pairs_c2"] == got["c2"].pairs
@@ -81,10 +84,10 @@ def test_a_stratum_of_one_class_is_counted_and_not_ranked() -> None:
     measured = measure_strata(
         strata_by_proteins_seen(seen), np.arange(4.0), labels, pairs, resamples=20, seed=0
     )
-    one, other = measured
-    assert (one.name, one.pairs, one.positives) == ("c1", 2, 2)
-    assert all(map(math.isnan, (one.auroc, one.auroc_low, one.auroc_high, one.auprc)))
-    assert other.auroc == 1.0
+    first, second = measured
+    assert (first.name, first.pairs, first.positives) == ("c1", 2, 2)
+    assert all(map(math.isnan, (first.auroc, first.auroc_low, first.auroc_high, first.auprc)))
+    assert second.auroc == 1.0
     assert strata_metrics(measured) == {"pairs_c1": 2, "pairs_c3": 2, "auroc_c3": 1.0, "auprc_c3": 1.0}
     without = measure_strata(
         strata_by_proteins_seen(seen), np.arange(4.0), labels, pairs, resamples=0, seed=0
@@ -98,7 +101,7 @@ def test_equal_scores_in_a_stratum_are_no_better_than_chance(
     value: float, recwarn: pytest.WarningsRecorder
 ) -> None:
     labels = np.array([0, 1, 0, 1], np.int8)
-    (one,) = measure_strata(
+    (stratum,) = measure_strata(
         strata_by_proteins_seen(np.zeros(4, int)),
         np.full(4, value),
         labels,
@@ -106,5 +109,5 @@ def test_equal_scores_in_a_stratum_are_no_better_than_chance(
         resamples=20,
         seed=0,
     )
-    assert (one.auroc, one.auroc_low, one.auroc_high) == (0.5, 0.5, 0.5)
+    assert (stratum.auroc, stratum.auroc_low, stratum.auroc_high) == (0.5, 0.5, 0.5)
     assert not recwarn.list

@@ -1,4 +1,4 @@
-"""Temperature scaling: it finds what the logits were stretched by, and is sane where there is nothing."""
+"""Tests of temperature scaling: recovery of a known scale, and degenerate inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The weighted metrics: against sklearn's, against repeated rows, and against the metrics of plain pairs."""
+"""Tests of the weighted metrics against sklearn and repeated rows.
+
+Also against the metrics of unweighted pairs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def simulated(pairs: int, seed: int = 0, decimals: int | None = None) -> Scored:
 def of_weights(scored: Scored, *weights: npt.NDArray[np.integer]) -> list[dict[str, float]]:
     """All metrics by each of the weights (n,), measured together."""
     groups = ScoreGroups.of(*scored)
-    counts = np.stack([groups.counts(one.astype(np.float64)) for one in weights])
+    counts = np.stack([groups.counts(row.astype(np.float64)) for row in weights])
     found = WeightedPairMetrics(groups.values)(counts)
     assert ranking_of_counts(counts)["auprc"].tolist() == found["auprc"].tolist()
     return [{name: float(values[place]) for name, values in found.items()} for place in range(len(weights))]

@@ -1,4 +1,4 @@
-"""Attention pooling: the weighted means that a plain formula gives, and its gradients."""
+"""Tests of attention pooling and its gradients against a plain formula."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_slots_and_gradients_are_those_of_the_formula(dtype: torch.dtype) -> Non
         assert 0 < (slots.abs() == 1).sum() < slots.numel() / 2
         (slots * toward).sum().backward()
         found.append((slots.detach(), query.grad, ends.grad))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_mixed_precision_changes_nothing() -> None:
@@ -66,8 +66,8 @@ def test_what_a_protein_is_pooled_with_does_not_matter() -> None:
     query, ends = parameters()
     together = attention_pool(packed(), query, ends, scaling())
     alone = [
-        attention_pool(packed().take(torch.tensor([one])), query, ends, scaling())
-        for one in range(len(LENGTHS))
+        attention_pool(packed().take(torch.tensor([protein])), query, ends, scaling())
+        for protein in range(len(LENGTHS))
     ]
     torch.testing.assert_close(torch.cat(alone), together)
 

@@ -1,4 +1,4 @@
-"""`contact_map`: its maps against the plain formula, the transpose, what explains a score."""
+"""Tests of `contact_map`: maps, transposition, and explanation of scores."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_a_score_is_that_of_the_plain_formula(model: ContactMap) -> None:
 def test_the_map_of_the_exchanged_pair_is_the_transpose(model: ContactMap) -> None:
     pairs = torch.tensor([[0, 1], [0, 2], [2, 3]])
     there, back = model.contacts(proteins(), pairs), model.contacts(proteins(), pairs.flip(1))
-    assert [tuple(one.shape) for one in there] == [(23, 9), (23, 31), (31, 1)]
-    assert all(torch.equal(one, other.t()) for one, other in zip(there, back, strict=True))
+    assert [tuple(residue_map.shape) for residue_map in there] == [(23, 9), (23, 31), (31, 1)]
+    assert all(torch.equal(first, second.t()) for first, second in zip(there, back, strict=True))
 
 
 def test_the_weights_of_residues_are_their_likeliest_contacts(model: ContactMap) -> None:
@@ -132,7 +132,7 @@ def test_a_sparser_loss_makes_emptier_maps() -> None:
             model.losses(proteins(), pairs, torch.zeros(3)).mean().backward()
             optimizer.step()
         maps = model.eval().contacts(proteins(), pairs)
-        filled.append(torch.stack([one.mean() for one in maps]).mean().item())
+        filled.append(torch.stack([residue_map.mean() for residue_map in maps]).mean().item())
     assert filled[1] < 0.8 * filled[0]
 
 
@@ -153,5 +153,5 @@ def test_statistics_of_padded_maps_are_those_of_the_maps() -> None:
 
 def test_one_cell_is_its_own_number() -> None:
     pool = AboveMeanPool(9)
-    one = torch.tensor([1])
-    assert pool(torch.tensor([[[0.8]]]), one, one).item() == pytest.approx(0.8, abs=0.01)
+    length = torch.tensor([1])
+    assert pool(torch.tensor([[[0.8]]]), length, length).item() == pytest.approx(0.8, abs=0.01)

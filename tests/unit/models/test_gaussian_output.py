@@ -1,4 +1,4 @@
-"""The Gaussian process as a last layer: what it is unsure of, and which pairs it remembers."""
+"""Tests of the Gaussian-process output layer: uncertainty and pairs seen."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_it_is_less_sure_far_from_what_it_was_taught() -> None:
 def test_each_epoch_begins_anew_also_in_another_process() -> None:
     made = layer()
     learned(made, points(5, 0))
-    halfway = {key: one.clone() for key, one in made.state_dict().items()}
+    halfway = {key: tensor.clone() for key, tensor in made.state_dict().items()}
     learned(made, points(5, 1))
     first_epoch = made.precision.clone()
     made.eval()
-    ended = {key: one.clone() for key, one in made.state_dict().items()}
+    ended = {key: tensor.clone() for key, tensor in made.state_dict().items()}
     learned(made.train(), points(5, 2))
     second_epoch = made.precision.clone()
     for state, inputs, expected in ((halfway, 1, first_epoch), (ended, 2, second_epoch)):

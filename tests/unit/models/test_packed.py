@@ -1,4 +1,7 @@
-"""Proteins of different lengths in one tensor: taken, joined and padded, each keeps its own rows."""
+"""Tests of packed tensors: selection, joining, and padding.
+
+Each protein keeps its own rows.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def test_what_is_taken_are_the_proteins_own_rows(packed: Packed) -> None:
 
 
 def test_parts_join_to_what_they_were_taken_from(packed: Packed) -> None:
-    parts = [packed.take(torch.tensor(some, dtype=torch.int64)) for some in ([0, 1], [], [2], [3])]
+    parts = [packed.take(torch.tensor(indices, dtype=torch.int64)) for indices in ([0, 1], [], [2], [3])]
     joined = Packed.join(parts)
     assert torch.equal(joined.values, packed.values)
     assert torch.equal(joined.offsets, packed.offsets)

@@ -1,4 +1,4 @@
-"""`pair_transformer`: the orders of a pair, spectral weights, what its deviations say, exact on resume."""
+"""Tests of `pair_transformer`: pair order, spectral norm, deviations, and resuming."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_residues_of_one_protein_see_those_of_the_other() -> None:
     rows = torch.randn(10, 16)
     changed = rows.clone()
     changed[9] += 1
-    both, other = (layer(Packed(one, torch.tensor([0, 10]))).values for one in (rows, changed))
+    both, other = (layer(Packed(values, torch.tensor([0, 10]))).values for values in (rows, changed))
     apart = layer(Packed(changed, torch.tensor([0, 5, 10]))).values
     alone = layer(Packed(rows, torch.tensor([0, 5, 10]))).values
     assert not torch.allclose(both[0], other[0], atol=1e-5)
@@ -72,10 +72,10 @@ def test_maps_keep_a_largest_singular_value_of_one_while_they_learn() -> None:
 def test_a_frozen_encoder_stays_as_it_is_to_the_bit() -> None:
     model = built()
     model.freeze_encoder()
-    before = {key: one.clone() for key, one in model.encoder.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in model.encoder.state_dict().items()}
     model.train()
     model.losses(proteins([9, 5]), torch.tensor([[0, 1]]), torch.tensor([1.0])).sum().backward()
-    assert all(torch.equal(one, before[key]) for key, one in model.encoder.state_dict().items())
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.encoder.state_dict().items())
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
@@ -132,6 +132,6 @@ def test_stopped_at_every_step_it_ends_with_the_same_weights_and_covariance(tmp_
             continue
     assert part >= 6
     for name in ("best", "last"):
-        one, other = (read_checkpoint(tmp_path / run / name).weights for run in ("whole", "parts"))
-        assert one["output.precision"].abs().sum() > 0
-        assert all(torch.equal(one[key], other[key]) for key in one)
+        whole, parts = (read_checkpoint(tmp_path / run / name).weights for run in ("whole", "parts"))
+        assert whole["output.precision"].abs().sum() > 0
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)

@@ -1,4 +1,4 @@
-"""`pooled_mlp` and the registry: symmetric to the bit, one encoding a protein, whole after reload."""
+"""Tests of `pooled_mlp` and the registry: symmetry, encodings, and reloading."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_name_is_taken_once() -> None:
 
 def test_shrinking_scales_the_matrices_and_takes_the_new_features_scale() -> None:
     model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
-    before = {name: one.clone() for name, one in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     features = torch.tensor([[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]])
     model.shrink(0.5, [features])
     for name, weight in model.named_parameters():
@@ -103,13 +103,13 @@ def test_shrinking_scales_the_matrices_and_takes_the_new_features_scale() -> Non
 def test_nothing_of_a_frozen_encoders_model_is_shrunk() -> None:
     model = build_model("pooled_mlp", input_dim=3, hidden_dim=4, num_layers=1, dropout=0.0, input_dropout=0.0)
     model.freeze_encoder()
-    before = {name: one.clone() for name, one in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.shrink(0.5, [torch.randn(5, 3)])
-    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_block_is_scored_as_its_pairs(model: PairModel, features: torch.Tensor) -> None:
     states = model.encode(features)
     block = model.score_block(states[:15], states[10:])
-    a, b = (one.flatten() for one in torch.meshgrid(torch.arange(15), torch.arange(10, 40), indexing="ij"))
+    a, b = (axis.flatten() for axis in torch.meshgrid(torch.arange(15), torch.arange(10, 40), indexing="ij"))
     torch.testing.assert_close(block.flatten(), model.score(states[a], states[b]), rtol=0, atol=1e-5)

@@ -1,4 +1,7 @@
-"""What every model of residues must do, and that each learns: the registry's own, all of them alike."""
+"""Tests that every registered residue model must pass.
+
+They include that each model learns.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ def test_a_score_does_not_depend_on_what_else_is_in_the_batch(model: PairModel) 
 def test_states_do_not_depend_on_what_else_is_encoded_and_join(model: PairModel) -> None:
     proteins = packed([12, 1, 30, 13])
     together = model.encode(proteins)
-    joined = model.join([model.encode(proteins.take(torch.tensor([one]))) for one in range(4)])
+    joined = model.join([model.encode(proteins.take(torch.tensor([protein]))) for protein in range(4)])
     assert torch.equal(together.offsets, joined.offsets)
     torch.testing.assert_close(together.values, joined.values, atol=1e-5, rtol=1e-5)
 
@@ -89,8 +92,8 @@ def test_states_given_whole_score_as_chosen_ones(model: PairModel) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_it_learns_which_of_two_motifs_a_protein_has(name: str) -> None:
     proteins, has_first = planted()
-    some = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:80]
-    pairs = all_pairs(len(proteins))[some]
+    chosen = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:80]
+    pairs = all_pairs(len(proteins))[chosen]
     targets = (has_first[pairs[:, 0]] != has_first[pairs[:, 1]]).float()
     model = built(name, dropout=0.0)
     model.fit_input_statistics([proteins])
@@ -118,7 +121,11 @@ def train(model: PairModel, proteins: Packed, pairs: Tensor, targets: Tensor, *,
         loss = model.losses(proteins, pairs, targets).mean()
         optimizer.zero_grad()
         loss.backward()
-        assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+        assert all(
+            torch.isfinite(parameter.grad).all()
+            for parameter in model.parameters()
+            if parameter.grad is not None
+        )
         optimizer.step()
 
 
@@ -148,7 +155,9 @@ def test_one_pair_of_one_residue_each_can_be_learned_from(name: str) -> None:
     loss = model.losses(packed([1, 1]), torch.tensor([[0, 1]]), torch.tensor([1.0])).sum()
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+    assert all(
+        torch.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None
+    )
 
 
 @torch.no_grad()
@@ -157,8 +166,10 @@ def test_weights_and_what_training_noted_survive_a_reload(model: PairModel) -> N
     other = build_model(name, input_dim=DIMENSION, **SMALL[name])
     other.load_state_dict(model.state_dict())
     proteins, pairs = packed([12, 1, 30, 13]), all_pairs(4)
-    for one, same in zip(scored(model, proteins, pairs), scored(other.eval(), proteins, pairs), strict=True):
-        assert torch.equal(one, same)
+    for score, same in zip(
+        scored(model, proteins, pairs), scored(other.eval(), proteins, pairs), strict=True
+    ):
+        assert torch.equal(score, same)
 
 
 def scored(model: PairModel, proteins: Packed, pairs: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,15 +188,19 @@ def test_gradients_are_those_without_groups(name: str, rows: int, monkeypatch: p
     proteins, pairs = packed([12, 1, 30, 13]), all_pairs(4)
     targets = (pairs.sum(dim=1) % 2).float()
     model.losses(proteins, pairs, targets).sum().backward()
-    grouped = {key: one.grad.clone() for key, one in model.named_parameters() if one.grad is not None}
+    grouped = {
+        key: parameter.grad.clone()
+        for key, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     model.zero_grad()
     monkeypatch.setattr("ppi_train.models.residue_model.checkpoint", lambda function, *of, **_: function(*of))
     monkeypatch.setattr(f"{module}.{'_GROUP_ROWS' if name == 'pair_transformer' else '_GROUP_CELLS'}", 10**9)
     model.losses(proteins, pairs, targets).sum().backward()
     assert grouped
-    for key, one in model.named_parameters():
-        if one.grad is not None:
-            torch.testing.assert_close(grouped[key], one.grad, atol=1e-4, rtol=1e-3)
+    for key, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(grouped[key], parameter.grad, atol=1e-4, rtol=1e-3)
 
 
 @torch.no_grad()
@@ -227,7 +242,7 @@ def test_titin_is_scored_at_the_published_size(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_input_statistics_are_those_of_all_residues(name: str) -> None:
     model, proteins = built(name), packed([5, 1, 200, 33], seed=3)
-    model.fit_input_statistics([proteins.take(torch.tensor(some)) for some in ([0, 1], [2], [3])])
+    model.fit_input_statistics([proteins.take(torch.tensor(indices)) for indices in ([0, 1], [2], [3])])
     torch.testing.assert_close(model.mean, proteins.values.mean(dim=0))
     torch.testing.assert_close(1 / model.scale, proteins.values.std(dim=0, correction=0))
 

@@ -1,4 +1,7 @@
-"""`v3`: linear in length, symmetric to the bit, independent of the batch, and able to find a motif."""
+"""Tests of `v3`: scaling, symmetry, batch independence, and motif detection.
+
+It is linear in the length and symmetric to the bit.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,14 @@ def test_the_order_of_a_pair_changes_no_bit(model: PairModel) -> None:
 def test_a_state_has_one_size_whatever_the_length_and_the_batch(model: PairModel) -> None:
     states = model.encode(packed())
     assert states.members.shape == (6, 2 * 16)
-    alone = [model.encode(packed().take(torch.tensor([one]))) for one in range(6)]
+    alone = [model.encode(packed().take(torch.tensor([protein]))) for protein in range(6)]
     torch.testing.assert_close(model.join(alone), states, rtol=1e-5, atol=1e-5)
     halves = Packed(packed().values.half(), packed().offsets)
     torch.testing.assert_close(model.encode(halves), states, rtol=0.05, atol=0.05)
 
 
 def test_titin_and_a_single_residue_are_encoded_to_finite_states(model: PairModel) -> None:
-    assert all(one.isfinite().all() for one in model.encode(packed([34_350, 1, 60])))
+    assert all(tensor.isfinite().all() for tensor in model.encode(packed([34_350, 1, 60])))
 
 
 def test_vectors_of_a_protein_are_proteins_of_one_residue() -> None:
@@ -110,11 +113,11 @@ def test_the_unit_of_the_embedding_does_not_matter(model: PairModel) -> None:
 
 def test_an_explanation_has_a_weight_for_each_residue_and_is_of_the_same_score(model: PairModel) -> None:
     weights_a, weights_b = model.explain(packed(), torch.tensor([[0, 1], [3, 3]]))
-    assert [len(one) for one in weights_a] == [30, 55]
-    assert [len(one) for one in weights_b] == [1, 55]
-    assert all(one.isfinite().all() and (one >= 0).all() for one in (*weights_a, *weights_b))
+    assert [len(weights) for weights in weights_a] == [30, 55]
+    assert [len(weights) for weights in weights_b] == [1, 55]
+    assert all(weights.isfinite().all() and (weights >= 0).all() for weights in (*weights_a, *weights_b))
     assert weights_b[0].item() == 0  # a single residue is the mean
-    alone = [model._state_of(one) for one in packed().values.split(LENGTHS)]  # type: ignore[operator]
+    alone = [model._state_of(rows) for rows in packed().values.split(LENGTHS)]  # type: ignore[operator]
     torch.testing.assert_close(model.join(alone), model.encode(packed()), rtol=1e-4, atol=1e-4)
 
 
@@ -141,15 +144,19 @@ def test_similarity_is_taught_apart_from_the_networks(model: PairModel) -> None:
     pairs, targets = torch.tensor([[0, 1], [2, 3], [4, 5]]), torch.tensor([1.0, 0.0, 1.0])
     weight = dict(model.named_parameters())["similarity.weight"]
     model.losses(packed(), pairs, targets).sum().backward()
-    taught = {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+    taught = {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     scores = model(packed(), pairs)
     model.zero_grad()
     with torch.no_grad():
         weight.add_(1.0)
     model.losses(packed(), pairs, targets).sum().backward()
-    for name, one in model.named_parameters():
-        assert one.grad is not None
-        assert name.startswith("similarity") != torch.equal(one.grad, taught[name]), name
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert name.startswith("similarity") != torch.equal(parameter.grad, taught[name]), name
     assert not torch.equal(model(packed(), pairs), scores)
 
 

@@ -1,4 +1,4 @@
-"""The journal of a run as a file: what a power cut, a bad disk or a stranger can make of it."""
+"""Tests of a run's journal file: power cuts, bad disks, and tampering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pairs make a batch: each once an epoch, in an order that the seed and the epoch fix."""
+"""Tests of pair batches: each pair once per epoch, reproducible order."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_shared_batches_hold_every_pair_once_over_few_proteins_anew_each_epoch()
     for epoch in range(2):
         batches = shared_batches(pairs, 800, groups, seed=0, epoch=epoch)
         again = shared_batches(pairs, 800, groups, seed=0, epoch=epoch)
-        assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
+        assert all(torch.equal(batch, repeated) for batch, repeated in zip(batches, again, strict=True))
         assert len(batches) == groups**2 // 2
         assert torch.equal(torch.cat(batches).sort().values, torch.arange(20_000))
-        assert all(800 <= len(one) <= 1400 for one in batches)
+        assert all(800 <= len(batch) <= 1400 for batch in batches)
         # Two sixths of the proteins, where a uniform batch of 1,000 pairs has nearly all of them.
-        assert all(len(pairs[one].unique()) <= 2 * 134 for one in batches)
+        assert all(len(pairs[batch].unique()) <= 2 * 134 for batch in batches)
         orders.append(torch.cat(batches).tolist())
     assert orders[0] != orders[1]
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written reads back; what was altered, or could run code, is refused."""
+"""Tests of checkpoints: round trips, and refusal of altered or executable content."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_new_checkpoint_takes_the_place_of_the_old_one(folder: Path) -> None:
     assert loaded.weights == {"one": torch.ones(1)}
     assert loaded.description["counters"] == {"epoch": 2}
     assert loaded.training_state is None
-    assert [one.name for one in folder.parent.iterdir()] == ["last"]
+    assert [path.name for path in folder.parent.iterdir()] == ["last"]
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, TRAINING_STATE])
@@ -254,7 +254,7 @@ def test_an_interrupted_writing_leaves_the_older_checkpoint(
     loaded = read_checkpoint(folder, with_training_state=True)
     assert loaded.weights.keys() == _weights().keys()
     assert loaded.training_state is not None
-    assert [one.name for one in folder.parent.iterdir()] == ["last"]
+    assert [path.name for path in folder.parent.iterdir()] == ["last"]
 
 
 @pytest.mark.parametrize(("metrics", "expected"), [({"val/temperature": 1.7}, 1.7), ({}, 1.0), (None, 1.0)])

@@ -1,4 +1,7 @@
-"""Training that stops at any step and goes on in a new process ends as if it had not stopped."""
+"""Tests of training that stops at any step and continues.
+
+In a new process it must end as if it had not stopped.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
     torch.manual_seed(0)
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
-        logged[epoch] = {name: one for name, one in metrics.items() if name != CLOCK}
+        logged[epoch] = {name: value for name, value in metrics.items() if name != CLOCK}
 
     options: dict[str, Any] = {
         "sampling": "uniform", "epochs": EPOCHS, "learning_rate": 0.1, "early_stopping_patience": 0,
@@ -77,8 +80,8 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
 
     def shrink() -> None:
         with torch.no_grad():
-            for one in model.parameters():
-                one.mul_(factor)
+            for parameter in model.parameters():
+                parameter.mul_(factor)
 
     return Trainer(
         model,
@@ -146,43 +149,45 @@ def test_stopped_at_every_step_and_continued_each_time(tmp_path: Path, settings:
     assert part.step == whole.step
     assert logged_again == logged
     for name in ("best", "last"):
-        one, other = (read_checkpoint(tmp_path / run / name) for run in ("whole", "parts"))
-        assert one.description["counters"] == other.description["counters"]
-        assert all(torch.equal(one.weights[key], other.weights[key]) for key in one.weights)
+        whole_run, resumed_run = (read_checkpoint(tmp_path / run / name) for run in ("whole", "parts"))
+        assert whole_run.description["counters"] == resumed_run.description["counters"]
+        assert all(torch.equal(whole_run.weights[key], resumed_run.weights[key]) for key in whole_run.weights)
     assert_same(whole.state_dict(), part.state_dict())
 
 
-def assert_same(one: object, other: object, place: str = "") -> None:
+def assert_same(first: object, second: object, place: str = "") -> None:
     """Equal to the last bit, but for what the clock says."""
-    if isinstance(one, dict):
-        assert isinstance(other, dict)
-        for key in one.keys() - {"training_seconds", "seconds", CLOCK}:
-            assert_same(one[key], other[key], f"{place}/{key}")
-    elif isinstance(one, list):
-        assert isinstance(other, list)
-        assert len(one) == len(other), place
-        for number, (left, right) in enumerate(zip(one, other, strict=True)):
+    if isinstance(first, dict):
+        assert isinstance(second, dict)
+        for key in first.keys() - {"training_seconds", "seconds", CLOCK}:
+            assert_same(first[key], second[key], f"{place}/{key}")
+    elif isinstance(first, list):
+        assert isinstance(second, list)
+        assert len(first) == len(second), place
+        for number, (left, right) in enumerate(zip(first, second, strict=True)):
             assert_same(left, right, f"{place}/{number}")
-    elif isinstance(one, Tensor):
-        assert isinstance(other, Tensor)
-        assert torch.equal(one, other), place
+    elif isinstance(first, Tensor):
+        assert isinstance(second, Tensor)
+        assert torch.equal(first, second), place
     else:
-        assert one == other, place
+        assert first == second, place
 
 
 def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(tmp_path: Path) -> None:
     steps: list[int] = []
-    one: Trainer = trainer(tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(one.step))
+    interrupted: Trainer = trainer(
+        tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(interrupted.step)
+    )
     handler = signal.getsignal(signal.SIGINT)
 
     def send(grad: Tensor) -> Tensor:
-        if one.step == 6:
+        if interrupted.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
         return grad
 
-    one.model.get_parameter("head.weight").register_hook(send)
+    interrupted.model.get_parameter("head.weight").register_hook(send)
     with pytest.raises(KeyboardInterrupt):
-        one.run()
+        interrupted.run()
     assert steps == [3, 6]
     assert read_checkpoint(tmp_path / "last").step == 7
     assert signal.getsignal(signal.SIGINT) is handler
@@ -192,18 +197,18 @@ def test_a_second_interrupt_strikes_at_once_if_it_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ppi_train.training.interrupt.PATIENCE", 0.0)
-    one = trainer(tmp_path, {}, checkpoint_every="1000 steps")
+    interrupted = trainer(tmp_path, {}, checkpoint_every="1000 steps")
 
     def send(grad: Tensor) -> Tensor:
-        if one.step == 6:
+        if interrupted.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
         return grad
 
-    one.model.get_parameter("head.weight").register_hook(send)
+    interrupted.model.get_parameter("head.weight").register_hook(send)
     with pytest.raises(KeyboardInterrupt):
-        one.run()
-    assert one.step == 6
+        interrupted.run()
+    assert interrupted.step == 6
     assert read_checkpoint(tmp_path / "last").step == STEPS_PER_EPOCH
 
 
@@ -212,21 +217,21 @@ class TerminatedError(KeyboardInterrupt):
 
 
 def test_a_signal_during_the_last_validation_is_not_lost(tmp_path: Path) -> None:
-    one = trainer(tmp_path, {}, checkpoint_every="1000 steps")
+    terminated = trainer(tmp_path, {}, checkpoint_every="1000 steps")
 
     def raise_it(number: int, frame: object) -> None:
         raise TerminatedError(number, frame)
 
     def send(module: nn.Module, arguments: object, output: object) -> None:
         del arguments, output
-        if not module.training and one.epoch == EPOCHS:
+        if not module.training and terminated.epoch == EPOCHS:
             os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, raise_it)
     try:
-        one.model.get_submodule("encoder").register_forward_hook(send)
+        terminated.model.get_submodule("encoder").register_forward_hook(send)
         with pytest.raises(TerminatedError):
-            one.run()
+            terminated.run()
         assert signal.getsignal(signal.SIGTERM) is raise_it
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -234,8 +239,8 @@ def test_a_signal_during_the_last_validation_is_not_lost(tmp_path: Path) -> None
 
 
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    one = trainer(tmp_path, {})
-    one.run()
+    trained = trainer(tmp_path, {})
+    trained.run()
     kept = read_checkpoint(tmp_path / "last", with_training_state=True)
     assert kept.training_state is not None
     del kept.training_state["rng"]

@@ -1,4 +1,4 @@
-"""Negatives that are drawn anew: what changes, and what must not."""
+"""Tests of negatives that are redrawn each epoch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_positives_stay_and_no_negative_is_one() -> None:
 def test_an_epoch_has_its_own_negatives() -> None:
     given = data()
     negative = given.labels == 0
-    first, again, second = (redrawn_negatives(given, seed=0, epoch=one) for one in (0, 0, 1))
+    first, again, second = (redrawn_negatives(given, seed=0, epoch=epoch) for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert (first[negative] != given.pairs[negative]).any(dim=1).float().mean() > 0.5
     assert (first[negative] != second[negative]).any(dim=1).float().mean() > 0.5
@@ -54,7 +54,7 @@ def test_proteins_keep_about_their_number_of_negatives() -> None:
     given = data()
     negative = given.labels == 0
     before, after = (
-        torch.bincount(one[negative].reshape(-1), minlength=PROTEINS).double()
-        for one in (given.pairs, redrawn_negatives(given, seed=0, epoch=0))
+        torch.bincount(pairs[negative].reshape(-1), minlength=PROTEINS).double()
+        for pairs in (given.pairs, redrawn_negatives(given, seed=0, epoch=0))
     )
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.9

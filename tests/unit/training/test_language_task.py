@@ -1,4 +1,4 @@
-"""The text of a language model: each residue read once a pass, in an order that seed and pass fix."""
+"""Tests of language-model batches: each residue once per pass, reproducible order."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def test_a_pass_reads_nearly_every_residue_and_none_twice() -> None:
     present = torch.bincount(torch.from_numpy(np.concatenate(train)).long(), minlength=21)
     assert (counts <= present).all()
     assert counts.sum() > total - (PARTS_A_PASS + 2) * WINDOW
-    text = "".join(chr(64 + one) for one in np.concatenate([part for p in train for part in ([0], p)]))
-    whole = sorted("".join(chr(64 + int(one)) for one in p) for p in train)
-    first = "".join(chr(64 + int(one)) for one in windows[0])
+    text = "".join(chr(64 + token) for token in np.concatenate([part for p in train for part in ([0], p)]))
+    whole = sorted("".join(chr(64 + int(token)) for token in p) for p in train)
+    first = "".join(chr(64 + int(token)) for token in windows[0])
     inner = first.split("@")[1:-1]  # proteins that lie whole in a window
-    assert all(one in whole for one in inner)
+    assert all(sequence in whole for sequence in inner)
     assert len(text) == total + len(train)
 
 
@@ -84,8 +84,8 @@ def test_seed_and_pass_fix_the_order_wherever_training_takes_it_up() -> None:
     # Continued in the middle of the second pass, without the parts before it.
     shown, fresh, recorder = task(train), task(train), (Recorder(), Recorder())
     read_pass(shown, 0)
-    for one, to in ((shown, recorder[0]), (fresh, recorder[1])):
-        one.loss(to, next(one.load(one.batches(PARTS_A_PASS + 3))))
+    for language_task, to in ((shown, recorder[0]), (fresh, recorder[1])):
+        language_task.loss(to, next(language_task.load(language_task.batches(PARTS_A_PASS + 3))))
     assert torch.equal(recorder[0].windows[0], recorder[1].windows[0])
 
 

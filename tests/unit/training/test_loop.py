@@ -1,4 +1,7 @@
-"""The training loop on a model of a few hundred weights: it learns, repeats itself exactly and stops."""
+"""Tests of the training loop on a small model.
+
+It learns, is reproducible, and stops.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,7 @@ def _trainer(
 
 
 def _weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: one.clone() for name, one in trainer.model.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
 
 def _without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -127,10 +130,10 @@ def _without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def _assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-6)
+def _assert_close(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-6)
 
 
 def test_overfits_separable_pairs_and_logs_every_epoch(tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
     shared: dict[str, Any] = {"epochs": 3, "label_smoothing": 0.1, "class_weight": "balanced"}
     small = _trainer(tmp_path / "small", batch_size=30, accumulation_steps=3, **shared)
     large = _trainer(tmp_path / "large", batch_size=90, **shared)
-    losses = [[entry["train/loss"] for entry in one.run().history] for one in (small, large)]
+    losses = [[entry["train/loss"] for entry in trainer.run().history] for trainer in (small, large)]
     assert small.step == large.step == 9
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     _assert_close(_weights(small), _weights(large))
@@ -257,7 +260,9 @@ def test_balanced_classes_weigh_as_if_the_rarer_were_repeated(tmp_path: Path) ->
     balanced = _trainer(tmp_path / "a", train=chosen(rows), class_weight="balanced", **shared)
     repeated = _trainer(tmp_path / "b", train=chosen(torch.cat([rows, rows[150:], rows[150:]])), **shared)
     plain = _trainer(tmp_path / "c", train=chosen(rows), **shared)
-    losses = [[entry["train/loss"] for entry in one.run().history] for one in (balanced, repeated, plain)]
+    losses = [
+        [entry["train/loss"] for entry in trainer.run().history] for trainer in (balanced, repeated, plain)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] != pytest.approx(losses[2], rel=1e-2)
     _assert_close(_weights(balanced), _weights(repeated))
@@ -343,7 +348,7 @@ def test_fp16_trains_with_scaled_gradients(tmp_path: Path, clip: float) -> None:
     state = read_checkpoint(tmp_path / "last", with_training_state=True).training_state
     assert state is not None
     assert state["scaler"]["scale"] == trainer.scaler.get_scale() > 1
-    assert {one.dtype for one in _weights(trainer).values()} == {torch.float32}
+    assert {tensor.dtype for tensor in _weights(trainer).values()} == {torch.float32}
 
 
 def test_the_training_state_is_plain_data(tmp_path: Path) -> None:
@@ -354,8 +359,10 @@ def test_the_training_state_is_plain_data(tmp_path: Path) -> None:
     assert (state["epoch"], state["step"], len(state["history"])) == (2, 8, 2)
     again = _trainer(tmp_path / "other", epochs=2)
     again.optimizer.load_state_dict(state["optimizer"])
-    for one, other in itertools.zip_longest(again.optimizer.state.values(), trainer.optimizer.state.values()):
-        assert torch.equal(one["exp_avg"], other["exp_avg"])
+    for moments, expected in itertools.zip_longest(
+        again.optimizer.state.values(), trainer.optimizer.state.values()
+    ):
+        assert torch.equal(moments["exp_avg"], expected["exp_avg"])
     assert torch.equal(state["rng"], torch.get_rng_state())
 
 

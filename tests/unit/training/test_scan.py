@@ -1,4 +1,7 @@
-"""A scan of blocks: every pair once, scored as it would be by itself, and the wanted ones kept."""
+"""Tests of the block scan over all pairs.
+
+Each pair is scored once, as it would be alone, and the requested pairs are kept.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def run(scan: Scan, blocks: int) -> ScoredPairs:
     for number in range(blocks):
         scan.score(number)
     parts = list(scan.result(iter([scan.take()])))
-    columns = {name: np.concatenate([one.columns[name] for one in parts]) for name in parts[0].columns}
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     return ScoredPairs(
         a=columns["a"],
         b=columns["b"],
@@ -60,7 +63,7 @@ def one_by_one(proteins: EncodedProteins, grid: PairGrid) -> dict[tuple[int, int
     first = range(grid.shared + grid.only_a)
     second = [*range(grid.shared), *range(grid.shared + grid.only_a, grid.proteins)]
     pairs = {(min(a, b), max(a, b)) for a, b in itertools.product(first, second)}
-    wanted = sorted(one for one in pairs if grid.include_self or one[0] != one[1])
+    wanted = sorted(pair for pair in pairs if grid.include_self or pair[0] != pair[1])
     a, b = torch.tensor(wanted).T
     with torch.inference_mode():
         logits, deviations = proteins.model.score_with_uncertainty(
@@ -70,7 +73,7 @@ def one_by_one(proteins: EncodedProteins, grid: PairGrid) -> dict[tuple[int, int
 
 
 def require_same(found: ScoredPairs, wanted: dict[tuple[int, int], tuple[float, float]]) -> None:
-    keys = [(min(one), max(one)) for one in zip(found.a.tolist(), found.b.tolist(), strict=True)]
+    keys = [(min(pair), max(pair)) for pair in zip(found.a.tolist(), found.b.tolist(), strict=True)]
     assert sorted(keys) == sorted(wanted)
     assert found.uncertainty is not None
     for key, *scores in zip(keys, found.probability, found.uncertainty, strict=True):
@@ -92,9 +95,9 @@ def test_every_pair_is_scored_once_and_as_by_itself(grid: PairGrid) -> None:
 def test_a_threshold_keeps_what_reaches_it(grid: PairGrid) -> None:
     proteins = encoded(grid.proteins)
     scores = one_by_one(proteins, grid)
-    least = float(np.quantile([one for one, _ in scores.values()], 0.7))
+    least = float(np.quantile([score for score, _ in scores.values()], 0.7))
     found = run(ThresholdScan(proteins, grid, min_probability=least, uncertainty=True), len(grid.blocks))
-    require_same(found, {pair: one for pair, one in scores.items() if one[0] >= least})
+    require_same(found, {pair: score for pair, score in scores.items() if score[0] >= least})
 
 
 def test_a_temperature_changes_what_is_kept_and_not_the_order() -> None:

@@ -1,4 +1,4 @@
-"""The course of the learning rate for each scheduler, and what the optimiser decays."""
+"""Tests of the learning-rate schedules and the weight-decay groups."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_falls_steadily_from_the_peak_to_the_floor(scheduler: str) -> None:
 
 
 def test_cosine_and_linear_differ_between_the_ends() -> None:
-    cosine, linear = (_rates(scheduler=one, warmup_fraction=0.0) for one in ("cosine", "linear"))
+    cosine, linear = (_rates(scheduler=scheduler, warmup_fraction=0.0) for scheduler in ("cosine", "linear"))
     assert linear[25] == pytest.approx(0.75 * PEAK)
     assert cosine[25] == pytest.approx(PEAK * (1 + math.cos(math.pi / 4)) / 2)
 
@@ -121,6 +121,6 @@ def test_matrices_are_decayed_and_biases_and_scales_are_not() -> None:
     optimizer = build_optimizer(model, TrainConfig(weight_decay=0.3))
     decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
-    assert [one is model[0].weight for one in decayed["params"]] == [True]
-    names = {id(one): name for name, one in model.named_parameters()}
-    assert [names[id(one)] for one in plain["params"]] == ["0.bias", "1.weight", "1.bias"]
+    assert [parameter is model[0].weight for parameter in decayed["params"]] == [True]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert [names[id(parameter)] for parameter in plain["params"]] == ["0.bias", "1.weight", "1.bias"]
