@@ -24,8 +24,8 @@ from ppi_train.data.fasta import read_fasta, write_fasta, write_file
 from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.splits import labelled_pairs
-from ppi_train.data.text_lines import text_lines
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.text_lines import text_lines
 
 DATASETS = ("example", *CATALOGUE)
 SPLITS = ("train", "validation", "test")

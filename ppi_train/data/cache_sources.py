@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.data.embedding_cache import EmbeddingCache
-from ppi_train.data.parquet_file import BROKEN, open_parquet
 from ppi_train.errors import CacheError
+from ppi_train.io.parquet import BROKEN, open_parquet
 
 # Files kept open: there may be thousands, of which one block of sequences needs a few.
 OPEN_FILES = 32

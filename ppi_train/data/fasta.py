@@ -22,8 +22,8 @@ from typing import NoReturn
 from isal import isal_zlib
 from isal.igzip import IGzipFile
 
-from ppi_train.config.limits import FREE_BYTES, MAX_RESIDUES, unpacked_limit
 from ppi_train.errors import DataError
+from ppi_train.io.limits import FREE_BYTES, MAX_RESIDUES, unpacked_limit
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"

@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.fasta import write_file
-from ppi_train.data.parquet_file import BROKEN, open_parquet
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)
 

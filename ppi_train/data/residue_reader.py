@@ -13,10 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from ppi_train.data.buffers import Buffers
 from ppi_train.data.embedding_cache import EmbeddingCache
-from ppi_train.data.prefetch import Job, run_ahead
 from ppi_train.data.residue_store import chunks
+from ppi_train.io.buffers import Buffers
+from ppi_train.io.prefetch import Job, run_ahead
 
 _BATCHES_AHEAD = 4
 

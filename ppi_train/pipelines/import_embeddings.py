@@ -12,11 +12,11 @@ from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.import_sources import open_source
 from ppi_train.data.imports import ImportRules, Survey, survey, write_import
+from ppi_train.io.progress import Progress
 from ppi_train.pipelines.embed import check_output
 from ppi_train.pipelines.embedding_settings import DEFAULT_TRUNCATION
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppi_train.data.buffers import Buffers
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.residue_reader import ResidueBatches
+from ppi_train.io.buffers import Buffers
 from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
 from ppi_train.training.batches import PairData

@@ -16,11 +16,11 @@ from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.similarity import similarity_clusters
 from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.progress import Progress
 from ppi_train.pipelines.audit import audit_tables, log_audit, sequences_of
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import tracked_dataset
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 

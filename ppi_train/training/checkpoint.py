@@ -29,8 +29,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ppi_train.config.limits import check_torch_archive
 from ppi_train.errors import CheckpointError, StorageError
+from ppi_train.io.limits import check_torch_archive
 
 MARKER = "COMPLETE.json"
 WEIGHTS = "weights.safetensors"

@@ -415,7 +415,9 @@ def test_missing_proteins_are_refused_or_dropped_and_others_left_out(
     write_import(found, tmp_path / "some.parquet")
     assert sorted(set(SEQUENCES) - {"P03", "P07"}) == list(found.places)
     assert len(EmbeddingCache(tmp_path / "some.parquet")) == 12
-    assert "2 of 14 embeddings belong to no protein of the FASTA and are left out: Q1.npy, Q2.npy" in caplog.text
+    assert (
+        "2 of 14 embeddings belong to no protein of the FASTA and are left out: Q1.npy, Q2.npy" in caplog.text
+    )
 
 
 def test_names_that_do_not_fit_the_fasta(tmp_path: Path, table: SequenceTable) -> None:

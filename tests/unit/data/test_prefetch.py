@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ppi_train.data.prefetch import Job, run_ahead
+from ppi_train.io.prefetch import Job, run_ahead
 
 
 def _threads() -> list[str]:
