@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ppi_train.config.options import EvaluatedRunOptions
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.tracking.versions import resolve_model_uri
+from ppi_train.tracking.registry.versions import resolve_model_uri
 
 
 def resolve_candidate(config: EvaluatedRunOptions) -> ResolvedCheckpoint:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pooch
 
 from ppi_train.errors import CheckpointError
-from ppi_train.tracking.lookup import FoundRun, download_checkpoint, find_run
+from ppi_train.tracking.runs import FoundRun, download_checkpoint, find_run
 from ppi_train.training.checkpoint import (
     CHECKPOINT_FILES,
     Checkpoint,

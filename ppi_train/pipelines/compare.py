@@ -33,8 +33,8 @@ from ppi_train.pipelines.lineage import command_of, lineage_table
 from ppi_train.pipelines.measured_pairs import metrics_with_intervals
 from ppi_train.pipelines.report import facts_of, made_by, write_report
 from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
-from ppi_train.tracking.lookup import FoundRun, find_run
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.runs import FoundRun, find_run
 
 logger = logging.getLogger(__name__)
 

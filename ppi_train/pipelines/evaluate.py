@@ -23,8 +23,8 @@ from ppi_train.pipelines.measured_pairs import MeasuredPairs, log_strata, measur
 from ppi_train.pipelines.network_references import read_references, reference_digests
 from ppi_train.pipelines.report import log_report
 from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
-from ppi_train.tracking.lookup import logged_model_of
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.runs import logged_model_of
 
 logger = logging.getLogger(__name__)
 

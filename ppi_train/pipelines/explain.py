@@ -23,8 +23,8 @@ from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.models import model_from_checkpoint
 from ppi_train.pipelines.prediction_inputs import named_fastas, opened_cache
 from ppi_train.pipelines.protein_features import features_of
-from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.device import resolve_device
 from ppi_train.training.scoring import calibrated
 

@@ -10,10 +10,10 @@ from ppi_train.models.registry import own_batch_size
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.pipelines.train import training_inputs
 from ppi_train.pipelines.training_run import Ancestor, TrainingJob
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.checkpoint import Checkpoint
 
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from types import TracebackType
 
-from ppi_train.tracking.checkpoint_store import LocalCheckpoints
+from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.checkpoint import Checkpoint, checkpoint_digest, checkpoint_step
 from ppi_train.training.loop import Trainer, TrainResult, without_epoch

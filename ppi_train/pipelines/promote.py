@@ -19,13 +19,13 @@ from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.leakage import refuse_leakage
 from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
-from ppi_train.tracking.alias_queue import PromotionLostError
-from ppi_train.tracking.lookup import FoundRun, logged_model_of
-from ppi_train.tracking.model_digest import TAG as MODEL_DIGEST
-from ppi_train.tracking.model_digest import verified_model
-from ppi_train.tracking.registry import holder_of, promote_version
+from ppi_train.tracking.model.digest import TAG as MODEL_DIGEST
+from ppi_train.tracking.model.digest import verified_model
+from ppi_train.tracking.registry.alias_lock import PromotionLostError
+from ppi_train.tracking.registry.aliases import holder_of, promote_version
+from ppi_train.tracking.registry.versions import Holder
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.versions import Holder
+from ppi_train.tracking.runs import FoundRun, logged_model_of
 
 logger = logging.getLogger(__name__)
 

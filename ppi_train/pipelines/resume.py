@@ -16,13 +16,13 @@ from ppi_train.pipelines.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.pipelines.execute import PipelineResult, tracking_of
 from ppi_train.pipelines.finetune import finetuning_job
 from ppi_train.pipelines.job import Job
-from ppi_train.pipelines.run_folder import run_folder, was_here
 from ppi_train.pipelines.train import training_job
 from ppi_train.pipelines.train_embedder import embedder_job
-from ppi_train.tracking.journal import NAME
-from ppi_train.tracking.lookup import FoundRun, seconds_since_sign_of_life
-from ppi_train.tracking.replay import replay
+from ppi_train.tracking.outbox.store import NAME
+from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
+from ppi_train.tracking.run_folder import run_folder, was_here
+from ppi_train.tracking.runs import FoundRun, seconds_since_sign_of_life
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint, recover_checkpoint
 
 logger = logging.getLogger(__name__)

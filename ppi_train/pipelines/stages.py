@@ -14,9 +14,9 @@ from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.resume import continue_training
-from ppi_train.pipelines.run_folder import run_folder, was_here
-from ppi_train.tracking.lookup import FoundRun, find_tagged
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder, was_here
+from ppi_train.tracking.runs import FoundRun, find_tagged
 
 logger = logging.getLogger(__name__)
 

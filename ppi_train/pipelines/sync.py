@@ -9,8 +9,8 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import SyncConfig
 from ppi_train.errors import JournalError, TrackingError
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.tracking.journal import NAME
-from ppi_train.tracking.replay import replay
+from ppi_train.tracking.outbox.store import NAME
+from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
-from ppi_train.pipelines.run_folder import run_folder
 from ppi_train.pipelines.training_run import TrainingJob
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.leakage import lineage_of, logged_pairs, ordered_pairs
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.pipelines.resume import original_config
-from ppi_train.tracking.lookup import find_run
+from ppi_train.tracking.runs import find_run
 
 logger = logging.getLogger(__name__)
 

@@ -36,8 +36,8 @@ from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upl
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.models import model_from_checkpoint, new_model
 from ppi_train.pipelines.protein_features import described
-from ppi_train.tracking.lookup import FoundRun
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.runs import FoundRun
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
 from ppi_train.training.device import describe_device, resolve_device, seed_everything

@@ -21,13 +21,10 @@ from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 
 from ppi_train.errors import TrackingError, UserError, shown
-from ppi_train.tracking.aftermath import keep_status
-from ppi_train.tracking.checkpoint_store import LocalCheckpoints
+from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
-from ppi_train.tracking.delivery import Delivery, sha256_of
-from ppi_train.tracking.journal import NAME, Journal
-from ppi_train.tracking.lookup import JOURNAL_TAG, FoundRun, JournalPlace
-from ppi_train.tracking.records import (
+from ppi_train.tracking.final_status import keep_status
+from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
     Datasets,
@@ -42,7 +39,10 @@ from ppi_train.tracking.records import (
     Tags,
     TrackedDataset,
 )
-from ppi_train.tracking.sender import BackgroundSender, Sender
+from ppi_train.tracking.outbox.store import NAME, Journal
+from ppi_train.tracking.outbox.transport import Delivery, sha256_of
+from ppi_train.tracking.outbox.worker import BackgroundSender, Sender
+from ppi_train.tracking.runs import JOURNAL_TAG, FoundRun, JournalPlace
 from ppi_train.tracking.system_metrics import SystemMetrics
 
 __all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed"]

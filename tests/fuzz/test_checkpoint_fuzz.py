@@ -19,7 +19,7 @@ from watched import outcome
 
 from ppi_train.models.registry import build_model
 from ppi_train.pipelines.models import model_from_checkpoint
-from ppi_train.tracking.checkpoint_store import StoredCheckpoints
+from ppi_train.tracking.artifacts import StoredCheckpoints
 from ppi_train.training.checkpoint import (
     DESCRIPTION,
     MARKER,

@@ -15,7 +15,7 @@ from watched import outcome
 
 pytestmark = pytest.mark.slow
 
-journal = pytest.importorskip("ppi_train.tracking.journal")
+journal = pytest.importorskip("ppi_train.tracking.outbox.store")
 
 RECORDS: tuple[dict[str, Any], ...] = (
     {

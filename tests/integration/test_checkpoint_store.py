@@ -18,8 +18,8 @@ import torch
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ppi_train.pipelines.checkpoints import fetch_checkpoint
-from ppi_train.tracking.checkpoint_store import CheckpointStore, LocalCheckpoints, StoredCheckpoints
-from ppi_train.tracking.lookup import find_run
+from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints, StoredCheckpoints
+from ppi_train.tracking.runs import find_run
 from ppi_train.training.checkpoint import checkpoint_digest, write_checkpoint
 
 # Uploads checkpoints 1, 2, ... in a child process that kills itself before its n-th step, for ever larger n
@@ -31,7 +31,7 @@ import os, signal, sys
 from pathlib import Path
 import mlflow, sqlalchemy.orm
 from mlflow.store.tracking import sqlalchemy_store
-from ppi_train.tracking.checkpoint_store import CheckpointStore, LocalCheckpoints
+from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints
 from ppi_train.training.checkpoint import checkpoint_digest
 
 sqlalchemy.orm.configure_mappers()  # or every child does it

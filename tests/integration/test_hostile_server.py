@@ -20,8 +20,8 @@ from ppi_train.errors import TrackingError, UserError
 from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.pipelines.leakage import training_pairs
-from ppi_train.pipelines.run_folder import run_folder, was_here
-from ppi_train.tracking.versions import resolve_model_uri
+from ppi_train.tracking.registry.versions import resolve_model_uri
+from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.training.checkpoint import DESCRIPTION, MARKER, WEIGHTS
 
 RUN = "0" * 32

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.registry import holder_of
+from ppi_train.tracking.registry.aliases import holder_of
 from ppi_train.tracking.run import TrackedRun
 
 PASSWORD = "s3cret-of-ann"

@@ -18,10 +18,11 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import ConfigError, TrackingError
-from ppi_train.tracking import alias_queue, registry
-from ppi_train.tracking.alias_queue import PromotionLostError
-from ppi_train.tracking.registry import holder_of, promote_version, rollback
-from ppi_train.tracking.versions import Holder, previous_alias, resolve_model_uri
+from ppi_train.tracking.registry import alias_lock as alias_queue
+from ppi_train.tracking.registry import aliases as registry
+from ppi_train.tracking.registry.alias_lock import PromotionLostError
+from ppi_train.tracking.registry.aliases import holder_of, promote_version, rollback
+from ppi_train.tracking.registry.versions import Holder, previous_alias, resolve_model_uri
 
 ALIAS = "champion"
 AT_ONCE = 6
@@ -99,7 +100,7 @@ def processes(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessP
     """Processes of their own at the server; MLflow is imported once, before they are forked."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ppi_train.tracking.registry"])
+    context.set_forkserver_preload(["ppi_train.tracking.registry.aliases"])
     with ProcessPoolExecutor(AT_ONCE, mp_context=context) as pool:
         yield pool
 

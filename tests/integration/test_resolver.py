@@ -38,7 +38,7 @@ from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserError
 from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
-from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints
+from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints
 from ppi_train.training.checkpoint import (
     DESCRIPTION,
     MARKER,

@@ -27,7 +27,7 @@ from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.pipelines.execute import execute_pipeline
-from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
+from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from ppi_train.training.checkpoint import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -398,7 +398,7 @@ def test_a_run_of_another_mode(store: mlflow.MlflowClient, folders: dict[str, An
 # Holds the folder of a run as whoever trains it does, until it is killed.
 HOLD = """
 import sys, time
-from ppi_train.pipelines.run_folder import run_folder
+from ppi_train.tracking.run_folder import run_folder
 
 with run_folder(sys.argv[1], sys.argv[2]):
     print("held", flush=True)
@@ -484,7 +484,7 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     given |= {"checkpoint_every": "7 steps", "batch_size": 128}
     run_id = broken_off(store, folders, **given)
     from ppi_train.pipelines.resume import original_config
-    from ppi_train.tracking.lookup import find_run
+    from ppi_train.tracking.runs import find_run
 
     wanted, _ = load_config(TrainConfig, SHORT | folders | given)
     found = original_config(find_run(run_id))

@@ -19,13 +19,13 @@ from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fil
 from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.pipelines.checkpoints import fetch_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
-from ppi_train.tracking.checkpoint_store import LocalCheckpoints
-from ppi_train.tracking.journal import NAME, Journal, read_journal
-from ppi_train.tracking.lookup import find_run
-from ppi_train.tracking.model_digest import verified_model
-from ppi_train.tracking.records import Header, Tags
+from ppi_train.tracking.artifacts import LocalCheckpoints
+from ppi_train.tracking.model.digest import verified_model
+from ppi_train.tracking.outbox.records import Header, Tags
+from ppi_train.tracking.outbox.store import NAME, Journal, read_journal
+from ppi_train.tracking.outbox.worker import BackgroundSender
 from ppi_train.tracking.run import TrackedRun, Tracking
-from ppi_train.tracking.sender import BackgroundSender
+from ppi_train.tracking.runs import find_run
 from ppi_train.training.checkpoint import checkpoint_digest, write_checkpoint
 
 STEPS = 40
@@ -42,7 +42,7 @@ def _impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(BackgroundSender, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(BackgroundSender, "LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr("ppi_train.tracking.replay._PAUSE", 0.05)
+    monkeypatch.setattr("ppi_train.tracking.outbox.sync._PAUSE", 0.05)
     monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
 
 
@@ -304,7 +304,7 @@ def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     experiment = os.environ["MLFLOW_EXPERIMENT_ID"]
-    monkeypatch.setattr("ppi_train.tracking.replay._ATTEMPTS", 1)
+    monkeypatch.setattr("ppi_train.tracking.outbox.sync._ATTEMPTS", 1)
     n, reached = 0, True
     while reached:
         n += 1
@@ -313,7 +313,7 @@ def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
         assert proxy.requests == 0
         proxy.set(PASS)
         with TrackedRun("sync", tracking=tracking(tmp_path / "other"), system_metrics=False):
-            from ppi_train.tracking.replay import replay
+            from ppi_train.tracking.outbox.sync import replay
 
             proxy.set(cut_at(n, fault))
             try:

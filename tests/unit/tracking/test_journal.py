@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppi_train.errors import JournalError, TrackingError
-from ppi_train.tracking.journal import NAME, Contents, Journal, encode, read_journal, record_in
-from ppi_train.tracking.records import (
+from ppi_train.tracking.outbox.records import (
     Checkpoints,
     Datasets,
     End,
@@ -22,6 +21,7 @@ from ppi_train.tracking.records import (
     Tags,
     TrackedDataset,
 )
+from ppi_train.tracking.outbox.store import NAME, Contents, Journal, encode, read_journal, record_in
 
 HEADER = Header(run_id="a" * 32, journal_id="b", offline=False, server="http://server", started=1)
 POINT = Point(name="val/auroc", value=0.1 + 0.2, timestamp=1_700_000_000_000, step=3)

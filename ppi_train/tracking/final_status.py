@@ -3,7 +3,7 @@
 `mlflow run` sets the status of its run by the exit code alone, FAILED for any but 0, even if the run has
 already set another status itself (MLflow 3.17 compares the text of the status with numbers). To keep
 killed runs distinct from failed ones, a separate process sets the status again afterwards:
-`python -m ppi_train.tracking.aftermath RUN STATUS PID`.
+`python -m ppi_train.tracking.final_status RUN STATUS PID`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SETTLING = 10.0
 
 def keep_status(run_id: str, status: str) -> None:
     """Starts the process that sets the status after our parent has ended."""
-    command = [sys.executable, "-m", "ppi_train.tracking.aftermath", run_id, status, str(os.getppid())]
+    command = [sys.executable, "-m", "ppi_train.tracking.final_status", run_id, status, str(os.getppid())]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
     quiet = subprocess.DEVNULL
     subprocess.Popen(

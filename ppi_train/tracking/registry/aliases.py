@@ -10,9 +10,9 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.alias_queue import Turn
 from ppi_train.tracking.connection import connect, translated_errors
-from ppi_train.tracking.versions import (
+from ppi_train.tracking.registry.alias_lock import Turn
+from ppi_train.tracking.registry.versions import (
     REIGN,
     Holder,
     check_names,

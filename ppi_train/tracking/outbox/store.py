@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ppi_train.errors import JournalError, StorageError, TrackingError
-from ppi_train.tracking.records import (
+from ppi_train.tracking.outbox.records import (
     Checkpoints,
     Header,
     Record,

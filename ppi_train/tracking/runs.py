@@ -12,7 +12,7 @@ from mlflow.entities import LoggedModel, LoggedModelStatus, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import CheckpointError, TrackingError
-from ppi_train.tracking.checkpoint_store import TAG, StoredCheckpoints
+from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
 
 JOURNAL_TAG = "ppi.journal"

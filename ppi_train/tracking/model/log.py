@@ -17,9 +17,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import ppi_train
-from ppi_train.tracking.lookup import models_of
-from ppi_train.tracking.model_digest import TAG, digest_of_logged_model
-from ppi_train.tracking.records import Model
+from ppi_train.tracking.model.digest import TAG, digest_of_logged_model
+from ppi_train.tracking.outbox.records import Model
+from ppi_train.tracking.runs import models_of
 
 _PACKAGE = Path(ppi_train.__file__).parent
 _CODE = Path(__file__).with_name("served_model.py")

@@ -9,15 +9,15 @@ from collections import deque
 from collections.abc import Iterable
 
 from ppi_train.tracking.connection import first_line, is_conflict, is_the_servers
-from ppi_train.tracking.delivery import (
+from ppi_train.tracking.outbox.records import Checkpoints, Datasets, Metrics, Parameters, Record, Tags
+from ppi_train.tracking.outbox.store import Journal, record_in
+from ppi_train.tracking.outbox.transport import (
     POINTS_AT_ONCE,
     VALUES_AT_ONCE,
     Delivery,
     UndeliverableError,
     is_refusal,
 )
-from ppi_train.tracking.journal import Journal, record_in
-from ppi_train.tracking.records import Checkpoints, Datasets, Metrics, Parameters, Record, Tags
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import TrackingError
 from ppi_train.tracking.connection import first_line, translated_errors
-from ppi_train.tracking.delivery import Delivery
-from ppi_train.tracking.journal import Contents, Journal
-from ppi_train.tracking.lookup import JOURNAL_TAG, JournalPlace
+from ppi_train.tracking.outbox.store import Contents, Journal
+from ppi_train.tracking.outbox.transport import Delivery
+from ppi_train.tracking.outbox.worker import Sender
 from ppi_train.tracking.run import RANDOM_NAME
-from ppi_train.tracking.sender import Sender
+from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import mlflow
 
-from ppi_train.tracking.records import Point
+from ppi_train.tracking.outbox.records import Point
 
 # How a SQL store keeps an infinite value.
 _LARGEST = 1.7976931348623157e308

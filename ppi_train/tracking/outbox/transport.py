@@ -16,10 +16,9 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import UserError
-from ppi_train.tracking.checkpoint_store import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
-from ppi_train.tracking.lookup import JOURNAL_TAG, ready_model
-from ppi_train.tracking.points import LoggedPoints
-from ppi_train.tracking.records import (
+from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
+from ppi_train.tracking.outbox.points import LoggedPoints
+from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
     Datasets,
@@ -32,6 +31,7 @@ from ppi_train.tracking.records import (
     Record,
     Tags,
 )
+from ppi_train.tracking.runs import JOURNAL_TAG, ready_model
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class Delivery:
 
     def _send_model(self, records: Sequence[Model], again: bool) -> None:
         del again  # a whole model of the run is looked for first
-        from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
+        from ppi_train.tracking.model.log import log_model  # mlflow.pyfunc, not wanted at the start
 
         for record in records:
             if self._own_model():

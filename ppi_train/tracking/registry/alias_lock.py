@@ -37,7 +37,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.versions import REIGN, Holder, look_up_holder, model_id_of, told
+from ppi_train.tracking.registry.versions import REIGN, Holder, look_up_holder, model_id_of, told
 
 logger = logging.getLogger(__name__)
 
