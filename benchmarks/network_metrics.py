@@ -20,8 +20,8 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ppi_train.data.catalogue import benchmark
-from ppi_train.data.download import fetch
+from ppi_train.data.benchmarks.catalogue import benchmark
+from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.node_sets import NodeSets, published_node_sets, read_node_sets
 from ppi_train.data.pairs import read_pairs
 from ppi_train.evaluation.network import Network, network_from_pairs

@@ -18,8 +18,8 @@ import pytest
 import torch
 from faults import free_port, running_server
 
-from ppi_train.data.benchmarks import Dataset, prepare_dataset
-from ppi_train.data.example import write_example
+from ppi_train.data.benchmarks.example import write_example
+from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,8 +17,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppi_train.data.catalogue import CATALOGUE
-from ppi_train.data.download import fetch
+from ppi_train.data.benchmarks.catalogue import CATALOGUE
+from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.fasta import read_file
 from ppi_train.errors import DataError
 

@@ -19,8 +19,8 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import AuditConfig
 from ppi_train.data.fasta import read_fasta, write_file
 from ppi_train.data.pairs import PairTable, read_pairs
-from ppi_train.data.similarity import find_similar
-from ppi_train.data.similarity_cache import cached_similar
+from ppi_train.data.similarity.search import find_similar
+from ppi_train.data.similarity.search_cache import cached_similar
 from ppi_train.errors import DataError
 from ppi_train.evaluation.leakage import (
     JointPairs,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ppi_train.config.options import DatasetOptions
 from ppi_train.config.schema import FinetuneConfig, ScoringConfig, TrainConfig
-from ppi_train.data.benchmarks import Split
-from ppi_train.data.download import NotInMirrorError
+from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.inputs import SplitFiles
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare

@@ -24,7 +24,7 @@ from ppi_train.config.schema import (
     TrainConfig,
     TrainEmbedderConfig,
 )
-from ppi_train.data.download import NotInMirrorError
+from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines import embed, evaluate, prepare_data, promote
 from ppi_train.pipelines.execute import PipelineResult

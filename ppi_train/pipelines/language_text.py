@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppi_train.config.schema import TrainEmbedderConfig
-from ppi_train.data.download import NotInMirrorError
+from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.nucleotides import refuse_nucleotides
 from ppi_train.data.pairs import read_pairs

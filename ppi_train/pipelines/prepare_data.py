@@ -11,7 +11,7 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import DatasetOptions
 from ppi_train.config.schema import PrepareDataConfig
-from ppi_train.data.benchmarks import Dataset, prepare_dataset
+from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.tracking.run import TrackedDataset, TrackedRun

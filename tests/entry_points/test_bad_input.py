@@ -13,7 +13,7 @@ import mlflow
 import pytest
 
 from entry_points.command import run_mode
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 
 Case = Callable[["Files"], dict[str, str]]
 

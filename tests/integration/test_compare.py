@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.pairs import pairs_from_ids, read_pairs, write_pairs
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.evaluation.pair_metrics import sigmoid

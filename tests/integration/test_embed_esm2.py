@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import ConfigError

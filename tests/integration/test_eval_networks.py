@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest

@@ -12,7 +12,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import ConfigError, UserError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from entry_points.command import run_mode
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embedders import make_embedder

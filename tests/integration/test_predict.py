@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.prediction_file import read_about

@@ -31,7 +31,7 @@ import torch
 from mlflow.entities import Param
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest

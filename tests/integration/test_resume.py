@@ -24,7 +24,7 @@ from mlflow.entities import Param
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints

@@ -20,7 +20,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs

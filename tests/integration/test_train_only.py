@@ -14,7 +14,7 @@ import yaml
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
-from ppi_train.data.benchmarks import Dataset
+from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import CacheError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline

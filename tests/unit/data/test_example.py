@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ppi_train.data.example import Example, make_example, write_example
+from ppi_train.data.benchmarks.example import Example, make_example, write_example
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 

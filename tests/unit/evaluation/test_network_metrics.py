@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from networkx_oracle import plain_mmd, plain_network_metrics
 
-from ppi_train.data.catalogue import benchmark
-from ppi_train.data.download import fetch
+from ppi_train.data.benchmarks.catalogue import benchmark
+from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.node_sets import published_node_sets, read_node_sets
 from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import write_file
-from ppi_train.data.similarity import VERSION, Similarities, find_similar
+from ppi_train.data.similarity.search import VERSION, Similarities, find_similar
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppi_train.data.alignment import pair_scores
+from ppi_train.data.similarity.alignment import pair_scores
 
 _WORD = 4
 _RESIDUES = 20  # the first letters of an encoded sequence; the others make no words

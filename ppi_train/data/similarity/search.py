@@ -22,7 +22,7 @@ from functools import partial
 
 import numpy as np
 
-from ppi_train.data.alignment import (
+from ppi_train.data.similarity.alignment import (
     KAPPA,
     LAMBDA,
     Alignments,
@@ -30,7 +30,7 @@ from ppi_train.data.alignment import (
     banded_scores,
     encode_sequence,
 )
-from ppi_train.data.word_index import WordIndex, ranges, rank_within
+from ppi_train.data.similarity.word_index import WordIndex, ranges, rank_within
 
 # Increased whenever the same sequences give another result, so that older stored results are not used.
 VERSION = 1
