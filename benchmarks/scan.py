@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from ppi_train.models.base import PairModel
+from ppi_train.models.device import describe_device, resolve_device
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 from ppi_train.pipelines.prediction_work import Prediction, make_prediction
-from ppi_train.training.device import describe_device, resolve_device
 from ppi_train.training.pair_grid import SIDE, PairGrid
 from ppi_train.training.scan import EncodedProteins
 

@@ -21,7 +21,7 @@ from ppi_train.models.contact_layers import (
     SymmetricConvolution,
     within,
 )
-from ppi_train.models.gaussian_output import FeaturePosterior
+from ppi_train.models.gaussian_process import FeaturePosterior
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed

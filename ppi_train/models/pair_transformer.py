@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.errors import ConfigError
-from ppi_train.models.gaussian_output import GaussianOutput
+from ppi_train.models.gaussian_process import GaussianOutput
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
-from ppi_train.models.spectral import EncoderLayer, SpectralLinear, settle
+from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
 
 _GROUP_ROWS = 16_384
 """Residues of pairs scored at once, padding included."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ppi_train.models.members import EnsembleModel, MemberEncoder, MemberPairHead
+from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.registry import register
 
 

@@ -13,9 +13,9 @@ from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embedders import make_embedder
 from ppi_train.embedders.base import Embedder, EmbedderRequest, TrainedWeights
+from ppi_train.models.device import resolve_device
 from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 from ppi_train.training.checkpoint import checkpoint_digest, read_checkpoint
-from ppi_train.training.device import resolve_device
 
 MODEL_VARIABLE = "PPI_TRAIN_EMBEDDER_MODEL"
 DEFAULT_EMBEDDER = "descriptors"

@@ -12,6 +12,7 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PredictConfig
 from ppi_train.data.prediction_parts import check_outputs
 from ppi_train.io.progress import Progress
+from ppi_train.models.device import resolve_device
 from ppi_train.pipelines.candidate import resolve_candidate
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.code_version import code_version
@@ -22,7 +23,6 @@ from ppi_train.pipelines.prediction_work import Prediction, PredictionCounts, ma
 from ppi_train.pipelines.protein_features import features_of
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.training.checkpoint import Checkpoint
-from ppi_train.training.device import resolve_device
 from ppi_train.training.scan import EncodedProteins
 from ppi_train.training.scoring import encode_all
 

@@ -16,6 +16,7 @@ from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.fasta import write_fasta
 from ppi_train.embedders.protein_lm import NAME, new_language_model
 from ppi_train.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
@@ -23,7 +24,6 @@ from ppi_train.pipelines.language_text import LanguageText, language_text
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.checkpoint import Checkpoint
-from ppi_train.training.device import describe_device, resolve_device, seed_everything
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.loop import Trainer, TrainResult
 

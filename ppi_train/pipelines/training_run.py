@@ -28,6 +28,7 @@ from ppi_train.evaluation.pair_metrics import (
 )
 from ppi_train.evaluation.temperature import fitted_temperature
 from ppi_train.models.base import PairModel
+from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
@@ -40,7 +41,6 @@ from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
-from ppi_train.training.device import describe_device, resolve_device, seed_everything
 from ppi_train.training.features import EveryProtein
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask

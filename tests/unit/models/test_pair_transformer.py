@@ -14,7 +14,7 @@ from ppi_train.errors import ConfigError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.models.packed import Packed
 from ppi_train.models.pair_transformer import PairTransformer
-from ppi_train.models.spectral import EncoderLayer, SpectralLinear, settle
+from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
 from ppi_train.pipelines.protein_features import PackedFeatures
 from ppi_train.training.batches import PairData
 from ppi_train.training.checkpoint import read_checkpoint

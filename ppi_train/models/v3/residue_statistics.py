@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ppi_train.models.attention_pool import Scratch
 from ppi_train.models.packed import Packed
+from ppi_train.models.v3.attention_pool import Scratch
 
 END = 50
 """Number of residues at each end that get a mean of their own."""
