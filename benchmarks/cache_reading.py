@@ -27,12 +27,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ppi_train.data import cache_writer
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.data.residue_reader import ResidueBatches
+from ppi_train.embeddings.cache import writer as cache_writer
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.residue_reader import ResidueBatches
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 
 DIMENSION = 640
 BATCH, BATCHES = 256, 12

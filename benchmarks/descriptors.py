@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from ppi_train.embedders.descriptors import AMINO_ACIDS, Descriptors
+from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, Descriptors
 
 PROTEINS = 11_000
 CHUNK = 2048

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EmbedConfig
-from ppi_train.data.cache_parts import parts_folder
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache, output_exists
+from ppi_train.embeddings.cache.parts import parts_folder
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.embedding_settings import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
-from ppi_train.pipelines.embedding_work import EmbeddingCounts, make_cache, output_exists
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
 from ppi_train.tracking.run import TrackedRun

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ppi_train.config.embedding_options import EmbedderOptions
-from ppi_train.data.cache_format import CacheSpec
 from ppi_train.data.fasta import SequenceTable
-from ppi_train.embedders import make_embedder
-from ppi_train.embedders.base import Embedder, EmbedderRequest, TrainedWeights
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.embedders import make_embedder
+from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device
 from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 from ppi_train.training.checkpoint import checkpoint_digest, read_checkpoint

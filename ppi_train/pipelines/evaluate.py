@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EvalConfig
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.pipelines.candidate import resolve_candidate
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.code_version import code_version

@@ -13,9 +13,9 @@ import torch
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.residue_weights_file import write_residue_weights
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.pipelines.candidate import resolve_candidate

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppi_train.data.cache_format import check_recipe
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.embedders import EMBEDDERS
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.spec import check_recipe
+from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.embed import cached_embeddings
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppi_train.data.embedding_cache import EmbeddingCache
-from ppi_train.data.residue_reader import ResidueBatches
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.residue_reader import ResidueBatches
 from ppi_train.io.buffers import Buffers
 from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppi_train.data.cache_format import check_recipe
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import clean_sequence
-from ppi_train.embedders import EMBEDDERS
-from ppi_train.embedders.base import Embedder
-from ppi_train.embedders.truncation import truncate
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.spec import check_recipe
+from ppi_train.embeddings.embedders import EMBEDDERS
+from ppi_train.embeddings.embedders.base import Embedder
+from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.models import model_from_checkpoint

@@ -14,8 +14,8 @@ import yaml
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.fasta import write_fasta
-from ppi_train.embedders.protein_lm import NAME, new_language_model
-from ppi_train.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.embeddings.embedders.protein_lm import NAME, new_language_model
+from ppi_train.embeddings.embedders.tokens import SEPARATOR, tokenize
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult

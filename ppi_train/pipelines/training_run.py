@@ -17,8 +17,8 @@ import yaml
 
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
-from ppi_train.data.embedding_cache import describe_cache
-from ppi_train.embedders import EMBEDDERS
+from ppi_train.embeddings.cache.reader import describe_cache
+from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import UserError
 from ppi_train.evaluation.pair_metrics import (
     expected_calibration_error,

@@ -21,7 +21,7 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.options import DATASET_NAMES, MODEL_NAMES
 from ppi_train.config.schema import MODES
 from ppi_train.data.benchmarks.prepare import DATASETS
-from ppi_train.embedders import EMBEDDERS
+from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.models.registry import MODEL_FACTORIES
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from mutations import broken
 from watched import outcome
 
 from ppi_train.data.fasta import SequenceTable
-from ppi_train.data.import_sources import open_source
-from ppi_train.data.imports import ImportRules, survey, write_import
+from ppi_train.embeddings.importing.convert import ImportRules, survey, write_import
+from ppi_train.embeddings.importing.sources import open_source
 
 pytestmark = pytest.mark.slow
 

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from mutations import broken, broken_json
 from watched import outcome
 
-from ppi_train.data.cache_format import FINITE_KEY, METADATA_KEY, CacheSpec
-from ppi_train.data.cache_parts import parts_folder
-from ppi_train.data.cache_sources import CacheSources
-from ppi_train.data.cache_writer import CacheWriter
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.prediction_parts import held_prediction
+from ppi_train.embeddings.cache.parts import parts_folder
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.sources import CacheSources
+from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import mlflow
 import numpy as np
 import pytest
 
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import write_fasta
-from ppi_train.embedders import EMBEDDERS
-from ppi_train.embedders.descriptors import Descriptors
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.embedders import EMBEDDERS
+from ppi_train.embeddings.embedders.descriptors import Descriptors
 from ppi_train.errors import CacheError, DataError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 

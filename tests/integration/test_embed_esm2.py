@@ -17,8 +17,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import execute_pipeline

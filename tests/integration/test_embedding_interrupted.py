@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ppi_train.data.cache_parts import parts_folder
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import write_fasta
+from ppi_train.embeddings.cache.parts import parts_folder
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 
 PROGRAM = Path(__file__).with_name("embedding_process.py")
 MEMORY_PROGRAM = Path(__file__).with_name("embedding_memory.py")

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.temperature import fitted_temperature

@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.cache_parts import parts_folder
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.prediction_file import read_about
+from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import CacheError, ConfigError, DataError, TrackingError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ppi_train.data.cache_parts import parts_folder
+from ppi_train.embeddings.cache.parts import parts_folder
 
 PROGRAM = Path(__file__).with_name("prediction_process.py")
 PAIRS = 90 * 89 // 2

@@ -32,9 +32,9 @@ from mlflow.entities import Param
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import read_fasta, sequence_digest
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserError
 from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline

@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, CheckpointError, ConfigError, DataError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import AMINO_ACIDS, read_fasta, sequence_digest
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import ConfigError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 

@@ -18,7 +18,7 @@ CONFINED = {
     "mlflow": ("ppi_train/tracking/",),
     "pyarrow": ("ppi_train/data/",),
     "h5py": ("ppi_train/data/",),
-    "transformers": ("ppi_train/embedders/esm2.py",),
+    "transformers": ("ppi_train/embeddings/embedders/esm2.py",),
     "click": ("entry_points/",),
 }
 SOURCES = sorted([*ROOT.glob("ppi_train/**/*.py"), *ROOT.glob("entry_points/**/*.py")])

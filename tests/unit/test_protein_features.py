@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import sequence_digest
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.models.packed import Packed
 from ppi_train.pipelines import protein_features
 from ppi_train.pipelines.protein_features import (

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.pairs import read_pairs
+from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import UserError
 
 

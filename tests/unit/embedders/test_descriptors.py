@@ -12,10 +12,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ppi_train.embedders import make_embedder
-from ppi_train.embedders.base import EmbedderRequest
-from ppi_train.embedders.descriptors import AMINO_ACIDS, TERMINAL_WINDOW, TRIAD_CLASSES, Descriptors
-from ppi_train.embedders.truncation import truncate
+from ppi_train.embeddings.embedders import make_embedder
+from ppi_train.embeddings.embedders.base import EmbedderRequest
+from ppi_train.embeddings.embedders.descriptors import (
+    AMINO_ACIDS,
+    TERMINAL_WINDOW,
+    TRIAD_CLASSES,
+    Descriptors,
+)
+from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import ConfigError, DataError
 
 CLASS_OF = {letter: str(number) for number, group in enumerate(TRIAD_CLASSES) for letter in group}
@@ -73,7 +78,7 @@ def test_rare_letters_count_as_what_they_stand_for() -> None:
 def test_the_digest_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Descriptors().digest()
     assert before == Descriptors().digest()
-    monkeypatch.setattr("ppi_train.embedders.descriptors.TERMINAL_WINDOW", 31)
+    monkeypatch.setattr("ppi_train.embeddings.embedders.descriptors.TERMINAL_WINDOW", 31)
     assert Descriptors().digest() != before
 
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ppi_train.embedders import make_embedder
-from ppi_train.embedders.base import Embedder, EmbedderRequest
+from ppi_train.embeddings.embedders import make_embedder
+from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest
 from ppi_train.errors import ConfigError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
@@ -240,8 +240,8 @@ def test_without_the_extra_the_command_that_installs_it_is_given(
 
 def test_a_whole_model_is_identified_without_importing_transformers(tiny_esm: Path) -> None:
     code = (
-        "import sys\nfrom ppi_train.embedders import make_embedder\n"
-        "from ppi_train.embedders.base import EmbedderRequest\n"
+        "import sys\nfrom ppi_train.embeddings.embedders import make_embedder\n"
+        "from ppi_train.embeddings.embedders.base import EmbedderRequest\n"
         f"print(make_embedder(EmbedderRequest(name='esm2', model={str(tiny_esm)!r})).digest())\n"
         "sys.exit('transformers' in sys.modules)\n"
     )
@@ -252,7 +252,7 @@ def test_a_whole_model_is_identified_without_importing_transformers(tiny_esm: Pa
 def by_hub(endpoint: str, home: Path, model: str) -> str:
     """What a process with that hub says of a model: its folder's files, or the message."""
     code = (
-        "from ppi_train.embedders.published import located, model_folder\n"
+        "from ppi_train.embeddings.embedders.hub import located, model_folder\n"
         "from ppi_train.errors import ConfigError\n"
         f"try:\n    folder = model_folder(located({model!r}))\n"
         "except ConfigError as error:\n    print(error)\n"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ppi_train.embedders import make_embedder
-from ppi_train.embedders.base import EmbedderRequest, TrainedWeights
-from ppi_train.embedders.language_model import CausalLstm
-from ppi_train.embedders.protein_lm import ProteinLm
-from ppi_train.embedders.tokens import SEPARATOR, UNKNOWN, tokenize
+from ppi_train.embeddings.embedders import make_embedder
+from ppi_train.embeddings.embedders.base import EmbedderRequest, TrainedWeights
+from ppi_train.embeddings.embedders.language_model import CausalLstm
+from ppi_train.embeddings.embedders.protein_lm import ProteinLm
+from ppi_train.embeddings.embedders.tokens import SEPARATOR, UNKNOWN, tokenize
 from ppi_train.errors import CheckpointError, ConfigError
 
 HIDDEN = 12
@@ -74,7 +74,7 @@ def test_the_vector_is_made_of_what_the_docstring_says(layers: int, length: int)
 
 @pytest.mark.parametrize("granularity", ["protein", "residue"])
 def test_company_changes_neither_numbers_nor_order(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppi_train.embedders.protein_lm.BATCH_RESIDUES", 2_000)
+    monkeypatch.setattr("ppi_train.embeddings.embedders.protein_lm.BATCH_RESIDUES", 2_000)
     sequences = [*random_sequences(40, 400), "W" * 2_500, "A", "MK"]
     together = list(embedder(granularity).embed(sequences))
     for sequence, found in zip(sequences, together, strict=True):

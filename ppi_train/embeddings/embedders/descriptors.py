@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppi_train.embedders.base import EmbedderRequest
+from ppi_train.embeddings.embedders.base import EmbedderRequest
 from ppi_train.errors import ConfigError
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"

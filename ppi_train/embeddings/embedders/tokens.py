@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppi_train.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
+from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
 
 SEPARATOR = 0
 """Precedes each protein, and so separates two; also used as padding."""

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_writer import CacheWriter
 from ppi_train.data.fasta import SequenceTable, accession_of, sequence_digest
-from ppi_train.data.import_sources import EmbeddingSource
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
+from ppi_train.embeddings.importing.sources import EmbeddingSource
 from ppi_train.errors import DataError
 
 logger = logging.getLogger(__name__)

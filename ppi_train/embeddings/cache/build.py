@@ -18,14 +18,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_parts import CacheParts, held_parts
-from ppi_train.data.cache_sources import CacheSources
-from ppi_train.data.embedding_cache import EmbeddingCache
 from ppi_train.data.fasta import SequenceTable, sequence_digest
 from ppi_train.data.nucleotides import refuse_nucleotides
-from ppi_train.embedders.base import Embedder
-from ppi_train.embedders.truncation import truncate
+from ppi_train.embeddings.cache.parts import CacheParts, held_parts
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.sources import CacheSources
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.embedders.base import Embedder
+from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import CacheError, ConfigError
 from ppi_train.io.disk_space import disk_space, free_bytes
 from ppi_train.io.progress import Progress

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppi_train.embedders.base import EmbedderRequest, TrainedWeights
-from ppi_train.embedders.language_model import CausalLstm
-from ppi_train.embedders.pooling import TERMINAL_WINDOW, pool, pooled_dimension
-from ppi_train.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.embeddings.embedders.base import EmbedderRequest, TrainedWeights
+from ppi_train.embeddings.embedders.language_model import CausalLstm
+from ppi_train.embeddings.embedders.pooling import TERMINAL_WINDOW, pool, pooled_dimension
+from ppi_train.embeddings.embedders.tokens import SEPARATOR, tokenize
 from ppi_train.errors import CheckpointError, ConfigError
 
 NAME = "protein_lm"

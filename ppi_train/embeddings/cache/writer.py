@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal.isal_zlib import crc32
 
-from ppi_train.data.cache_format import FINITE_KEY, CacheSpec, all_finite, cache_schema
+from ppi_train.embeddings.cache.spec import FINITE_KEY, CacheSpec, all_finite, cache_schema
 from ppi_train.errors import CacheError
 
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ppi_train.data.cache_file import CacheFile
-from ppi_train.data.cache_format import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.data.residue_means import mean_residues
-from ppi_train.data.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
+from ppi_train.embeddings.cache.file import CacheFile
+from ppi_train.embeddings.cache.residue_means import mean_residues
+from ppi_train.embeddings.cache.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
+from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.errors import CacheError
 from ppi_train.io.buffers import Buffers
 from ppi_train.io.prefetch import Job, run_ahead

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from ppi_train.embedders.base import EmbedderRequest
-from ppi_train.embedders.published import (
+from ppi_train.embeddings.embedders.base import EmbedderRequest
+from ppi_train.embeddings.embedders.hub import (
     identity_of,
     located,
     model_folder,
@@ -30,7 +30,7 @@ from ppi_train.embedders.published import (
     weight_files,
     weights_digest,
 )
-from ppi_train.embedders.windows import Window, batches_by_length, windows_of
+from ppi_train.embeddings.embedders.windows import Window, batches_by_length, windows_of
 from ppi_train.errors import ConfigError, DeviceError
 
 DEFAULT_MODEL = "t30_150M"

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from isal.isal_zlib import crc32
 
-from ppi_train.data.cache_file import CacheFile, CacheIndex
-from ppi_train.data.cache_format import all_finite
+from ppi_train.embeddings.cache.file import CacheFile, CacheIndex
+from ppi_train.embeddings.cache.spec import all_finite
 from ppi_train.errors import CacheError
 
 PREFIX = 4

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from ppi_train.data.embedding_cache import EmbeddingCache
-from ppi_train.data.residue_store import chunks
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.residue_store import chunks
 from ppi_train.io.buffers import Buffers
 from ppi_train.io.prefetch import Job, run_ahead
 

@@ -22,9 +22,9 @@ from typing import IO
 
 import numpy as np
 
-from ppi_train.data.cache_format import CacheSpec
-from ppi_train.data.cache_sources import CacheSources
-from ppi_train.data.cache_writer import CacheWriter
+from ppi_train.embeddings.cache.sources import CacheSources
+from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
 
 logger = logging.getLogger(__name__)

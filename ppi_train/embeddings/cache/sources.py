@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
-from ppi_train.data.cache_format import METADATA_KEY, CacheSpec, spec_from_json
-from ppi_train.data.embedding_cache import EmbeddingCache
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.spec import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.errors import CacheError
 from ppi_train.io.parquet import BROKEN, open_parquet
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ppi_train.embedders.tokens import SEPARATOR, VOCABULARY
+from ppi_train.embeddings.embedders.tokens import SEPARATOR, VOCABULARY
 
 TOKEN_DIM = 64
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.data.cache_format import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
+from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
 from ppi_train.errors import CacheError
 from ppi_train.io.limits import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet

@@ -5,21 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from ppi_train.embedders.base import Embedder, EmbedderRequest
-from ppi_train.embedders.descriptors import Descriptors
+from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest
+from ppi_train.embeddings.embedders.descriptors import Descriptors
 from ppi_train.errors import ConfigError
 
 EmbedderFactory = Callable[[EmbedderRequest], Embedder]
 
 
 def _protein_lm(request: EmbedderRequest) -> Embedder:
-    from ppi_train.embedders.protein_lm import ProteinLm
+    from ppi_train.embeddings.embedders.protein_lm import ProteinLm
 
     return ProteinLm.from_request(request)
 
 
 def _esm2(request: EmbedderRequest) -> Embedder:
-    from ppi_train.embedders.esm2 import Esm2
+    from ppi_train.embeddings.embedders.esm2 import Esm2
 
     return Esm2.from_request(request)
 
