@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pooch
 
-from ppi_train.errors import CheckpointError
-from ppi_train.tracking.runs import FoundRun, download_checkpoint, find_run
-from ppi_train.training.checkpoint import (
+from ppi_train.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
     checkpoint_digest,
     read_checkpoint,
     verify_checkpoint,
 )
+from ppi_train.errors import CheckpointError
+from ppi_train.tracking.runs import FoundRun, download_checkpoint, find_run
 
 logger = logging.getLogger(__name__)
 

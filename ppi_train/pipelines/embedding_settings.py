@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
 from ppi_train.config.embedding_options import EmbedderOptions
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embeddings.cache.spec import CacheSpec
@@ -15,7 +16,6 @@ from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device
 from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
-from ppi_train.training.checkpoint import checkpoint_digest, read_checkpoint
 
 MODEL_VARIABLE = "PPI_TRAIN_EMBEDDER_MODEL"
 DEFAULT_EMBEDDER = "descriptors"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.errors import UserError
@@ -14,7 +15,6 @@ from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit, Trained, evaluated_split
 from ppi_train.pipelines.inputs import Inputs, open_cache, read_tables, settle_missing
 from ppi_train.pipelines.leakage import logged_pairs
-from ppi_train.training.checkpoint import Checkpoint
 
 
 def trained_config(checkpoint: Checkpoint) -> Trained:

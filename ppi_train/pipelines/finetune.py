@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.schema import FinetuneConfig
 from ppi_train.models.registry import own_batch_size
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
@@ -14,7 +15,6 @@ from ppi_train.pipelines.train import training_inputs
 from ppi_train.pipelines.training_run import Ancestor, TrainingJob
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
-from ppi_train.training.checkpoint import Checkpoint
 
 
 def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:

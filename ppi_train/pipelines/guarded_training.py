@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from types import TracebackType
 
+from ppi_train.checkpoints import Checkpoint, checkpoint_digest, checkpoint_step
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.checkpoint import Checkpoint, checkpoint_digest, checkpoint_step
 from ppi_train.training.loop import Trainer, TrainResult, without_epoch
 
 logger = logging.getLogger(__name__)

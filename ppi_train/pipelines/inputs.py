@@ -16,12 +16,12 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
+from ppi_train.features.batches import PairData
+from ppi_train.features.proteins import features_of
 from ppi_train.pipelines.embed import cached_embeddings
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.prepare_data import tracked_dataset
-from ppi_train.pipelines.protein_features import features_of
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.batches import PairData
 
 logger = logging.getLogger(__name__)
 

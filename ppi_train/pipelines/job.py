@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.options import Section
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.checkpoint import Checkpoint
 
 
 class Job(Protocol):

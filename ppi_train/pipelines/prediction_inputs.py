@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.schema import ExplainConfig, PredictConfig
 from ppi_train.data.accessions import ProteinList, read_proteins
 from ppi_train.data.fasta import read_fasta
@@ -21,7 +22,6 @@ from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.inputs import open_cache, settle_missing
 from ppi_train.pipelines.prepare_data import prepare
 from ppi_train.tracking.run import TrackedDataset
-from ppi_train.training.checkpoint import Checkpoint
 from ppi_train.training.pair_grid import PairGrid, PairList
 
 logger = logging.getLogger(__name__)

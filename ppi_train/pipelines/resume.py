@@ -8,6 +8,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from ppi_train.checkpoints import Checkpoint, read_checkpoint, recover_checkpoint
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig, TrainEmbedderConfig
@@ -23,7 +24,6 @@ from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import FoundRun, seconds_since_sign_of_life
-from ppi_train.training.checkpoint import Checkpoint, read_checkpoint, recover_checkpoint
 
 logger = logging.getLogger(__name__)
 

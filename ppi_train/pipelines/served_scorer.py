@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.data.fasta import clean_sequence
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import check_recipe
@@ -17,12 +18,11 @@ from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder
 from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
+from ppi_train.features.batches import PairData
+from ppi_train.features.proteins import features_of, features_of_embeddings
+from ppi_train.features.vectors import Features
+from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
-from ppi_train.pipelines.models import model_from_checkpoint
-from ppi_train.pipelines.protein_features import features_of, features_of_embeddings
-from ppi_train.training.batches import PairData
-from ppi_train.training.checkpoint import read_checkpoint
-from ppi_train.training.features import Features
 from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 _SEQUENCES = ("sequence_a", "sequence_b")

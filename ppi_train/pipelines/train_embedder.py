@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.fasta import write_fasta
@@ -23,7 +24,6 @@ from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upl
 from ppi_train.pipelines.language_text import LanguageText, language_text
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
-from ppi_train.training.checkpoint import Checkpoint
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.loop import Trainer, TrainResult
 

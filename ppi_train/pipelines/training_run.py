@@ -15,6 +15,7 @@ import psutil
 import torch
 import yaml
 
+from ppi_train.checkpoints import Checkpoint, read_checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.embeddings.cache.reader import describe_cache
@@ -27,21 +28,20 @@ from ppi_train.evaluation.pair_metrics import (
     sigmoid,
 )
 from ppi_train.evaluation.temperature import fitted_temperature
+from ppi_train.features.batches import PairData
+from ppi_train.features.proteins import described
+from ppi_train.features.vectors import EveryProtein
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
+from ppi_train.models_of_checkpoints import model_from_checkpoint, new_model
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.inputs import Inputs
-from ppi_train.pipelines.models import model_from_checkpoint, new_model
-from ppi_train.pipelines.protein_features import described
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
-from ppi_train.training.batches import PairData
-from ppi_train.training.checkpoint import Checkpoint, read_checkpoint
-from ppi_train.training.features import EveryProtein
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.scoring import score_pairs_with_uncertainty

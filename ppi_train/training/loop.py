@@ -15,13 +15,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ppi_train.checkpoints import write_checkpoint
 from ppi_train.config.interval import parse_interval
 from ppi_train.config.schema import LoopConfig
 from ppi_train.errors import CheckpointError, UserError
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import autocast
 from ppi_train.training.cadence import Cadence
-from ppi_train.training.checkpoint import write_checkpoint
 from ppi_train.training.interrupt import Interruption
 from ppi_train.training.schedule import Schedule, build_optimizer
 from ppi_train.training.task import Task

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ppi_train.training.batches import PairData
-from ppi_train.training.features import EveryProtein, Features
+from ppi_train.features.batches import PairData
+from ppi_train.features.vectors import EveryProtein, Features
 
 
 class Scorer(Protocol):

@@ -264,7 +264,7 @@ def lay_checkpoint(path: Path, files: dict[str, bytes]) -> None:
     """A folder whose marker vouches for these files."""
     from safetensors.torch import save
 
-    from ppi_train.training.checkpoint import MARKER, file_digest
+    from ppi_train.checkpoints import MARKER, file_digest
 
     good = {
         "weights.safetensors": save({"a": torch.zeros(2)}),

@@ -17,10 +17,7 @@ from hypothesis import given
 from mutations import broken, broken_json
 from watched import outcome
 
-from ppi_train.models.registry import build_model
-from ppi_train.pipelines.models import model_from_checkpoint
-from ppi_train.tracking.artifacts import StoredCheckpoints
-from ppi_train.training.checkpoint import (
+from ppi_train.checkpoints import (
     DESCRIPTION,
     MARKER,
     TRAINING_STATE,
@@ -29,6 +26,9 @@ from ppi_train.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from ppi_train.models.registry import build_model
+from ppi_train.models_of_checkpoints import model_from_checkpoint
+from ppi_train.tracking.artifacts import StoredCheckpoints
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.pipelines.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints, StoredCheckpoints
 from ppi_train.tracking.runs import find_run
-from ppi_train.training.checkpoint import checkpoint_digest, write_checkpoint
 
 # Uploads checkpoints 1, 2, ... in a child process that kills itself before its n-th step, for ever larger n
 # until one lives to the end. A step puts a file or folder into the artifact store, or deletes one there,
@@ -32,7 +32,7 @@ from pathlib import Path
 import mlflow, sqlalchemy.orm
 from mlflow.store.tracking import sqlalchemy_store
 from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints
-from ppi_train.training.checkpoint import checkpoint_digest
+from ppi_train.checkpoints import checkpoint_digest
 
 sqlalchemy.orm.configure_mappers()  # or every child does it
 local, artifacts, runs, before, sequence, stride = *map(Path, sys.argv[1:4]), *sys.argv[4:7]

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
@@ -20,7 +21,6 @@ from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.temperature import fitted_temperature
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
-from ppi_train.training.checkpoint import read_checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
-from ppi_train.training.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")

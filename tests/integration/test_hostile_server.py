@@ -16,13 +16,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ppi_train.checkpoints import DESCRIPTION, MARKER, WEIGHTS
 from ppi_train.errors import TrackingError, UserError
 from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.pipelines.leakage import training_pairs
 from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.run_folder import run_folder, was_here
-from ppi_train.training.checkpoint import DESCRIPTION, MARKER, WEIGHTS
 
 RUN = "0" * 32
 _API, _ARTIFACTS = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"

@@ -31,6 +31,7 @@ import torch
 from mlflow.entities import Param
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from ppi_train.checkpoints import DESCRIPTION, MARKER, TRAINING_STATE, WEIGHTS, checkpoint_digest, file_digest
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
@@ -39,14 +40,6 @@ from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserErr
 from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints
-from ppi_train.training.checkpoint import (
-    DESCRIPTION,
-    MARKER,
-    TRAINING_STATE,
-    WEIGHTS,
-    checkpoint_digest,
-    file_digest,
-)
 
 BUCKET = "artifacts"
 ON_RUNS = pytest.mark.parametrize(

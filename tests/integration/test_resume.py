@@ -22,13 +22,13 @@ import pytest
 from faults import PASS, REFUSE, faulty_proxy
 from mlflow.entities import Param
 
+from ppi_train.checkpoints import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.pipelines.execute import execute_pipeline
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
-from ppi_train.training.checkpoint import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 # The default's 8 steps an epoch leave little to be killed in: these make 50, each with its own dropout.

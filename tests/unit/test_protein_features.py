@@ -12,15 +12,10 @@ from ppi_train.data.fasta import sequence_digest
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
+from ppi_train.features import proteins as protein_features
+from ppi_train.features.proteins import DescribedFeatures, PackedFeatures, features_of, features_of_embeddings
+from ppi_train.features.vectors import Features
 from ppi_train.models.packed import Packed
-from ppi_train.pipelines import protein_features
-from ppi_train.pipelines.protein_features import (
-    DescribedFeatures,
-    PackedFeatures,
-    features_of,
-    features_of_embeddings,
-)
-from ppi_train.training.features import Features
 
 States = dict[str, np.ndarray]
 LENGTHS = [5, 1, 30, 7, 12]

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.features.batches import PairData
+from ppi_train.features.proteins import PackedFeatures
 from ppi_train.models.packed import Packed
 from ppi_train.models.pair_transformer import PairTransformer
 from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
-from ppi_train.pipelines.protein_features import PackedFeatures
-from ppi_train.training.batches import PairData
-from ppi_train.training.checkpoint import read_checkpoint
 from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from ppi_train.training.batches import (
+from ppi_train.features.batches import (
     PairData,
     distinct_proteins,
     epoch_order,
@@ -15,7 +15,7 @@ from ppi_train.training.batches import (
     load_batches,
     shared_batches,
 )
-from ppi_train.training.features import VectorFeatures
+from ppi_train.features.vectors import VectorFeatures
 
 CPU = torch.device("cpu")
 

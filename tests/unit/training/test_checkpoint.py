@@ -14,8 +14,7 @@ import pytest
 import torch
 from faults import fill, mounted_disk
 
-from ppi_train.errors import CheckpointError, StorageError
-from ppi_train.training.checkpoint import (
+from ppi_train.checkpoints import (
     DESCRIPTION,
     MARKER,
     TRAINING_STATE,
@@ -25,6 +24,7 @@ from ppi_train.training.checkpoint import (
     verify_checkpoint,
     write_checkpoint,
 )
+from ppi_train.errors import CheckpointError, StorageError
 
 DESCRIBED = {"model": {"name": "pooled_mlp", "input_dim": 3}, "metrics": {"val/auroc": 0.75}}
 

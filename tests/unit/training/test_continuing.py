@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.interval import Interval, parse_interval
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import CheckpointError
+from ppi_train.features.batches import PairData
+from ppi_train.features.vectors import VectorFeatures
 from ppi_train.models.base import PairModel
-from ppi_train.training.batches import PairData
 from ppi_train.training.cadence import Cadence
-from ppi_train.training.checkpoint import read_checkpoint
-from ppi_train.training.features import VectorFeatures
 from ppi_train.training.loop import Trainer, without_epoch
 from ppi_train.training.pair_task import PairTask
 

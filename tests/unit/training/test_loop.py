@@ -18,13 +18,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import DeviceError, UserError
+from ppi_train.features.batches import PairData
+from ppi_train.features.vectors import EveryProtein, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
-from ppi_train.training.batches import PairData
-from ppi_train.training.checkpoint import read_checkpoint
-from ppi_train.training.features import EveryProtein, VectorFeatures
 from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask, class_weights
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ppi_train.training.features import Features
+from ppi_train.features.vectors import Features
 
 # With fewer groups than this a batch would contain most proteins anyway.
 _FEWEST_GROUPS = 4

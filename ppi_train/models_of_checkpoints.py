@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.errors import CheckpointError
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
-from ppi_train.training.checkpoint import Checkpoint
 
 # Weights of a matrix that is built regardless of the checkpoint's size: 64 MiB.
 _FREE_WEIGHTS = 1 << 24

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.residue_reader import ResidueBatches
+from ppi_train.features.batches import PairData
+from ppi_train.features.vectors import Features, VectorFeatures
 from ppi_train.io.buffers import Buffers
 from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
-from ppi_train.training.batches import PairData
-from ppi_train.training.features import Features, VectorFeatures
 
 # Residues encoded at once outside training: enough to be fast, few enough for any memory.
 _CHUNK_RESIDUES = 65_536
