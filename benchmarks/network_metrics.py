@@ -24,8 +24,8 @@ from ppi_train.data.benchmarks.catalogue import benchmark
 from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.node_sets import NodeSets, published_node_sets, read_node_sets
 from ppi_train.data.pairs import read_pairs
-from ppi_train.evaluation.network import Network, network_from_pairs
-from ppi_train.evaluation.network_metrics import TrueSample, network_metrics, sampling_noise
+from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network.topology import TrueSample, network_metrics, sampling_noise
 
 ORACLE = Path(__file__).parents[1] / "tests" / "unit" / "evaluation"
 TURNS = 3

@@ -22,7 +22,7 @@ from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.similarity.search import find_similar
 from ppi_train.data.similarity.search_cache import cached_similar
 from ppi_train.errors import DataError
-from ppi_train.evaluation.leakage import (
+from ppi_train.evaluation.overlap import (
     JointPairs,
     Neighbours,
     audit_text,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ppi_train.evaluation.network import Network, network_from_pairs
+from ppi_train.evaluation.network.graph import Network, network_from_pairs
 from ppi_train.features.vectors import Features
 from ppi_train.io.progress import Progress
 from ppi_train.models.base import PairModel

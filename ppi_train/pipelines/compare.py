@@ -13,7 +13,18 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import CompareConfig, ScoringConfig
 from ppi_train.errors import ConfigError
-from ppi_train.evaluation.comparison import (
+from ppi_train.evaluation.measure import metrics_with_intervals
+from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.evaluation.paired import paired_differences
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.common_pairs import on_common_pairs
+from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.pipelines.leakage import refuse_leakage
+from ppi_train.pipelines.lineage import command_of, lineage_table
+from ppi_train.pipelines.report import facts_of, made_by, write_report
+from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.reporting.comparison import (
     ComparedModel,
     agreement_section,
     all_metrics_section,
@@ -21,18 +32,7 @@ from ppi_train.evaluation.comparison import (
     differences_section,
     trained_on_section,
 )
-from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.evaluation.paired import paired_differences
-from ppi_train.evaluation.report import Picture, ReportContent, Section
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.common_pairs import on_common_pairs
-from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.leakage import refuse_leakage
-from ppi_train.pipelines.lineage import command_of, lineage_table
-from ppi_train.pipelines.measured_pairs import metrics_with_intervals
-from ppi_train.pipelines.report import facts_of, made_by, write_report
-from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun, find_run
 
@@ -185,8 +185,8 @@ def _content(
     models: Sequence[ComparedModel],
     tracked: TrackedRun,
 ) -> ReportContent:
-    from ppi_train.evaluation import comparison_figures as drawn  # matplotlib, slow to import
-    from ppi_train.evaluation.figures import as_svg
+    from ppi_train.reporting import comparison_figures as drawn  # matplotlib, slow to import
+    from ppi_train.reporting.figures import as_svg
 
     first = scored[0]
     differences = differences_section(

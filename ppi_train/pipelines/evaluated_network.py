@@ -25,11 +25,11 @@ from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import write_file
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError, UserError
-from ppi_train.evaluation.complex_metrics import complex_metrics
-from ppi_train.evaluation.density_threshold import density_threshold
-from ppi_train.evaluation.essential_metrics import essential_metrics
-from ppi_train.evaluation.network import Network, network_from_pairs
-from ppi_train.evaluation.network_metrics import (
+from ppi_train.evaluation.network.complexes import complex_metrics
+from ppi_train.evaluation.network.density_threshold import density_threshold
+from ppi_train.evaluation.network.essential import essential_metrics
+from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network.topology import (
     NetworkMetrics,
     Noise,
     TrueSample,

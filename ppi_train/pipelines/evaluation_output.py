@@ -33,7 +33,7 @@ def log_evaluation(
         uncertainty: The standard deviation of each logit; all zero where the model has none.
     """
     # matplotlib takes half a second to import, which must not delay the first training step.
-    from ppi_train.evaluation import figures
+    from ppi_train.reporting import figures
 
     if table.labels is None:
         raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")

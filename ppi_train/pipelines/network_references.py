@@ -18,9 +18,9 @@ from ppi_train.data.complexes import read_complexes
 from ppi_train.data.node_sets import published_node_sets, read_node_sets
 from ppi_train.data.protein_lists import read_protein_list
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network import Network
-from ppi_train.evaluation.network_metrics import NodeSets
-from ppi_train.evaluation.node_sampling import sample_node_sets
+from ppi_train.evaluation.network.graph import Network
+from ppi_train.evaluation.network.sampling import sample_node_sets
+from ppi_train.evaluation.network.topology import NodeSets
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 
 logger = logging.getLogger(__name__)

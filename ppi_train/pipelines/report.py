@@ -12,10 +12,17 @@ import numpy as np
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import write_file
-from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.measure import MeasuredPairs
+from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
-from ppi_train.evaluation.report import Part, Picture, ReportContent, Section, render_report
-from ppi_train.evaluation.report_sections import (
+from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
+from ppi_train.pipelines.code_version import code_version
+from ppi_train.pipelines.evaluated_leakage import EvaluatedLeakage
+from ppi_train.pipelines.evaluated_network import EvaluatedNetwork
+from ppi_train.pipelines.lineage import lineage_section
+from ppi_train.pipelines.scored_split import ScoredSplit
+from ppi_train.reporting.page import Part, Picture, ReportContent, Section, render_report
+from ppi_train.reporting.sections import (
     METRICS,
     evaluation_headline,
     leakage_section,
@@ -23,17 +30,10 @@ from ppi_train.evaluation.report_sections import (
     network_metrics_section,
     strata_section,
 )
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.evaluated_leakage import EvaluatedLeakage
-from ppi_train.pipelines.evaluated_network import EvaluatedNetwork
-from ppi_train.pipelines.lineage import lineage_section
-from ppi_train.pipelines.measured_pairs import MeasuredPairs
-from ppi_train.pipelines.scored_split import ScoredSplit
 from ppi_train.tracking.run import TrackedRun
 
 if TYPE_CHECKING:  # matplotlib is slow to import
-    from ppi_train.evaluation.network_figure import DrawnNetwork
+    from ppi_train.reporting.network_figure import DrawnNetwork
 
 REPORT = "report.html"
 _ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
@@ -145,7 +145,7 @@ def made_by(tracked: TrackedRun) -> str:
 
 
 def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
-    from ppi_train.evaluation import figures  # matplotlib, slow to import
+    from ppi_train.reporting import figures  # matplotlib, slow to import
 
     precision_recall = figures.precision_recall_figure(probabilities, labels, "Precision-recall")
     return Section(
@@ -165,7 +165,7 @@ def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
 
 
 def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes: bool) -> Section:
-    from ppi_train.evaluation import figures
+    from ppi_train.reporting import figures
 
     labels = scored.labels
     pictures = [
@@ -201,7 +201,7 @@ def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes
 
 def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
     """The section that draws the true and the called network."""
-    from ppi_train.evaluation.network_figure import readable_part
+    from ppi_train.reporting.network_figure import readable_part
 
     table = scored.table
     if network is None:
@@ -225,7 +225,7 @@ def _edges(network: Network) -> np.ndarray:
 
 
 def _networks(part: DrawnNetwork, how: str, *, proteins: int) -> Section:
-    from ppi_train.evaluation import figures, network_figure
+    from ppi_train.reporting import figures, network_figure
 
     found, missed, false = (len(one) for one in (part.found, part.missed, part.false))
     return Section(

@@ -374,7 +374,7 @@ def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     with monkeypatch.context() as patch:
         # While the figures are drawn, when no step is left to end with.
         interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
-        patch.setattr("ppi_train.evaluation.figures.save_figures", lambda *_: interrupt())
+        patch.setattr("ppi_train.reporting.figures.save_figures", lambda *_: interrupt())
         with pytest.raises(KeyboardInterrupt):
             execute_pipeline("train_only", SHORT | folders)
     (killed,) = store.search_runs(["1"])

@@ -13,13 +13,13 @@ from scipy.integrate import quad
 from scipy.stats import gaussian_kde
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.essential_metrics import (
+from ppi_train.evaluation.network.essential import (
     distribution_overlap,
     essential_metrics,
     network_centrality,
     top_shares,
 )
-from ppi_train.evaluation.network import Network, network_from_pairs
+from ppi_train.evaluation.network.graph import Network, network_from_pairs
 
 pytestmark = pytest.mark.filterwarnings("error")
 

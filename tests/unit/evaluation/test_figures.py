@@ -17,7 +17,8 @@ from matplotlib.image import imread
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.figures import (
+from ppi_train.evaluation.pair_metrics import expected_calibration_error, sigmoid
+from ppi_train.reporting.figures import (
     curves_figure,
     precision_recall_figure,
     reliability_figure,
@@ -25,7 +26,6 @@ from ppi_train.evaluation.figures import (
     save_figures,
     score_histogram_figure,
 )
-from ppi_train.evaluation.pair_metrics import expected_calibration_error, sigmoid
 
 PairFigure = Callable[[npt.NDArray[Any], npt.NDArray[Any], str], Figure]
 PAIR_FIGURES: list[PairFigure] = [
@@ -178,7 +178,7 @@ def test_files_are_valid_images_with_the_same_bytes_each_time(tmp_path: Path) ->
 
 def test_pyplot_is_not_used(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import ppi_train.evaluation.figures as f; "
+        "import sys; from pathlib import Path; import ppi_train.reporting.figures as f; "
         "drawn = f.curves_figure([{'epoch': 1, 'val/auroc': 0.5}]); "
         f"f.save_figures({{'curves': drawn}}, Path({str(tmp_path)!r})); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.evaluation.leakage import (
+from ppi_train.evaluation.overlap import (
     JointPairs,
     Neighbours,
     audit_text,

@@ -19,8 +19,9 @@ from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.node_sets import published_node_sets, read_node_sets
 from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network import Network, network_from_pairs
-from ppi_train.evaluation.network_metrics import (
+from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network.sampling import KINDS, sample_node_sets
+from ppi_train.evaluation.network.topology import (
     MMDS,
     NetworkMetrics,
     NodeSets,
@@ -28,7 +29,6 @@ from ppi_train.evaluation.network_metrics import (
     network_metrics,
     sampling_noise,
 )
-from ppi_train.evaluation.node_sampling import KINDS, sample_node_sets
 
 Edges = Sequence[tuple[int, int]]
 

@@ -13,29 +13,22 @@ import numpy as np
 import pytest
 
 from ppi_train.evaluation.agreement import agreement
-from ppi_train.evaluation.figures import as_svg, roc_figure, thinned
-from ppi_train.evaluation.network_figure import (
+from ppi_train.evaluation.strata import StratumMetrics
+from ppi_train.reporting.figures import as_svg, roc_figure, thinned
+from ppi_train.reporting.network_figure import (
     predicted_network_figure,
     readable_part,
     stress_layout,
     true_network_figure,
 )
-from ppi_train.evaluation.report import (
-    Picture,
-    ReportContent,
-    Section,
-    Table,
-    number,
-    render_report,
-)
-from ppi_train.evaluation.report_sections import (
+from ppi_train.reporting.page import Picture, ReportContent, Section, Table, number, render_report
+from ppi_train.reporting.sections import (
     evaluation_headline,
     leakage_section,
     metrics_section,
     network_metrics_section,
     strata_section,
 )
-from ppi_train.evaluation.strata import StratumMetrics
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=http://evil.example/x onerror=alert(1)>"
 METRICS = {"auroc": 0.7, "auroc_ci_low": 0.65, "auroc_ci_high": 0.75, "auprc": 0.6, "mcc": 0.3}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.network.graph import Network
 
 _Neighbours = list[list[int]]  # of each protein, ascending by accession
 

@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ppi_train.evaluation.figures import BLUE, INK, VERMILLION, new_figure
+from ppi_train.reporting.figures import BLUE, INK, VERMILLION, new_figure
 
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]

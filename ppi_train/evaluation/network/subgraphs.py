@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import ThreadpoolController
 
-from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.network.graph import Network
 
 Floats = npt.NDArray[np.float64]
 Matrices = npt.NDArray[np.float32]  # of 0 and 1; products and sums of rows count up to 2^24 nodes exactly

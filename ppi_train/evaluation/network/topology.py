@@ -25,9 +25,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network import Network
-from ppi_train.evaluation.node_sampling import sample_node_sets
-from ppi_train.evaluation.subgraphs import Floats, Numbers, Profile, induced_cells, profile
+from ppi_train.evaluation.network.graph import Network
+from ppi_train.evaluation.network.sampling import sample_node_sets
+from ppi_train.evaluation.network.subgraphs import Floats, Numbers, Profile, induced_cells, profile
 
 NodeSets = Mapping[int, Sequence[Sequence[str]]]
 Noise = Mapping[int, Mapping[str, float]]

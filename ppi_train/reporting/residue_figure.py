@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ppi_train.evaluation.figures import BLUE, VERMILLION, new_figure
+from ppi_train.reporting.figures import BLUE, VERMILLION, new_figure
 
 # A longer protein is drawn in at most this many columns, each with the largest weight of its residues.
 _COLUMNS = 1200

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ppi_train.evaluation.agreement import agreement
 from ppi_train.evaluation.pair_metrics import Floats, Labels
 from ppi_train.evaluation.paired import PairedDifference
-from ppi_train.evaluation.report import (
+from ppi_train.reporting.page import (
     Bar,
     Column,
     Estimate,
@@ -24,7 +24,7 @@ from ppi_train.evaluation.report import (
     Table,
     number,
 )
-from ppi_train.evaluation.report_sections import METRICS, described, estimate_of
+from ppi_train.reporting.sections import METRICS, described, estimate_of
 
 _SHOWN = ("auprc", "auroc")
 

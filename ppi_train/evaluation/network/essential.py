@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.network.graph import Network
 
 Floats = npt.NDArray[np.float64]
 

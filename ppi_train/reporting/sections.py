@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppi_train.evaluation.report import (
+from ppi_train.evaluation.strata import StratumMetrics
+from ppi_train.reporting.page import (
     Bar,
     Column,
     Estimate,
@@ -21,7 +22,6 @@ from ppi_train.evaluation.report import (
     Table,
     number,
 )
-from ppi_train.evaluation.strata import StratumMetrics
 
 # Label and meaning of each metric, in the order of the table.
 METRICS = {

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppi_train.evaluation.comparison import ComparedModel
-from ppi_train.evaluation.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 from ppi_train.evaluation.pair_metrics import Labels
+from ppi_train.reporting.comparison import ComparedModel
+from ppi_train.reporting.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 
 # Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.
 _COLOURS = ("black", BLUE, VERMILLION, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#7A5200", "#5B3A8C", GREY)
