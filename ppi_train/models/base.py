@@ -41,7 +41,7 @@ class PairModel(nn.Module, ABC):
     described_width: int = 0
     """Width of the output of `describe`; 0 if there is nothing that is worth caching."""
     temperature: float = 1.0
-    """Divisor of scores outside training; see `ppi_train.training.scoring.calibrated`."""
+    """Divisor of scores outside training; see `ppi_train.inference.scoring.calibrated`."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()

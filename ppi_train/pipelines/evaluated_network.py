@@ -38,15 +38,15 @@ from ppi_train.evaluation.network.topology import (
 )
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features.proteins import features_of
+from ppi_train.inference.all_pairs import CalledPairs, call_pairs
+from ppi_train.inference.scoring import score_pairs
 from ppi_train.models.base import PairModel
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.called_network import CalledPairs, call_pairs
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.evaluated_inputs import validation_inputs
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.network_references import NetworkReferences
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.scoring import score_pairs
 
 logger = logging.getLogger(__name__)
 

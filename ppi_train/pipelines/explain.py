@@ -14,9 +14,10 @@ import torch
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig
 from ppi_train.data.fasta import read_fasta
-from ppi_train.data.residue_weights_file import write_residue_weights
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.features.proteins import features_of
+from ppi_train.inference.residue_weights_file import write_residue_weights
+from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.models_of_checkpoints import model_from_checkpoint
@@ -26,7 +27,6 @@ from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prediction_inputs import named_fastas, opened_cache
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
-from ppi_train.training.scoring import calibrated
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,11 @@ import torch
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PredictConfig
-from ppi_train.data.prediction_parts import check_outputs
 from ppi_train.features.proteins import features_of
+from ppi_train.inference.output_parts import check_outputs
+from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
+from ppi_train.inference.scan import EncodedProteins
+from ppi_train.inference.scoring import encode_all
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.models_of_checkpoints import model_from_checkpoint
@@ -21,10 +24,7 @@ from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prediction_inputs import PredictionInputs, prediction_inputs
-from ppi_train.pipelines.prediction_work import Prediction, PredictionCounts, make_prediction
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.scan import EncodedProteins
-from ppi_train.training.scoring import encode_all
 
 logger = logging.getLogger(__name__)
 

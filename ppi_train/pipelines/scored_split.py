@@ -9,13 +9,13 @@ import torch
 
 from ppi_train.config.schema import ScoringConfig
 from ppi_train.data.pairs import PairTable
+from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
 from ppi_train.pipelines.evaluated_inputs import evaluation_inputs, trained_config
 from ppi_train.pipelines.evaluated_split import EvaluatedSplit, evaluated_split
 from ppi_train.pipelines.inputs import Inputs
-from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)

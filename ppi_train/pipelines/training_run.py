@@ -31,6 +31,7 @@ from ppi_train.evaluation.temperature import fitted_temperature
 from ppi_train.features.batches import PairData
 from ppi_train.features.proteins import described
 from ppi_train.features.vectors import EveryProtein
+from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.models_of_checkpoints import model_from_checkpoint, new_model
@@ -44,7 +45,6 @@ from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
 from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.scoring import score_pairs_with_uncertainty
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from ppi_train.features.batches import (
     load_batches,
     shared_batches,
 )
+from ppi_train.inference.scoring import Scorer, score_pairs
 from ppi_train.training.fresh_negatives import redrawn_negatives
-from ppi_train.training.scoring import Scorer, score_pairs
 
 RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
+from ppi_train.inference import predict as prediction_work
+from ppi_train.inference.pair_grid import PairGrid
+from ppi_train.inference.scan import EncodedProteins
 from ppi_train.models.pooled_mlp import PooledMlp
-from ppi_train.pipelines import prediction_work
-from ppi_train.training.pair_grid import PairGrid
-from ppi_train.training.scan import EncodedProteins
 
 PROTEINS = 90
 SIDE = 12

@@ -19,9 +19,9 @@ import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
-from ppi_train.data.prediction_file import read_about
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import CacheError, ConfigError, DataError, TrackingError
+from ppi_train.inference.prediction_file import read_about
 from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
 
 PROTEINS = 60
@@ -225,7 +225,7 @@ def test_what_cannot_be_done_is_told_and_leaves_nothing(
     changed: dict[str, Any], error: type[Exception], message: str, given: dict[str, Any], fasta: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ppi_train.pipelines.prediction_work._MOST_PARTNERS", 1000)
+    monkeypatch.setattr("ppi_train.inference.predict._MOST_PARTNERS", 1000)
     with pytest.raises(error, match=message):
         predicted(given | {"all_pairs": True, "fasta": str(fasta)} | changed)
     assert not Path(given["output"]).exists()

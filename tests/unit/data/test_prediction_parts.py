@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppi_train.data.prediction_parts import check_outputs, held_prediction
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.inference.output_parts import check_outputs, held_prediction
 
 JOB = {"checkpoint": "c1", "top_k": 3}
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from ppi_train.errors import CheckpointError
+from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
 from ppi_train.models import base
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
-from ppi_train.training.pair_grid import PairGrid, PairList
-from ppi_train.training.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
 
 GRIDS = [
     PairGrid(shared=23, side=5),
@@ -180,7 +180,7 @@ def test_a_scan_of_the_best_goes_on_where_another_stopped() -> None:
 
 
 def test_a_list_is_scored_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppi_train.training.pair_grid.LISTED", 10)
+    monkeypatch.setattr("ppi_train.inference.pair_grid.LISTED", 10)
     proteins = encoded(12)
     scores = one_by_one(proteins, PairGrid(shared=12, include_self=True))
     index = np.random.default_rng(0).permutation(np.array(sorted(scores)))

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ppi_train.errors import CheckpointError
-from ppi_train.training.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
-from ppi_train.training.scoring import Scorer, calibrated
-from ppi_train.training.top_partners import TopPartners
+from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
+from ppi_train.inference.scoring import Scorer, calibrated
+from ppi_train.inference.top_partners import TopPartners
 
 # Pairs per batch when single pairs are scored.
 _AT_ONCE = 8192

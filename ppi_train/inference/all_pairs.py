@@ -10,11 +10,11 @@ import torch
 
 from ppi_train.evaluation.network.graph import Network, network_from_pairs
 from ppi_train.features.vectors import Features
+from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values
+from ppi_train.inference.scan import EncodedProteins, score_cells
+from ppi_train.inference.scoring import encode_all
 from ppi_train.io.progress import Progress
 from ppi_train.models.base import PairModel
-from ppi_train.training.pair_grid import PairGrid, cell_proteins, cell_values
-from ppi_train.training.scan import EncodedProteins, score_cells
-from ppi_train.training.scoring import encode_all
 
 
 @dataclass(frozen=True, kw_only=True)

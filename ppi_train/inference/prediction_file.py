@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.data.buffered_rows import BufferedRows
+from ppi_train.inference.buffered_rows import BufferedRows
 
 METADATA_KEY = b"ppi_train.prediction"
 ROW_GROUP_ROWS = 1 << 20
