@@ -31,8 +31,8 @@ from ppi_train.features.batches import PairData
 from ppi_train.features.proteins import PackedFeatures, described
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
-from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask
+from ppi_train.training.trainer import Trainer
 
 DIMENSION = 640
 PAIRS_PER_PROTEIN = 36

@@ -9,7 +9,7 @@ from types import TracebackType
 from ppi_train.checkpoints import Checkpoint, checkpoint_digest, checkpoint_step
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.training.loop import Trainer, TrainResult, without_epoch
+from ppi_train.training.trainer import Trainer, TrainResult, without_epoch
 
 logger = logging.getLogger(__name__)
 

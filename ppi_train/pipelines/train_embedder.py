@@ -25,7 +25,7 @@ from ppi_train.pipelines.language_text import LanguageText, language_text
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
-from ppi_train.training.loop import Trainer, TrainResult
+from ppi_train.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
 

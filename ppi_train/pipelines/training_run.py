@@ -43,8 +43,8 @@ from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upl
 from ppi_train.pipelines.inputs import Inputs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
-from ppi_train.training.loop import Trainer, TrainResult
 from ppi_train.training.pair_task import PairTask
+from ppi_train.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
 

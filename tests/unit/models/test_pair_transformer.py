@@ -18,8 +18,8 @@ from ppi_train.features.proteins import PackedFeatures
 from ppi_train.models.packed import Packed
 from ppi_train.models.pair_transformer import PairTransformer
 from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
-from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask
+from ppi_train.training.trainer import Trainer
 
 DIMENSION = 8
 

@@ -25,8 +25,8 @@ from ppi_train.features.batches import PairData
 from ppi_train.features.vectors import VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.training.cadence import Cadence
-from ppi_train.training.loop import Trainer, without_epoch
 from ppi_train.training.pair_task import PairTask
+from ppi_train.training.trainer import Trainer, without_epoch
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 4
@@ -196,7 +196,7 @@ def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(t
 def test_a_second_interrupt_strikes_at_once_if_it_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppi_train.training.interrupt.PATIENCE", 0.0)
+    monkeypatch.setattr("ppi_train.training.signals.PATIENCE", 0.0)
     interrupted = trainer(tmp_path, {}, checkpoint_every="1000 steps")
 
     def send(grad: Tensor) -> Tensor:

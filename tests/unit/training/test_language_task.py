@@ -15,7 +15,7 @@ from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.embeddings.embedders.language_model import CausalLstm
 from ppi_train.errors import DataError
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
-from ppi_train.training.loop import Trainer
+from ppi_train.training.trainer import Trainer
 
 WINDOW = 16
 SEPARATOR = 0

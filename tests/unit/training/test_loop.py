@@ -25,8 +25,8 @@ from ppi_train.features.batches import PairData
 from ppi_train.features.vectors import EveryProtein, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
-from ppi_train.training.loop import Trainer
 from ppi_train.training.pair_task import PairTask, class_weights
+from ppi_train.training.trainer import Trainer
 
 N_PROTEINS = 40
 DIMENSION = 8

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ppi_train.config.schema import TrainConfig
-from ppi_train.training.schedule import Schedule, build_optimizer
+from ppi_train.training.optim import Schedule, build_optimizer
 
 PEAK = 0.1
 FLOOR = 0.01

@@ -22,8 +22,8 @@ from ppi_train.errors import CheckpointError, UserError
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import autocast
 from ppi_train.training.cadence import Cadence
-from ppi_train.training.interrupt import Interruption
-from ppi_train.training.schedule import Schedule, build_optimizer
+from ppi_train.training.optim import Schedule, build_optimizer
+from ppi_train.training.signals import Interruption
 from ppi_train.training.task import Task
 
 MetricSink = Callable[[Mapping[str, float], int], None]
