@@ -34,9 +34,9 @@ from ppi_train.evaluation.overlap import (
 )
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.progress import Progress
-from ppi_train.pipelines.evaluated_split import available_split
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare, tracked_dataset
+from ppi_train.runs.split_source import available_split
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -16,14 +16,9 @@ from ppi_train.errors import ConfigError
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.evaluation.paired import paired_differences
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.common_pairs import on_common_pairs
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.leakage import refuse_leakage
-from ppi_train.pipelines.lineage import command_of, lineage_table
 from ppi_train.pipelines.report import facts_of, made_by, write_report
-from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.reporting.comparison import (
     ComparedModel,
     agreement_section,
@@ -33,6 +28,11 @@ from ppi_train.reporting.comparison import (
     trained_on_section,
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.leakage import refuse_leakage
+from ppi_train.runs.lineage_table import command_of, lineage_table
+from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun, find_run
 

@@ -16,9 +16,9 @@ from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache, output
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
-from ppi_train.pipelines.embedding_settings import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prepare_data import DEFAULT_DATASET, prepare
+from ppi_train.runs.embedder import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

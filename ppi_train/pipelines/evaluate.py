@@ -13,16 +13,16 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pairs
-from ppi_train.pipelines.candidate import resolve_candidate
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.evaluated_leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.pipelines.evaluated_network import evaluate_network, log_network
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.network_references import read_references, reference_digests
 from ppi_train.pipelines.report import log_report
-from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.runs.candidate import resolve_candidate
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import logged_model_of
 

@@ -19,9 +19,9 @@ from ppi_train.errors import UserError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.pipelines.audit import Audit, audit_tables, log_audit
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.evaluated_split import EvaluatedSplit
-from ppi_train.pipelines.training_lineage import TrainingLineage, training_lineage
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.split_source import EvaluatedSplit
+from ppi_train.runs.training_lineage import TrainingLineage, training_lineage
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

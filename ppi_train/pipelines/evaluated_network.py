@@ -42,10 +42,10 @@ from ppi_train.inference.all_pairs import CalledPairs, call_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.models.base import PairModel
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.evaluated_inputs import validation_inputs
-from ppi_train.pipelines.inputs import Inputs
 from ppi_train.pipelines.network_references import NetworkReferences
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.inputs import Inputs
+from ppi_train.runs.split_inputs import validation_inputs
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

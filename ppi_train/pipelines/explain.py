@@ -21,10 +21,10 @@ from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.candidate import resolve_candidate
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prediction_inputs import named_fastas, opened_cache
+from ppi_train.runs.candidate import resolve_candidate
+from ppi_train.runs.code_version import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 

@@ -8,11 +8,11 @@ from typing import Any
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.schema import FinetuneConfig
 from ppi_train.models.registry import own_batch_size
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.train import training_inputs
 from ppi_train.pipelines.training_run import Ancestor, TrainingJob
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 

@@ -14,8 +14,8 @@ from ppi_train.embeddings.importing.convert import ImportRules, Survey, survey, 
 from ppi_train.embeddings.importing.sources import open_source
 from ppi_train.io.progress import Progress
 from ppi_train.pipelines.embed import check_output
-from ppi_train.pipelines.embedding_settings import DEFAULT_TRUNCATION
 from ppi_train.pipelines.execute import PipelineResult
+from ppi_train.runs.embedder import DEFAULT_TRUNCATION
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from ppi_train.inference.scoring import encode_all
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.candidate import resolve_candidate
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.prediction_inputs import PredictionInputs, prediction_inputs
+from ppi_train.runs.candidate import resolve_candidate
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.code_version import code_version
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

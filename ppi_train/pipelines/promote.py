@@ -10,15 +10,15 @@ from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
 from ppi_train.evaluation.paired import paired_differences
-from ppi_train.pipelines.candidate import candidate_run_id, resolve_candidate
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.common_pairs import on_common_pairs
-from ppi_train.pipelines.evaluated_split import EvaluatedSplit
 from ppi_train.pipelines.execute import PipelineResult
-from ppi_train.pipelines.leakage import refuse_leakage
-from ppi_train.pipelines.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.pipelines.verdict import Verdict, judge, judge_first, log_verdict
+from ppi_train.runs.candidate import candidate_run_id, resolve_candidate
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.leakage import refuse_leakage
+from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.runs.split_source import EvaluatedSplit
 from ppi_train.tracking.model.digest import TAG as MODEL_DIGEST
 from ppi_train.tracking.model.digest import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError

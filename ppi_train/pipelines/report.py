@@ -15,12 +15,8 @@ from ppi_train.data.fasta import write_file
 from ppi_train.evaluation.measure import MeasuredPairs
 from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.evaluated_leakage import EvaluatedLeakage
 from ppi_train.pipelines.evaluated_network import EvaluatedNetwork
-from ppi_train.pipelines.lineage import lineage_section
-from ppi_train.pipelines.scored_split import ScoredSplit
 from ppi_train.reporting.page import Part, Picture, ReportContent, Section, render_report
 from ppi_train.reporting.sections import (
     METRICS,
@@ -30,6 +26,10 @@ from ppi_train.reporting.sections import (
     network_metrics_section,
     strata_section,
 )
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.lineage_table import lineage_section
+from ppi_train.runs.scored_split import ScoredSplit
 from ppi_train.tracking.run import TrackedRun
 
 if TYPE_CHECKING:  # matplotlib is slow to import

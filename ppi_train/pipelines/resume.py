@@ -13,12 +13,12 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
-from ppi_train.pipelines.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.pipelines.execute import PipelineResult, tracking_of
 from ppi_train.pipelines.finetune import finetuning_job
 from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.train import training_job
 from ppi_train.pipelines.train_embedder import embedder_job
+from ppi_train.runs.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun

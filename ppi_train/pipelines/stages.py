@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from ppi_train.config.loading import config_values
 from ppi_train.config.options import Section
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.job import Job
 from ppi_train.pipelines.resume import continue_training
+from ppi_train.runs.code_version import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import FoundRun, find_tagged

@@ -18,10 +18,10 @@ from ppi_train.data.fasta import write_fasta
 from ppi_train.embeddings.embedders.protein_lm import NAME, new_language_model
 from ppi_train.embeddings.embedders.tokens import SEPARATOR, tokenize
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
-from ppi_train.pipelines.code_version import code_version
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
 from ppi_train.pipelines.language_text import LanguageText, language_text
+from ppi_train.runs.code_version import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask

@@ -35,12 +35,12 @@ from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.models_of_checkpoints import model_from_checkpoint, new_model
-from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.embedding_settings import EmbeddingSettings
 from ppi_train.pipelines.evaluation_output import log_evaluation
 from ppi_train.pipelines.execute import PipelineResult
 from ppi_train.pipelines.guarded_training import CheckpointUpload, train_and_upload
-from ppi_train.pipelines.inputs import Inputs
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import Inputs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
 from ppi_train.training.pair_task import PairTask
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 # In addition to those in `served_requirements`. They may be absent: training from a cache does not need them.
 _EMBEDDER_NEEDS = {"esm2": ("transformers",)}
-_SCORER = "ppi_train.pipelines.served_scorer:PairScorer"
+_SCORER = "ppi_train.serving.scorer:PairScorer"
 # Human insulin, A and B chain, and ubiquitin: short enough to be readable.
 _INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
 _UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"

@@ -18,7 +18,7 @@ import torch
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
-from ppi_train.pipelines.checkpoints import fetch_checkpoint
+from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints, StoredCheckpoints
 from ppi_train.tracking.runs import find_run
 

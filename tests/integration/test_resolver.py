@@ -37,8 +37,8 @@ from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserError
-from ppi_train.pipelines.checkpoints import resolve_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints
 
 BUCKET = "artifacts"
@@ -489,7 +489,7 @@ def test_one_flipped_byte_in_the_store(place: Place, best: Path, name: str, cach
 _ONE_OF_MANY = """
 import os, sys, time
 from pathlib import Path
-from ppi_train.pipelines.checkpoints import resolve_checkpoint
+from ppi_train.runs.checkpoints import resolve_checkpoint
 
 run_id, folder, rounds, others = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 for turn in range(rounds):

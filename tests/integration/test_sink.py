@@ -18,8 +18,8 @@ from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fil
 
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
-from ppi_train.pipelines.checkpoints import fetch_checkpoint
 from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.model.digest import verified_model
 from ppi_train.tracking.outbox.records import Header, Tags
@@ -182,7 +182,7 @@ def log_model(run: TrackedRun, checkpoint: Path) -> None:
     run.log_model(
         "model",
         checkpoint,
-        scorer="ppi_train.pipelines.served_scorer:PairScorer",
+        scorer="ppi_train.serving.scorer:PairScorer",
         example={"protein_a": ["P1"], "protein_b": ["P2"]},
         requirements=["torch"],
         parameters={"model": "pooled_mlp"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppi_train.config.options import EvaluatedRunOptions
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.tracking.registry.versions import resolve_model_uri
 
 

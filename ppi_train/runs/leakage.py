@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.errors import DataError, UserError
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.tracking.runs import FoundRun, download_artifact, find_run
 
 logger = logging.getLogger(__name__)

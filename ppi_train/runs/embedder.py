@@ -15,7 +15,7 @@ from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device
-from ppi_train.pipelines.checkpoints import EMBEDDER_MODES, resolve_checkpoint
+from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 
 MODEL_VARIABLE = "PPI_TRAIN_EMBEDDER_MODEL"
 DEFAULT_EMBEDDER = "descriptors"

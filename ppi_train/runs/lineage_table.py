@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.schema import MODES
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.code_version import code_version
-from ppi_train.pipelines.inputs import Inputs
 from ppi_train.reporting.page import Column, Row, Section, Table
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.inputs import Inputs
 
 # Output places do not affect results.
 _PLACES = ("output_dir",)

@@ -10,11 +10,11 @@ from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.errors import UserError
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.embedding_settings import EmbeddingSettings
-from ppi_train.pipelines.evaluated_split import EvaluatedSplit, Trained, evaluated_split
-from ppi_train.pipelines.inputs import Inputs, open_cache, read_tables, settle_missing
-from ppi_train.pipelines.leakage import logged_pairs
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import Inputs, open_cache, read_tables, settle_missing
+from ppi_train.runs.leakage import logged_pairs
+from ppi_train.runs.split_source import EvaluatedSplit, Trained, evaluated_split
 
 
 def trained_config(checkpoint: Checkpoint) -> Trained:

@@ -23,7 +23,7 @@ from ppi_train.features.proteins import features_of, features_of_embeddings
 from ppi_train.features.vectors import Features
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.embedding_settings import EmbeddingSettings
+from ppi_train.runs.embedder import EmbeddingSettings
 
 _SEQUENCES = ("sequence_a", "sequence_b")
 _IDS = ("protein_a", "protein_b")

@@ -12,10 +12,10 @@ from ppi_train.data.pairs import PairTable
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models_of_checkpoints import model_from_checkpoint
-from ppi_train.pipelines.checkpoints import ResolvedCheckpoint
-from ppi_train.pipelines.evaluated_inputs import evaluation_inputs, trained_config
-from ppi_train.pipelines.evaluated_split import EvaluatedSplit, evaluated_split
-from ppi_train.pipelines.inputs import Inputs
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.inputs import Inputs
+from ppi_train.runs.split_inputs import evaluation_inputs, trained_config
+from ppi_train.runs.split_source import EvaluatedSplit, evaluated_split
 
 
 @dataclass(frozen=True, kw_only=True)
