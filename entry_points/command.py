@@ -96,7 +96,7 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     end_with_mlflow_run()
     try:
         config = _config(mode, values)
-        from ppi_train.pipelines.execute import execute_pipeline
+        from ppi_train.modes.execute import execute_pipeline
 
         return execute_pipeline(mode, config).exit_code
     except UserError as error:

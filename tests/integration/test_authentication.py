@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from entry_points.command import run_mode
 from ppi_train.errors import TrackingError
-from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+from ppi_train.modes.execute import PipelineResult, execute_pipeline
 from ppi_train.tracking.registry.aliases import holder_of
 
 pytestmark = pytest.mark.slow

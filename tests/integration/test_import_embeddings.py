@@ -17,7 +17,7 @@ from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest
 from ppi_train.errors import CacheError, ConfigError, DataError
-from ppi_train.pipelines.execute import PipelineResult, execute_pipeline
+from ppi_train.modes.execute import PipelineResult, execute_pipeline
 
 
 class Lab:

@@ -18,7 +18,7 @@ from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fil
 
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
-from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.modes.execute import execute_pipeline
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.model.digest import verified_model

@@ -19,7 +19,7 @@ from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
 from ppi_train.data.splitting.splits import SIDES
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.pipelines.execute import execute_pipeline
+from ppi_train.modes.execute import execute_pipeline
 
 ROOT = Path(__file__).parents[2]
 Pair = tuple[str, str]

@@ -33,7 +33,7 @@ FORBIDDEN = (
 ALLOWED = {
     ("ppi_train/data/similarity/search_cache.py", "numpy.load"),  # written by us, and without pickles
     ("ppi_train/reporting/page.py", "jinja2"),  # the templates are in the package, and all values escaped
-    ("ppi_train/pipelines/execute.py", "importlib.import_module"),  # from a table of our own
+    ("ppi_train/modes/execute.py", "importlib.import_module"),  # from a table of our own
     (
         "ppi_train/tracking/model/pyfunc.py",
         "pkgutil.resolve_name",

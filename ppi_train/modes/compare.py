@@ -1,0 +1,243 @@
+"""The `compare` mode: several runs compared on the same test pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import CompareConfig, ScoringConfig
+from ppi_train.errors import ConfigError
+from ppi_train.evaluation.measure import metrics_with_intervals
+from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.evaluation.paired import paired_differences
+from ppi_train.modes.common_pairs import on_common_pairs
+from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.reporting.comparison import (
+    ComparedModel,
+    agreement_section,
+    all_metrics_section,
+    comparison_headline,
+    differences_section,
+    trained_on_section,
+)
+from ppi_train.reporting.page import Picture, ReportContent, Section
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.leakage import refuse_leakage
+from ppi_train.runs.lineage_table import command_of, lineage_table
+from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.runs import FoundRun, find_run
+
+logger = logging.getLogger(__name__)
+
+METRIC_PREFIX = "compare"
+
+
+def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
+    """Scores one split with each run's best checkpoint, and compares the results.
+
+    Raises:
+        ConfigError: two of the run IDs lead to one training run.
+        TrackingError: no such run.
+        CheckpointError: a run has no whole checkpoint.
+        CacheError: the embeddings are not of the kind that a model was trained on.
+        DataError: the pairs hold one class only, or no pair is left that all models can score.
+    """
+    resolved = [resolve_checkpoint(run_id) for run_id in training_runs(config.run_ids)]
+    scored = _scored(config, resolved)
+    reference = scored[0]
+    inputs, split = reference.inputs, reference.split
+    tracked.identify(
+        dataset=inputs.name,
+        compared_run_ids=",".join(checkpoint.run.run_id for checkpoint in resolved),
+        split=split,
+        code_version=code_version(),
+    )
+    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    tracked.log_parameters(logged_parameters(named))
+    inputs.log(tracked)
+    models = _compared(config, resolved, scored)
+    metrics = _metrics(models)
+    tracked.log_metrics(metrics)
+    runs = [checkpoint.run for checkpoint in resolved]
+    links = [tracked.link_to(run.run_id, run.name, run.experiment_id) for run in runs]
+    tracked.describe(f"Compares on {split} of {inputs.name}: {', '.join(links)}; the first is the reference.")
+    path = write_report(
+        _content(named, resolved, scored, models, tracked), tracked, Path(config.output_dir) / tracked.run_id
+    )
+    for line in _lines(models):
+        logger.info("%s", line)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"report": str(path)})
+
+
+def training_runs(run_ids: Sequence[str]) -> list[str]:
+    """The IDs of the training runs that the given runs belong to.
+
+    The ID of an evaluation leads to the training run that it scored.
+
+    Raises:
+        ConfigError: two IDs lead to the same training run.
+        TrackingError: no such run.
+    """
+    found: dict[str, str] = {}
+    for given in run_ids:
+        run = find_run(given)
+        trained = run.tags.get("ppi.evaluated_run_id", run.run_id)
+        if trained in found:
+            raise ConfigError(
+                "two of the run IDs belong to one model",
+                where="run_ids",
+                got=f"{found[trained]} and {given}, both of training run {trained}",
+                expected="runs of different models",
+                remedy="leave one of them out",
+            )
+        found[trained] = given
+    return list(found)
+
+
+def labels_of(runs: Sequence[FoundRun]) -> list[str]:
+    """Unique labels of runs: their names, or else shortened run IDs.
+
+    A run without a name, or with the name of another run, gets the start of its ID.
+    """
+    counts = Counter(run.name for run in runs)
+    return [run.name if run.name and counts[run.name] == 1 else run.run_id[:8] for run in runs]
+
+
+def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredSplit]:
+    names = {field.name for field in dataclasses.fields(ScoringConfig)}
+    names &= {field.name for field in dataclasses.fields(config)}
+    scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
+    split = split_for(resolved[0], scoring)
+    recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
+    scored = []
+    for checkpoint, recipe in zip(resolved, recipes, strict=True):
+        logger.info("scoring %s of %s with %s", split.split, split.name, checkpoint.run)
+        # A given cache has the reference's embeddings; those of other embedders are made from the FASTA.
+        own = scoring if recipe == recipes[0] else replace(scoring, embeddings=None)
+        scored.append(score_split(checkpoint, own, split))
+    return on_common_pairs(scored)
+
+
+def _compared(
+    config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[ScoredSplit]
+) -> list[ComparedModel]:
+    labels = scored[0].labels
+    reference = sigmoid(scored[0].logits)
+    models = []
+    names = labels_of([checkpoint.run for checkpoint in resolved])
+    for position, (name, checkpoint, scored_split) in enumerate(zip(names, resolved, scored, strict=True)):
+        probabilities = sigmoid(scored_split.logits)
+        differences = None
+        if position:
+            differences = paired_differences(
+                probabilities,
+                reference,
+                labels,
+                scored[0].index,
+                resamples=config.bootstrap_resamples,
+                seed=config.seed,
+            )
+        models.append(
+            ComparedModel(
+                label=name,
+                probabilities=probabilities,
+                metrics=metrics_with_intervals(
+                    scored_split.table,
+                    scored_split.logits,
+                    resamples=config.bootstrap_resamples,
+                    seed=config.seed,
+                ),
+                differences=differences,
+                trained_on=refuse_leakage(checkpoint, scored_split.table, allowed=True),
+            )
+        )
+    return models
+
+
+def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
+    """Metrics of all models, named `compare/<label>/...`."""
+    metrics: dict[str, float] = {}
+    for model in models:
+        start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model.label)[:100]}"
+        metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
+        for name, found in (model.differences or {}).items():
+            metrics |= {
+                f"{start}/{name}_difference": found.difference,
+                f"{start}/{name}_difference_ci_low": found.low,
+                f"{start}/{name}_difference_ci_high": found.high,
+            }
+    return metrics
+
+
+def _content(
+    config: CompareConfig,
+    resolved: Sequence[ResolvedCheckpoint],
+    scored: Sequence[ScoredSplit],
+    models: Sequence[ComparedModel],
+    tracked: TrackedRun,
+) -> ReportContent:
+    from ppi_train.reporting import comparison_figures as drawn  # matplotlib, slow to import
+    from ppi_train.reporting.figures import as_svg
+
+    first = scored[0]
+    differences = differences_section(
+        models, note=f"Paired bootstrap, {config.bootstrap_resamples:,} resamples."
+    )
+    forest = tuple(
+        Picture(
+            svg=as_svg(drawn.differences_figure(models, name)),
+            alt=f"Difference in {name.upper()} of each model to the reference; numbers in the table below",
+        )
+        for name in ("auprc", "auroc")
+    )
+    curves = (
+        Picture(
+            svg=as_svg(drawn.precision_recall_curves_figure(models, first.labels)),
+            alt="Precision against recall of each model",
+            caption="The thin grey line is guessing.",
+        ),
+        Picture(
+            svg=as_svg(drawn.roc_curves_figure(models, first.labels)),
+            alt="True positive rate against false positive rate of each model",
+            caption="The thin grey diagonal is guessing.",
+        ),
+    )
+    tables = tuple(
+        lineage_table(checkpoint, scored_split.inputs, caption=model.label)
+        for checkpoint, scored_split, model in zip(resolved, scored, models, strict=True)
+    )
+    facts = tuple(fact for fact in facts_of(first) if fact[0] != "embedder")
+    return ReportContent(
+        kind=f"Comparison, {first.split}",
+        title=f"{len(models)} models on {first.inputs.name}",
+        facts=(*facts, ("reference", models[0].label)),
+        headline=comparison_headline(models, prevalence=float(first.labels.mean())),
+        differences=replace(differences, pictures=forest),
+        metrics=all_metrics_section(models),
+        curves=Section(pictures=curves),
+        leakage=trained_on_section(models, pairs=len(first.table)),
+        agreement=agreement_section(models, first.labels),
+        lineage=Section(tables=tables, commands=(command_of("compare", logged_parameters(config)),)),
+        made_by=made_by(tracked),
+    )
+
+
+def _lines(models: Sequence[ComparedModel]) -> list[str]:
+    """A Markdown table of AUPRC, as lines."""
+    lines = ["| model | AUPRC | difference | 95% interval |", "| --- | --- | --- | --- |"]
+    for model in models:
+        cells = [model.label, f"{model.metrics['auprc']:.4f}", "reference", ""]
+        if model.differences:
+            found = model.differences["auprc"]
+            cells[2:] = [f"{found.difference:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -1,0 +1,160 @@
+"""The `embed` mode: makes a Parquet embedding cache from FASTA files.
+
+The cache is made once for the same sequences and settings.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import EmbedConfig
+from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache, output_exists
+from ppi_train.embeddings.cache.parts import parts_folder
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.errors import ConfigError
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare
+from ppi_train.runs.embedder import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+
+def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
+    """The embedding cache of a FASTA under `data_dir`, made if missing.
+
+    The file's name depends on everything that the embeddings depend on, so a cache that is found is the
+    same as one that would be made.
+    """
+    return _find_or_make(fasta, settings, data_dir)[0]
+
+
+def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
+    sequences = read_fasta(fasta)
+    embedder = settings.make()
+    spec = settings.spec(embedder, sequences)
+    path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
+    # Parts next to a complete cache are left by a process that died while removing them.
+    if path.exists() and not parts_folder(path).exists():
+        logger.info("embedding cache found: %s", path)
+        distinct = len(set(sequences.sequences.values()))
+        return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
+    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
+
+
+def _earlier_caches(data_dir: Path) -> list[Path]:
+    return sorted((data_dir / "embeddings").glob("*.parquet"))
+
+
+def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
+    """Embeds a FASTA or a data set, and logs the cache's digest."""
+    dataset = None if config.fasta else config.dataset or DEFAULT_DATASET
+    config = replace(
+        config,
+        dataset=dataset,
+        embedder=config.embedder or DEFAULT_EMBEDDER,
+        truncation=config.truncation or DEFAULT_TRUNCATION,
+    )
+    label = dataset or Path(config.fasta or "").stem
+    tracked.identify(dataset=label, embedder=config.embedder or "")
+    tracked.log_parameters(logged_parameters(config))
+    made = _embed_all(config)
+    paths = list(made)
+    cache = EmbeddingCache(*paths)
+    tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
+    metrics = {"embedding/proteins": float(len(cache)), "embedding/dimension": float(cache.spec.dimension)}
+    metrics |= _work_metrics(list(made.values()))
+    tracked.log_metrics(metrics)
+    for path in paths:
+        logger.info("cache: %s", path)
+    return PipelineResult(
+        run_id=tracked.run_id, metrics=metrics, outputs={"embeddings": ",".join(map(str, paths))}
+    )
+
+
+def inputs_of(config: EmbedConfig) -> dict[str, str]:
+    """Digests of all inputs that the embeddings depend on."""
+    digests = {str(path.name): read_fasta(path).digest for path in _fastas(config)}
+    return {**digests, "embedder": _settings(config).make().digest()}
+
+
+def _settings(config: EmbedConfig) -> EmbeddingSettings:
+    return EmbeddingSettings.of_config(config, device=config.device)
+
+
+def _fastas(config: EmbedConfig) -> list[Path]:
+    if config.fasta:
+        return [Path(config.fasta)]
+    dataset = prepare(config, ("train", "validation"))
+    return sorted({split.fasta for split in dataset.splits.values()})
+
+
+def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
+    settings = _settings(config)
+    fastas = _fastas(config)
+    if not config.output:
+        made: dict[Path, EmbeddingCounts] = {}
+        for fasta in fastas:  # files with the same sequences share a cache
+            path, counts = _find_or_make(fasta, settings, Path(config.data_dir))
+            made.setdefault(path, counts)
+        return made
+    output = Path(config.output)
+    check_output(output, config.overwrite)
+    embedder = settings.make()
+    merged = _merge([read_fasta(path) for path in fastas])
+    earlier = [output] if output.exists() else []
+    earlier += [path for path in _earlier_caches(Path(config.data_dir)) if path != output]
+    counts = make_cache(
+        output,
+        merged,
+        embedder,
+        settings.spec(embedder, merged),
+        earlier=earlier,
+        overwrite=config.overwrite,
+    )
+    return {output: counts}
+
+
+def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
+    """Metrics of the embedding work; a rate only if something was embedded."""
+    metrics = {
+        "embedding/embedded": float(sum(counts.embedded for counts in made)),
+        "embedding/reused": float(sum(counts.reused for counts in made)),
+        "embedding/seconds": sum(counts.seconds for counts in made),
+    }
+    residues = sum(counts.residues for counts in made)
+    if residues:
+        seconds = sum(counts.embedding_seconds for counts in made)
+        metrics["embedding/residues_per_second"] = residues / seconds
+    return metrics
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Checks the output path of a cache before any work is done.
+
+    Raises:
+        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten.
+    """
+    if output.suffix != ".parquet":
+        raise ConfigError(
+            "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
+        )
+    # With parts next to it, it may be the finished cache of a process that died while removing them.
+    if output.exists() and not overwrite and not parts_folder(output).exists():
+        raise output_exists(output)
+
+
+def _merge(tables: list[SequenceTable]) -> SequenceTable:
+    """Merges the FASTA files of one data set into one table.
+
+    An accession has the same sequence in all files of a data set.
+    """
+    first, *others = tables
+    if not others:
+        return first
+    sequences = {name: sequence for table in tables for name, sequence in table.sequences.items()}
+    return replace(first, sequences=sequences, source=", ".join(table.source for table in tables))

@@ -1,0 +1,273 @@
+"""The page `report.html` of an evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import EvalConfig
+from ppi_train.data.fasta import write_file
+from ppi_train.evaluation.measure import MeasuredPairs
+from ppi_train.evaluation.network.graph import Network
+from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
+from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
+from ppi_train.modes.eval_only.networks import EvaluatedNetwork
+from ppi_train.reporting.page import Part, Picture, ReportContent, Section, render_report
+from ppi_train.reporting.sections import (
+    METRICS,
+    evaluation_headline,
+    leakage_section,
+    metrics_section,
+    network_metrics_section,
+    strata_section,
+)
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.code_version import code_version
+from ppi_train.runs.lineage_table import lineage_section
+from ppi_train.runs.scored_split import ScoredSplit
+from ppi_train.tracking.run import TrackedRun
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from ppi_train.reporting.network_figure import DrawnNetwork
+
+REPORT = "report.html"
+_ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
+
+
+def log_report(
+    scored: ScoredSplit,
+    resolved: ResolvedCheckpoint,
+    config: EvalConfig,
+    measured: MeasuredPairs,
+    tracked: TrackedRun,
+    output: Path,
+    *,
+    leakage: EvaluatedLeakage | None = None,
+    network: EvaluatedNetwork | None = None,
+) -> Path:
+    """Writes the page of one evaluation and uploads it.
+
+    Args:
+        scored: The split with its scores.
+        resolved: The checkpoint that scored it.
+        config: The config that the run logs.
+        measured: The metrics of all pairs and of the strata.
+        tracked: The run.
+        output: Its folder on this machine.
+        leakage: The audit against the training set, and the gains; None: the page explains the absence.
+        network: The called networks; None: only the pairs are drawn.
+    """
+    probabilities = sigmoid(scored.logits)
+    metrics = {**measured.metrics, **_gains(leakage)}
+    both = 0 < scored.table.positives < len(scored.table)
+    content = ReportContent(
+        kind=f"Evaluation, {scored.split}",
+        title=f"{scored.model} on {scored.inputs.name}",
+        facts=facts_of(scored),
+        headline=evaluation_headline(
+            metrics,
+            prevalence=float(scored.labels.mean()),
+            measures=leakage.audit.measures if leakage else None,
+        ),
+        metrics=metrics_section(_of_all_pairs(metrics), calls=_calls(config)),
+        curves=_curves(probabilities, scored.labels) if both else _ONE_CLASS,
+        calibration=_calibration(probabilities, scored, both_classes=both),
+        strata=strata_section(measured.strata) if measured.strata else None,
+        leakage=_leakage(leakage, config),
+        networks=_drawn(scored, probabilities, network),
+        network_metrics=_network_metrics(network),
+        lineage=lineage_section(
+            resolved, scored.inputs, mode="eval_only", parameters=logged_parameters(config)
+        ),
+        made_by=made_by(tracked),
+    )
+    return write_report(content, tracked, output)
+
+
+def _calls(config: EvalConfig) -> str:
+    resamples = config.bootstrap_resamples
+    intervals = f"95% intervals by bootstrap, {resamples:,} resamples." if resamples else "No intervals."
+    return f"Pairs are called interacting at a probability of {THRESHOLD} or above. {intervals}"
+
+
+def _of_all_pairs(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without those of strata, which have their own table."""
+    names = {f"{name}{end}" for name in METRICS for end in ("", "_ci_low", "_ci_high")}
+    return {name: value for name, value in metrics.items() if name in names}
+
+
+def _gains(leakage: EvaluatedLeakage | None) -> dict[str, float]:
+    if leakage is None:
+        return {}
+    return {name.removeprefix(f"{leakage.prefix}/"): gain for name, gain in leakage.gain_metrics.items()}
+
+
+def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
+    if leakage:
+        found = leakage.audit.measures
+        return leakage_section(found, train=leakage.train.source, test=leakage.test, notes=leakage.notes)
+    if config.audit == "off":
+        return "The test pairs were not compared with the training pairs: audit=off."
+    if config.split == "train":
+        return "These are the training pairs themselves."
+    return "The test pairs were not compared with the training pairs, which could not be read."
+
+
+def write_report(content: ReportContent, tracked: TrackedRun, output: Path) -> Path:
+    """Writes the page into a run's folder and uploads it."""
+    path = output / REPORT
+    write_file(path, render_report(content).encode())
+    tracked.log_file(path)
+    return path
+
+
+def facts_of(scored: ScoredSplit) -> tuple[tuple[str, str], ...]:
+    """Key facts about the scored pairs, for the top of a page."""
+    return (
+        ("data set", scored.inputs.name),
+        ("split", scored.split),
+        ("pairs", f"{len(scored.table):,}"),
+        ("interacting", f"{scored.table.positives:,} ({scored.labels.mean():.1%})"),
+        ("proteins", f"{len(scored.table.proteins):,}"),
+        ("embedder", str(scored.inputs.cache.spec.embedder["name"])),
+    )
+
+
+def made_by(tracked: TrackedRun) -> str:
+    """The last line of a page: date, code version and run."""
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    return f"Made on {day} (UTC) by ppi_train {code_version()}, run {tracked.run_id}."
+
+
+def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
+    from ppi_train.reporting import figures  # matplotlib, slow to import
+
+    precision_recall = figures.precision_recall_figure(probabilities, labels, "Precision-recall")
+    return Section(
+        pictures=(
+            Picture(
+                svg=figures.as_svg(precision_recall),
+                alt="Precision against recall; the share of interacting pairs is a dashed line",
+                caption="Of the pairs called, how many are right. The dashed line is guessing.",
+            ),
+            Picture(
+                svg=figures.as_svg(figures.roc_figure(probabilities, labels, "ROC")),
+                alt="True positive rate against false positive rate, with chance as a dashed diagonal",
+                caption="How many interacting pairs are found at the price of how many others.",
+            ),
+        )
+    )
+
+
+def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes: bool) -> Section:
+    from ppi_train.reporting import figures
+
+    labels = scored.labels
+    pictures = [
+        Picture(
+            svg=figures.as_svg(figures.reliability_figure(probabilities, labels, "Reliability")),
+            alt="Observed share of interacting pairs against predicted probability, and pairs per bin",
+            caption="On the diagonal, a probability means what it says. Bars below: pairs per bin.",
+            shape="tall",
+        )
+    ]
+    if not both_classes:
+        return Section(pictures=tuple(pictures))
+    histogram = figures.score_histogram_figure(probabilities, labels, "Scores of either class")
+    pictures.append(
+        Picture(
+            svg=figures.as_svg(histogram),
+            alt="Histogram of the probabilities of interacting and of non-interacting pairs",
+            caption="The less the two overlap, the better the classes are told apart.",
+        )
+    )
+    if not scored.uncertainty.any():
+        return Section(text=("The model gives no uncertainty of its scores.",), pictures=tuple(pictures))
+    drawn = figures.selective_figure(probabilities, labels, scored.uncertainty, "Precision by share kept")
+    pictures.append(
+        Picture(
+            svg=figures.as_svg(drawn),
+            alt="Precision against the share of the pairs that is kept, the surest first, in two orders",
+            caption="If only the surest predictions are kept, how many of the called pairs are right.",
+        )
+    )
+    return Section(pictures=tuple(pictures))
+
+
+def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
+    """The section that draws the true and the called network."""
+    from ppi_train.reporting.network_figure import readable_part
+
+    table = scored.table
+    if network is None:
+        true, called = (table.index[mask] for mask in (scored.labels == 1, probabilities >= THRESHOLD))
+        part = readable_part(table.proteins, true, called, tested=table.index)
+        how = f"Pairs are called at a probability of {THRESHOLD}. What was not tested cannot be drawn."
+    else:
+        shown = network.matched or network.half
+        part = readable_part(network.truth.proteins, _edges(network.truth), _edges(shown.network))
+        how = f"All pairs were scored, and are called at a probability of {shown.probability:.3f}."
+    if not part.names:
+        return "No network is drawn: no two proteins interact."
+    return _networks(part, how, proteins=len(table.proteins))
+
+
+def _edges(network: Network) -> np.ndarray:
+    """Edges as index pairs, (e, 2), each edge once."""
+    rows, columns = network.adjacency.nonzero()
+    upper = rows <= columns
+    return np.stack([rows[upper], columns[upper]], axis=1)
+
+
+def _networks(part: DrawnNetwork, how: str, *, proteins: int) -> Section:
+    from ppi_train.reporting import figures, network_figure
+
+    found, missed, false = (len(one) for one in (part.found, part.missed, part.false))
+    return Section(
+        text=(
+            f"{len(part.names)} of the {proteins:,} proteins: the one with most true partners and those "
+            "reached from it, breadth-first by at most four new partners each. Proteins have the same place "
+            f"in both. Of their {part.tested:,} tested pairs {found + missed} are true: {found} found, "
+            f"{missed} missed; {false} others are called. {how}",
+        ),
+        pictures=(
+            Picture(
+                svg=figures.as_svg(network_figure.true_network_figure(part)),
+                alt=f"True network of {len(part.names)} proteins: {found} edges found, drawn solid; "
+                f"{missed} missed, dashed",
+            ),
+            Picture(
+                svg=figures.as_svg(network_figure.predicted_network_figure(part)),
+                alt=f"Predicted network of the same proteins: {found} true edges, drawn solid; {false} "
+                "false, dotted",
+            ),
+        ),
+    )
+
+
+def _network_metrics(network: EvaluatedNetwork | None) -> Part:
+    if network is None:
+        return None
+    at = {f"at {THRESHOLD}": network.half}
+    if network.matched:
+        at[f"at {network.matched.probability:.3f}"] = network.matched
+    overall = {
+        f"{kind.replace('_', ' ')}, {name}": found.overall
+        for kind in network.half.by_kind
+        for name, called in at.items()
+        if (found := called.by_kind.get(kind))
+    }
+    function = {name: called.function for name, called in at.items()} | {"truth": network.true_function}
+    edges = ", ".join(f"{called.network.edges:,} {name}" for name, called in at.items())
+    notes = [f"{network.scored:,} pairs were scored and {network.truth.edges:,} are true; called: {edges}"]
+    if network.matched:
+        threshold = f"{network.matched.probability:.3f}"
+        notes.append(f"at {threshold}, validation pairs are called as densely as the true network has edges")
+    return network_metrics_section(
+        overall, function=function if network.true_function else None, notes=(*notes, *network.notes)
+    )

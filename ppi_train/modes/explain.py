@@ -1,0 +1,129 @@
+"""The `explain` mode: residue weights behind the score of a pair.
+
+It writes them as a table and a figure.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import ExplainConfig
+from ppi_train.data.fasta import read_fasta
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.features.proteins import features_of
+from ppi_train.inference.residue_weights_file import write_residue_weights
+from ppi_train.inference.scoring import calibrated
+from ppi_train.models.base import PairModel
+from ppi_train.models.device import resolve_device
+from ppi_train.models_of_checkpoints import model_from_checkpoint
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.predict.inputs import named_fastas, opened_cache
+from ppi_train.runs.candidate import resolve_candidate
+from ppi_train.runs.code_version import code_version
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
+
+logger = logging.getLogger(__name__)
+
+# Residues per protein in the log; the table has all.
+_SHOWN = 5
+
+
+def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
+    """Explains a pair's score with the best checkpoint of a run.
+
+    Raises:
+        ConfigError: the model cannot explain.
+        TrackingError, CheckpointError: the checkpoint is not available.
+        DataError, CacheError: a protein has no embedding, or embeddings of another kind than the model's.
+    """
+    resolved = resolve_candidate(config)
+    checkpoint = resolved.read()
+    device = resolve_device(config.device)
+    model = model_from_checkpoint(checkpoint, device)
+    fastas = named_fastas(config)
+    cache = opened_cache(config, checkpoint, fastas)
+    names = (str(config.protein_a), str(config.protein_b))
+    tracked.identify(
+        model=checkpoint.description["model"]["name"],
+        dataset="-".join(names),
+        evaluated_run_id=resolved.run.run_id,
+        embedder=str(cache.spec.embedder["name"]),
+        embedder_run_id=cache.spec.embedder_run_id,
+        embedding_cache_digest=cache.digest,
+        code_version=code_version(),
+    )
+    tracked.log_parameters(logged_parameters(config))
+    logit, weights = _explanation(model, cache, names, device)
+    sequences = _sequences(fastas, names)
+    probability = float(1 / (1 + np.exp(-logit)))
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        _log(tracked, output, names, weights, sequences, probability)
+    for name, residue_weights in zip(names, weights, strict=True):
+        logger.info("%s: most weight on %s", name, _top_residues(residue_weights, sequences.get(name)))
+    metrics = {"explain/probability": probability, "explain/logit": logit}
+    tracked.log_metrics(metrics)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={})
+
+
+def _explanation(
+    model: PairModel, cache: EmbeddingCache, names: tuple[str, str], device: torch.device
+) -> tuple[float, list[np.ndarray]]:
+    """The calibrated logit of the pair, and each protein's residue weights.
+
+    Weights are (l,) float32.
+    """
+    distinct = list(dict.fromkeys(names))
+    features = features_of(cache, distinct, model.GRANULARITY).to(device)
+    (proteins,) = features.load([torch.arange(len(distinct), device=device)])
+    pair = torch.tensor([[distinct.index(name) for name in names]], device=device)
+    of_a, of_b = model.explain(proteins, pair)
+    with torch.inference_mode():
+        states = model.encode(proteins)
+        score = model.score(model.select(states, pair[:, 0]), model.select(states, pair[:, 1]))
+        logit = calibrated(model, score).item()
+    return logit, [weights[0].float().cpu().numpy() for weights in (of_a, of_b)]
+
+
+def _sequences(fastas: list[Path], names: tuple[str, str]) -> dict[str, str]:
+    """Sequences of the named proteins in the FASTAs; none without a FASTA."""
+    found: dict[str, str] = {}
+    for path in fastas:
+        sequences = read_fasta(path).sequences
+        found |= {name: sequences[name] for name in names if name in sequences}
+    return found
+
+
+def _log(
+    tracked: TrackedRun,
+    output: Path,
+    names: tuple[str, str],
+    weights: list[np.ndarray],
+    sequences: dict[str, str],
+    probability: float,
+) -> None:
+    from ppi_train.reporting.figures import save_figures  # matplotlib, slow to import
+    from ppi_train.reporting.residue_figure import residue_weights_figure
+
+    table = output / "explanation" / "residue_weights.tsv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    # A cache may have only the ends of a long protein; the kept residues are then numbered from 1.
+    of_whole = {
+        name: text for name, text in sequences.items() if len(text) == len(weights[names.index(name)])
+    }
+    write_residue_weights(table, names, weights, of_whole)
+    title = f"{names[0]} and {names[1]}, probability {probability:.3f}"
+    save_figures({"residue_weights": residue_weights_figure(names, weights, title)}, table.parent)
+    tracked.log_folder(table.parent, "explanation")
+
+
+def _top_residues(weights: np.ndarray, sequence: str | None) -> str:
+    """The residues with the largest weights, such as P12 or 12, sorted."""
+    letters = sequence if sequence and len(sequence) == len(weights) else None
+    positions = np.argsort(-weights, kind="stable")[:_SHOWN].tolist()
+    return ", ".join(f"{letters[position] if letters else ''}{position + 1}" for position in positions)

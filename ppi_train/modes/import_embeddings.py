@@ -1,0 +1,74 @@
+"""The `import_embeddings` mode: checks external embeddings and writes an embedding cache."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import ImportConfig
+from ppi_train.data.fasta import read_fasta
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.importing.convert import ImportRules, Survey, survey, write_import
+from ppi_train.embeddings.importing.sources import open_source
+from ppi_train.io.progress import Progress
+from ppi_train.modes.embed import check_output
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.runs.embedder import DEFAULT_TRUNCATION
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
+    """Imports the embeddings of a FASTA's proteins, and records the cache's digest."""
+    config = replace(config, truncation=config.truncation or DEFAULT_TRUNCATION)
+    tracked.identify(dataset=Path(config.fasta or "").stem, embedder=config.embedder_name or "")
+    tracked.log_parameters(logged_parameters(config))
+    output = Path(config.output or "")
+    check_output(output, config.overwrite)
+    found = _import(config, output)
+    cache = EmbeddingCache(output)
+    tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
+    tracked.describe(_note(found))
+    metrics = {
+        "embedding/proteins": float(len(cache)),
+        "embedding/dimension": float(cache.spec.dimension),
+        "embedding/missing_proteins": float(len(found.missing)),
+        "embedding/extra_proteins": float(len(found.extra)),
+    }
+    tracked.log_metrics(metrics)
+    logger.info("cache: %s: %s", output, _note(found))
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"embeddings": str(output)})
+
+
+def _import(config: ImportConfig, output: Path) -> Survey:
+    table = read_fasta(config.fasta or "")
+    source = open_source(Path(config.source or ""), granularity=config.granularity, layer=config.layer)
+    rules = ImportRules(
+        embedder_name=config.embedder_name or "",
+        granularity=config.granularity,
+        dtype=config.embedding_dtype,
+        max_length=config.max_length,
+        truncation=config.truncation or DEFAULT_TRUNCATION,
+        missing=config.missing,
+    )
+    logger.info("checking %s embeddings in %s", f"{len(source.labels):,}", source.path)
+    with Progress(min(len(source.labels), len(table.sequences)), unit="protein") as progress:
+        found = survey(source, table, rules, progress.advance)
+    if config.layer is not None and source.layer is None:
+        logger.warning("layer=%s has no effect: the source does not record its layer", config.layer)
+    logger.info("all embeddings passed the checks; writing %s", output)
+    with Progress(len(found.places), unit="protein") as progress:
+        write_import(found, output, progress.advance)
+    return found
+
+
+def _note(found: Survey) -> str:
+    spec, layer = found.spec, found.source.layer
+    of_layer = "" if layer is None else f", layer {layer}"
+    return (
+        f"{len(found.places):,} proteins by {spec.embedder['name']}{of_layer}: "
+        f"granularity {spec.granularity}, {spec.dimension} dimensions, {spec.dtype}"
+    )

@@ -1,0 +1,220 @@
+"""Proteins, pairs and embeddings that the `predict` mode scores."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppi_train.checkpoints import Checkpoint
+from ppi_train.config.schema import ExplainConfig, PredictConfig
+from ppi_train.data.accessions import ProteinList, read_proteins
+from ppi_train.data.fasta import read_fasta
+from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.errors import CacheError, ConfigError, DataError
+from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.modes.prepare_data import prepare
+from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import open_cache, settle_missing
+from ppi_train.tracking.run import TrackedDataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionInputs:
+    """Proteins by number, their embeddings, and pairs of these numbers.
+
+    `digest` is the sha256 of the proteins and pairs, in their order. `dropped` counts what was left out
+    because of `missing=drop`: pairs of a table, or proteins of lists.
+    """
+
+    name: str
+    source: str
+    cache: EmbeddingCache
+    proteins: tuple[str, ...]
+    pairs: PairGrid | PairList
+    dropped: int
+
+    @property
+    def digest(self) -> str:
+        found = hashlib.sha256("\n".join(self.proteins).encode())
+        if isinstance(self.pairs, PairList):
+            found.update(self.pairs.index.astype("<i8").tobytes())
+        else:
+            found.update(f"\0{self.pairs.shared}\t{self.pairs.only_a}\t{self.pairs.only_b}".encode())
+        return found.hexdigest()
+
+    @property
+    def dataset(self) -> TrackedDataset:
+        """The data set as a run records it."""
+        listed = isinstance(self.pairs, PairList)
+        return TrackedDataset(
+            name=f"{self.name}/{'pairs' if listed else 'proteins'}",
+            context="predict",
+            digest=self.digest,
+            source=self.source,
+            size=self.pairs.pairs if listed else len(self.proteins),
+            counts="pairs" if listed else "proteins",
+        )
+
+
+def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> PredictionInputs:
+    """Reads pairs or proteins, and opens or makes their embeddings.
+
+    Embeddings are made in the same way as those of the training run.
+
+    Raises:
+        DataError: a table, list or FASTA is wrong, or no pair is left.
+        CacheError: the embeddings are not of the kind that the model was trained on, or proteins are
+            missing and `missing=error`.
+        ConfigError: there is nothing to embed.
+    """
+    fastas = named_fastas(config)
+    if config.pairs:
+        table = read_pairs(config.pairs, require_labels=False)
+        return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
+    if config.proteins_a and config.proteins_b:
+        lists = [read_proteins(path) for path in (config.proteins_a, config.proteins_b)]
+        fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
+        if not fastas and not config.embeddings:
+            raise ConfigError(
+                "the proteins have neither sequences nor embeddings",
+                where=", ".join(proteins.source for proteins in lists),
+                got="accessions alone",
+                remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
+            )
+        return _of_lists(config, lists, opened_cache(config, checkpoint, fastas), fastas)
+    return _of_all(config, opened_cache(config, checkpoint, fastas), fastas)
+
+
+def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
+    """The given FASTA, or the FASTAs of the given data set.
+
+    Empty if only an embedding cache is given.
+    """
+    if config.fasta:
+        return [Path(config.fasta)]
+    if config.dataset is None:
+        return []
+    dataset = prepare(config, ("train", "validation"))
+    return sorted({split.fasta for split in dataset.splits.values()})
+
+
+def opened_cache(
+    config: PredictConfig | ExplainConfig, checkpoint: Checkpoint, fastas: Sequence[Path]
+) -> EmbeddingCache:
+    """The given embedding cache, or one made with the model's recipe.
+
+    Raises:
+        CacheError: see `open_cache`.
+    """
+    embedding: dict[str, Any] = checkpoint.description["embedding"]
+    return open_cache(
+        config.embeddings,
+        fastas,
+        EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=config.device),
+        data_dir=Path(config.data_dir),
+        wanted=embedding["recipe"],
+        memory_mb=config.cache_memory_mb,
+    )
+
+
+def _of_table(
+    config: PredictConfig, table: PairTable, cache: EmbeddingCache, fastas: Sequence[Path]
+) -> PredictionInputs:
+    if table.duplicates:
+        logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
+    name = Path(table.source).stem
+    fasta = fastas[0] if fastas else None
+    settled = settle_missing(name, {"pairs": table}, cache, missing=config.missing, fasta=fasta)
+    kept = settled.tables["pairs"]
+    return PredictionInputs(
+        name=name,
+        source=table.source,
+        cache=cache,
+        proteins=kept.proteins,
+        pairs=PairList(index=kept.index.astype(np.int64)),
+        dropped=len(table) - len(kept),
+    )
+
+
+def _of_lists(
+    config: PredictConfig, lists: Sequence[ProteinList], cache: EmbeddingCache, fastas: Sequence[Path]
+) -> PredictionInputs:
+    for listed in lists:
+        if listed.duplicates:
+            logger.info("%s: %s duplicates merged", listed.source, f"{listed.duplicates:,}")
+    a, b = (set(_with_embedding(listed.accessions, listed.source, config, cache, fastas)) for listed in lists)
+    parts = [sorted(a & b), sorted(a - b), sorted(b - a)]
+    grid = PairGrid(
+        shared=len(parts[0]), only_a=len(parts[1]), only_b=len(parts[2]), include_self=config.include_self
+    )
+    named = {name for listed in lists for name in listed.accessions}
+    source = ", ".join(listed.source for listed in lists)
+    return PredictionInputs(
+        name="-".join(Path(listed.source).stem for listed in lists),
+        source=source,
+        cache=cache,
+        proteins=tuple(name for part in parts for name in part),
+        pairs=_with_pairs(grid, source),
+        dropped=len(named) - len(a | b),
+    )
+
+
+def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
+    source = config.fasta or config.dataset or str(config.embeddings)
+    named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
+    proteins = _with_embedding(sorted(named), source, config, cache, fastas)
+    return PredictionInputs(
+        name=config.dataset or Path(source).stem,
+        source=source,
+        cache=cache,
+        proteins=tuple(proteins),
+        pairs=_with_pairs(PairGrid(shared=len(proteins), include_self=config.include_self), source),
+        dropped=len(named) - len(proteins),
+    )
+
+
+def _with_embedding(
+    proteins: Sequence[str], source: str, config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]
+) -> list[str]:
+    """Refuses or drops proteins without an embedding, and returns the rest."""
+    missing = set(cache.missing(proteins))
+    if missing and config.missing == "error":
+        first = sorted(missing)[:10]
+        raise CacheError(
+            f"{len(missing)} proteins have no embedding",
+            where=source,
+            got=", ".join(first) + (", ..." if len(missing) > 10 else ""),
+            expected="an embedding for every protein",
+            remedy="add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta="
+            f"{fastas[0] if fastas else 'sequences.fasta'}; or give missing=drop to leave them out",
+        )
+    kept = [protein for protein in proteins if protein not in missing]
+    if missing:
+        logger.warning(
+            "%s: %s of %s proteins dropped because of missing embeddings",
+            source, f"{len(missing):,}", f"{len(proteins):,}",
+        )  # fmt: skip
+    if not kept:
+        raise DataError("no protein is left: every protein lacks an embedding", where=source)
+    return kept
+
+
+def _with_pairs(grid: PairGrid, source: str) -> PairGrid:
+    if grid.pairs:
+        return grid
+    raise DataError(
+        "there is no pair to score",
+        where=source,
+        got="a single protein",
+        expected="two proteins or more",
+        remedy="give include_self=true to pair it with itself",
+    )

@@ -1,0 +1,164 @@
+"""The `split` mode: splits a network, draws negatives and audits the result."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import SplitConfig
+from ppi_train.data.fasta import SequenceTable, read_fasta, write_file
+from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.data.similarity.search import similarity_clusters
+from ppi_train.data.splitting.splits import SIDES, DrawnSplit, SplitPlan, draw_split
+from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.progress import Progress
+from ppi_train.modes.audit import audit_tables, log_audit, sequences_of
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.prepare_data import tracked_dataset
+from ppi_train.tracking.run import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+RECORD = "split.json"
+
+
+def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
+    """Writes the three tables and `split.json`, and audits test against train.
+
+    Raises:
+        ConfigError: the output folder holds a split already.
+        DataError: the pairs cannot be split as asked for, or a sequence is missing.
+    """
+    tracked.identify(dataset=Path(config.pairs or "").stem)
+    tracked.log_parameters(logged_parameters(config))
+    output = Path(config.output or "")
+    _check_output(output, overwrite=config.overwrite)
+    given = read_pairs(config.pairs or "", require_labels=False)
+    fasta = read_fasta(config.fasta) if config.fasta else None
+    tracked.log_datasets([tracked_dataset(Path(given.source).stem, "pairs", given)])
+    edges = _edges(given)
+    split = _draw(config, edges, fasta)
+    record = _record(config, given, edges, fasta, split)
+    outputs = _write(output, split, record)
+    tracked.log_file(output / RECORD)
+    metrics = _metrics(split, given, edges)
+    tracked.log_metrics(metrics)
+    audit = audit_tables(split.tables["train"], split.tables["test"], fasta.sequences if fasta else None)
+    log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
+
+
+def _draw(config: SplitConfig, edges: PairTable, fasta: SequenceTable | None) -> DrawnSplit:
+    # Looked up for every method, as the audit at the end needs all of them.
+    sequences = sequences_of(edges, fasta.sequences) if fasta else None
+    plan = SplitPlan(
+        method=config.method,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        negatives=config.negatives,
+        negative_ratio=config.negative_ratio,
+        seed=config.seed,
+    )
+    if config.method != "clustered":
+        return draw_split(edges, plan)
+    assert sequences is not None  # the schema requires a FASTA
+    return draw_split(edges, plan, _clusters(sequences, config.max_identity))
+
+
+def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dict[str, str]:
+    """Writes the tables and then the record; returns the table paths."""
+    (output / RECORD).unlink(missing_ok=True)
+    paths = {side: output / f"{side}.tsv" for side in SIDES}
+    for side, table in split.tables.items():
+        write_pairs(paths[side], table)
+        logger.info(
+            "%s: %s pairs, %s positive, %s proteins: %s",
+            side, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", paths[side],
+        )  # fmt: skip
+    logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
+    write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+    return {side: str(path) for side, path in paths.items()}
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    there = [name for name in (*(f"{side}.tsv" for side in SIDES), RECORD) if (output / name).exists()]
+    if there and not overwrite:
+        raise ConfigError(
+            "the output folder holds a split already",
+            where=output,
+            got=", ".join(there),
+            remedy="name another folder, or give overwrite=true",
+        )
+
+
+def _edges(given: PairTable) -> PairTable:
+    """The positive pairs of two different proteins; others are logged.
+
+    Pairs of a protein with itself are left out: no negative is of that kind, so that a model could recognise
+    them as positive.
+    """
+    positive = np.ones(len(given), bool) if given.labels is None else given.labels == 1
+    alone = given.index[:, 0] == given.index[:, 1]
+    if not positive.all():
+        logger.warning("%s pairs of label 0 are left out: negatives are drawn", f"{(~positive).sum():,}")
+    if (alone & positive).any():
+        logger.warning(
+            "%s pairs of a protein with itself are left out: no negative is of that kind",
+            f"{(alone & positive).sum():,}",
+        )
+    edges = given.select(positive & ~alone)
+    if not len(edges):
+        raise DataError("no positive pair of two proteins is left to split", where=given.source)
+    return edges
+
+
+def _clusters(sequences: Sequence[str], max_identity: float) -> np.ndarray:
+    logger.info("clustering %s proteins", f"{len(sequences):,}")
+    with Progress(len(sequences), unit="protein") as progress:
+        clusters = similarity_clusters(sequences, max_identity, advance=progress.advance)
+    sizes = np.bincount(clusters)
+    logger.info("%s clusters, the largest of %s proteins", f"{len(sizes):,}", f"{sizes.max():,}")
+    return clusters
+
+
+def _record(
+    config: SplitConfig, given: PairTable, edges: PairTable, fasta: SequenceTable | None, split: DrawnSplit
+) -> dict[str, object]:
+    """Inputs, parameters and results of the split, for `split.json`."""
+    asked = ["method", "val_fraction", "test_fraction", "negatives", "negative_ratio", "seed"]
+    if config.method == "clustered":
+        asked.append("max_identity")
+    return {
+        **{name: getattr(config, name) for name in asked},
+        "pairs_digest": given.digest,
+        "fasta_digest": fasta.digest if fasta else None,
+        "edges": len(edges),
+        "left_out": len(given) - len(edges),
+        "dropped_between_sides": split.dropped,
+        "sides": {side: _side(table) for side, table in split.tables.items()},
+    }
+
+
+def _side(table: PairTable) -> dict[str, object]:
+    return {
+        "pairs": len(table),
+        "positives": table.positives,
+        "negatives": len(table) - table.positives,
+        "proteins": len(table.proteins),
+        "digest": table.digest,
+    }
+
+
+def _metrics(split: DrawnSplit, given: PairTable, edges: PairTable) -> dict[str, float]:
+    sizes: Mapping[str, PairTable] = split.tables
+    metrics: dict[str, float] = {f"data/{side}_pairs": len(table) for side, table in sizes.items()}
+    metrics |= {f"data/{side}_proteins": len(table.proteins) for side, table in sizes.items()}
+    return metrics | {
+        "data/dropped_edges": split.dropped,
+        "data/left_out_pairs": len(given) - len(edges),
+    }

@@ -1,0 +1,168 @@
+"""The `train_embedder` mode: trains the language model of the embedder `protein_lm`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from ppi_train.checkpoints import Checkpoint
+from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.schema import TrainEmbedderConfig
+from ppi_train.data.fasta import write_fasta
+from ppi_train.embeddings.embedders.protein_lm import NAME, new_language_model
+from ppi_train.embeddings.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.models.device import describe_device, resolve_device, seed_everything
+from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.language_text import LanguageText, language_text
+from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload
+from ppi_train.runs.code_version import code_version
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
+from ppi_train.tracking.run_folder import run_folder
+from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
+from ppi_train.training.trainer import Trainer, TrainResult
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
+    """Trains on a FASTA, or on the sequences of a data set."""
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return embedder_job(config).run(tracked, output)
+
+
+def embedder_job(config: TrainEmbedderConfig) -> EmbedderJob:
+    """The training run that a config specifies, with its sequences read.
+
+    Raises:
+        DataError: the sequences are not available, or are too few.
+    """
+    text = language_text(config)
+    return EmbedderJob(config=replace(config, dataset=None if config.fasta else text.name), text=text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderJob:
+    """The training run of a protein language model.
+
+    Implements `Job`.
+    """
+
+    config: TrainEmbedderConfig
+    text: LanguageText
+    mode: str = "train_embedder"
+
+    @property
+    def output_dir(self) -> str:
+        return self.config.output_dir
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {"sequences": self.text.digest}
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        return {"sequences": self.text.digest[:36]}
+
+    def run(
+        self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
+    ) -> PipelineResult:
+        """Trains, and logs parameters, perplexity curves and checkpoints.
+
+        Raises:
+            DataError: too few residues.
+            UserError: see the training loop.
+        """
+        config = self.config
+        device = resolve_device(config.device)
+        with CheckpointUpload(tracked, output / "checkpoints") as upload:
+            self._log_start(tracked, output, describe_device(device))
+            seed_everything(config.seed, deterministic=config.deterministic)
+            hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
+            model = new_language_model(hyperparameters).to(device)
+            trainer = Trainer(
+                model,
+                # An epoch of the loop is only a part of a pass over the data.
+                replace(config, epochs=config.epochs * PARTS_A_PASS),
+                task=self._task(device),
+                log=tracked.log_metrics,
+                checkpoints=upload.folder,
+                description=self._description(hyperparameters),
+                keep=upload.keep,
+            )
+            result = train_and_upload(trainer, upload, tracked, continued)
+            metrics = self._log_end(result, tracked)
+        return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+    def _task(self, device: torch.device) -> LanguageTask:
+        return LanguageTask(
+            train=[tokenize(sequence) for sequence in self.text.train.values()],
+            validation=[tokenize(sequence) for sequence in self.text.held_out.values()],
+            separator=SEPARATOR,
+            window=self.config.window,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            device=device,
+        )
+
+    def _description(self, hyperparameters: Mapping[str, object]) -> dict[str, object]:
+        return {
+            "mode": self.mode,
+            "model": {"name": NAME, "hyperparameters": dict(hyperparameters)},
+            "text": {
+                "digest": self.text.digest,
+                "sequences": len(self.text.train) + len(self.text.held_out),
+                "excluded": self.text.excluded,
+            },
+            "config": config_values(self.config),
+        }
+
+    def _log_start(self, tracked: TrackedRun, output: Path, device: str) -> None:
+        text = self.text
+        if not tracked.continues:
+            tracked.identify(model=NAME, dataset=text.name, device=device, code_version=code_version())
+            tracked.log_parameters(logged_parameters(self.config))
+        if not (tracked.continues and tracked.continues.datasets):
+            read = TrackedDataset(
+                name=f"{text.name}/sequences",
+                context="train",
+                digest=text.digest,
+                source=self.config.fasta or text.name,
+                size=len(text.train) + len(text.held_out),
+                counts="sequences",
+            )
+            tracked.log_datasets([read])
+        residues = sum(map(len, text.train.values()))
+        tracked.log_metrics(
+            {
+                "data/sequences": len(text.train),
+                "data/residues": residues,
+                "data/held_out_sequences": len(text.held_out),
+                "data/excluded_sequences": text.excluded,
+            }
+        )
+        config_file = output / "config.yaml"
+        config_file.write_text(yaml.safe_dump(config_values(self.config), sort_keys=False))
+        tracked.log_file(config_file)
+        for name, part in (("train", text.train), ("held_out", text.held_out)):
+            write_fasta(output / "text" / f"{name}.fasta", part)
+        tracked.log_folder(output / "text", "text")
+        logger.info("%s sequences, %s residues", f"{len(text.train):,}", f"{residues:,}")
+
+    def _log_end(self, result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
+        metrics = {
+            "val/loss_best": result.best["val/loss"],
+            "val/perplexity_best": math.exp(result.best["val/loss"]),
+            "throughput/training_residues_per_second": result.units_per_second,
+        }
+        tracked.log_metrics(metrics)
+        logger.info(
+            "val perplexity %.3f; to embed with it: embedder=protein_lm embedder_run_id=%s",
+            metrics["val/perplexity_best"], tracked.run_id,
+        )  # fmt: skip
+        return metrics
