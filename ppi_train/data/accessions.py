@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppi_train.data.fasta import read_fasta, read_file
+from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError
+from ppi_train.io.files import read_file
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import mmap
-import os
 import re
-import secrets
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +19,16 @@ from isal import isal_zlib
 from isal.igzip import IGzipFile
 
 from ppi_train.errors import DataError
-from ppi_train.io.limits import FREE_BYTES, MAX_RESIDUES, unpacked_limit
+from ppi_train.io.files import (
+    GZIP_MAGIC,
+    LONGEST_STRETCH,
+    SPLIT_REMEDY,
+    read_file,
+    refuse_endless,
+    refuse_stretch,
+    write_file,
+)
+from ppi_train.io.limits import MAX_RESIDUES, unpacked_limit
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -31,18 +36,10 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 _LETTERS = (AMINO_ACIDS + NONSTANDARD).encode()
 _SPACE = b" \t\n\v\f"
 _BOM = b"\xef\xbb\xbf"
-_GZIP_MAGIC = b"\x1f\x8b"
 _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE))
 
 # Limit of a whole FASTA, unpacked: all of Swiss-Prot is a tenth of it. The sequences are kept in memory.
 MAX_FASTA_BYTES = 4 << 30
-# Limit of other files that are read as a whole.
-MAX_FILE_BYTES = 1 << 30
-# A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
-# 40 times the longest sequence.
-_STRETCH = 4 << 20
-_READ_AT_ONCE = 1 << 20
-_SPLIT = "divide it into several files"
 
 
 def sequence_digest(sequence: str) -> str:
@@ -229,7 +226,7 @@ class _Records:
 def _fasta_bytes(path: str | Path) -> bytes:
     refuse_endless(path, b">", "FASTA")
     data = read_file(path, "FASTA", limit=MAX_FASTA_BYTES)
-    if data.startswith(_GZIP_MAGIC):
+    if data.startswith(GZIP_MAGIC):
         try:
             data = _unpacked(path, data)
         except (EOFError, OSError, isal_zlib.error) as error:  # type: ignore[misc]
@@ -255,9 +252,9 @@ def _unpacked(path: str | Path, data: bytes) -> bytes:
     parts: list[bytes] = []
     size = 0
     with IGzipFile(fileobj=io.BytesIO(data)) as stream:  # type: ignore[no-untyped-call]
-        while part := stream.read(_STRETCH):
-            if len(part) == _STRETCH and b">" not in part:
-                _refuse_stretch(path, ">", "FASTA")
+        while part := stream.read(LONGEST_STRETCH):
+            if len(part) == LONGEST_STRETCH and b">" not in part:
+                refuse_stretch(path, ">", "FASTA")
             parts.append(part)
             size += len(part)
             if size > limit:
@@ -265,40 +262,9 @@ def _unpacked(path: str | Path, data: bytes) -> bytes:
                     "the gzip file unpacks to more than a FASTA can",
                     where=path,
                     got=f"more than {limit:,} bytes from {len(data):,}",
-                    remedy="unpack it yourself if you trust it" if limit < MAX_FASTA_BYTES else _SPLIT,
+                    remedy="unpack it yourself if you trust it" if limit < MAX_FASTA_BYTES else SPLIT_REMEDY,
                 )
     return b"".join(parts)
-
-
-def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
-    """Refuses a large file with an endless record, before reading it.
-
-    Args:
-        path: A file, which need not exist.
-        mark: The byte that begins a record, or ends a line.
-        kind: Names the file in messages.
-
-    Raises:
-        DataError: a stretch of _STRETCH bytes does not have the mark.
-    """
-    file = Path(path)
-    if not file.is_file() or file.stat().st_size <= FREE_BYTES or not os.access(file, os.R_OK):
-        return  # `read_file` reports any problem
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:2] == _GZIP_MAGIC or content[:4] == b"PAR1":
-            return
-        for start in range(0, len(content) - _STRETCH, _STRETCH):
-            if content.find(mark, start, start + _STRETCH) < 0:
-                _refuse_stretch(path, mark.decode(), kind)
-
-
-def _refuse_stretch(path: str | Path, mark: str, kind: str) -> NoReturn:
-    raise DataError(
-        f"the {kind} has a sequence or a line without end",
-        where=path,
-        got=f"{_STRETCH:,} bytes without {mark!r}",
-        expected=f"sequences of at most {MAX_RESIDUES:,} letters" if mark == ">" else "short lines",
-    )
 
 
 def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
@@ -315,66 +281,3 @@ def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
 def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
     """Writes a FASTA, one line per sequence, completely or not at all."""
     write_file(path, "".join(f">{key}\n{sequence}\n" for key, sequence in sequences.items()).encode())
-
-
-def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """The bytes of a user's file; `kind` names it in messages.
-
-    Raises:
-        DataError: the file is absent, a directory, not readable, empty, or has more than `limit` bytes.
-    """
-    try:
-        data = _at_most(path, limit)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"the {kind} is not there",
-            where=path,
-            remedy="check the path; it is taken from the current folder",
-        ) from error
-    except IsADirectoryError as error:
-        raise DataError(
-            f"the {kind} is a directory", where=path, expected="a file", remedy="name a file inside it"
-        ) from error
-    except OSError as error:
-        raise DataError(f"the {kind} cannot be read", where=path, got=error.strerror) from error
-    if data is None:
-        raise DataError(
-            f"the {kind} is too large to be read whole",
-            where=path,
-            expected=f"at most {limit:,} bytes",
-            remedy=_SPLIT,
-        )
-    if not data:
-        raise DataError(f"the {kind} is empty", where=path, got="0 bytes")
-    return data
-
-
-def _at_most(path: str | Path, limit: int) -> bytes | None:
-    """A file's bytes; None if there are more than `limit`.
-
-    The size of a pipe is not known before it is read.
-    """
-    with Path(path).open("rb") as stream:
-        about = os.fstat(stream.fileno())
-        if stat.S_ISREG(about.st_mode):
-            return stream.read() if about.st_size <= limit else None
-        parts: list[bytes] = []
-        while part := stream.read(_READ_AT_ONCE):
-            parts.append(part)
-            if _READ_AT_ONCE * (len(parts) - 1) > limit:
-                return None
-        return b"".join(parts)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name and moves it into place.
-
-    Two processes may write the same file at the same time: the last one to finish wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

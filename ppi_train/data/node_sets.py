@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 from ppi_train.data.benchmarks.catalogue import CATALOGUE
 from ppi_train.data.benchmarks.download import fetch
-from ppi_train.data.fasta import read_file
 from ppi_train.errors import DataError
+from ppi_train.io.files import read_file
 
 NodeSets = dict[int, list[tuple[str, ...]]]
 

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from ppi_train.data.fasta import read_file, refuse_endless, write_file
 from ppi_train.errors import DataError
+from ppi_train.io.files import read_file, refuse_endless, write_file
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 
 COLUMNS = ("protein_a", "protein_b", "label")

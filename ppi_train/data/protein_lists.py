@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppi_train.errors import DataError
-from ppi_train.io.text_lines import text_lines
+from ppi_train.io.files import text_lines
 
 
 def read_protein_list(path: str | Path) -> list[str]:

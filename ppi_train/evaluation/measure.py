@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import write_file
 from ppi_train.data.pairs import PairTable
 from ppi_train.evaluation.bootstrap import bootstrap_intervals
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, probability_metrics, sigmoid
@@ -25,6 +24,7 @@ from ppi_train.evaluation.strata import (
     strata_by_proteins_seen,
     strata_metrics,
 )
+from ppi_train.io.files import write_file
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.residue_reader import ResidueBatches
 from ppi_train.features.batches import PairData
 from ppi_train.features.vectors import Features, VectorFeatures
-from ppi_train.io.buffers import Buffers
+from ppi_train.io.prefetch import Buffers
 from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
 

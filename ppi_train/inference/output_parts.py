@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.data.fasta import write_file
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.files import write_file
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from ppi_train.inference.output_parts import PredictionParts, held_prediction
 from ppi_train.inference.pair_grid import PairGrid, PairList
 from ppi_train.inference.prediction_file import PredictionWriter
 from ppi_train.inference.scan import EncodedProteins, Scan, ThresholdScan, TopScan
-from ppi_train.io.disk_space import disk_space, free_bytes
+from ppi_train.io.files import disk_space, free_bytes
 from ppi_train.io.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import write_file
+from ppi_train.io.files import write_file
 
 
 def write_residue_weights(

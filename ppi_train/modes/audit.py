@@ -17,7 +17,7 @@ import numpy as np
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import AuditConfig
-from ppi_train.data.fasta import read_fasta, write_file
+from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.similarity.search import find_similar
 from ppi_train.data.similarity.search_cache import cached_similar
@@ -33,6 +33,7 @@ from ppi_train.evaluation.overlap import (
     proteins_seen,
 )
 from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare, tracked_dataset

@@ -79,7 +79,7 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
         for warning in warnings:
             logger.warning("%s", warning)
     canonical = ALIASES.get(mode, mode)
-    module = importlib.import_module(f"ppi_train.pipelines.{_MODULES[canonical]}")
+    module = importlib.import_module(f"ppi_train.modes.{_MODULES[canonical]}")
     pipeline: Pipeline = module.run
     measured = canonical not in _NO_SYSTEM_METRICS
     with TrackedRun(canonical, system_metrics=measured, tracking=tracking_of(config)) as run, _room_on_disk():

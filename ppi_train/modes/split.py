@@ -11,11 +11,12 @@ import numpy as np
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import SplitConfig
-from ppi_train.data.fasta import SequenceTable, read_fasta, write_file
+from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.similarity.search import similarity_clusters
 from ppi_train.data.splitting.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
+from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
 from ppi_train.modes.audit import audit_tables, log_audit, sequences_of
 from ppi_train.modes.execute import PipelineResult

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import write_file
 from ppi_train.data.similarity.search import VERSION, Similarities, find_similar
+from ppi_train.io.files import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders.base import Embedder
 from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import CacheError, ConfigError
-from ppi_train.io.disk_space import disk_space, free_bytes
+from ppi_train.io.files import disk_space, free_bytes
 from ppi_train.io.progress import Progress
 
 logger = logging.getLogger(__name__)

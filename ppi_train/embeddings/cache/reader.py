@@ -22,8 +22,7 @@ from ppi_train.embeddings.cache.residue_means import mean_residues
 from ppi_train.embeddings.cache.residue_store import CHUNK_BYTES, ResidueStore, chunks, refuse_not_finite
 from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.errors import CacheError
-from ppi_train.io.buffers import Buffers
-from ppi_train.io.prefetch import Job, run_ahead
+from ppi_train.io.prefetch import Buffers, Job, run_ahead
 
 T = TypeVar("T")
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.residue_store import chunks
-from ppi_train.io.buffers import Buffers
-from ppi_train.io.prefetch import Job, run_ahead
+from ppi_train.io.prefetch import Buffers, Job, run_ahead
 
 _BATCHES_AHEAD = 4
 

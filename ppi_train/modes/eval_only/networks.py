@@ -22,7 +22,6 @@ import torch
 
 from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
-from ppi_train.data.fasta import write_file
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError, UserError
 from ppi_train.evaluation.network.complexes import complex_metrics
@@ -40,6 +39,7 @@ from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features.proteins import features_of
 from ppi_train.inference.all_pairs import CalledPairs, call_pairs
 from ppi_train.inference.scoring import score_pairs
+from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
 from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.modes.eval_only.references import NetworkReferences

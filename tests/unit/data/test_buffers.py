@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppi_train.io.buffers import Buffers
+from ppi_train.io.prefetch import Buffers
 
 
 def test_memory_is_used_again_when_its_last_view_is_gone() -> None:
