@@ -17,37 +17,17 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare
-from ppi_train.runs.embedder import DEFAULT_EMBEDDER, DEFAULT_TRUNCATION, EmbeddingSettings
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.embedder import (
+    DEFAULT_EMBEDDER,
+    DEFAULT_TRUNCATION,
+    EmbeddingSettings,
+    _earlier_caches,
+    _find_or_make,
+)
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
-
-
-def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
-    """The embedding cache of a FASTA under `data_dir`, made if missing.
-
-    The file's name depends on everything that the embeddings depend on, so a cache that is found is the
-    same as one that would be made.
-    """
-    return _find_or_make(fasta, settings, data_dir)[0]
-
-
-def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
-    sequences = read_fasta(fasta)
-    embedder = settings.make()
-    spec = settings.spec(embedder, sequences)
-    path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
-    # Parts next to a complete cache are left by a process that died while removing them.
-    if path.exists() and not parts_folder(path).exists():
-        logger.info("embedding cache found: %s", path)
-        distinct = len(set(sequences.sequences.values()))
-        return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
-    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
-
-
-def _earlier_caches(data_dir: Path) -> list[Path]:
-    return sorted((data_dir / "embeddings").glob("*.parquet"))
 
 
 def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:

@@ -14,7 +14,7 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.nucleotides import refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError
-from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 
 logger = logging.getLogger(__name__)
 

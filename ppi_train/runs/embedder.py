@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,17 @@ from typing import Any
 
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
 from ppi_train.config.embedding_options import EmbedderOptions
-from ppi_train.data.fasta import SequenceTable
+from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
+from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
+
+logger = logging.getLogger(__name__)
+
 
 MODEL_VARIABLE = "PPI_TRAIN_EMBEDDER_MODEL"
 DEFAULT_EMBEDDER = "descriptors"
@@ -135,3 +141,29 @@ class EmbeddingSettings:
 def describe_embedder(embedder: Embedder) -> dict[str, object]:
     """The description of an embedder in a cache or checkpoint."""
     return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}
+
+
+def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
+    """The embedding cache of a FASTA under `data_dir`, made if missing.
+
+    The file's name depends on everything that the embeddings depend on, so a cache that is found is the
+    same as one that would be made.
+    """
+    return _find_or_make(fasta, settings, data_dir)[0]
+
+
+def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
+    sequences = read_fasta(fasta)
+    embedder = settings.make()
+    spec = settings.spec(embedder, sequences)
+    path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
+    # Parts next to a complete cache are left by a process that died while removing them.
+    if path.exists() and not parts_folder(path).exists():
+        logger.info("embedding cache found: %s", path)
+        distinct = len(set(sequences.sequences.values()))
+        return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
+    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
+
+
+def _earlier_caches(data_dir: Path) -> list[Path]:
+    return sorted((data_dir / "embeddings").glob("*.parquet"))

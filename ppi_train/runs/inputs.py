@@ -18,9 +18,8 @@ from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
 from ppi_train.features.batches import PairData
 from ppi_train.features.proteins import features_of
-from ppi_train.modes.embed import cached_embeddings
-from ppi_train.modes.prepare_data import tracked_dataset
-from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.datasets import tracked_dataset
+from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

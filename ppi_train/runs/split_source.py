@@ -14,7 +14,7 @@ from ppi_train.config.schema import FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.errors import ConfigError
-from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.inputs import SplitFiles
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from ppi_train.config.schema import EvalConfig, FinetuneConfig, TrainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.errors import UserError
-from ppi_train.modes.prepare_data import DEFAULT_DATASET, prepare
-from ppi_train.modes.train.resume import original_config
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.config import original_config
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.leakage import lineage_of, logged_pairs, ordered_pairs
 from ppi_train.tracking.runs import find_run
 

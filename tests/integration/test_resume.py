@@ -483,7 +483,7 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     given = {"learning_rate": 1 / 3000, "class_weight": "balanced", "max_length": 200, "deterministic": True}
     given |= {"checkpoint_every": "7 steps", "batch_size": 128}
     run_id = broken_off(store, folders, **given)
-    from ppi_train.modes.train.resume import original_config
+    from ppi_train.runs.config import original_config
     from ppi_train.tracking.runs import find_run
 
     wanted, _ = load_config(TrainConfig, SHORT | folders | given)

@@ -31,10 +31,10 @@ from ppi_train.modes.eval_only import evaluate
 from ppi_train.modes.eval_only.references import reference_digests
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.full_pipeline.stages import Stages
-from ppi_train.modes.prepare_data import DEFAULT_DATASET
 from ppi_train.modes.train.finetune import finetuning_job
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train_embedder import embedder_job
+from ppi_train.runs.datasets import DEFAULT_DATASET
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

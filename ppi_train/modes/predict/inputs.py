@@ -19,7 +19,7 @@ from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, ConfigError, DataError
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.modes.prepare_data import prepare
+from ppi_train.runs.datasets import prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import open_cache, settle_missing
 from ppi_train.tracking.run import TrackedDataset

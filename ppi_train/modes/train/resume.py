@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ppi_train.checkpoints import Checkpoint, read_checkpoint, recover_checkpoint
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.loading import load_config, logged_parameters
-from ppi_train.config.schema import MODES, FinetuneConfig, ResumeConfig, TrainConfig, TrainEmbedderConfig
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import FinetuneConfig, ResumeConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.modes.execute import PipelineResult, tracking_of
 from ppi_train.modes.train.finetune import finetuning_job
@@ -19,6 +19,7 @@ from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train_embedder import embedder_job
 from ppi_train.runs.checkpoints import fetch_checkpoint, find_training_run
+from ppi_train.runs.config import Resumable, original_config
 from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
@@ -27,7 +28,6 @@ from ppi_train.tracking.runs import FoundRun, seconds_since_sign_of_life
 
 logger = logging.getLogger(__name__)
 
-Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
 
 # A live run logs its use of processor and memory every few seconds.
 SILENCE = 60.0
@@ -95,25 +95,6 @@ def send_what_it_left(run: FoundRun, output_dir: str | None) -> FoundRun:
         sent = replay(path, experiment_id=run.experiment_id, end=False)
         logger.info("%d unsent records of the run are now on the tracking server", sent.records)
     return find_training_run(run.run_id) if journals else run
-
-
-def original_config(run: FoundRun) -> Resumable:
-    """The config of a training run, from the parameters that it logged.
-
-    Raises:
-        CheckpointError: the run was interrupted before it logged them.
-    """
-    schema = MODES[str(run.mode)]
-    logged = {spec.name: run.parameters.get(spec.parameter) for spec in describe_fields(schema)}
-    if all(value is None for value in logged.values()):
-        raise CheckpointError(
-            "the run was interrupted before its parameters were logged: there is nothing to continue",
-            where=run,
-            remedy="start it again",
-        )
-    original, _ = load_config(schema, logged)
-    assert isinstance(original, Resumable)
-    return original
 
 
 def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:
