@@ -19,8 +19,8 @@ from ppi_train.runs.code_version import code_version
 from ppi_train.runs.leakage import refuse_leakage
 from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.runs.split_source import EvaluatedSplit
-from ppi_train.tracking.model.digest import TAG as MODEL_DIGEST
-from ppi_train.tracking.model.digest import verified_model
+from ppi_train.tracking.model.log import TAG as MODEL_DIGEST
+from ppi_train.tracking.model.log import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version
 from ppi_train.tracking.registry.versions import Holder

@@ -21,7 +21,7 @@ from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.modes.execute import execute_pipeline
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
-from ppi_train.tracking.model.digest import verified_model
+from ppi_train.tracking.model.log import verified_model
 from ppi_train.tracking.outbox.records import Header, Tags
 from ppi_train.tracking.outbox.store import NAME, Journal, read_journal
 from ppi_train.tracking.outbox.worker import BackgroundSender
