@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.data.similarity.search import find_similar
-from ppi_train.data.similarity.search_cache import cached_similar
+from ppi_train.data.similarity.search import cached_similar, find_similar
 from ppi_train.errors import DataError
 from ppi_train.evaluation.overlap import (
     JointPairs,

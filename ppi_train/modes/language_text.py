@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.benchmarks.download import NotInMirrorError
-from ppi_train.data.fasta import read_fasta
-from ppi_train.data.nucleotides import refuse_nucleotides
+from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare

@@ -20,7 +20,7 @@ from test_parquet_fuzz import read_cache
 from test_text_fuzz import read_config, read_sequences, read_table
 from watched import peak_mb, reset_peak
 
-from ppi_train.data.node_sets import read_node_sets
+from ppi_train.data.reference_sets import read_node_sets
 from ppi_train.errors import UserError
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -17,13 +17,10 @@ from watched import outcome
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
-from ppi_train.data.accessions import read_proteins
-from ppi_train.data.complexes import read_complexes
-from ppi_train.data.fasta import read_fasta
-from ppi_train.data.node_sets import read_node_sets
-from ppi_train.data.nucleotides import refuse_nucleotides
+from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
-from ppi_train.data.protein_lists import read_protein_list
+from ppi_train.data.protein_list import read_protein_list, read_proteins
+from ppi_train.data.reference_sets import read_complexes, read_node_sets
 
 pytestmark = pytest.mark.slow
 

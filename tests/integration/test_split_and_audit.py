@@ -17,7 +17,7 @@ from entry_points.command import run_mode
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
-from ppi_train.data.splitting.splits import SIDES
+from ppi_train.data.splits import SIDES
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.modes.execute import execute_pipeline
 

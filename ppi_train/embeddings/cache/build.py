@@ -18,8 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ppi_train.data.fasta import SequenceTable, sequence_digest
-from ppi_train.data.nucleotides import refuse_nucleotides
+from ppi_train.data.fasta import SequenceTable, refuse_nucleotides, sequence_digest
 from ppi_train.embeddings.cache.parts import CacheParts, held_parts
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.sources import CacheSources

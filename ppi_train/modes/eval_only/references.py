@@ -14,9 +14,8 @@ import numpy as np
 from ppi_train.config.evaluation_options import DRAW, OFF, WALKS
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.benchmarks.download import NotInMirrorError
-from ppi_train.data.complexes import read_complexes
-from ppi_train.data.node_sets import published_node_sets, read_node_sets
-from ppi_train.data.protein_lists import read_protein_list
+from ppi_train.data.protein_list import read_protein_list
+from ppi_train.data.reference_sets import published_node_sets, read_complexes, read_node_sets
 from ppi_train.errors import DataError
 from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.network.sampling import sample_node_sets

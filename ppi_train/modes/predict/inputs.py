@@ -13,9 +13,9 @@ import numpy as np
 
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.schema import ExplainConfig, PredictConfig
-from ppi_train.data.accessions import ProteinList, read_proteins
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.data.protein_list import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, ConfigError, DataError
 from ppi_train.inference.pair_grid import PairGrid, PairList

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppi_train.data.accessions import read_proteins
+from ppi_train.data.protein_list import read_proteins
 from ppi_train.errors import DataError
 
 

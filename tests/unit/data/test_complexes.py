@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ppi_train.data.complexes import read_complexes
-from ppi_train.data.protein_lists import read_protein_list
+from ppi_train.data.protein_list import read_protein_list
+from ppi_train.data.reference_sets import read_complexes
 from ppi_train.errors import DataError
 
 

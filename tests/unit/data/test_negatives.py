@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.data.splitting.negatives import degree_matched_negatives, uniform_negatives
+from ppi_train.data.negatives import degree_matched_negatives, uniform_negatives
 from ppi_train.errors import DataError
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from ppi_train.data import node_sets
-from ppi_train.data.node_sets import published_node_sets, read_node_sets
+from ppi_train.data import reference_sets as node_sets
+from ppi_train.data.reference_sets import published_node_sets, read_node_sets
 from ppi_train.errors import DataError
 
 PLAIN = {2: [{"B", "A"}, {"C", "A"}], 3: [{"C", "B", "A"}]}

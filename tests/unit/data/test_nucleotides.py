@@ -9,8 +9,7 @@ import random
 
 import pytest
 
-from ppi_train.data.fasta import SequenceTable
-from ppi_train.data.nucleotides import refuse_nucleotides
+from ppi_train.data.fasta import SequenceTable, refuse_nucleotides
 from ppi_train.errors import DataError
 
 SILK = "GAGAGSGAGAGSGAGAGSGAGAGYGAGAGVGAGYGAGAGAGYGAGAGAGYGAGAGS"

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppi_train.data.similarity.search import Similarities, find_similar
-from ppi_train.data.similarity.search_cache import FOLDER, cached_similar
+from ppi_train.data.similarity.search import FOLDER, Similarities, cached_similar, find_similar
 
 RNG = np.random.default_rng(0)
 TARGETS = ["".join(RNG.choice(list("ACDEFGHIKLMNPQRSTVWY"), 120)) for _ in range(5)]

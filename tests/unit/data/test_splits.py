@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from ppi_train.data.pairs import PairTable, pairs_from_ids
-from ppi_train.data.splitting.splits import (
-    METHODS,
-    SIDES,
-    DrawnSplit,
-    SplitPlan,
-    draw_split,
-    group_sides,
-    walk,
-)
+from ppi_train.data.splits import METHODS, SIDES, DrawnSplit, SplitPlan, draw_split, group_sides, walk
 from ppi_train.errors import DataError
 
 PLAN = SplitPlan(

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppi_train.data.negatives import NEGATIVES
 from ppi_train.data.pairs import PairTable, pairs_from_ids
-from ppi_train.data.splitting.negatives import NEGATIVES
 from ppi_train.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,9 @@
-"""Lists of proteins, from a text file of accessions or a FASTA."""
+"""Lists of proteins that a user names.
+
+Lists of proteins, from a text file of accessions or a FASTA.
+
+Lists of proteins, one accession per line.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from pathlib import Path
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError
-from ppi_train.io.files import read_file
+from ppi_train.io.files import read_file, text_lines
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -74,3 +79,24 @@ def _first_lines(path: str | Path, data: bytes) -> Mapping[str, int]:
                 "an accession is not UTF-8", where=f"{path}, line {number}", got=words[0]
             ) from None
     return first_of
+
+
+def read_protein_list(path: str | Path) -> list[str]:
+    """Reads a list of accessions, one per line.
+
+    Blank lines are skipped and a repeated accession counts once.
+
+    Raises:
+        DataError: the file is absent, empty, not text, or a line has more than one word.
+    """
+    found: dict[str, None] = {}
+    for number, line in text_lines(path, "list of proteins"):
+        if len(line.split()) != 1:
+            raise DataError(
+                "a line of the list of proteins is not an accession",
+                where=f"{path}, line {number}",
+                got=repr(line[:80]),
+                expected="one accession a line",
+            )
+        found[line.strip()] = None
+    return list(found)
