@@ -19,7 +19,7 @@ from ppi_train.models.gaussian_process import GaussianOutput
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
-from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
+from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
 
 _GROUP_ROWS = 16_384
 """Residues of pairs scored at once, padding included."""

@@ -14,9 +14,15 @@ from ppi_train.models.base import member_losses
 from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
-from ppi_train.models.v3.attention_pool import N_ENDS, Scaling, attention_pool, residue_weights
-from ppi_train.models.v3.residue_statistics import N_MOMENTS, ResidueStatistics
-from ppi_train.models.v3.similarity import SimilarityExpert
+from ppi_train.models.v3.layers import (
+    N_ENDS,
+    N_MOMENTS,
+    ResidueStatistics,
+    Scaling,
+    SimilarityExpert,
+    attention_pool,
+    residue_weights,
+)
 
 _SLOT_SPREAD = 2.0
 """Slot inputs are divided by this many deviations of the mean: the fixed statistics dominate at first."""

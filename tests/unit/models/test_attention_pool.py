@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppi_train.models.packed import Packed
-from ppi_train.models.v3.attention_pool import N_ENDS, Scaling, attention_pool, nearness_to_ends
+from ppi_train.models.v3.layers import N_ENDS, Scaling, attention_pool, nearness_to_ends
 
 LENGTHS = [4, 1, 30, 7]
 D, K = 6, 3

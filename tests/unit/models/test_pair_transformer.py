@@ -17,7 +17,7 @@ from ppi_train.features.batches import PairData
 from ppi_train.features.proteins import PackedFeatures
 from ppi_train.models.packed import Packed
 from ppi_train.models.pair_transformer import PairTransformer
-from ppi_train.models.v3.spectral import EncoderLayer, SpectralLinear, settle
+from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
 
