@@ -29,8 +29,7 @@ import numpy as np
 
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.embeddings.cache import writer as cache_writer
-from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.residue_reader import ResidueBatches
+from ppi_train.embeddings.cache.reader import EmbeddingCache, ResidueBatches
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 

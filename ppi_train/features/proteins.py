@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.residue_reader import ResidueBatches
+from ppi_train.embeddings.cache.reader import EmbeddingCache, ResidueBatches
 from ppi_train.features.batches import PairData
 from ppi_train.features.vectors import Features, VectorFeatures
 from ppi_train.io.prefetch import Buffers

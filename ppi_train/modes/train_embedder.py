@@ -15,8 +15,7 @@ from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.data.fasta import write_fasta
-from ppi_train.embeddings.embedders.protein_lm import NAME, new_language_model
-from ppi_train.embeddings.embedders.tokens import SEPARATOR, tokenize
+from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.language_text import LanguageText, language_text

@@ -15,8 +15,7 @@ from ppi_train.data.fasta import clean_sequence
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.embeddings.embedders.base import Embedder
-from ppi_train.embeddings.embedders.truncation import truncate
+from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
 from ppi_train.features.batches import PairData
 from ppi_train.features.proteins import features_of, features_of_embeddings

@@ -21,9 +21,8 @@ from watched import outcome
 
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.pairs import read_pairs
-from ppi_train.embeddings.cache.parts import parts_folder
+from ppi_train.embeddings.cache.parts import CacheSources, parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.sources import CacheSources
 from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.inference.output_parts import held_prediction

@@ -1,15 +1,32 @@
-"""The interface of embedders.
+"""What every embedder is, and what several share.
+
+The interface of embedders.
 
 An embedder turns sequences into arrays, and has an identity that caches and checkpoints record.
+
+Truncation of proteins that are longer than the limit.
+
+It is decided when embedding, and recorded in the cache.
+
+Overlapping windows of long proteins, batched by length.
+
+This module handles numbers only, no model.
+
+Pools the states of a protein's residues to one vector.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from ppi_train.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -71,3 +88,134 @@ class EmbedderRequest:
     model: str | None = None
     precision: str = "float32"
     device: torch.device | None = None
+
+
+def truncate(accession: str, sequence: str, *, max_length: int | None, truncation: str) -> str:
+    """Truncates a protein to the residues that are embedded.
+
+    `head` keeps the first `max_length` residues; `head_tail` keeps both ends, the longer half first.
+
+    >>> truncate("P1", "ABCDEFG", max_length=5, truncation="head_tail")
+    'ABCFG'
+
+    Raises:
+        DataError: `truncation` is `error`, and the protein is longer than `max_length`.
+    """
+    if max_length is None or len(sequence) <= max_length:
+        return sequence
+    if truncation == "error":
+        raise DataError(
+            "a protein is longer than max_length",
+            where=accession,
+            got=f"{len(sequence)} residues",
+            expected=f"at most {max_length}",
+            remedy="raise max_length, or give truncation=head or truncation=head_tail",
+        )
+    if truncation == "head_tail":
+        tail = max_length // 2
+        return sequence[: max_length - tail] + (sequence[-tail:] if tail else "")
+    return sequence[:max_length]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a sequence that a model processes at once.
+
+    Only the states from `keep_from` to `keep_to` are used.
+
+    All positions are in the whole sequence, from 0, ends excluded; `sequence` is the sequence's number.
+    """
+
+    sequence: int
+    start: int
+    end: int
+    keep_from: int
+    keep_to: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+def windows_of(sequence: int, length: int, *, size: int, overlap: int) -> list[Window]:
+    """The fewest windows that overlap by `overlap` or more.
+
+    A window has at most `size` residues.
+
+    They are evenly spaced and equally long, and neighbours split their overlap in half: every residue is
+    taken from the window where it is farthest from a cut, so that it has the most context on both sides.
+
+    >>> windows = windows_of(0, 10, size=6, overlap=2)
+    >>> [(window.start, window.end, window.keep_from, window.keep_to) for window in windows]
+    [(0, 6, 0, 5), (4, 10, 5, 10)]
+    """
+    steps = max(0, -(-(length - size) // (size - overlap)))
+    if not steps:
+        return [Window(sequence, 0, length, 0, length)]
+    starts = [step * (length - size) // steps for step in range(steps + 1)]
+    cuts = [(left + size + right) // 2 for left, right in itertools.pairwise(starts)]
+    edges = zip(starts, [0, *cuts], [*cuts, length], strict=True)
+    return [Window(sequence, start, start + size, first, last) for start, first, last in edges]
+
+
+def batches_by_length(windows: Iterable[Window], *, residues: int) -> list[list[Window]]:
+    """Batches of at most `residues`, padding included, the longest windows first.
+
+    No batch is empty.
+
+    Sorted by length, a batch has little padding; and the batch that needs the most memory comes first.
+    """
+    batches: list[list[Window]] = []
+    for window in sorted(windows, key=lambda window: (-len(window), window.sequence, window.start)):
+        if batches and (len(batches[-1]) + 1) * len(batches[-1][0]) <= residues:
+            batches[-1].append(window)
+        else:
+            batches.append([window])
+    return batches
+
+
+TERMINAL_WINDOW = 50
+"""Residues at each end that get a mean of their own: localisation signals are there."""
+PARTS = ("maximum", "deviation", "head", "tail")
+
+
+def pooled_dimension(layers: int, width: int) -> int:
+    """Width of the output of `pool`."""
+    return (layers + len(PARTS)) * width
+
+
+def pool(layers: list[Tensor], lengths: Tensor) -> Tensor:
+    """Pools the states of all layers to one vector per protein.
+
+    The mean of each layer; of the last also maximum, deviation, and the mean of either end.
+
+    Args:
+        layers: States (n, T, h) of each layer.
+        lengths: (n,) how many of them, from the left, are a protein's residues.
+
+    Returns:
+        (n, (len(layers) + 4) * h).
+    """
+    last = layers[-1]
+    place = torch.arange(last.shape[1], device=last.device)
+    inside = place < lengths[:, None]
+    means = [_mean(states, inside) for states in layers]
+    squares = _mean((last - means[-1][:, None]) ** 2, inside)
+    return torch.cat(
+        [
+            *means,
+            last.masked_fill(~inside[..., None], -torch.inf).amax(dim=1),
+            squares.sqrt(),
+            _mean(last, inside & (place < TERMINAL_WINDOW)),
+            _mean(last, inside & (place >= lengths[:, None] - TERMINAL_WINDOW)),
+        ],
+        dim=1,
+    )
+
+
+def _mean(states: Tensor, chosen: Tensor) -> Tensor:
+    """Mean (n, h) of the chosen residues' states.
+
+    Takes states (n, T, h) and a mask (n, T) with at least one residue per row.
+    """
+    weights = chosen.to(states.dtype)
+    return torch.einsum("nth,nt->nh", states, weights) / weights.sum(dim=1, keepdim=True)

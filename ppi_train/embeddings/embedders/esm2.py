@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from ppi_train.embeddings.embedders.base import EmbedderRequest
+from ppi_train.embeddings.embedders.base import EmbedderRequest, Window, batches_by_length, windows_of
 from ppi_train.embeddings.embedders.hub import (
     identity_of,
     located,
@@ -30,7 +30,6 @@ from ppi_train.embeddings.embedders.hub import (
     weight_files,
     weights_digest,
 )
-from ppi_train.embeddings.embedders.windows import Window, batches_by_length, windows_of
 from ppi_train.errors import ConfigError, DeviceError
 
 DEFAULT_MODEL = "t30_150M"

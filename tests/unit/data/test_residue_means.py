@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.embeddings.cache.residue_means import mean_residues, widened
+from ppi_train.embeddings.cache.residues import mean_residues, widened
 
 
 def test_every_finite_half_is_widened_exactly() -> None:

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from ppi_train.embeddings.embedders import make_embedder
-from ppi_train.embeddings.embedders.base import EmbedderRequest
+from ppi_train.embeddings.embedders.base import EmbedderRequest, truncate
 from ppi_train.embeddings.embedders.descriptors import (
     AMINO_ACIDS,
     TERMINAL_WINDOW,
     TRIAD_CLASSES,
     Descriptors,
 )
-from ppi_train.embeddings.embedders.truncation import truncate
 from ppi_train.errors import ConfigError, DataError
 
 CLASS_OF = {letter: str(number) for number, group in enumerate(TRIAD_CLASSES) for letter in group}

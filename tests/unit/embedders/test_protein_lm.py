@@ -8,9 +8,7 @@ import torch
 
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest, TrainedWeights
-from ppi_train.embeddings.embedders.language_model import CausalLstm
-from ppi_train.embeddings.embedders.protein_lm import ProteinLm
-from ppi_train.embeddings.embedders.tokens import SEPARATOR, UNKNOWN, tokenize
+from ppi_train.embeddings.embedders.protein_lm import SEPARATOR, UNKNOWN, CausalLstm, ProteinLm, tokenize
 from ppi_train.errors import CheckpointError, ConfigError
 
 HIDDEN = 12

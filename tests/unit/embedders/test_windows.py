@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ppi_train.embeddings.embedders.windows import Window, batches_by_length, windows_of
+from ppi_train.embeddings.embedders.base import Window, batches_by_length, windows_of
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(16, 4), (1022, 256), (2, 1), (1, 0)])

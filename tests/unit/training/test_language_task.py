@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.config.schema import TrainEmbedderConfig
-from ppi_train.embeddings.embedders.language_model import CausalLstm
+from ppi_train.embeddings.embedders.protein_lm import CausalLstm
 from ppi_train.errors import DataError
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer
