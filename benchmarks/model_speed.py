@@ -27,8 +27,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ppi_train.config.schema import TrainConfig
 from ppi_train.evaluation.pair_metrics import ranking_metrics
-from ppi_train.features.batches import PairData
-from ppi_train.features.proteins import PackedFeatures, described
+from ppi_train.features import PackedFeatures, PairData, described
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 from ppi_train.training.pair_task import PairTask

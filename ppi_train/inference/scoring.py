@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ppi_train.features.batches import PairData
-from ppi_train.features.vectors import EveryProtein, Features
+from ppi_train.features import EveryProtein, Features, PairData
 
 
 class Scorer(Protocol):

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.features.proteins import features_of
+from ppi_train.features import features_of
 from ppi_train.inference.residue_weights_file import write_residue_weights
 from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.predict.inputs import named_fastas, opened_cache
 from ppi_train.runs.candidate import resolve_candidate

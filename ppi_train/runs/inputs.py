@@ -16,8 +16,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
-from ppi_train.features.batches import PairData
-from ppi_train.features.proteins import features_of
+from ppi_train.features import PairData, features_of
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
 from ppi_train.tracking.run import TrackedRun

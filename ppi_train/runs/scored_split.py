@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.schema import ScoringConfig
 from ppi_train.data.pairs import PairTable
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.inputs import Inputs
 from ppi_train.runs.split_inputs import evaluation_inputs, trained_config

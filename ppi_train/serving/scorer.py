@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppi_train.checkpoints import read_checkpoint
+from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
 from ppi_train.data.fasta import clean_sequence
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError
-from ppi_train.features.batches import PairData
-from ppi_train.features.proteins import features_of, features_of_embeddings
-from ppi_train.features.vectors import Features
+from ppi_train.features import Features, PairData, features_of, features_of_embeddings
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.runs.embedder import EmbeddingSettings
 
 _SEQUENCES = ("sequence_a", "sequence_b")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppi_train.features.batches import PairData
+from ppi_train.features import PairData
 
 
 def redrawn_negatives(data: PairData, *, seed: int, epoch: int) -> Tensor:

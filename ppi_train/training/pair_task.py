@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.config.schema import PairLoopConfig
 from ppi_train.errors import UserError
-from ppi_train.features.batches import (
+from ppi_train.features import (
     PairBatch,
     PairData,
     epoch_order,

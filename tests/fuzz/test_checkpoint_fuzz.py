@@ -23,11 +23,11 @@ from ppi_train.checkpoints import (
     TRAINING_STATE,
     WEIGHTS,
     file_digest,
+    model_from_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
 from ppi_train.models.registry import build_model
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.tracking.artifacts import StoredCheckpoints
 
 pytestmark = pytest.mark.slow

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from ppi_train import features as protein_features
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
-from ppi_train.features import proteins as protein_features
-from ppi_train.features.proteins import DescribedFeatures, PackedFeatures, features_of, features_of_embeddings
-from ppi_train.features.vectors import Features
+from ppi_train.features import (
+    DescribedFeatures,
+    Features,
+    PackedFeatures,
+    features_of,
+    features_of_embeddings,
+)
 from ppi_train.models.packed import Packed
 
 States = dict[str, np.ndarray]

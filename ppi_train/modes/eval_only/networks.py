@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
@@ -36,12 +37,11 @@ from ppi_train.evaluation.network.topology import (
     sampling_noise,
 )
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.features.proteins import features_of
+from ppi_train.features import features_of
 from ppi_train.inference.all_pairs import CalledPairs, call_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.modes.eval_only.references import NetworkReferences
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.inputs import Inputs

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import torch
 
-from ppi_train.checkpoints import Checkpoint
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PredictConfig
-from ppi_train.features.proteins import features_of
+from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
-from ppi_train.models_of_checkpoints import model_from_checkpoint
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
 from ppi_train.runs.candidate import resolve_candidate

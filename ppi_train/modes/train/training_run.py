@@ -15,7 +15,7 @@ import psutil
 import torch
 import yaml
 
-from ppi_train.checkpoints import Checkpoint, read_checkpoint
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, new_model, read_checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.embeddings.cache.reader import describe_cache
@@ -28,13 +28,10 @@ from ppi_train.evaluation.pair_metrics import (
     sigmoid,
 )
 from ppi_train.evaluation.temperature import fitted_temperature
-from ppi_train.features.batches import PairData
-from ppi_train.features.proteins import described
-from ppi_train.features.vectors import EveryProtein
+from ppi_train.features import EveryProtein, PairData, described
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
-from ppi_train.models_of_checkpoints import model_from_checkpoint, new_model
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload

@@ -13,8 +13,7 @@ from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
-from ppi_train.features.batches import PairData
-from ppi_train.features.proteins import PackedFeatures
+from ppi_train.features import PackedFeatures, PairData
 from ppi_train.models.packed import Packed
 from ppi_train.models.pair_transformer import PairTransformer
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle

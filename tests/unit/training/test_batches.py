@@ -7,15 +7,15 @@ import itertools
 import pytest
 import torch
 
-from ppi_train.features.batches import (
+from ppi_train.features import (
     PairData,
+    VectorFeatures,
     distinct_proteins,
     epoch_order,
     groups_for_sharing,
     load_batches,
     shared_batches,
 )
-from ppi_train.features.vectors import VectorFeatures
 
 CPU = torch.device("cpu")
 

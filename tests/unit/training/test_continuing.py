@@ -21,8 +21,7 @@ from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.interval import Interval, parse_interval
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import CheckpointError
-from ppi_train.features.batches import PairData
-from ppi_train.features.vectors import VectorFeatures
+from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.training.cadence import Cadence
 from ppi_train.training.pair_task import PairTask

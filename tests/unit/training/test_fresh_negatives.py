@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ppi_train.features.batches import PairData
-from ppi_train.features.vectors import VectorFeatures
+from ppi_train.features import PairData, VectorFeatures
 from ppi_train.training.fresh_negatives import redrawn_negatives
 
 PROTEINS = 60

@@ -21,8 +21,7 @@ from torch.nn.functional import logsigmoid
 from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import DeviceError, UserError
-from ppi_train.features.batches import PairData
-from ppi_train.features.vectors import EveryProtein, VectorFeatures
+from ppi_train.features import EveryProtein, PairData, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.training.pair_task import PairTask, class_weights
