@@ -18,10 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ppi_train.evaluation.bootstrap import bootstrap_intervals
+from ppi_train.evaluation.bootstrap import bootstrap_intervals, interval, paired_differences, resample
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
-from ppi_train.evaluation.paired import paired_differences
-from ppi_train.evaluation.resampling import interval, resample
 from ppi_train.evaluation.strata import (
     degrees_without,
     measure_strata,
@@ -29,7 +27,7 @@ from ppi_train.evaluation.strata import (
     strata_by_length,
     strata_by_proteins_seen,
 )
-from ppi_train.evaluation.temperature import fitted_temperature
+from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
 
 PAIRS, PROTEINS, RESAMPLES = 52_048, 4_300, 1000

@@ -13,9 +13,9 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import CompareConfig, ScoringConfig
 from ppi_train.errors import ConfigError
+from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.evaluation.paired import paired_differences
 from ppi_train.modes.common_pairs import on_common_pairs
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
 from ppi_train.modes.execute import PipelineResult

@@ -107,8 +107,10 @@ def _log(
     sequences: dict[str, str],
     probability: float,
 ) -> None:
-    from ppi_train.reporting.figures import save_figures  # matplotlib, slow to import
-    from ppi_train.reporting.residue_figure import residue_weights_figure
+    from ppi_train.reporting.figures import (
+        residue_weights_figure,
+        save_figures,  # matplotlib, slow to import
+    )
 
     table = output / "explanation" / "residue_weights.tsv"
     table.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
+from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
-from ppi_train.evaluation.paired import paired_differences
 from ppi_train.modes.common_pairs import on_common_pairs
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.verdict import Verdict, judge, judge_first, log_verdict

@@ -16,7 +16,7 @@ from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.similarity.search import similarity_clusters
 from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.evaluation.audit import audit_tables, log_audit, sequences_of
+from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
 from ppi_train.modes.execute import PipelineResult

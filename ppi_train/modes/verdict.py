@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppi_train.config.schema import PromoteConfig
-from ppi_train.evaluation.paired import PairedDifference
+from ppi_train.evaluation.bootstrap import PairedDifference
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.tracking.run import TrackedRun
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppi_train.evaluation.agreement import agreement
+from ppi_train.evaluation.bootstrap import PairedDifference
 from ppi_train.evaluation.pair_metrics import Floats, Labels
-from ppi_train.evaluation.paired import PairedDifference
+from ppi_train.evaluation.uncertainty import agreement
 from ppi_train.reporting.page import (
     Bar,
     Column,

@@ -3,6 +3,8 @@
 Each function returns a `Figure` with an Agg canvas of its own. pyplot is not used: its global list of
 figures leaks memory over a long run, and picks a window system where there is one. Importing
 this module imports matplotlib; callers import it when they draw.
+
+The figure of an explanation: residue weights, one panel per protein.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from ppi_train.evaluation.pair_metrics import (
     ranking_metrics,
     reliability_bins,
 )
-from ppi_train.evaluation.selective import precision_by_kept
+from ppi_train.evaluation.uncertainty import precision_by_kept
 
 # Okabe & Ito 2008, "Color universal design": distinguishable with every common form of colour blindness
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#333333"
@@ -317,3 +319,30 @@ def _series(history: Sequence[Mapping[str, float]], name: str) -> npt.NDArray[np
     """One metric over the epochs; NaN where absent or not finite."""
     values = np.array([entry.get(name, np.nan) for entry in history], dtype=np.float64)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+# A longer protein is drawn in at most this many columns, each with the largest weight of its residues.
+_COLUMNS = 1200
+
+
+def residue_weights_figure(proteins: Sequence[str], weights: Sequence[np.ndarray], title: str) -> Figure:
+    """Draws the residue weights of two proteins, relative to the largest.
+
+    Each protein's weights (l,) are divided by its own largest weight.
+    """
+    figure = new_figure(10.0, 4.6)
+    # An accession may contain $, and matplotlib would fail to parse the text between as a formula.
+    figure.suptitle(title, parse_math=False)
+    panels = figure.subplots(2, 1)
+    for axes, protein, values, colour in zip(panels, proteins, weights, (BLUE, VERMILLION), strict=True):
+        stride = -(-len(values) // _COLUMNS)
+        starts = np.arange(0, len(values), stride)
+        largest = np.maximum.reduceat(values, starts) / max(float(values.max()), 1e-30)
+        axes.fill_between(starts + 1, largest, step="post", color=colour, linewidth=0)
+        axes.set_xlim(1, len(values) + 1)
+        axes.set_ylim(0, 1.05)
+        axes.set_title(f"{protein}, {len(values):,} residues", loc="left", fontsize=10, parse_math=False)
+        axes.set_ylabel("weight / largest")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("residue")
+    return figure

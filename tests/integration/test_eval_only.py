@@ -19,7 +19,7 @@ from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
-from ppi_train.evaluation.temperature import fitted_temperature
+from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.modes.execute import PipelineResult, execute_pipeline
 
 

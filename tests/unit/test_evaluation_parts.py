@@ -11,7 +11,7 @@ import torch
 
 from ppi_train.checkpoints import new_model
 from ppi_train.data.pairs import PairTable, pairs_from_ids
-from ppi_train.evaluation.audit import Audit, audit_tables
+from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
 from ppi_train.inference.all_pairs import CalledPairs, call_pairs
 from ppi_train.modes.eval_only.leakage import gains_over_trivial

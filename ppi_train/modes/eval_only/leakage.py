@@ -16,9 +16,9 @@ from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import UserError
-from ppi_train.evaluation.audit import Audit, audit_tables, log_audit
+from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
+from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
-from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.split_source import EvaluatedSplit
 from ppi_train.runs.training_lineage import TrainingLineage, training_lineage

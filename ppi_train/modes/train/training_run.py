@@ -27,7 +27,7 @@ from ppi_train.evaluation.pair_metrics import (
     ranking_metrics,
     sigmoid,
 )
-from ppi_train.evaluation.temperature import fitted_temperature
+from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.features import EveryProtein, PairData, described
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.complexes import complex_metrics
+from ppi_train.evaluation.network.function import complex_metrics
 from ppi_train.evaluation.network.graph import Network, network_from_pairs
 
 pytestmark = pytest.mark.filterwarnings("error")

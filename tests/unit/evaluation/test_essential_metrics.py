@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.stats import gaussian_kde
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.essential import (
+from ppi_train.evaluation.network.function import (
     distribution_overlap,
     essential_metrics,
     network_centrality,

@@ -15,8 +15,7 @@ import pytest
 from sklearn import metrics
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.paired import paired_differences
-from ppi_train.evaluation.resampling import resample
+from ppi_train.evaluation.bootstrap import paired_differences, resample
 
 Floats = npt.NDArray[np.float64]
 Two = tuple[Floats, Floats, npt.NDArray[np.int8], npt.NDArray[np.integer]]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.evaluation.bootstrap import ranking_intervals
-from ppi_train.evaluation.resampling import interval, resample, shrinkage
+from ppi_train.evaluation.bootstrap import interval, ranking_intervals, resample, shrinkage
 from ppi_train.evaluation.weighted_metrics import ScoreGroups, ranking_of_counts
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from ppi_train.reporting.residue_figure import residue_weights_figure
+from ppi_train.reporting.figures import residue_weights_figure
 
 
 @pytest.mark.parametrize("name", ["$\\evil$", "a$b$c", "../../x", "<b>"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppi_train.evaluation.selective import precision_by_kept
+from ppi_train.evaluation.uncertainty import precision_by_kept
 
 
 def test_precision_is_that_of_the_surest_pairs() -> None:

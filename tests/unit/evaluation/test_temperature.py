@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
-from ppi_train.evaluation.temperature import HIGHEST, LOWEST, fitted_temperature
+from ppi_train.evaluation.uncertainty import HIGHEST, LOWEST, fitted_temperature
 
 Scored = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
 
