@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppi_train.errors import ConfigError
-from ppi_train.inference.edge_list import write_edges
+from ppi_train.inference.output import PredictionWriter, write_edges
 from ppi_train.inference.output_parts import PredictionParts, held_prediction
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.prediction_file import PredictionWriter
 from ppi_train.inference.scan import EncodedProteins, Scan, ThresholdScan, TopScan
 from ppi_train.io.files import disk_space, free_bytes
 from ppi_train.io.progress import Progress

@@ -10,7 +10,7 @@ import numpy as np
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.inference.predictions import write_predictions
+from ppi_train.inference.output import write_predictions
 from ppi_train.tracking.run import TrackedRun
 
 

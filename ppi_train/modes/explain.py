@@ -17,7 +17,7 @@ from ppi_train.config.schema import ExplainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.features import features_of
-from ppi_train.inference.residue_weights_file import write_residue_weights
+from ppi_train.inference.output import write_residue_weights
 from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device

@@ -1,4 +1,7 @@
-"""The training loop: epochs, validation, checkpoints and early stopping."""
+"""Timing of periodic uploads of the training state.
+
+The training loop: epochs, validation, checkpoints and early stopping.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,33 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.checkpoints import write_checkpoint
-from ppi_train.config.interval import parse_interval
+from ppi_train.config.interval import Interval, parse_interval
 from ppi_train.config.schema import LoopConfig
 from ppi_train.errors import CheckpointError, UserError
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import autocast
-from ppi_train.training.cadence import Cadence
 from ppi_train.training.optim import Schedule, build_optimizer
 from ppi_train.training.signals import Interruption
 from ppi_train.training.task import Task
+
+
+class Cadence:
+    """Reports when an interval since the last `start` is over."""
+
+    def __init__(self, interval: Interval) -> None:
+        self._interval = interval
+        self.start(0)
+
+    def start(self, step: int) -> None:
+        """Restarts the interval at this step and the present time."""
+        self._last_step, self._last_time = step, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        if self._interval.steps is not None:
+            return step - self._last_step >= self._interval.steps
+        assert self._interval.seconds is not None
+        return time.monotonic() - self._last_time >= self._interval.seconds
+
 
 MetricSink = Callable[[Mapping[str, float], int], None]
 

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.pairs import read_pairs
-from ppi_train.inference import prediction_file
-from ppi_train.inference.edge_list import write_edges
-from ppi_train.inference.prediction_file import PredictionWriter, read_about
+from ppi_train.inference import output as prediction_file
+from ppi_train.inference.output import PredictionWriter, read_about, write_edges
 
 NAMES = ("A1", 'B"<&>', "C'3", "D4", "Ünï")
 

@@ -23,9 +23,8 @@ from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
-from ppi_train.training.cadence import Cadence
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.trainer import Trainer, without_epoch
+from ppi_train.training.trainer import Cadence, Trainer, without_epoch
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ppi_train.features import PairData, VectorFeatures
-from ppi_train.training.fresh_negatives import redrawn_negatives
+from ppi_train.training.pair_task import redrawn_negatives
 
 PROTEINS = 60
 
