@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppi_train.errors import DataError
-from ppi_train.runs.leakage import ordered_pairs, unordered_pairs
+from ppi_train.runs.lineage import ordered_pairs, unordered_pairs
 from ppi_train.runs.scored_split import ScoredSplit
 
 logger = logging.getLogger(__name__)

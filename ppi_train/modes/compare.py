@@ -29,9 +29,7 @@ from ppi_train.reporting.comparison import (
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.runs.code_version import code_version
-from ppi_train.runs.leakage import refuse_leakage
-from ppi_train.runs.lineage_table import command_of, lineage_table
+from ppi_train.runs.lineage import code_version, command_of, lineage_table, refuse_leakage
 from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun, find_run

@@ -13,12 +13,15 @@ from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
 from ppi_train.modes.common_pairs import on_common_pairs
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.verdict import Verdict, judge, judge_first, log_verdict
-from ppi_train.runs.candidate import candidate_run_id, resolve_candidate
-from ppi_train.runs.checkpoints import ResolvedCheckpoint, find_training_run, resolve_checkpoint
-from ppi_train.runs.code_version import code_version
-from ppi_train.runs.leakage import refuse_leakage
-from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
-from ppi_train.runs.split_source import EvaluatedSplit
+from ppi_train.runs.checkpoints import (
+    ResolvedCheckpoint,
+    candidate_run_id,
+    find_training_run,
+    resolve_candidate,
+    resolve_checkpoint,
+)
+from ppi_train.runs.lineage import code_version, refuse_leakage
+from ppi_train.runs.scored_split import EvaluatedSplit, ScoredSplit, score_split, split_for
 from ppi_train.tracking.model.log import TAG as MODEL_DIGEST
 from ppi_train.tracking.model.log import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError

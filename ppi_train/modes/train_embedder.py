@@ -20,7 +20,7 @@ from ppi_train.models.device import describe_device, resolve_device, seed_everyt
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.language_text import LanguageText, language_text
 from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload
-from ppi_train.runs.code_version import code_version
+from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask

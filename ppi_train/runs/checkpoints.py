@@ -1,4 +1,7 @@
-"""Resolution of a run ID to a verified checkpoint on this machine."""
+"""Resolution of a run ID to a verified checkpoint on this machine.
+
+Resolution of a run ID or a registered model to its checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from ppi_train.checkpoints import (
     read_checkpoint,
     verify_checkpoint,
 )
+from ppi_train.config.options import EvaluatedRunOptions
 from ppi_train.errors import CheckpointError
+from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.runs import FoundRun, download_checkpoint, find_run
 
 logger = logging.getLogger(__name__)
@@ -188,3 +193,17 @@ def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
             folder.unlink(missing_ok=True)
         came.rename(folder)
     logger.info("checkpoint %s of run %s downloaded: %s", name, run.run_id, folder)
+
+
+def resolve_candidate(config: EvaluatedRunOptions) -> ResolvedCheckpoint:
+    """The checkpoint that `run_id` or `model_uri` names."""
+    return resolve_checkpoint(candidate_run_id(config))
+
+
+def candidate_run_id(config: EvaluatedRunOptions) -> str:
+    """The run that `run_id` or `model_uri` names."""
+    if config.model_uri:
+        run_id, _ = resolve_model_uri(config.model_uri)
+        return run_id
+    assert config.run_id is not None  # the schema requires one of the two
+    return config.run_id

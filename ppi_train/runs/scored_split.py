@@ -1,21 +1,187 @@
-"""Scoring of a split by the best checkpoint of a run."""
+"""A split that is scored: which pairs, on which embeddings, with which result.
+
+Choice of the pairs that an evaluation scores.
+
+They are the pairs that the user names, or else a split that belongs to the run's training data.
+
+Inputs of an evaluation: pairs, and embeddings made as in training.
+
+Scoring of a split by the best checkpoint of a run.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ppi_train.checkpoints import model_from_checkpoint
-from ppi_train.config.schema import ScoringConfig
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
+from ppi_train.config.loading import load_config
+from ppi_train.config.options import DatasetOptions
+from ppi_train.config.schema import MODES, FinetuneConfig, ScoringConfig, TrainConfig
+from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
+from ppi_train.errors import ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.inputs import Inputs
-from ppi_train.runs.split_inputs import evaluation_inputs, trained_config
-from ppi_train.runs.split_source import EvaluatedSplit, evaluated_split
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
+from ppi_train.runs.lineage import logged_pairs
+
+logger = logging.getLogger(__name__)
+
+Trained = TrainConfig | FinetuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedSplit:
+    """The split that an evaluation scores.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        name: Name of the data set, or of the user's table.
+        files: The pairs, and the FASTA if the embeddings are made from it.
+        sequences: The FASTA of the proteins if there is one, even if embeddings are given instead.
+    """
+
+    split: str
+    name: str
+    files: SplitFiles
+    sequences: Path | None
+
+
+def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
+    """Selects the split that an evaluation scores.
+
+    It is the split that the config names, or else follows from the data that run `run_id` was trained on.
+
+    Raises:
+        ConfigError: no pairs are named, and the user's own tables of the run have no test set.
+        DataError: the data set is not available.
+    """
+    fasta = Path(config.fasta) if config.fasta else None
+    sequences = fasta or (Path(trained.fasta) if trained.fasta else None)
+    own_fasta = fasta if config.embeddings else sequences
+    if config.test_pairs:
+        path = Path(config.test_pairs)
+        files = SplitFiles(pairs=path, fasta=own_fasta)
+        return EvaluatedSplit(split="test", name=path.stem, files=files, sequences=sequences)
+    if trained.train_pairs and not config.dataset:
+        return replace(_own_split(config, trained, own_fasta, run_id), sequences=sequences)
+    return _dataset_split(config, trained, fasta)
+
+
+def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
+    """A split of the user's tables that the run was trained on."""
+    own = {"train": trained.train_pairs, "validation": trained.val_pairs}
+    split = "validation" if config.split == "auto" else config.split
+    pairs = own.get(split)
+    if pairs is None:
+        raise ConfigError(
+            "the run was trained on tables of your own, which have no test set",
+            where=f"run {run_id}",
+            remedy="give test_pairs, or split=validation",
+        )
+    if config.split == "auto":
+        logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
+    files = SplitFiles(pairs=Path(pairs), fasta=fasta)
+    return EvaluatedSplit(split=split, name=files.pairs.stem, files=files, sequences=fasta)
+
+
+def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
+    """A split of the named data set, or of the run's own."""
+    name = config.dataset or trained.dataset or DEFAULT_DATASET
+    wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
+    found = available_split(wanted, config.split)
+    files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
+    return EvaluatedSplit(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
+
+
+def available_split(config: DatasetOptions, split: str) -> Split:
+    """Prepares a split of a data set.
+
+    `auto` is the test split, or else, with a warning, the validation split if the mirror has no test files.
+    """
+    wanted = "test" if split == "auto" else split
+    try:
+        return prepare(config, (wanted,)).splits[wanted]
+    except NotInMirrorError as error:
+        if split != "auto":
+            raise
+        logger.warning(
+            "the mirror does not hold the test files of %s (%s): scoring VALIDATION instead",
+            config.dataset,
+            error.what,
+        )
+        return prepare(config, ("validation",)).splits["validation"]
+
+
+def trained_config(checkpoint: Checkpoint) -> Trained:
+    """The config of the run that wrote a checkpoint."""
+    schema = MODES[checkpoint.description["mode"]]
+    trained, _ = load_config(schema, checkpoint.description["config"])
+    assert isinstance(trained, TrainConfig | FinetuneConfig)
+    return trained
+
+
+def evaluation_inputs(
+    config: ScoringConfig, split: EvaluatedSplit, checkpoint: Checkpoint, trained: Trained
+) -> Inputs:
+    """Reads the pairs of a split, and opens or makes their embeddings.
+
+    Raises:
+        DataError: the pairs are wrong.
+        CacheError: the embeddings are not of the kind that the model was trained on, or are missing.
+    """
+    tables = read_tables({split.split: split.files})
+    embedding: dict[str, Any] = checkpoint.description["embedding"]
+    recipe = embedding["recipe"]
+    fasta = split.files.fasta
+    cache = open_cache(
+        config.embeddings or (trained.embeddings if fasta is None else None),
+        [fasta] if fasta else [],
+        EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device),
+        data_dir=Path(config.data_dir),
+        wanted=recipe,
+        memory_mb=config.cache_memory_mb,
+    )
+    return settle_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)
+
+
+def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, scored: Inputs) -> Inputs:
+    """The validation pairs of a run, whichever split the config scores.
+
+    They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
+    the proteins; otherwise pairs and embeddings come from the files that the run was trained on.
+
+    Args:
+        resolved: The run.
+        config: Config of the evaluation.
+        scored: Inputs of the scored split.
+
+    Raises:
+        UserError: they are no longer available.
+    """
+    try:
+        table = logged_pairs(resolved.run, "validation")
+    except UserError:
+        table = None
+    if table is not None and not scored.cache.missing(table.proteins):
+        return Inputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
+    checkpoint = resolved.read()
+    trained = trained_config(checkpoint)
+    own = replace(
+        config, split="validation", dataset=None, test_pairs=None, fasta=None, embeddings=trained.embeddings
+    )
+    split = evaluated_split(own, trained, resolved.run.run_id)
+    return evaluation_inputs(own, split, checkpoint, trained)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
 from ppi_train.inference.all_pairs import CalledPairs, call_pairs
 from ppi_train.modes.eval_only.leakage import gains_over_trivial
-from ppi_train.runs.training_lineage import joined
+from ppi_train.runs.lineage import joined
 
 NAMES = tuple(f"P{number:02d}" for number in range(30))
 

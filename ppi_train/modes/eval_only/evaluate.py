@@ -19,9 +19,8 @@ from ppi_train.modes.eval_only.references import read_references, reference_dige
 from ppi_train.modes.eval_only.report import log_report
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.runs.candidate import resolve_candidate
-from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.code_version import code_version
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.lineage import code_version
 from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import logged_model_of

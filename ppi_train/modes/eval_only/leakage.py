@@ -20,8 +20,8 @@ from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.split_source import EvaluatedSplit
-from ppi_train.runs.training_lineage import TrainingLineage, training_lineage
+from ppi_train.runs.lineage import TrainingLineage, training_lineage
+from ppi_train.runs.scored_split import EvaluatedSplit
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -43,7 +43,7 @@ from ppi_train.models.base import PairModel
 from ppi_train.modes.eval_only.references import NetworkReferences
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.inputs import Inputs
-from ppi_train.runs.split_inputs import validation_inputs
+from ppi_train.runs.scored_split import validation_inputs
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

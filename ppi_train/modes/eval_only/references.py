@@ -20,7 +20,7 @@ from ppi_train.errors import DataError
 from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.network.sampling import sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
-from ppi_train.runs.split_source import EvaluatedSplit
+from ppi_train.runs.scored_split import EvaluatedSplit
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,7 @@ from ppi_train.reporting.sections import (
     strata_section,
 )
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.code_version import code_version
-from ppi_train.runs.lineage_table import lineage_section
+from ppi_train.runs.lineage import code_version, lineage_section
 from ppi_train.runs.scored_split import ScoredSplit
 from ppi_train.tracking.run import TrackedRun
 

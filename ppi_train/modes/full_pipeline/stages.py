@@ -13,7 +13,7 @@ from ppi_train.config.options import Section
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
-from ppi_train.runs.code_version import code_version
+from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import FoundRun, find_tagged

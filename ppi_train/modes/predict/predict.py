@@ -20,9 +20,8 @@ from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
-from ppi_train.runs.candidate import resolve_candidate
-from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.code_version import code_version
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)

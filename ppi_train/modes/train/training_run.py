@@ -35,9 +35,9 @@ from ppi_train.models.device import describe_device, resolve_device, seed_everyt
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload
-from ppi_train.runs.code_version import code_version
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import Inputs
+from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun
 from ppi_train.training.pair_task import PairTask
