@@ -1,4 +1,7 @@
-"""The `compare` mode: several runs compared on the same test pairs."""
+"""Restriction of several scored splits to their common pairs.
+
+The `compare` mode: several runs compared on the same test pairs.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import CompareConfig, ScoringConfig
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.modes.common_pairs import on_common_pairs
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.reporting.comparison import (
@@ -29,12 +33,46 @@ from ppi_train.reporting.comparison import (
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.runs.lineage import code_version, command_of, lineage_table, refuse_leakage
+from ppi_train.runs.lineage import (
+    code_version,
+    command_of,
+    lineage_table,
+    ordered_pairs,
+    refuse_leakage,
+    unordered_pairs,
+)
 from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import FoundRun, find_run
 
 logger = logging.getLogger(__name__)
+
+
+def on_common_pairs(several: Sequence[ScoredSplit]) -> list[ScoredSplit]:
+    """Restricts scored splits to the pairs that all models could score.
+
+    With `missing=drop` the scored pairs may differ, as the caches of the models may differ. All splits come
+    from one table, so the remaining pairs of each have the same order.
+
+    Raises:
+        DataError: no pair is left.
+    """
+    if len({scored.table.digest for scored in several}) == 1:
+        return list(several)
+    common = set.intersection(*(unordered_pairs(scored.table) for scored in several))
+    if not common:
+        raise DataError(
+            "no pair is left that all models can score",
+            where=several[0].table.source,
+            remedy="give a fasta with the sequences of all proteins, or compare fewer runs",
+        )
+    logger.warning("comparing on the %s pairs that all models can score", f"{len(common):,}")
+    kept = [
+        scored.where(np.array([pair in common for pair in ordered_pairs(scored.table)])) for scored in several
+    ]
+    assert len({scored.table.digest for scored in kept}) == 1, "one pair table with two sets of labels"
+    return kept
+
 
 METRIC_PREFIX = "compare"
 
