@@ -24,8 +24,8 @@ from pathlib import Path
 import mlflow
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-from faults import (  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from tests.support.faults import (  # noqa: E402
     CUT,
     HANG,
     LOSE,

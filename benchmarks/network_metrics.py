@@ -27,7 +27,7 @@ from ppi_train.data.reference_sets import NodeSets, published_node_sets, read_no
 from ppi_train.evaluation.network.graph import Network, network_from_pairs
 from ppi_train.evaluation.network.topology import TrueSample, network_metrics, sampling_noise
 
-ORACLE = Path(__file__).parents[1] / "tests" / "unit" / "evaluation"
+ROOT = Path(__file__).parents[1]
 TURNS = 3
 
 
@@ -99,7 +99,7 @@ def against_plain(
     ours: Network, true: Network, sets: NodeSets, found: dict[str, float]
 ) -> tuple[float, float]:
     """Seconds of CPU of networkx, and the largest difference of a metric."""
-    sys.path.insert(0, str(ORACLE))
+    sys.path.insert(0, str(ROOT))
     from networkx_oracle import plain_network_metrics
 
     graphs = as_networkx(ours), as_networkx(true)

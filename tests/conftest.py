@@ -16,10 +16,10 @@ from typing import Any
 import mlflow
 import pytest
 import torch
-from faults import free_port, running_server
 
 from ppi_train.data.benchmarks.example import write_example
 from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
+from tests.support.faults import free_port, running_server
 
 ROOT = Path(__file__).parents[1]
 

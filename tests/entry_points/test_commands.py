@@ -14,7 +14,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def command(mode: str, *arguments: str) -> list[str]:

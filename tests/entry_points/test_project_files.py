@@ -9,7 +9,6 @@ import importlib
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import click
 import pytest
@@ -23,8 +22,7 @@ from ppi_train.config.schema import MODES
 from ppi_train.data.benchmarks.prepare import DATASETS
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.models.registry import MODEL_FACTORIES
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def test_mlproject_is_what_the_schema_gives() -> None:

@@ -21,8 +21,7 @@ from entry_points.command import _unknown_options
 from entry_points.embed import main
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.schema import MODES
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def attacks(target: Path) -> list[str]:

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from test_checkpoint_fuzz import use
-from test_import_fuzz import import_from
-from test_parquet_fuzz import read_cache
-from test_text_fuzz import read_config, read_sequences, read_table
-from watched import peak_mb, reset_peak
 
 from ppi_train.data.reference_sets import read_node_sets
 from ppi_train.errors import UserError
+from tests.fuzz.test_checkpoint_fuzz import use
+from tests.fuzz.test_import_fuzz import import_from
+from tests.fuzz.test_parquet_fuzz import read_cache
+from tests.fuzz.test_text_fuzz import read_config, read_sequences, read_table
+from tests.support.watched import peak_mb, reset_peak
 
 READERS: dict[str, Callable[[Path], object]] = {
     "fasta": read_sequences,

@@ -27,9 +27,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.support import ROOT
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
 # Of memory beyond that of the libraries that are imported: what a bomb may take, and what the system refuses.
 ALLOWED_MB = 400
@@ -367,7 +368,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
         make(tmp_path / str(number) / name)
         wanted[make.__name__] = [kind, str(tmp_path / str(number) / name)]
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("bomb_reader.py")), str(REFUSED_MB), str(SECONDS)],
+        [sys.executable, "-m", "tests.fuzz.bomb_reader", str(REFUSED_MB), str(SECONDS)],
         input=json.dumps(wanted),
         capture_output=True,
         text=True,

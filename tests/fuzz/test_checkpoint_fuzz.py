@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from mutations import broken, broken_json
-from watched import outcome
 
 from ppi_train.checkpoints import (
     DESCRIPTION,
@@ -29,6 +27,8 @@ from ppi_train.checkpoints import (
 )
 from ppi_train.models.registry import build_model
 from ppi_train.tracking.artifacts import StoredCheckpoints
+from tests.support.mutations import broken, broken_json
+from tests.support.watched import outcome
 
 pytestmark = pytest.mark.slow
 

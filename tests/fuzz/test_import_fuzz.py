@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from mutations import broken
-from watched import outcome
 
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embeddings.importing.convert import ImportRules, survey, write_import
 from ppi_train.embeddings.importing.sources import open_source
+from tests.support.mutations import broken
+from tests.support.watched import outcome
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import broken, broken_json
-from watched import outcome
+
+from tests.support.mutations import broken, broken_json
+from tests.support.watched import outcome
 
 pytestmark = pytest.mark.slow
 

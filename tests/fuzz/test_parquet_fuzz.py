@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import broken, broken_json
-from watched import outcome
 
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.pairs import read_pairs
@@ -26,6 +24,8 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.inference.output_parts import held_prediction
+from tests.support.mutations import broken, broken_json
+from tests.support.watched import outcome
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from mutations import broken
-from watched import outcome
 
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
@@ -21,6 +19,8 @@ from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_list import read_protein_list, read_proteins
 from ppi_train.data.reference_sets import read_complexes, read_node_sets
+from tests.support.mutations import broken
+from tests.support.watched import outcome
 
 pytestmark = pytest.mark.slow
 

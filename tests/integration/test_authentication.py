@@ -26,11 +26,11 @@ from entry_points.command import run_mode
 from ppi_train.errors import TrackingError
 from ppi_train.modes.execute import PipelineResult, execute_pipeline
 from ppi_train.tracking.registry.aliases import holder_of
+from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("flask_wtf", reason="Flask-WTF is not installed: no server with authentication")
 
-ROOT = Path(__file__).parents[2]
 NAME = "ppi"
 PASSWORDS = {name: f"{name}-s3cret-of-ours" for name in ("admin", "trainer", "stager", "reader")}
 

@@ -20,9 +20,10 @@ import pytest
 from ppi_train.data.fasta import write_fasta
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from tests.support import ROOT
 
-PROGRAM = Path(__file__).with_name("embedding_process.py")
-MEMORY_PROGRAM = Path(__file__).with_name("embedding_memory.py")
+PROGRAM = ROOT / "tests" / "support" / "embedding_process.py"
+MEMORY_PROGRAM = ROOT / "tests" / "support" / "embedding_memory.py"
 PROTEINS = 200
 GRANULARITIES = ("protein", "residue")
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import mlflow
 import pytest
-from faults import free_port, kill_server, running_server, start_server, wait_until_healthy
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+from tests.support.faults import free_port, kill_server, running_server, start_server, wait_until_healthy
+
 TOGETHER = 8
 POINTS = ("train/loss", "train/learning_rate", "val/auroc", "val/auprc", "val/loss")
 LAST = ("val/auroc_best", "val/ece", "best_epoch", "throughput/tracking_seconds")

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from ppi_train.embeddings.cache.parts import parts_folder
+from tests.support import ROOT
 
-PROGRAM = Path(__file__).with_name("prediction_process.py")
+PROGRAM = ROOT / "tests" / "support" / "prediction_process.py"
 PAIRS = 90 * 89 // 2
 
 

@@ -18,8 +18,7 @@ import pytest
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError, UserError
 from ppi_train.modes.execute import PipelineResult, execute_pipeline
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="module")

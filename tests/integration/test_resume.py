@@ -19,7 +19,6 @@ from typing import Any
 
 import mlflow
 import pytest
-from faults import PASS, REFUSE, faulty_proxy
 from mlflow.entities import Param
 
 from ppi_train.checkpoints import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
@@ -29,8 +28,9 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.modes.execute import execute_pipeline
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
+from tests.support import ROOT
+from tests.support.faults import PASS, REFUSE, faulty_proxy
 
-ROOT = Path(__file__).parents[2]
 # The default's 8 steps an epoch leave little to be killed in: these make 50, each with its own dropout.
 TRAINING: dict[str, Any] = {
     "epochs": 5, "batch_size": 128, "early_stopping_patience": 0, "checkpoint_every": "7 steps", "seed": 5,

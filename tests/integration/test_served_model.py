@@ -25,8 +25,8 @@ from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 NAME = "served"
 
 

@@ -20,8 +20,8 @@ from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pa
 from ppi_train.data.splits import SIDES
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.modes.execute import execute_pipeline
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 Pair = tuple[str, str]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 MIDDLE = ("data", "embedders", "models", "training", "evaluation", "tracking")
 BOTTOM = ("config", "errors")
 # Where a library may be imported; everything else in the project does without it.

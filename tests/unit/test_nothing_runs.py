@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 SOURCES = sorted(
     path for folder in ("ppi_train", "entry_points", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")
 )

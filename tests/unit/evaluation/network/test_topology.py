@@ -12,7 +12,6 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from networkx_oracle import plain_mmd, plain_network_metrics
 
 from ppi_train.data.benchmarks.catalogue import benchmark
 from ppi_train.data.benchmarks.download import fetch
@@ -29,6 +28,7 @@ from ppi_train.evaluation.network.topology import (
     network_metrics,
     sampling_noise,
 )
+from tests.support.networkx_oracle import plain_mmd, plain_network_metrics
 
 Edges = Sequence[tuple[int, int]]
 

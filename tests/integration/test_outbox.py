@@ -14,7 +14,6 @@ import mlflow
 import pytest
 import torch
 from _pytest.mark.structures import ParameterSet
-from faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
 
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
@@ -27,6 +26,7 @@ from ppi_train.tracking.outbox.store import NAME, Journal, read_journal
 from ppi_train.tracking.outbox.worker import BackgroundSender
 from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.runs import find_run
+from tests.support.faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
 
 STEPS = 40
 

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
-from faults import fill, mounted_disk
 
 from ppi_train.checkpoints import (
     DESCRIPTION,
@@ -25,6 +24,7 @@ from ppi_train.checkpoints import (
     write_checkpoint,
 )
 from ppi_train.errors import CheckpointError, StorageError
+from tests.support.faults import fill, mounted_disk
 
 DESCRIBED = {"model": {"name": "pooled_mlp", "input_dim": 3}, "metrics": {"val/auroc": 0.75}}
 

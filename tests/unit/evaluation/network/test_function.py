@@ -8,7 +8,6 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 import pytest
-from networkx_oracle import plain_centrality
 from scipy.integrate import quad
 from scipy.stats import gaussian_kde
 
@@ -20,6 +19,7 @@ from ppi_train.evaluation.network.function import (
     top_shares,
 )
 from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from tests.support.networkx_oracle import plain_centrality
 
 pytestmark = pytest.mark.filterwarnings("error")
 
