@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from ppi_train.reporting.figures import (
     curves_figure,
     precision_recall_figure,
     reliability_figure,
+    residue_weights_figure,
     roc_figure,
     save_figures,
     score_histogram_figure,
@@ -184,3 +186,10 @@ def test_pyplot_is_not_used(tmp_path: Path) -> None:
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["$\\evil$", "a$b$c", "../../x", "<b>"])
+def test_an_accession_is_text_and_no_formula(name: str) -> None:
+    figure = residue_weights_figure([name, name], [np.ones(5), np.ones(7)], f"{name} and {name}")
+    figure.savefig(io.BytesIO(), format="png")
+    assert figure.get_suptitle() == f"{name} and {name}"
