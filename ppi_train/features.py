@@ -70,7 +70,7 @@ class VectorFeatures:
 
 
 @dataclass(frozen=True)
-class EveryProtein:
+class ProteinIterator:
     """An iterable over all proteins in chunks, as `encode` takes them.
 
     It can be iterated more than once.
@@ -294,7 +294,7 @@ class PackedFeatures:
         return PackedFeatures(self.packed.to(device))
 
 
-class DescribedFeatures:
+class StaticFeatures:
     """Residues with descriptors that are computed once and kept in memory.
 
     The descriptors do not depend on the weights of the model.
@@ -324,9 +324,9 @@ class DescribedFeatures:
 
         with closing(cast(Any, self._features.load(ahead()))) as loaded:
             for proteins in loaded:
-                yield replace(proteins, described=self._described(drawn.pop(0), proteins))
+                yield replace(proteins, described=self._static(drawn.pop(0), proteins))
 
-    def _described(self, rows: Tensor, proteins: Packed) -> Tensor:
+    def _static(self, rows: Tensor, proteins: Packed) -> Tensor:
         device = proteins.values.device
         new = (~self._known[rows]).nonzero().squeeze(1)
         made = self._describe(proteins.take(new) if len(new) < len(rows) else proteins)
@@ -342,15 +342,15 @@ class DescribedFeatures:
     def chunks(self) -> Sequence[Tensor]:
         return self._features.chunks()
 
-    def to(self, device: torch.device) -> DescribedFeatures:
-        return DescribedFeatures(self._features.to(device), self._describe, self._kept.shape[1])
+    def to(self, device: torch.device) -> StaticFeatures:
+        return StaticFeatures(self._features.to(device), self._describe, self._kept.shape[1])
 
 
-def described(data: PairData, model: PairModel) -> PairData:
+def with_static_features(data: PairData, model: PairModel) -> PairData:
     """The data with cached protein descriptors, if the model has any."""
     if not model.described_width:
         return data
-    return replace(data, features=DescribedFeatures(data.features, model.describe, model.described_width))
+    return replace(data, features=StaticFeatures(data.features, model.describe, model.described_width))
 
 
 def _chunks(lengths: Sequence[int]) -> Sequence[Tensor]:

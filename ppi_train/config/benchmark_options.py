@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 
 SPLIT_METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
 NEGATIVE_KINDS = ("degree_matched", "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewSplitOptions(Section):
+class NewSplitOptions(OptionGroup):
     SECTION: ClassVar[str] = "split"
 
     pairs: str | None = option(
@@ -50,7 +50,7 @@ class NewSplitOptions(Section):
     negative_ratio: float = option(1.0, "Negative pairs for each positive one.", above=0)
     seed: int = option(0, "Seed of the split and of the negatives.", low=0)
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         needed = {"pairs": "the positive pairs to split", "output": "the folder to write to"}
         found = [f"{name}: required; {what}" for name, what in needed.items() if not getattr(self, name)]
         if self.method == "clustered" and not self.fasta:
@@ -63,14 +63,14 @@ class NewSplitOptions(Section):
             )
         return found
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if "max_identity" in given and self.method != "clustered":
             return [f"max_identity={self.max_identity} has no effect: method={self.method}"]
         return []
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditedPairsOptions(Section):
+class AuditedPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
@@ -84,7 +84,7 @@ class AuditedPairsOptions(Section):
         choices=("auto", "validation", "test"),
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if bool(self.train_pairs) != bool(self.test_pairs):
             return ["train_pairs and test_pairs: give both or none"]
         if self.train_pairs and getattr(self, "dataset", None):
@@ -93,7 +93,7 @@ class AuditedPairsOptions(Section):
             return ["fasta: goes with train_pairs and test_pairs"]
         return []
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if "split" in given and self.train_pairs:
             return [f"split={self.split} has no effect: test_pairs is given"]
         return []

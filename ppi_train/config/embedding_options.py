@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import AMP, Section
+from ppi_train.config.options import AMP, OptionGroup
 
 EMBEDDER_NAMES = ("descriptors", "protein_lm", "esm2")
 LM_HIDDEN_DIM = 384
@@ -19,7 +19,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheOptions(Section):
+class CacheOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
 
     fasta: str | None = option(None, "Sequences of the proteins in your own pairs (FASTA, plain or gzip).")
@@ -37,7 +37,7 @@ class CacheOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedderOptions(Section):
+class EmbedderOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
     TRAINS_EMBEDDER: ClassVar[bool] = False
     """Whether the mode trains a language model if none is given."""
@@ -67,13 +67,13 @@ class EmbedderOptions(Section):
         "float32", "Number format in a newly made cache.", choices=("float16", "float32")
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         needed = self.embedder == "protein_lm" and not (self.TRAINS_EMBEDDER or self.embedder_run_id)
         if needed and not getattr(self, "embeddings", None):
             return ["embedder_run_id: required with embedder=protein_lm; the ID of a run of train_embedder"]
         return []
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         owners = {"embedder_run_id": "protein_lm", "embedder_model": "esm2", "embedder_precision": "esm2"}
         idle = [
             f"{name} has no effect: it is for embedder={owner}"
@@ -86,7 +86,7 @@ class EmbedderOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExcludeOptions(Section):
+class ExcludeOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedder"
 
     exclude_fasta: str | None = option(
@@ -105,7 +105,7 @@ class LanguageTextOptions(ExcludeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelOptions(Section):
+class LanguageModelOptions(OptionGroup):
     SECTION: ClassVar[str] = "model"
 
     hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
@@ -114,7 +114,7 @@ class LanguageModelOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageBatchOptions(Section):
+class LanguageBatchOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
     batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
@@ -129,7 +129,7 @@ class LanguageStageOptions(ExcludeOptions):
     lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
     lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if getattr(self, "trains_embedder", False):
             return []
         names = [field.name for field in dataclasses.fields(LanguageStageOptions) if field.name in given]
@@ -137,7 +137,7 @@ class LanguageStageOptions(ExcludeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOutputOptions(Section):
+class EmbedOutputOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
 
     fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.")
@@ -146,7 +146,7 @@ class EmbedOutputOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions(Section):
+class ImportOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
 
     source: str | None = option(
@@ -179,7 +179,7 @@ class ImportOptions(Section):
         choices=("error", "drop"),
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         needed = {
             "source": "the embeddings to import",
             "fasta": "the sequences that the embeddings were made from",
@@ -198,7 +198,7 @@ class ImportOptions(Section):
             )
         return found
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if "truncation" in given and self.max_length is None:
             return [f"truncation={self.truncation} has no effect: max_length is not given"]
         return []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 
 AUDITS = ("full", "overlap", "off")
 # How node sets were drawn; OWN if that is not stated.
@@ -17,7 +17,7 @@ DRAW, OFF = "draw", "off"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeakageOptions(Section):
+class LeakageOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
     audit: str = option(
@@ -29,7 +29,7 @@ class LeakageOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions(Section):
+class NetworkOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
     node_sets: tuple[str, ...] | None = option(
@@ -47,7 +47,7 @@ class NetworkOptions(Section):
         None, "Proteins known to be non-essential, one per line; goes with essential."
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         found = []
         if bool(self.essential) != bool(self.non_essential):
             found.append("essential and non_essential: give both or none")

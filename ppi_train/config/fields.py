@@ -29,7 +29,7 @@ _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Constraint:
     """Help and accepted values of a field; bounds in the field's unit."""
 
     help: str
@@ -65,7 +65,7 @@ def option(default: T, help: str, **rule: Any) -> T:  # noqa: A002 - the word th
 
     The return type is that of the default, so that a type checker sees the type of the value.
     """
-    return dataclasses.field(default=default, metadata={"rule": Rule(help=help, **rule)})
+    return dataclasses.field(default=default, metadata={"rule": Constraint(help=help, **rule)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class FieldSpec:
     optional: bool
     kind: str
     coerce: Callable[[object], object]
-    rule: Rule
+    rule: Constraint
 
     @property
     def parameter(self) -> str:

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import yaml
 
 from ppi_train.config.fields import FieldSpec, describe_fields
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.errors import ConfigError
 
-C = TypeVar("C", bound=Section)
+C = TypeVar("C", bound=OptionGroup)
 
 # A file that names every parameter has 5 KB; PyYAML reads 50 KB a second.
 MAX_BYTES = 64 << 10
@@ -155,7 +155,7 @@ def _config_text(path: Path) -> str:
     return data.decode("utf-8")
 
 
-def config_values(config: Section) -> dict[str, object]:
+def config_values(config: OptionGroup) -> dict[str, object]:
     """The values of a config by name, without unset ones."""
     values = dataclasses.asdict(config)
     return {
@@ -165,7 +165,7 @@ def config_values(config: Section) -> dict[str, object]:
     }
 
 
-def logged_parameters(config: Section) -> dict[str, str]:
+def logged_parameters(config: OptionGroup) -> dict[str, str]:
     """The parameters that a run logs: text by `<section>.<name>`."""
     shown: dict[str, str] = {}
     for spec in describe_fields(type(config)):

@@ -26,19 +26,19 @@ FINETUNE_RATE = 8e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class OptionGroup:
     """A group of parameters; a run logs them as `<SECTION>.<name>`."""
 
     SECTION: ClassVar[str] = "run"
 
     def problems(self) -> list[str]:
         """Contradictions between fields that are each valid by themselves."""
-        found = [check(self) for check in self._of_each_group("own_problems")]
+        found = [check(self) for check in self._of_each_group("validate")]
         return list(dict.fromkeys(problem for problems in found for problem in problems))
 
     def without_effect(self, given: frozenset[str]) -> list[str]:
         """Warnings about given parameters that have no effect."""
-        found = [check(self, given) for check in self._of_each_group("own_warnings")]
+        found = [check(self, given) for check in self._of_each_group("unused_options")]
         return [warning for warnings in found for warning in warnings]
 
     def _of_each_group(self, name: str) -> list[Callable[..., list[str]]]:
@@ -47,7 +47,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions(Section):
+class DatasetOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     dataset: str | None = option(
@@ -61,7 +61,7 @@ class DatasetOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitOptions(Section):
+class SplitOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     splits: tuple[str, ...] = option(
@@ -70,7 +70,7 @@ class SplitOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPairsOptions(Section):
+class TrainPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     train_pairs: str | None = option(
@@ -80,7 +80,7 @@ class TrainPairsOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestPairsOptions(Section):
+class TestPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     test_pairs: str | None = option(None, "Your own labelled test pairs in place of a dataset's.")
@@ -92,7 +92,7 @@ class TestPairsOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(Section):
+class ModelOptions(OptionGroup):
     SECTION: ClassVar[str] = "model"
 
     model: str = option(
@@ -122,7 +122,7 @@ class ModelOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(Section):
+class TrainingOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
     epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
@@ -141,14 +141,14 @@ class TrainingOptions(Section):
         "5 minutes", "How often the state that `resume` continues from is uploaded: `N steps` or `N minutes`."
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         try:
             parse_interval(self.checkpoint_every)
         except ValueError as error:
             return [f"checkpoint_every: {error}"]
         return []
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if "early_stopping_patience" in given and self.early_stopping_patience >= self.epochs:
             return [
                 f"early_stopping_patience={self.early_stopping_patience} has no effect: epochs={self.epochs}"
@@ -157,7 +157,7 @@ class TrainingOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions(Section):
+class SamplingOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
     batch_size: int | None = option(
@@ -176,7 +176,7 @@ class SamplingOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairLossOptions(Section):
+class PairLossOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
     label_smoothing: float = option(
@@ -190,7 +190,7 @@ class PairLossOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchedulerOptions(Section):
+class SchedulerOptions(OptionGroup):
     SECTION: ClassVar[str] = "scheduler"
 
     scheduler: str = option("cosine", "Course of the learning rate over the run.", choices=SCHEDULERS)
@@ -201,7 +201,7 @@ class SchedulerOptions(Section):
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
     plateau_patience: int = option(2, "plateau: epochs without improvement before that.", low=0)
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         idle: list[str] = []
         if self.scheduler == "none":
             idle = ["warmup_fraction", "min_learning_rate", "plateau_factor", "plateau_patience"]
@@ -215,12 +215,12 @@ class SchedulerOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions(Section):
+class DeviceOptions(OptionGroup):
     SECTION: ClassVar[str] = "compute"
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N; auto says which it took.")
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", self.device):
             return []
         return [f"device: expected auto, cpu, cuda or cuda:N; got {self.device!r}"]
@@ -236,14 +236,14 @@ class ComputeOptions(DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions(Section):
+class OutputOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
     output_dir: str = option("runs", "Folder for checkpoints and figures before they are uploaded.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackingOptions(Section):
+class TrackingOptions(OptionGroup):
     SECTION: ClassVar[str] = "tracking"
 
     tracking_flush_seconds: float = option(
@@ -252,7 +252,7 @@ class TrackingOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineOptions(Section):
+class OfflineOptions(OptionGroup):
     SECTION: ClassVar[str] = "tracking"
 
     offline: bool = option(
@@ -261,7 +261,7 @@ class OfflineOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncOptions(Section):
+class SyncOptions(OptionGroup):
     SECTION: ClassVar[str] = "tracking"
 
     journal: str | None = option(
@@ -270,7 +270,7 @@ class SyncOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatedRunOptions(Section):
+class EvaluatedRunOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
     run_id: str | None = option(None, "MLflow run whose best checkpoint is used.")
@@ -278,7 +278,7 @@ class EvaluatedRunOptions(Section):
         None, "Registered model in place of run_id: models:/NAME@ALIAS or models:/NAME/VERSION."
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.run_id and self.model_uri:
             return ["run_id and model_uri: give one of them, not both"]
         if self.run_id or self.model_uri:
@@ -287,7 +287,7 @@ class EvaluatedRunOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedRunsOptions(Section):
+class ComparedRunsOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
     run_ids: tuple[str, ...] = option(
@@ -296,7 +296,7 @@ class ComparedRunsOptions(Section):
         "the first is the reference. The ID of an evaluation stands for the run that it scored.",
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         twice = sorted({run_id for run_id in self.run_ids if self.run_ids.count(run_id) > 1})
         if twice:
             return [f"run_ids: {', '.join(twice)} is given twice"]
@@ -307,21 +307,21 @@ class ComparedRunsOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions(Section):
+class MeasureOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
     bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval; 0: no intervals.", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringOptions(Section):
+class ScoringOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
     batch_size: int = option(8192, "Pairs scored at once.", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmStartOptions(Section):
+class WarmStartOptions(OptionGroup):
     SECTION: ClassVar[str] = "finetune"
 
     freeze: str = option("none", "Weights that finetuning leaves as they are.", choices=("none", "encoder"))
@@ -332,26 +332,26 @@ class WarmStartOptions(Section):
         high=1,
     )
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         if "shrink" in given and self.freeze == "encoder":
             return [f"shrink={self.shrink} has no effect: freeze={self.freeze}"]
         return []
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions(Section):
+class PretrainOptions(OptionGroup):
     SECTION: ClassVar[str] = "finetune"
 
     pretrain_run_id: str | None = option(None, "MLflow run whose best checkpoint the weights start from.")
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.pretrain_run_id:
             return []
         return ["pretrain_run_id: required; give the ID of a finished training run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneStageOptions(Section):
+class FinetuneStageOptions(OptionGroup):
     SECTION: ClassVar[str] = "finetune"
 
     finetune_dataset: str | None = option(
@@ -369,7 +369,7 @@ class FinetuneStageOptions(Section):
         """Whether a data set to finetune on is given."""
         return bool(self.finetune_dataset or self.finetune_train_pairs)
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.finetune_dataset and self.finetune_train_pairs:
             return ["finetune_dataset and finetune_train_pairs: give one of them, not both"]
         if bool(self.finetune_train_pairs) != bool(self.finetune_val_pairs):
@@ -378,7 +378,7 @@ class FinetuneStageOptions(Section):
             return ["finetune_fasta or finetune_embeddings: one is required with finetune_train_pairs"]
         return []
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         idle = sorted(name for name in given if name.startswith("finetune_") or name in ("freeze", "shrink"))
         if self.finetunes:
             return []
@@ -386,7 +386,7 @@ class FinetuneStageOptions(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistryOptions(Section):
+class RegistryOptions(OptionGroup):
     SECTION: ClassVar[str] = "registry"
 
     registered_model: str | None = option(None, "Name in the model registry.")
@@ -409,7 +409,7 @@ class PromotionOptions(RegistryOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumedRunOptions(Section):
+class ResumedRunOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
     run_id: str | None = option(None, "Interrupted training run to continue.")
@@ -423,5 +423,5 @@ class ResumedRunOptions(Section):
     fasta: str | None = option(None, "Where your own sequences lie now.")
     embeddings: str | None = option(None, "Where the embedding cache lies now.")
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         return [] if self.run_id else ["run_id: required; give the ID of an interrupted training run"]

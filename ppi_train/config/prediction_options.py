@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 
 EDGE_ENDINGS = (".graphml", ".tsv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionOptions(Section):
+class PredictionOptions(OptionGroup):
     SECTION: ClassVar[str] = "prediction"
 
     pairs: str | None = option(None, "Pairs to score (TSV, CSV, Parquet); labels are not needed.")
@@ -36,7 +36,7 @@ class PredictionOptions(Section):
     )
     overwrite: bool = option(False, "Replace an output that exists.")
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         return [*self._problems_of_pairs(), *self._problems_of_names()]
 
     def _problems_of_pairs(self) -> list[str]:
@@ -64,7 +64,7 @@ class PredictionOptions(Section):
             )
         return found
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         idle = [name for name in ("top_k", "include_self") if name in given and self.pairs]
         return [
             f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle

@@ -16,7 +16,7 @@ from ppi_train.config import explanation_options as exp
 from ppi_train.config import options as of
 from ppi_train.config import prediction_options as pred
 from ppi_train.config.fields import option
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class EmbedConfig(
 ):
     """`embed`: FASTA -> Parquet embedding cache."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.fasta and self.dataset:
             return ["fasta and dataset: give one of them, not both"]
         return []
@@ -94,7 +94,7 @@ class TrainEmbedderConfig(
         0, "Fifths of a pass without improvement before stopping; 0: never.", low=0
     )
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.fasta and self.dataset:
             return ["fasta and dataset: give one of them, not both"]
         return []
@@ -104,7 +104,7 @@ class TrainEmbedderConfig(
 class TrainDataConfig(emb.CacheOptions, of.TrainPairsOptions, of.DatasetOptions):
     """Training data: a data set of the catalogue, or own tables."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         own = {"train_pairs": self.train_pairs, "val_pairs": self.val_pairs}
         given = [name for name, value in own.items() if value]
         if not given:
@@ -148,7 +148,7 @@ class SyncConfig(of.SyncOptions, of.TrackingOptions):
 class TestDataConfig(emb.CacheOptions, of.TestPairsOptions, of.DatasetOptions):
     """Test data of every evaluation."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.dataset and self.test_pairs:
             return ["dataset and test_pairs: give one of them, not both"]
         return []
@@ -197,7 +197,7 @@ class PredictConfig(
 ):
     """`predict`: score pairs, or all pairs of proteins, with the best checkpoint."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.fasta and self.dataset:
             return ["fasta and dataset: give one of them, not both"]
         if self.proteins_a or self.proteins_b or self.fasta or self.dataset or self.embeddings:
@@ -217,7 +217,7 @@ class ExplainConfig(
 ):
     """`explain`: find the residues of two proteins that determine their score."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.fasta and self.dataset:
             return ["fasta and dataset: give one of them, not both"]
         if self.fasta or self.dataset or self.embeddings:
@@ -231,7 +231,7 @@ class PromoteConfig(of.PromotionOptions, ScoringConfig):
 
     bootstrap_resamples: int = option(1000, "Resamples behind the 95% interval of the gain.", low=100)
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         return [] if self.registered_model else ["registered_model: required; a name in the model registry"]
 
 
@@ -239,7 +239,7 @@ class PromoteConfig(of.PromotionOptions, ScoringConfig):
 class RollbackConfig(of.RegistryOptions):
     """`rollback`: give the alias back to the version that held it before."""
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         return [] if self.registered_model else ["registered_model: required; a name in the model registry"]
 
 
@@ -267,19 +267,19 @@ class PipelineConfig(
         """Whether a language model is trained first."""
         return self.embedder == "protein_lm" and not (self.embedder_run_id or self.embeddings)
 
-    def own_problems(self) -> list[str]:
+    def validate(self) -> list[str]:
         if self.offline:
             return ["offline: the stages find one another at the tracking server; run train_only offline"]
         return []
 
-    def own_warnings(self, given: frozenset[str]) -> list[str]:
+    def unused_options(self, given: frozenset[str]) -> list[str]:
         idle = ("alias", "min_improvement", "min_auprc", "allow_leakage")
         if self.registered_model:
             return []
         return [f"{name} has no effect: no registered_model is named" for name in idle if name in given]
 
 
-MODES: dict[str, type[Section]] = {
+MODES: dict[str, type[OptionGroup]] = {
     "main": PipelineConfig,
     "full_pipeline": PipelineConfig,
     "prepare_data": PrepareDataConfig,

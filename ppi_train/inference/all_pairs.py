@@ -18,7 +18,7 @@ from ppi_train.models.base import PairModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalledPairs:
+class PredictedPairs:
     """Scored pairs with a logit of at least `least`.
 
     Attributes:
@@ -49,7 +49,7 @@ class CalledPairs:
 
 
 @torch.inference_mode()
-def call_pairs(
+def predict_pairs(
     model: PairModel,
     features: Features,
     proteins: tuple[str, ...],
@@ -57,7 +57,7 @@ def call_pairs(
     include_self: bool,
     least: float,
     device: torch.device,
-) -> CalledPairs:
+) -> PredictedPairs:
     """Scores all pairs among some proteins, and keeps those above a threshold.
 
     Memory holds one block of a million logits at a time, and the kept pairs: 20 bytes each.
@@ -86,7 +86,7 @@ def call_pairs(
             pairs.append(np.stack(ends, axis=1))
             kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
             progress.advance(grid.pairs_in(number))
-    return CalledPairs(
+    return PredictedPairs(
         proteins=proteins,
         pairs=np.concatenate(pairs),
         logits=np.concatenate(kept_logits),

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ppi_train.features import EveryProtein, Features, PairData
+from ppi_train.features import Features, PairData, ProteinIterator
 
 
 class Scorer(Protocol):
@@ -39,7 +39,7 @@ def encode_all(
         encoded: Called after each chunk with its number of encoded proteins.
     """
     states = []
-    for rows, proteins in zip(features.chunks(), EveryProtein(features), strict=True):
+    for rows, proteins in zip(features.chunks(), ProteinIterator(features), strict=True):
         states.append(model.encode(proteins))
         encoded(len(rows))
     return model.join(states)

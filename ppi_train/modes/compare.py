@@ -41,14 +41,14 @@ from ppi_train.runs.lineage import (
     refuse_leakage,
     unordered_pairs,
 )
-from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.runs.scored_split import SplitScores, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import FoundRun, find_run
+from ppi_train.tracking.runs import RunInfo, find_run
 
 logger = logging.getLogger(__name__)
 
 
-def on_common_pairs(several: Sequence[ScoredSplit]) -> list[ScoredSplit]:
+def on_common_pairs(several: Sequence[SplitScores]) -> list[SplitScores]:
     """Restricts scored splits to the pairs that all models could score.
 
     With `missing=drop` the scored pairs may differ, as the caches of the models may differ. All splits come
@@ -139,7 +139,7 @@ def training_runs(run_ids: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def labels_of(runs: Sequence[FoundRun]) -> list[str]:
+def labels_of(runs: Sequence[RunInfo]) -> list[str]:
     """Unique labels of runs: their names, or else shortened run IDs.
 
     A run without a name, or with the name of another run, gets the start of its ID.
@@ -148,7 +148,7 @@ def labels_of(runs: Sequence[FoundRun]) -> list[str]:
     return [run.name if run.name and counts[run.name] == 1 else run.run_id[:8] for run in runs]
 
 
-def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[ScoredSplit]:
+def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
     names = {field.name for field in dataclasses.fields(ScoringConfig)}
     names &= {field.name for field in dataclasses.fields(config)}
     scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
@@ -164,7 +164,7 @@ def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> li
 
 
 def _compared(
-    config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[ScoredSplit]
+    config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[SplitScores]
 ) -> list[ComparedModel]:
     labels = scored[0].labels
     reference = sigmoid(scored[0].logits)
@@ -217,7 +217,7 @@ def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
 def _content(
     config: CompareConfig,
     resolved: Sequence[ResolvedCheckpoint],
-    scored: Sequence[ScoredSplit],
+    scored: Sequence[SplitScores],
     models: Sequence[ComparedModel],
     tracked: TrackedRun,
 ) -> ReportContent:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.config.schema import MODES
 from ppi_train.errors import ConfigError, StorageError
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun, Tracking
@@ -61,7 +61,7 @@ class PipelineResult:
 Pipeline = Callable[..., PipelineResult]
 
 
-def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> PipelineResult:
+def execute_pipeline(mode: str, config: OptionGroup | Mapping[str, object]) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
     Args:
@@ -74,7 +74,7 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
     """
     if mode not in MODES:
         raise ConfigError("there is no such run mode", got=mode, expected=", ".join(MODES))
-    if not isinstance(config, Section):
+    if not isinstance(config, OptionGroup):
         config, warnings = load_config(MODES[mode], config)
         for warning in warnings:
             logger.warning("%s", warning)
@@ -86,7 +86,7 @@ def execute_pipeline(mode: str, config: Section | Mapping[str, object]) -> Pipel
         return pipeline(config, run)
 
 
-def tracking_of(config: Section) -> Tracking:
+def tracking_of(config: OptionGroup) -> Tracking:
     """The tracking options of a config, with defaults for missing parameters."""
     return Tracking(
         folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),

@@ -25,20 +25,20 @@ from ppi_train.runs.checkpoints import (
     resolve_checkpoint,
 )
 from ppi_train.runs.lineage import code_version, refuse_leakage
-from ppi_train.runs.scored_split import EvaluatedSplit, ScoredSplit, score_split, split_for
+from ppi_train.runs.scored_split import SplitScores, SplitSource, score_split, split_for
 from ppi_train.tracking.model.log import TAG as MODEL_DIGEST
 from ppi_train.tracking.model.log import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version
-from ppi_train.tracking.registry.versions import Holder
+from ppi_train.tracking.registry.versions import CurrentVersion
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import FoundRun, logged_model_of
+from ppi_train.tracking.runs import RunInfo, logged_model_of
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class PromotionDecision:
     """Whether a candidate is promoted, and why.
 
     `candidate` has the candidate's metrics by name; `differences` are those to the holder, if there is one.
@@ -50,15 +50,15 @@ class Verdict:
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
 
 
-def judge_first(candidate: Mapping[str, float], *, min_auprc: float) -> Verdict:
+def decide_first(candidate: Mapping[str, float], *, min_auprc: float) -> PromotionDecision:
     """The verdict on the first model: it passes if AUPRC reaches `min_auprc`."""
     low = _too_low(candidate, min_auprc)
-    return Verdict(promoted=not low, why=low or "the first model of this name", candidate=candidate)
+    return PromotionDecision(promoted=not low, why=low or "the first model of this name", candidate=candidate)
 
 
-def judge(
+def decide(
     differences: Mapping[str, PairedDifference], *, min_auprc: float, min_improvement: float
-) -> Verdict:
+) -> PromotionDecision:
     """The verdict on a challenger of the present holder.
 
     The lower bound of its gain in AUPRC must be above `min_improvement`, and its AUPRC at least `min_auprc`.
@@ -71,7 +71,9 @@ def judge(
         f"{'above' if passed else 'not above'} min_improvement={min_improvement}"
     )
     low = _too_low(candidate, min_auprc)
-    return Verdict(promoted=passed and not low, why=low or why, candidate=candidate, differences=differences)
+    return PromotionDecision(
+        promoted=passed and not low, why=low or why, candidate=candidate, differences=differences
+    )
 
 
 def _too_low(candidate: Mapping[str, float], floor: float) -> str:
@@ -80,13 +82,13 @@ def _too_low(candidate: Mapping[str, float], floor: float) -> str:
     return f"its AUPRC, {candidate['auprc']:.4f}, is under min_auprc={floor}"
 
 
-def log_verdict(
-    verdict: Verdict, config: PromoteConfig, tracked: TrackedRun, *, exit_code: int
+def log_decision(
+    verdict: PromotionDecision, config: PromoteConfig, tracked: TrackedRun, *, exit_code: int
 ) -> PipelineResult:
     """Prints and logs the table and the verdict."""
     word = "promoted" if verdict.promoted else "not promoted"
     target = f"models:/{config.registered_model}@{config.alias}"
-    table = verdict_table(verdict)
+    table = decision_table(verdict)
     for line in (*table, f"{target}: {word}; {verdict.why}"):
         logger.info("%s", line)
     text = "\n".join([*table, "", f"`{target}`: **{word}**; {verdict.why}", ""])
@@ -104,7 +106,7 @@ def log_verdict(
     return PipelineResult(run_id=tracked.run_id, exit_code=exit_code, metrics=metrics, outputs=outputs)
 
 
-def _metrics(verdict: Verdict) -> dict[str, float]:
+def _metrics(verdict: PromotionDecision) -> dict[str, float]:
     metrics = {f"promotion/{name}_candidate": value for name, value in verdict.candidate.items()}
     for name, paired in verdict.differences.items():
         metrics |= {
@@ -116,7 +118,7 @@ def _metrics(verdict: Verdict) -> dict[str, float]:
     return metrics
 
 
-def verdict_table(verdict: Verdict) -> list[str]:
+def decision_table(verdict: PromotionDecision) -> list[str]:
     """Candidate, holder, difference and its interval by metric, as lines of Markdown."""
     if not verdict.candidate:
         return []
@@ -168,11 +170,11 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     if shared:
         tracked.set_tags({"ppi.leakage": f"{shared} test pairs were trained on"})
     if holder and holder.run_id == candidate.run.run_id:
-        verdict = Verdict(promoted=False, why="the run's model holds the alias already")
-        return log_verdict(verdict, config, tracked, exit_code=0)
-    verdict = _judge(config, scored, holder, split)
+        verdict = PromotionDecision(promoted=False, why="the run's model holds the alias already")
+        return log_decision(verdict, config, tracked, exit_code=0)
+    verdict = _decide(config, scored, holder, split)
     if not verdict.promoted:
-        return log_verdict(verdict, config, tracked, exit_code=REFUSED)
+        return log_decision(verdict, config, tracked, exit_code=REFUSED)
     tags = _version_tags(candidate, scored, verdict, tracked, shared)
     if model_digest:
         tags[MODEL_DIGEST] = model_digest
@@ -187,13 +189,13 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         )
     except PromotionLostError as error:
         lost = replace(verdict, promoted=False, why=str(error))
-        return log_verdict(lost, config, tracked, exit_code=REFUSED)
+        return log_decision(lost, config, tracked, exit_code=REFUSED)
     tracked.set_tags({"ppi.registered_version": version})
     logger.info("models:/%s@%s is now version %s", config.registered_model, config.alias, version)
-    return log_verdict(verdict, config, tracked, exit_code=0)
+    return log_decision(verdict, config, tracked, exit_code=0)
 
 
-def _model_of(run: FoundRun) -> str:
+def _model_of(run: RunInfo) -> str:
     if run.status != "FINISHED":
         how = "wait until it ends; or, if its process is gone, continue it" if run.running else "continue it"
         raise CheckpointError(
@@ -209,11 +211,11 @@ def _model_of(run: FoundRun) -> str:
     return model_id
 
 
-def _judge(
-    config: PromoteConfig, scored: ScoredSplit, holder: Holder | None, split: EvaluatedSplit
-) -> Verdict:
+def _decide(
+    config: PromoteConfig, scored: SplitScores, holder: CurrentVersion | None, split: SplitSource
+) -> PromotionDecision:
     if holder is None:
-        return judge_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
+        return decide_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
     champion = resolve_checkpoint(holder.run_id)
     # A given cache has the candidate's embeddings; those of another embedder are made from the FASTA.
     same_recipe = _recipe(champion) == scored.inputs.cache.spec.recipe()
@@ -227,7 +229,7 @@ def _judge(
         resamples=config.bootstrap_resamples,
         seed=config.seed,
     )
-    return judge(differences, min_auprc=config.min_auprc, min_improvement=config.min_improvement)
+    return decide(differences, min_auprc=config.min_auprc, min_improvement=config.min_improvement)
 
 
 def _recipe(resolved: ResolvedCheckpoint) -> object:
@@ -235,7 +237,11 @@ def _recipe(resolved: ResolvedCheckpoint) -> object:
 
 
 def _version_tags(
-    candidate: ResolvedCheckpoint, scored: ScoredSplit, verdict: Verdict, tracked: TrackedRun, shared: int
+    candidate: ResolvedCheckpoint,
+    scored: SplitScores,
+    verdict: PromotionDecision,
+    tracked: TrackedRun,
+    shared: int,
 ) -> dict[str, str]:
     """Tags of the new model version: run, data digests, metrics."""
     run, split = candidate.run, scored.split

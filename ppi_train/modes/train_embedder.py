@@ -25,7 +25,7 @@ from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_langu
 from ppi_train.errors import DataError
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload
+from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
@@ -179,7 +179,7 @@ class EmbedderJob:
         """
         config = self.config
         device = resolve_device(config.device)
-        with CheckpointUpload(tracked, output / "checkpoints") as upload:
+        with CheckpointUploader(tracked, output / "checkpoints") as upload:
             self._log_start(tracked, output, describe_device(device))
             seed_everything(config.seed, deterministic=config.deterministic)
             hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}

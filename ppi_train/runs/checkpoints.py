@@ -27,7 +27,7 @@ from ppi_train.checkpoints import (
 from ppi_train.config.options import EvaluatedRunOptions
 from ppi_train.errors import CheckpointError
 from ppi_train.tracking.registry.versions import resolve_model_uri
-from ppi_train.tracking.runs import FoundRun, download_checkpoint, find_run
+from ppi_train.tracking.runs import RunInfo, download_checkpoint, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ResolvedCheckpoint:
     Its folder is shared: nothing may write to it.
     """
 
-    run: FoundRun
+    run: RunInfo
     folder: Path
     digest: str
 
@@ -71,7 +71,7 @@ def resolve_checkpoint(
     return fetch_checkpoint(run, name)
 
 
-def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBEDDER_MODES)) -> FoundRun:
+def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBEDDER_MODES)) -> RunInfo:
     """Finds a run of one of the training modes.
 
     Raises:
@@ -106,13 +106,13 @@ def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBE
     )
 
 
-def _kind_remedy(run: FoundRun) -> str:
+def _kind_remedy(run: RunInfo) -> str:
     if run.mode in EMBEDDER_MODES:
         return f"to embed with it: embedder=protein_lm, embedder_run_id={run.run_id}"
     return f"give the embedder's run, {run.tags.get('ppi.embedder_run_id') or 'a run of train_embedder'}"
 
 
-def fetch_checkpoint(run: FoundRun, name: str) -> ResolvedCheckpoint:
+def fetch_checkpoint(run: RunInfo, name: str) -> ResolvedCheckpoint:
     """Downloads a checkpoint of a run, unless it is already cached.
 
     `resolve_checkpoint` does the same, and checks the run first.
@@ -172,7 +172,7 @@ def _is_whole(folder: Path, digest: str) -> bool:
     return checkpoint_digest(folder) == digest
 
 
-def _download(run: FoundRun, name: str, folder: Path, digest: str) -> None:
+def _download(run: RunInfo, name: str, folder: Path, digest: str) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as partial:
         came = download_checkpoint(run, name, Path(partial), files=CHECKPOINT_FILES)
         try:

@@ -6,12 +6,12 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import load_config
 from ppi_train.config.schema import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError
-from ppi_train.tracking.runs import FoundRun
+from ppi_train.tracking.runs import RunInfo
 
 Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
 
 
-def original_config(run: FoundRun) -> Resumable:
+def original_config(run: RunInfo) -> Resumable:
     """The config of a training run, from the parameters that it logged.
 
     Raises:

@@ -36,7 +36,7 @@ class SplitFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class SplitInputs:
     """Pairs by split, and the embedding cache of their proteins.
 
     The cache has an embedding for every protein of the pairs. `dropped` has the pairs of each split that
@@ -176,14 +176,14 @@ def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
     return tables
 
 
-def settle_missing(
+def drop_or_refuse_missing(
     name: str,
     tables: Mapping[str, PairTable],
     cache: EmbeddingCache,
     *,
     missing: str,
     fasta: Path | None,
-) -> Inputs:
+) -> SplitInputs:
     """Refuses or drops the pairs of proteins without an embedding.
 
     Raises:
@@ -192,7 +192,7 @@ def settle_missing(
     """
     if missing == "error":
         _refuse_missing(tables, cache, fasta)
-        return Inputs(name=name, tables=tables, cache=cache, dropped={})
+        return SplitInputs(name=name, tables=tables, cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
     for split, table in tables.items():
@@ -205,7 +205,7 @@ def settle_missing(
             "%s: %s of %s pairs dropped because of missing embeddings",
             split, f"{len(dropped[split]):,}", f"{len(table):,}",
         )  # fmt: skip
-    return Inputs(name=name, tables=kept, cache=cache, dropped=dropped)
+    return SplitInputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
 def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fasta: Path | None) -> None:

@@ -32,8 +32,8 @@ from ppi_train.reporting.page import Column, Row, Section, Table
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.config import original_config
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
-from ppi_train.runs.inputs import Inputs
-from ppi_train.tracking.runs import FoundRun, download_artifact, find_run
+from ppi_train.runs.inputs import SplitInputs
+from ppi_train.tracking.runs import RunInfo, download_artifact, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def training_pairs(run_id: str) -> Pairs:
     return unordered_pairs(logged_pairs(find_run(run_id), "train"))
 
 
-def logged_pairs(run: FoundRun, split: str) -> PairTable:
+def logged_pairs(run: RunInfo, split: str) -> PairTable:
     """The pairs of a split that a training run logged.
 
     Args:
@@ -225,7 +225,7 @@ def _sequences(trained: TrainConfig | FinetuneConfig, config: EvalConfig) -> dic
 _PLACES = ("output_dir",)
 
 
-def lineage_table(resolved: ResolvedCheckpoint, inputs: Inputs, *, caption: str) -> Table:
+def lineage_table(resolved: ResolvedCheckpoint, inputs: SplitInputs, *, caption: str) -> Table:
     """Run, ancestors, embedder, data with digests and code of a scored checkpoint."""
     run, description = resolved.run, resolved.read().description
     spec = inputs.cache.spec
@@ -251,7 +251,7 @@ def lineage_table(resolved: ResolvedCheckpoint, inputs: Inputs, *, caption: str)
 
 
 def lineage_section(
-    resolved: ResolvedCheckpoint, inputs: Inputs, *, mode: str, parameters: Mapping[str, str]
+    resolved: ResolvedCheckpoint, inputs: SplitInputs, *, mode: str, parameters: Mapping[str, str]
 ) -> Section:
     """Lineage of a model, with the commands that reproduce training and scoring.
 

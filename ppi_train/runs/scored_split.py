@@ -4,7 +4,7 @@ Choice of the pairs that an evaluation scores.
 
 They are the pairs that the user names, or else a split that belongs to the run's training data.
 
-Inputs of an evaluation: pairs, and embeddings made as in training.
+SplitInputs of an evaluation: pairs, and embeddings made as in training.
 
 Scoring of a split by the best checkpoint of a run.
 """
@@ -32,7 +32,7 @@ from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
+from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.runs.lineage import logged_pairs
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ Trained = TrainConfig | FinetuneConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatedSplit:
+class SplitSource:
     """The split that an evaluation scores.
 
     Attributes:
@@ -57,7 +57,7 @@ class EvaluatedSplit:
     sequences: Path | None
 
 
-def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> EvaluatedSplit:
+def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> SplitSource:
     """Selects the split that an evaluation scores.
 
     It is the split that the config names, or else follows from the data that run `run_id` was trained on.
@@ -72,13 +72,13 @@ def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> Eva
     if config.test_pairs:
         path = Path(config.test_pairs)
         files = SplitFiles(pairs=path, fasta=own_fasta)
-        return EvaluatedSplit(split="test", name=path.stem, files=files, sequences=sequences)
+        return SplitSource(split="test", name=path.stem, files=files, sequences=sequences)
     if trained.train_pairs and not config.dataset:
         return replace(_own_split(config, trained, own_fasta, run_id), sequences=sequences)
     return _dataset_split(config, trained, fasta)
 
 
-def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> EvaluatedSplit:
+def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> SplitSource:
     """A split of the user's tables that the run was trained on."""
     own = {"train": trained.train_pairs, "validation": trained.val_pairs}
     split = "validation" if config.split == "auto" else config.split
@@ -92,16 +92,16 @@ def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_
     if config.split == "auto":
         logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
     files = SplitFiles(pairs=Path(pairs), fasta=fasta)
-    return EvaluatedSplit(split=split, name=files.pairs.stem, files=files, sequences=fasta)
+    return SplitSource(split=split, name=files.pairs.stem, files=files, sequences=fasta)
 
 
-def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> EvaluatedSplit:
+def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> SplitSource:
     """A split of the named data set, or of the run's own."""
     name = config.dataset or trained.dataset or DEFAULT_DATASET
     wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
     found = available_split(wanted, config.split)
     files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
-    return EvaluatedSplit(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
+    return SplitSource(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
 def available_split(config: DatasetOptions, split: str) -> Split:
@@ -132,8 +132,8 @@ def trained_config(checkpoint: Checkpoint) -> Trained:
 
 
 def evaluation_inputs(
-    config: ScoringConfig, split: EvaluatedSplit, checkpoint: Checkpoint, trained: Trained
-) -> Inputs:
+    config: ScoringConfig, split: SplitSource, checkpoint: Checkpoint, trained: Trained
+) -> SplitInputs:
     """Reads the pairs of a split, and opens or makes their embeddings.
 
     Raises:
@@ -152,10 +152,12 @@ def evaluation_inputs(
         wanted=recipe,
         memory_mb=config.cache_memory_mb,
     )
-    return settle_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)
+    return drop_or_refuse_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)
 
 
-def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, scored: Inputs) -> Inputs:
+def validation_inputs(
+    resolved: ResolvedCheckpoint, config: ScoringConfig, scored: SplitInputs
+) -> SplitInputs:
     """The validation pairs of a run, whichever split the config scores.
 
     They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
@@ -164,7 +166,7 @@ def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, score
     Args:
         resolved: The run.
         config: Config of the evaluation.
-        scored: Inputs of the scored split.
+        scored: SplitInputs of the scored split.
 
     Raises:
         UserError: they are no longer available.
@@ -174,7 +176,7 @@ def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, score
     except UserError:
         table = None
     if table is not None and not scored.cache.missing(table.proteins):
-        return Inputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
+        return SplitInputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
     own = replace(
@@ -185,7 +187,7 @@ def validation_inputs(resolved: ResolvedCheckpoint, config: ScoringConfig, score
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredSplit:
+class SplitScores:
     """A split scored by the best checkpoint of a run.
 
     The calibrated `logits` and their standard deviations `uncertainty` are (n,) float32; `labels` are (n,)
@@ -194,7 +196,7 @@ class ScoredSplit:
 
     model: str
     split: str
-    inputs: Inputs
+    inputs: SplitInputs
     device: torch.device
     logits: np.ndarray
     uncertainty: np.ndarray
@@ -205,7 +207,7 @@ class ScoredSplit:
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
 
-    def where(self, keep: np.ndarray) -> ScoredSplit:
+    def where(self, keep: np.ndarray) -> SplitScores:
         """The pairs selected by the mask `keep`, (n,) bool."""
         tables = {**self.inputs.tables, self.split: self.table.select(keep)}
         return replace(
@@ -218,12 +220,12 @@ class ScoredSplit:
         )
 
 
-def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> EvaluatedSplit:
+def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> SplitSource:
     """The configured split, or the default one of the run's data set."""
     return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
 
 
-def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: EvaluatedSplit) -> ScoredSplit:
+def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: SplitSource) -> SplitScores:
     """Scores a split with a checkpoint.
 
     The embeddings are made in the same way as those of the training run.
@@ -236,7 +238,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Eval
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
     scores = score_pairs_with_uncertainty(model, data, batch_size=config.batch_size)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
-    return ScoredSplit(
+    return SplitScores(
         model=checkpoint.description["model"]["name"],
         split=split.split,
         inputs=inputs,

@@ -42,7 +42,7 @@ from ppi_train.tracking.outbox.records import (
 from ppi_train.tracking.outbox.store import NAME, Journal
 from ppi_train.tracking.outbox.transport import Delivery, sha256_of
 from ppi_train.tracking.outbox.worker import BackgroundSender, Sender
-from ppi_train.tracking.runs import JOURNAL_TAG, FoundRun, JournalPlace
+from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo
 from ppi_train.tracking.system_metrics import SystemMetrics
 
 __all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed"]
@@ -98,7 +98,7 @@ class TrackedRun:
         self,
         mode: str,
         *,
-        continues: FoundRun | None = None,
+        continues: RunInfo | None = None,
         system_metrics: bool = True,
         tracking: Tracking | None = None,
     ) -> None:
@@ -236,7 +236,7 @@ class TrackedRun:
         return self.seconds - self._start_seconds
 
     @property
-    def continues(self) -> FoundRun | None:
+    def continues(self) -> RunInfo | None:
         """The interrupted run that this run continues, as it was found."""
         return self._continues
 

@@ -38,7 +38,7 @@ class JournalPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundRun:
+class RunInfo:
     """A run that exists and is not deleted.
 
     `datasets` has the digest (36 characters) of each data set that the run read, by `<name>/<split>`.
@@ -77,7 +77,7 @@ class FoundRun:
         return f"run {self.run_id} ({self.name}, {self.status})"
 
 
-def find_run(run_id: str) -> FoundRun:
+def find_run(run_id: str) -> RunInfo:
     """Looks a run up.
 
     Raises:
@@ -107,9 +107,9 @@ def find_run(run_id: str) -> FoundRun:
     return _found(run)
 
 
-def _found(run: Run) -> FoundRun:
+def _found(run: Run) -> RunInfo:
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    return FoundRun(
+    return RunInfo(
         run_id=run.info.run_id,
         name=run.info.run_name or "",
         experiment_id=run.info.experiment_id,
@@ -121,7 +121,7 @@ def _found(run: Run) -> FoundRun:
     )
 
 
-def find_tagged(experiment_id: str, tag: str, value: str) -> FoundRun | None:
+def find_tagged(experiment_id: str, tag: str, value: str) -> RunInfo | None:
     """The newest run of an experiment with a tag value, preferably FINISHED."""
     with translated_errors("search the runs"):
         runs = mlflow.MlflowClient().search_runs(
@@ -134,7 +134,7 @@ def find_tagged(experiment_id: str, tag: str, value: str) -> FoundRun | None:
     return _found((finished or list(runs))[0]) if runs else None
 
 
-def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collection[str]) -> Path:
+def download_checkpoint(run: RunInfo, name: str, target: Path, *, files: Collection[str]) -> Path:
     """Downloads a checkpoint of a run into a folder, without verifying it.
 
     Args:
@@ -168,7 +168,7 @@ def download_checkpoint(run: FoundRun, name: str, target: Path, *, files: Collec
     return target / folder if (target / folder).is_dir() else target
 
 
-def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
+def download_artifact(run: RunInfo, path: str, target: Path) -> Path:
     """Downloads a file of a run into a folder.
 
     Raises:
@@ -178,7 +178,7 @@ def download_artifact(run: FoundRun, path: str, target: Path) -> Path:
         return Path(mlflow.MlflowClient().download_artifacts(run.run_id, path, str(target)))
 
 
-def logged_model_of(run: FoundRun) -> str | None:
+def logged_model_of(run: RunInfo) -> str | None:
     """The ID of a training run's complete logged model, if any."""
     with translated_errors("look the run's model up"):
         return ready_model(run.experiment_id, run.run_id)
@@ -201,7 +201,7 @@ def models_of(experiment_id: str, run_id: str) -> list[LoggedModel]:
     return list(found)
 
 
-def seconds_since_sign_of_life(run: FoundRun) -> float:
+def seconds_since_sign_of_life(run: RunInfo) -> float:
     """Seconds since the run started or last logged a metric.
 
     While its process lives, it logs system metrics.

@@ -40,9 +40,9 @@ class Interruption:
         if self.pending is None:
             self.pending, self._noted_at = number, time.monotonic()
         elif time.monotonic() - self._noted_at >= PATIENCE:
-            self.deliver()
+            self.raise_if_requested()
 
-    def deliver(self) -> None:
+    def raise_if_requested(self) -> None:
         """Passes the noted signal, if any, to its previous handler.
 
         Raises:
@@ -66,5 +66,5 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.deliver()  # a signal after the last step, which the loop no longer checked
+            self.raise_if_requested()  # a signal after the last step, which the loop no longer checked
         self._restore()

@@ -29,7 +29,7 @@ from ppi_train.training.signals import Interruption
 from ppi_train.training.task import Task
 
 
-class Cadence:
+class SaveInterval:
     """Reports when an interval since the last `start` is over."""
 
     def __init__(self, interval: Interval) -> None:
@@ -128,7 +128,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
-        self._cadence = Cadence(parse_interval(config.checkpoint_every))
+        self._cadence = SaveInterval(parse_interval(config.checkpoint_every))
         self.result = TrainResult()
 
     @property
@@ -254,10 +254,10 @@ class Trainer:
     def _stop_over(self, interruption: Interruption) -> None:
         """Writes `last` between two steps, then continues or stops if interrupted."""
         if not math.isfinite(self._part.loss_sum):
-            interruption.deliver()
+            interruption.raise_if_requested()
             return  # diverged weights must not replace the last good ones
         self._write("last", with_state=True)
-        interruption.deliver()
+        interruption.raise_if_requested()
         self._keep()
         self._cadence.start(self.step)
 

@@ -22,7 +22,7 @@ from ppi_train.tracking.registry import alias_lock as alias_queue
 from ppi_train.tracking.registry import aliases as registry
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version, rollback
-from ppi_train.tracking.registry.versions import Holder, previous_alias, resolve_model_uri
+from ppi_train.tracking.registry.versions import CurrentVersion, previous_alias, resolve_model_uri
 
 ALIAS = "champion"
 AT_ONCE = 6
@@ -43,13 +43,13 @@ class Lab:
         self.client.finalize_logged_model(model.model_id, "READY")
         return {"run_id": run_id, "model_id": model.model_id}
 
-    def promote(self, against: Holder | None, **tags: str) -> str:
+    def promote(self, against: CurrentVersion | None, **tags: str) -> str:
         return promote_version(**self.promotion(against, **tags))
 
-    def promotion(self, against: Holder | None, **tags: str) -> dict[str, Any]:
+    def promotion(self, against: CurrentVersion | None, **tags: str) -> dict[str, Any]:
         return {"name": self.name, "alias": ALIAS, "against": against, "tags": tags, **self.trained()}
 
-    def holder(self) -> Holder:
+    def holder(self) -> CurrentVersion:
         holder = holder_of(self.name, ALIAS)
         assert holder is not None
         return holder
@@ -123,12 +123,12 @@ def test_promotions_and_the_way_back(each_lab: Lab) -> None:
     now, before = rollback(lab.name, ALIAS)
     assert (now, before) == (lab.holder(), second)
     assert now.version == "1"
-    assert now.reign != first.reign
+    assert now.tenure_id != first.tenure_id
     assert lab.aliases == {ALIAS: "1", previous_alias(ALIAS): "2"}
 
     now, before = rollback(lab.name, ALIAS)
     assert (now.version, before.version) == ("2", "1")
-    assert now.reign != second.reign
+    assert now.tenure_id != second.tenure_id
     assert lab.aliases == {ALIAS: "2", previous_alias(ALIAS): "1"}
     assert lab.versions == ["1", "2"]
 
@@ -333,7 +333,7 @@ def test_killed_just_after_it_won_a_promotion_is_not_taken_for_a_dead_claim(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(alias_queue.Turn, "settle", lambda *_: None)
+        killed.setattr(alias_queue.AliasLock, "settle", lambda *_: None)
         lab.promote(None)
     assert lab.pending == ["1"]
     lab.promote(lab.holder())

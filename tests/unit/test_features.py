@@ -18,10 +18,10 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.features import (
-    DescribedFeatures,
     Features,
     PackedFeatures,
     PairData,
+    StaticFeatures,
     VectorFeatures,
     distinct_proteins,
     epoch_order,
@@ -108,7 +108,7 @@ def test_what_a_model_makes_of_a_protein_is_made_once_if_there_is_room(
 
     offsets = torch.tensor([0, *LENGTHS]).cumsum(0)
     numbered = torch.arange(5.0).repeat_interleave(torch.tensor(LENGTHS))[:, None].half()
-    features = DescribedFeatures(PackedFeatures(Packed(numbered, offsets)), describe, 2)
+    features = StaticFeatures(PackedFeatures(Packed(numbered, offsets)), describe, 2)
     requests = [[4, 0], [2, 4, 1], [0, 1, 2, 3, 4], [3, 4]]
     for rows, loaded in zip(
         requests, features.load(torch.tensor(request) for request in requests), strict=True

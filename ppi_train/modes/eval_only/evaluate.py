@@ -21,7 +21,7 @@ from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.lineage import code_version
-from ppi_train.runs.scored_split import ScoredSplit, score_split, split_for
+from ppi_train.runs.scored_split import SplitScores, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import logged_model_of
 
@@ -71,7 +71,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
 
 
 def _introduce(
-    tracked: TrackedRun, scored: ScoredSplit, resolved: ResolvedCheckpoint, named: EvalConfig
+    tracked: TrackedRun, scored: SplitScores, resolved: ResolvedCheckpoint, named: EvalConfig
 ) -> None:
     """Logs the evaluated model and the pairs that it is evaluated on."""
     tracked.identify(
@@ -87,7 +87,7 @@ def _introduce(
     tracked.describe(f"Scores {scored.split} of {scored.inputs.name} with the best checkpoint of {link}.")
 
 
-def _measure(scored: ScoredSplit, leakage: EvaluatedLeakage | None, config: EvalConfig) -> MeasuredPairs:
+def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: EvalConfig) -> MeasuredPairs:
     return measure_pairs(
         scored.table,
         scored.logits,
@@ -99,7 +99,7 @@ def _measure(scored: ScoredSplit, leakage: EvaluatedLeakage | None, config: Eval
     )
 
 
-def _log_scores(scored: ScoredSplit, tracked: TrackedRun, output: Path) -> None:
+def _log_scores(scored: SplitScores, tracked: TrackedRun, output: Path) -> None:
     log_evaluation(
         scored.table,
         scored.logits,

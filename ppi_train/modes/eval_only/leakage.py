@@ -21,7 +21,7 @@ from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.lineage import TrainingLineage, training_lineage
-from ppi_train.runs.scored_split import EvaluatedSplit
+from ppi_train.runs.scored_split import SplitSource
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def evaluate_leakage(
     logits: np.ndarray,
     resolved: ResolvedCheckpoint,
     config: EvalConfig,
-    split: EvaluatedSplit,
+    split: SplitSource,
     *,
     prefix: str,
 ) -> EvaluatedLeakage | None:
@@ -191,7 +191,7 @@ def gains_over_trivial(
 
 
 def _all_sequences(
-    table: PairTable, lineage: TrainingLineage, split: EvaluatedSplit, notes: list[str]
+    table: PairTable, lineage: TrainingLineage, split: SplitSource, notes: list[str]
 ) -> dict[str, str] | None:
     """The sequences of all proteins of both tables.
 

@@ -36,13 +36,13 @@ from ppi_train.evaluation.network.topology import (
 )
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
-from ppi_train.inference.all_pairs import CalledPairs, call_pairs
+from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
 from ppi_train.modes.eval_only.references import NetworkReferences
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.inputs import Inputs
+from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.scored_split import validation_inputs
 from ppi_train.tracking.run import TrackedRun
 
@@ -52,7 +52,7 @@ HALF = 0.0  # the logit of the probability 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalledNetwork:
+class PredictedNetwork:
     """The network called at a threshold, and its comparison with the truth.
 
     Attributes:
@@ -90,8 +90,8 @@ class EvaluatedNetwork:
     """
 
     truth: Network
-    half: CalledNetwork
-    matched: CalledNetwork | None
+    half: PredictedNetwork
+    matched: PredictedNetwork | None
     true_function: Mapping[str, float]
     noise: Mapping[str, Noise]
     scored: int
@@ -118,7 +118,7 @@ class EvaluatedNetwork:
 def evaluate_network(
     references: NetworkReferences,
     resolved: ResolvedCheckpoint,
-    inputs: Inputs,
+    inputs: SplitInputs,
     config: EvalConfig,
     *,
     split: str,
@@ -129,7 +129,7 @@ def evaluate_network(
     Args:
         references: What to compare with; if there are none, the function returns None.
         resolved: The run whose model is evaluated.
-        inputs: Inputs of the scored split.
+        inputs: SplitInputs of the scored split.
         config: Config of the evaluation.
         split: Name of the scored split.
         device: Where the model runs.
@@ -151,7 +151,7 @@ def evaluate_network(
     threshold, notes = _matched_threshold(
         model, resolved, inputs, config, density=truth.edges / pairs, device=device
     )
-    called = call_pairs(
+    called = predict_pairs(
         model,
         features_of(inputs.cache, truth.proteins, model.GRANULARITY).to(device),
         truth.proteins,
@@ -171,7 +171,7 @@ def evaluate_network(
     if OWN in samples:
         notes.append("no ratios for node sets of kind own: how they were drawn is not known")
 
-    def compared(at: float) -> CalledNetwork:
+    def compared(at: float) -> PredictedNetwork:
         return _compared(called, at, samples, noise, references, truth)
 
     return EvaluatedNetwork(
@@ -204,7 +204,7 @@ def _pairs(truth: Network) -> int:
 def _matched_threshold(
     model: PairModel,
     resolved: ResolvedCheckpoint,
-    inputs: Inputs,
+    inputs: SplitInputs,
     config: EvalConfig,
     *,
     density: float,
@@ -227,15 +227,15 @@ def _matched_threshold(
 
 
 def _compared(
-    called: CalledPairs,
+    called: PredictedPairs,
     threshold: float,
     samples: Mapping[str, TrueSample],
     noise: Mapping[str, Noise],
     references: NetworkReferences,
     truth: Network,
-) -> CalledNetwork:
+) -> PredictedNetwork:
     network = called.network(threshold)
-    return CalledNetwork(
+    return PredictedNetwork(
         threshold=threshold,
         network=network,
         by_kind={kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()},
@@ -288,7 +288,7 @@ def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
     }
 
 
-def _called_record(called: CalledNetwork) -> dict[str, object]:
+def _called_record(called: PredictedNetwork) -> dict[str, object]:
     kinds = {
         kind: {
             "overall": _plain(measured.overall),

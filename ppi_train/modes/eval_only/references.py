@@ -20,7 +20,7 @@ from ppi_train.errors import DataError
 from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.network.sampling import sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
-from ppi_train.runs.scored_split import EvaluatedSplit
+from ppi_train.runs.scored_split import SplitSource
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class NetworkReferences:
         return dict(self.node_sets)
 
 
-def read_references(config: EvalConfig, split: EvaluatedSplit) -> NetworkReferences:
+def read_references(config: EvalConfig, split: SplitSource) -> NetworkReferences:
     """Reads the reference files that the config names.
 
     Called before anything is scored, so that mistakes in the files are reported at once. The node sets of

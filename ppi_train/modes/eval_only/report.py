@@ -28,7 +28,7 @@ from ppi_train.reporting.sections import (
 )
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.lineage import code_version, lineage_section
-from ppi_train.runs.scored_split import ScoredSplit
+from ppi_train.runs.scored_split import SplitScores
 from ppi_train.tracking.run import TrackedRun
 
 if TYPE_CHECKING:  # matplotlib is slow to import
@@ -39,7 +39,7 @@ _ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
 
 
 def log_report(
-    scored: ScoredSplit,
+    scored: SplitScores,
     resolved: ResolvedCheckpoint,
     config: EvalConfig,
     measured: MeasuredPairs,
@@ -125,7 +125,7 @@ def write_report(content: ReportContent, tracked: TrackedRun, output: Path) -> P
     return path
 
 
-def facts_of(scored: ScoredSplit) -> tuple[tuple[str, str], ...]:
+def facts_of(scored: SplitScores) -> tuple[tuple[str, str], ...]:
     """Key facts about the scored pairs, for the top of a page."""
     return (
         ("data set", scored.inputs.name),
@@ -163,7 +163,7 @@ def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
     )
 
 
-def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes: bool) -> Section:
+def _calibration(probabilities: np.ndarray, scored: SplitScores, *, both_classes: bool) -> Section:
     from ppi_train.reporting import figures
 
     labels = scored.labels
@@ -198,7 +198,7 @@ def _calibration(probabilities: np.ndarray, scored: ScoredSplit, *, both_classes
     return Section(pictures=tuple(pictures))
 
 
-def _drawn(scored: ScoredSplit, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
+def _drawn(scored: SplitScores, probabilities: np.ndarray, network: EvaluatedNetwork | None) -> Part:
     """The section that draws the true and the called network."""
     from ppi_train.reporting.network_figure import readable_part
 

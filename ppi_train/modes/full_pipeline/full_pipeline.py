@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.config.schema import (
     EmbedConfig,
     EvalConfig,
@@ -39,7 +39,7 @@ from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
 
-C = TypeVar("C", bound=Section)
+C = TypeVar("C", bound=OptionGroup)
 
 
 def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
@@ -164,7 +164,7 @@ def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig
 def _check_stages(config: PipelineConfig) -> None:
     """Checks the configs of later stages before the first stage starts."""
     scoring = eval_config(config, "pending")
-    stages: list[Section] = [scoring]
+    stages: list[OptionGroup] = [scoring]
     if config.finetunes:
         stages.append(finetune_config(config, "pending"))
     problems = [problem for stage in stages for problem in stage.problems()]

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from ppi_train.config.loading import config_values
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
-from ppi_train.tracking.runs import FoundRun, find_tagged
+from ppi_train.tracking.runs import RunInfo, find_tagged
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ _PLACES = frozenset(
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
-C = TypeVar("C", bound=Section)
+C = TypeVar("C", bound=OptionGroup)
 
 
-def fingerprint(mode: str, config: Section, inputs: Mapping[str, object]) -> str:
+def fingerprint(mode: str, config: OptionGroup, inputs: Mapping[str, object]) -> str:
     """sha256 over everything that determines a stage's result.
 
     This is the mode, the config, the digests of the inputs and the code version.
@@ -110,10 +110,10 @@ class Stages:
                 self._note(name, "done", job.run(tracked, output))
         return self.run_ids[name]
 
-    def _earlier(self, key: str) -> FoundRun | None:
+    def _earlier(self, key: str) -> RunInfo | None:
         return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None
 
-    def _can_continue(self, found: FoundRun, job: Job) -> bool:
+    def _can_continue(self, found: RunInfo, job: Job) -> bool:
         """Whether the run can be continued from this machine.
 
         A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
@@ -122,7 +122,7 @@ class Stages:
         here = was_here(job.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
-    def _take_over(self, name: str, found: FoundRun) -> None:
+    def _take_over(self, name: str, found: RunInfo) -> None:
         logger.info("stage %s: taken over from %s, whose inputs are the same", name, found)
         self._note(name, "taken over", PipelineResult(run_id=found.run_id, metrics=found.metrics))
 

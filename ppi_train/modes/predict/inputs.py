@@ -21,7 +21,7 @@ from ppi_train.errors import CacheError, ConfigError, DataError
 from ppi_train.inference.pair_grid import PairGrid, PairList
 from ppi_train.runs.datasets import prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import open_cache, settle_missing
+from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
 from ppi_train.tracking.run import TrackedDataset
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _of_table(
         logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
     name = Path(table.source).stem
     fasta = fastas[0] if fastas else None
-    settled = settle_missing(name, {"pairs": table}, cache, missing=config.missing, fasta=fasta)
+    settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.missing, fasta=fasta)
     kept = settled.tables["pairs"]
     return PredictionInputs(
         name=name,

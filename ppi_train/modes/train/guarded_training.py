@@ -14,7 +14,7 @@ from ppi_train.training.trainer import Trainer, TrainResult, without_epoch
 logger = logging.getLogger(__name__)
 
 
-class CheckpointUpload:
+class CheckpointUploader:
     """Uploads the checkpoints `best` and `last` to the tracking server.
 
     A context manager around a whole training run, from what is logged before the first step to what is
@@ -25,7 +25,7 @@ class CheckpointUpload:
     def __init__(self, tracked: TrackedRun, folder: Path) -> None:
         self._tracked, self.folder = tracked, folder
 
-    def __enter__(self) -> CheckpointUpload:
+    def __enter__(self) -> CheckpointUploader:
         return self
 
     def __exit__(
@@ -61,7 +61,7 @@ class CheckpointUpload:
 
 
 def train_and_upload(
-    trainer: Trainer, upload: CheckpointUpload, tracked: TrackedRun, continued: Checkpoint | None
+    trainer: Trainer, upload: CheckpointUploader, tracked: TrackedRun, continued: Checkpoint | None
 ) -> TrainResult:
     """Trains from scratch or from a checkpoint, and uploads the final checkpoints."""
     if continued:

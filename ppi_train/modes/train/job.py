@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ppi_train.checkpoints import Checkpoint
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.tracking.run import TrackedRun
 
@@ -23,7 +23,7 @@ class Job(Protocol):
         """The run mode."""
 
     @property
-    def config(self) -> Section:
+    def config(self) -> OptionGroup:
         """The config that the run and its checkpoints record."""
 
     @property

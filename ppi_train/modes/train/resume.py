@@ -24,7 +24,7 @@ from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
-from ppi_train.tracking.runs import FoundRun, seconds_since_sign_of_life
+from ppi_train.tracking.runs import RunInfo, seconds_since_sign_of_life
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def continue_training(run_id: str, job: Job) -> PipelineResult:
             return job.run(continued, output, continued=checkpoint)
 
 
-def send_what_it_left(run: FoundRun, output_dir: str | None) -> FoundRun:
+def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
     """Sends unsent records of a run, and looks the run up again.
 
     The records are in the journal of the last process that worked on the run.
@@ -111,7 +111,7 @@ def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:
     return replace(original, **given)
 
 
-def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
+def _refuse_unless_interrupted(run: RunInfo, *, ran_here: bool) -> None:
     if run.status == "FINISHED":
         raise CheckpointError(
             "the run has finished: there is nothing to continue",
@@ -133,7 +133,7 @@ def _refuse_unless_interrupted(run: FoundRun, *, ran_here: bool) -> None:
         )
 
 
-def _check_same_data(run: FoundRun, job: Job) -> None:
+def _check_same_data(run: RunInfo, job: Job) -> None:
     """Refuses to continue on other pairs or other embeddings."""
     wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
     cache = run.tags.get("ppi.embedding_cache_digest")
@@ -151,7 +151,7 @@ def _check_same_data(run: FoundRun, job: Job) -> None:
         )
 
 
-def _last_checkpoint(run: FoundRun, folder: Path) -> Checkpoint | None:
+def _last_checkpoint(run: RunInfo, folder: Path) -> Checkpoint | None:
     """The latest `last` checkpoint, local or from the tracking server.
 
     A later checkpoint from the server replaces the local one.

@@ -16,7 +16,7 @@ from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import Inputs, SplitFiles, open_cache, read_tables, settle_missing
+from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 
@@ -82,7 +82,7 @@ def _wanted(config: TrainConfig) -> dict[str, object]:
 
 def training_inputs(
     config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
-) -> Inputs:
+) -> SplitInputs:
     """Training and validation pairs, with embeddings of their proteins.
 
     Args:
@@ -101,7 +101,9 @@ def training_inputs(
         wanted=wanted,
         memory_mb=config.cache_memory_mb,
     )
-    return settle_missing(name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None)
+    return drop_or_refuse_missing(
+        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
+    )
 
 
 def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:

@@ -28,18 +28,18 @@ from ppi_train.evaluation.pair_metrics import (
     sigmoid,
 )
 from ppi_train.evaluation.uncertainty import fitted_temperature
-from ppi_train.features import EveryProtein, PairData, described
+from ppi_train.features import PairData, ProteinIterator, with_static_features
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.guarded_training import CheckpointUpload, train_and_upload
+from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import Inputs
+from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import FoundRun
+from ppi_train.tracking.runs import RunInfo
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer, TrainResult
 
@@ -84,7 +84,7 @@ class TrainingJob:
 
     mode: str
     config: TrainConfig | FinetuneConfig
-    inputs: Inputs
+    inputs: SplitInputs
     model: str
     hyperparameters: Mapping[str, object]
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class TrainingJob:
         if not isinstance(self.config, FinetuneConfig):
             return None
         shrink = self.config.shrink
-        return lambda: model.shrink(shrink, EveryProtein(train.features))
+        return lambda: model.shrink(shrink, ProteinIterator(train.features))
 
     def build(self) -> PairModel:
         """Builds the model before the first step, on the CPU.
@@ -173,15 +173,15 @@ def run_training(
     """
     config = job.config
     device = resolve_device(config.device)
-    with CheckpointUpload(tracked, output / "checkpoints") as upload:
+    with CheckpointUploader(tracked, output / "checkpoints") as upload:
         _log_start(job, tracked, output, device=describe_device(device))
         seed_everything(config.seed, deterministic=config.deterministic)
         model = job.build().to(device)
         train = job.inputs.pair_data("train", model.GRANULARITY).to(device)
         validation = job.inputs.pair_data("validation", model.GRANULARITY).to(device)
         if not (job.ancestor or continued):
-            model.fit_input_statistics(EveryProtein(train.features))
-        train, validation = described(train, model), described(validation, model)
+            model.fit_input_statistics(ProteinIterator(train.features))
+        train, validation = with_static_features(train, model), with_static_features(validation, model)
         trainer = Trainer(
             model,
             config,
@@ -239,7 +239,7 @@ def _log_start(job: TrainingJob, tracked: TrackedRun, output: Path, *, device: s
         logger.info("%s: %s pairs of %s proteins", split, f"{len(table):,}", f"{len(table.proteins):,}")
 
 
-def _warn_of_changes(run: FoundRun, device: str) -> None:
+def _warn_of_changes(run: RunInfo, device: str) -> None:
     """Warns if the device or the code changed since the run started.
 
     A continued run is bit-identical only with the same code on the same kind of device.

@@ -37,7 +37,13 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.registry.versions import REIGN, Holder, look_up_holder, model_id_of, told
+from ppi_train.tracking.registry.versions import (
+    TENURE,
+    CurrentVersion,
+    describe,
+    look_up_current_version,
+    model_id_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +63,7 @@ class PromotionLostError(TrackingError):
     """The alias has moved since the comparison, and nothing was changed."""
 
 
-class Turn:
+class AliasLock:
     """A place in the queue for an alias.
 
     Args:
@@ -68,13 +74,13 @@ class Turn:
     """
 
     def __init__(
-        self, client: mlflow.MlflowClient, name: str, alias: str, against: Holder | None, remedy: str
+        self, client: mlflow.MlflowClient, name: str, alias: str, against: CurrentVersion | None, remedy: str
     ) -> None:
         self._client, self._name, self._alias = client, name, alias
         self._against, self._remedy = against, remedy
         self._key = _key(against)
         # Also identifies our versions: a request that MLflow repeats creates a second one.
-        self._reign = uuid.uuid4().hex
+        self._tenure_id = uuid.uuid4().hex
         self._sure_at = 0.0
 
     @contextmanager
@@ -91,7 +97,7 @@ class Turn:
         Withdraws if the block fails.
         """
         claim = {"alias": self._alias, "against": self._key, "claimed_at": int(time.time())}
-        own = {CLAIM: json.dumps(claim), PENDING: self._alias, REIGN: self._reign}
+        own = {CLAIM: json.dumps(claim), PENDING: self._alias, TENURE: self._tenure_id}
         self._sure_at = time.monotonic()
         made = None
         try:
@@ -131,7 +137,7 @@ class Turn:
             self._client.delete_model_version_tag(self._name, holder, PENDING)
             pending = self._pending()
             # Read after the queue, so that a version compared with a still newer holder is not removed.
-            current = _key(look_up_holder(self._client, self._name, self._alias))
+            current = _key(look_up_current_version(self._client, self._name, self._alias))
             for version in pending:
                 if _claimed_against(version) not in (current, None):
                     self._remove(version)  # it has lost, and its process may be dead
@@ -142,7 +148,7 @@ class Turn:
     def _withdraw(self) -> None:
         """Removes our own versions, unless they hold an alias."""
         for version in self._queue():
-            if version.tags.get(REIGN) == self._reign:
+            if version.tags.get(TENURE) == self._tenure_id:
                 self._remove(version)
 
     def _wait(self) -> str:
@@ -156,7 +162,7 @@ class Turn:
             first = self._first_in_queue()
             # After the queue: a version that left it by winning has moved the alias before.
             self._check_holder()
-            if first.tags.get(REIGN) == self._reign:
+            if first.tags.get(TENURE) == self._tenure_id:
                 self.check_lease()
                 return str(first.version)
             self._sure_at = asked_at
@@ -172,7 +178,7 @@ class Turn:
 
     def _first_in_queue(self) -> ModelVersion:
         queue = self._queue()
-        if not any(version.tags.get(REIGN) == self._reign for version in queue):
+        if not any(version.tags.get(TENURE) == self._tenure_id for version in queue):
             raise self._lost()
         return queue[0]
 
@@ -186,7 +192,7 @@ class Turn:
         return list(self._client.search_model_versions(condition, max_results=1000))
 
     def _check_holder(self) -> None:
-        if _key(look_up_holder(self._client, self._name, self._alias)) != self._key:
+        if _key(look_up_current_version(self._client, self._name, self._alias)) != self._key:
             raise self._lost()
 
     def check_lease(self) -> None:
@@ -219,18 +225,18 @@ class Turn:
             raise self._lost() from error
 
     def _lost(self) -> PromotionLostError:
-        holder = look_up_holder(self._client, self._name, self._alias)
+        holder = look_up_current_version(self._client, self._name, self._alias)
         return PromotionLostError(
             "another promotion or rollback was first, and nothing was changed",
             where=f"models:/{self._name}@{self._alias}",
-            got=f"now held by {told(holder)}",
-            expected=f"held by {told(self._against)}, as when this began",
+            got=f"now held by {describe(holder)}",
+            expected=f"held by {describe(self._against)}, as when this began",
             remedy=self._remedy,
         )
 
 
-def _key(holder: Holder | None) -> str:
-    return f"{holder.version}:{holder.reign}" if holder else "none"
+def _key(holder: CurrentVersion | None) -> str:
+    return f"{holder.version}:{holder.tenure_id}" if holder else "none"
 
 
 def _claimed_against(version: ModelVersion) -> str | None:

@@ -11,21 +11,21 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import TrackingError
 from ppi_train.tracking.connection import connect, translated_errors
-from ppi_train.tracking.registry.alias_lock import Turn
+from ppi_train.tracking.registry.alias_lock import AliasLock
 from ppi_train.tracking.registry.versions import (
-    REIGN,
-    Holder,
+    TENURE,
+    CurrentVersion,
     check_names,
-    look_up_holder,
+    describe,
+    look_up_current_version,
     previous_alias,
     run_of_logged_model,
-    told,
     unknown_version,
     without_run,
 )
 
 
-def holder_of(name: str, alias: str) -> Holder | None:
+def holder_of(name: str, alias: str) -> CurrentVersion | None:
     """Looks up the version that holds an alias.
 
     None if there is no such model or no such alias.
@@ -37,7 +37,7 @@ def holder_of(name: str, alias: str) -> Holder | None:
     check_names(name, alias)
     connect()
     with translated_errors("look the alias up"):
-        holder = look_up_holder(mlflow.MlflowClient(), name, alias)
+        holder = look_up_current_version(mlflow.MlflowClient(), name, alias)
     if holder and not holder.run_id:
         raise without_run(f"models:/{name}@{alias}", f"version {holder.version}")
     return holder
@@ -49,7 +49,7 @@ def promote_version(
     alias: str,
     model_id: str,
     run_id: str,
-    against: Holder | None,
+    against: CurrentVersion | None,
     tags: Mapping[str, str],
 ) -> str:
     """Registers a logged model as a new version with the alias.
@@ -84,7 +84,7 @@ def promote_version(
         run_of_logged_model(client, model_id)  # before anything is created
         if against is None:
             _make_registered_model(client, name)
-        turn = Turn(client, name, alias, against, "run promote again: it compares with the new holder")
+        turn = AliasLock(client, name, alias, against, "run promote again: it compares with the new holder")
         with turn.taken(f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=tags) as version:
             if against:
                 client.set_registered_model_alias(name, previous_alias(alias), against.version)
@@ -95,7 +95,7 @@ def promote_version(
     return version
 
 
-def rollback(name: str, alias: str) -> tuple[Holder, Holder]:
+def rollback(name: str, alias: str) -> tuple[CurrentVersion, CurrentVersion]:
     """Moves the alias back to its previous version.
 
     A second rollback undoes the first. A rollback queues with the promotions, by a version that is deleted at
@@ -117,20 +117,25 @@ def rollback(name: str, alias: str) -> tuple[Holder, Holder]:
     with translated_errors(f"roll models:/{name}@{alias} back"):
         client = mlflow.MlflowClient()
         now, before = _both_holders(client, name, alias)
-        restored = replace(before, reign=uuid.uuid4().hex)
-        turn = Turn(client, name, alias, now, "look at who holds it now; roll back again if need be")
+        restored = replace(before, tenure_id=uuid.uuid4().hex)
+        turn = AliasLock(client, name, alias, now, "look at who holds it now; roll back again if need be")
         with turn.taken(f"models:/{name}/{before.version}"):
-            client.set_model_version_tag(name, before.version, REIGN, restored.reign)
+            client.set_model_version_tag(name, before.version, TENURE, restored.tenure_id)
             turn.check_lease()
             turn.move_alias_to(before.version)
             client.set_registered_model_alias(name, previous_alias(alias), now.version)
         turn.settle(before.version)
-    return replace(restored, tags={**before.tags, REIGN: restored.reign}), now
+    return replace(restored, tags={**before.tags, TENURE: restored.tenure_id}), now
 
 
-def _both_holders(client: mlflow.MlflowClient, name: str, alias: str) -> tuple[Holder, Holder]:
+def _both_holders(
+    client: mlflow.MlflowClient, name: str, alias: str
+) -> tuple[CurrentVersion, CurrentVersion]:
     """The present and the previous holder of an alias."""
-    now, before = look_up_holder(client, name, alias), look_up_holder(client, name, previous_alias(alias))
+    now, before = (
+        look_up_current_version(client, name, alias),
+        look_up_current_version(client, name, previous_alias(alias)),
+    )
     where = f"models:/{name}@{alias}"
     if now is None:
         raise unknown_version(client, name, alias)
@@ -138,7 +143,7 @@ def _both_holders(client: mlflow.MlflowClient, name: str, alias: str) -> tuple[H
         raise TrackingError(
             "there is no version to roll back to",
             where=where,
-            got=f"{previous_alias(alias)}: {told(before)}; {alias}: {told(now)}",
+            got=f"{previous_alias(alias)}: {describe(before)}; {alias}: {describe(now)}",
             expected=f"{previous_alias(alias)} at another version, where a promotion puts it",
             remedy="choose a version in the MLflow UI and set the alias by hand",
         )

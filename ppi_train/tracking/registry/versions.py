@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from ppi_train.errors import ConfigError, TrackingError
 from ppi_train.tracking.connection import connect, translated_errors
 
-REIGN = "ppi.reign"
+TENURE = "ppi.reign"
 """Tag of a version: a new random value each time that it gets the alias."""
 _URI = re.compile(
     r"models:/(?:(?P<model>m-[^/@]+)|(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d{1,9})))"
@@ -24,10 +24,10 @@ _LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
+class CurrentVersion:
     """The version that an alias points to.
 
-    `reign` distinguishes the periods in which the same version had the alias, for instance before a
+    `tenure_id` distinguishes the periods in which the same version had the alias, for instance before a
     promotion and after a rollback; "" if the alias was set by hand. `model_id` is None if the version was
     not made from a logged model.
     """
@@ -35,7 +35,7 @@ class Holder:
     version: str
     run_id: str
     model_id: str | None
-    reign: str
+    tenure_id: str
     tags: Mapping[str, str]
 
 
@@ -77,11 +77,11 @@ def resolve_model_uri(uri: str) -> tuple[str, str | None]:
     return run_id, model_id
 
 
-def told(holder: Holder | None) -> str:
+def describe(holder: CurrentVersion | None) -> str:
     return f"version {holder.version} of run {holder.run_id}" if holder else "nobody"
 
 
-def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder | None:
+def look_up_current_version(client: mlflow.MlflowClient, name: str, alias: str) -> CurrentVersion | None:
     try:
         found = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
@@ -92,11 +92,11 @@ def look_up_holder(client: mlflow.MlflowClient, name: str, alias: str) -> Holder
         if error.error_code == "PERMISSION_DENIED" and not _is_listed(client, name):
             return None
         raise
-    return Holder(
+    return CurrentVersion(
         version=str(found.version),
         run_id=found.run_id or "",
         model_id=model_id_of(found),
-        reign=found.tags.get(REIGN, ""),
+        tenure_id=found.tags.get(TENURE, ""),
         tags=dict(found.tags),
     )
 

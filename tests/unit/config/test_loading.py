@@ -10,7 +10,7 @@ import yaml
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import config_values, load_config, logged_parameters
-from ppi_train.config.options import Section
+from ppi_train.config.options import OptionGroup
 from ppi_train.config.schema import (
     MODES,
     CompareConfig,
@@ -37,7 +37,7 @@ def _file(tmp_path: Path, text: str | bytes) -> str:
 def _message(
     overrides: dict[str, object] | None = None,
     *,
-    schema: type[Section] = TrainConfig,
+    schema: type[OptionGroup] = TrainConfig,
     config_file: str | None = None,
 ) -> str:
     with pytest.raises(ConfigError) as caught:
@@ -115,7 +115,7 @@ def test_a_refused_value_is_not_also_called_absent(tmp_path: Path) -> None:
         (PrepareDataConfig, "splits", ",", "expected one or more of train, validation, test; got none"),
     ],
 )
-def test_bounds_types_and_choices(schema: type[Section], name: str, value: str, problem: str) -> None:
+def test_bounds_types_and_choices(schema: type[OptionGroup], name: str, value: str, problem: str) -> None:
     expected = f"the configuration has a problem:\n  - {name}: {problem}"
     assert _message({name: value}, schema=schema) == expected
 
@@ -225,7 +225,7 @@ def test_patience_beyond_the_last_epoch_is_named() -> None:
     ],
 )
 def test_fields_that_do_not_go_together(
-    schema: type[Section], given: dict[str, object], problems: list[str]
+    schema: type[OptionGroup], given: dict[str, object], problems: list[str]
 ) -> None:
     assert _message(given, schema=schema).splitlines()[1:] == [f"  - {problem}" for problem in problems]
 
@@ -246,7 +246,7 @@ def test_fields_that_go_together(given: dict[str, object]) -> None:
     assert warnings == []
 
 
-def _other_value(schema: type[Section], name: str) -> object:
+def _other_value(schema: type[OptionGroup], name: str) -> object:
     """A value that is allowed and, where there is another, not the default."""
     spec = {field.name: field for field in describe_fields(schema)}[name]
     if name == "device":

@@ -13,14 +13,14 @@ from ppi_train.checkpoints import new_model
 from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
-from ppi_train.inference.all_pairs import CalledPairs, call_pairs
+from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
 from ppi_train.modes.eval_only.leakage import gains_over_trivial
 from ppi_train.runs.lineage import joined
 
 NAMES = tuple(f"P{number:02d}" for number in range(30))
 
 
-def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[CalledPairs, torch.Tensor]:
+def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[PredictedPairs, torch.Tensor]:
     """What is called among 30 proteins, and the logit of each of them with each."""
     torch.manual_seed(0)
     values = torch.randn(30, 6)
@@ -29,7 +29,7 @@ def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[Cal
         for parameter in model.parameters():
             parameter.data.zero_()
     features, device = VectorFeatures(values), torch.device("cpu")
-    found = call_pairs(model, features, NAMES, include_self=include_self, least=least, device=device)
+    found = predict_pairs(model, features, NAMES, include_self=include_self, least=least, device=device)
     with torch.inference_mode():
         states = model.encode(values)
         a, b = torch.arange(30).repeat_interleave(30), torch.arange(30).repeat(30)

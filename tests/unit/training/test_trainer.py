@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 from ppi_train.checkpoints import read_checkpoint
 from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import DeviceError, UserError
-from ppi_train.features import EveryProtein, PairData, VectorFeatures
+from ppi_train.features import PairData, ProteinIterator, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.training.pair_task import PairTask, class_weights
@@ -65,7 +65,7 @@ def _data(count: int = 200, seed: int = 0, *, noise: bool = False) -> PairData:
 
 
 def _features(data: PairData) -> Tensor:
-    return next(iter(EveryProtein(data.features)))  # type: ignore[no-any-return]
+    return next(iter(ProteinIterator(data.features)))  # type: ignore[no-any-return]
 
 
 def _ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -24,7 +24,7 @@ from ppi_train.errors import CheckpointError
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.trainer import Cadence, Trainer, without_epoch
+from ppi_train.training.trainer import SaveInterval, Trainer, without_epoch
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 4
@@ -269,6 +269,6 @@ def test_intervals_that_cannot(text: str) -> None:
 
 
 def test_a_cadence_counts_steps_from_its_last_start() -> None:
-    cadence = Cadence(Interval(steps=3))
+    cadence = SaveInterval(Interval(steps=3))
     cadence.start(10)
     assert [step for step in range(10, 16) if cadence.due(step)] == [13, 14, 15]
