@@ -27,7 +27,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ppi_train.config.schema import TrainConfig
 from ppi_train.evaluation.pair_metrics import ranking_metrics
-from ppi_train.features import PackedFeatures, PairData, described
+from ppi_train.features import PackedFeatures, PairData, with_static_features
 from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 from ppi_train.training.pair_task import PairTask
@@ -110,7 +110,7 @@ def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
             config,
             task=PairTask(
                 config,
-                train=described(train, model),
+                train=with_static_features(train, model),
                 validation=drawn_pairs(packed.take(torch.arange(8)), VALIDATION_PAIRS),
                 ranking_metrics=ranking_metrics,
                 batch_size=config.batch_size or model.BATCH_SIZE,

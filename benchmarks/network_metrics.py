@@ -100,7 +100,7 @@ def against_plain(
 ) -> tuple[float, float]:
     """Seconds of CPU of networkx, and the largest difference of a metric."""
     sys.path.insert(0, str(ROOT))
-    from networkx_oracle import plain_network_metrics
+    from tests.support.networkx_oracle import plain_network_metrics
 
     graphs = as_networkx(ours), as_networkx(true)
     started = time.process_time()

@@ -93,7 +93,7 @@ def _mean_kernel(first: list[Histogram], second: list[Histogram]) -> float:
     return sum(_kernel(x, y) for x in first for y in second) / (len(first) * len(second))
 
 
-def plain_centrality(graph: nx.Graph) -> dict[str, float]:
+def plain_centrality(graph: nx.Graph) -> dict[int, float]:
     """The network centrality of every node, from sets of neighbours."""
     neighbours = {node: set(graph.neighbors(node)) for node in graph}
     found = dict.fromkeys(neighbours, 0.0)

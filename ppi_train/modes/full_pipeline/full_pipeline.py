@@ -34,7 +34,7 @@ from ppi_train.modes.full_pipeline.stages import Stages
 from ppi_train.modes.train.finetune import finetuning_job
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train_embedder import embedder_job
-from ppi_train.runs.datasets import DEFAULT_DATASET
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
     if config.split == "test":
         return everything
     try:
-        prepare_data.prepare(everything, ("test",))
+        prepare(everything, ("test",))
     except NotInMirrorError as error:
         logger.warning("the mirror does not hold the test files of %s: %s", config.dataset, error.where)
         return replace(everything, splits=("train", "validation"))

@@ -82,7 +82,7 @@ def verified_model(model_id: str) -> str | None:
 
 
 _PACKAGE = Path(ppi_train.__file__).parent
-_CODE = Path(__file__).with_name("served_model.py")
+_CODE = Path(__file__).with_name("pyfunc.py")
 
 # Sequences, or the IDs of proteins in an embedding cache: a table has either kind.
 _COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
