@@ -16,7 +16,6 @@ Construction of models from hyper-parameters and from checkpoints.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ppi_train.errors import CheckpointError, StorageError
+from ppi_train.io.files import file_digest
 from ppi_train.io.limits import check_torch_archive
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
@@ -104,12 +104,6 @@ def checkpoint_digest(folder: Path) -> str:
     The marker contains the digests of all other files.
     """
     return file_digest(folder / MARKER)
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_checkpoint(

@@ -7,6 +7,8 @@ prints as one message. Any other exception is a bug in this project.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Self
 
 # Longest part of a value that a message shows: enough for accessions and paths, not for a whole file.
@@ -38,6 +40,24 @@ def has_credentials(text: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """A question for the known names most like an unknown one.
+
+    Args:
+        name: The unknown name.
+        known: The names that would have been accepted.
+        cutoff: How alike they must be, from 0 to 1.
+
+    Returns:
+        At most three names; None if no known name is like it.
+
+    >>> nearest("pooled_mpl", ["pooled_mlp", "v3"])
+    'did you mean pooled_mlp?'
+    """
+    near = get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else None
 
 
 class UserError(ValueError):

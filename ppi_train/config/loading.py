@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import yaml
 
 from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.options import OptionGroup
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, nearest
 
 C = TypeVar("C", bound=OptionGroup)
 
@@ -105,9 +104,8 @@ def _take(specs: Mapping[str, FieldSpec], name: str, value: object, values: dict
 
 def unknown_name(name: object, known: Mapping[str, object]) -> str:
     """The message for an unknown parameter name, with the nearest known names."""
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(sorted(known))}"
-    return f"{name}: no such parameter{hint}"
+    hint = nearest(str(name), known) or f"known: {', '.join(sorted(known))}"
+    return f"{name}: no such parameter; {hint}"
 
 
 def _as_error(problems: list[str]) -> ConfigError:

@@ -9,7 +9,6 @@ that no process continues from the parts of another one.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ import pyarrow.parquet as pq
 
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.io.files import write_file
+from ppi_train.io.files import file_digest, write_file
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,7 @@ class _Part:
 
     @property
     def intact(self) -> bool:
-        with self.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self.first < self.stop and digest == self.digest
+        return self.first < self.stop and file_digest(self.path) == self.digest
 
     def batches(self) -> Iterator[dict[str, np.ndarray]]:
         """Its columns by name, some rows at a time.
@@ -124,8 +121,7 @@ class PredictionParts:
         # Places repeat; scores are noise to a compressor.
         pq.write_table(table, unfinished, compression="zstd", compression_level=1, use_dictionary=False)
         first = 0 if cumulative else self.done
-        with unfinished.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(unfinished)
         path = unfinished.rename(self._folder / f"{first:09d}-{stop:09d}-{digest}.parquet")
         superseded = self._parts if cumulative else []
         self._parts = [*([] if cumulative else self._parts), _Part(path, first, stop, digest)]

@@ -8,6 +8,7 @@ Error reports for a full disk, with free and needed space.
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import mmap
 import os
@@ -65,14 +66,19 @@ def refuse_stretch(path: str | Path, mark: str, kind: str) -> NoReturn:
     )
 
 
-def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """The bytes of a user's file; `kind` names it in messages.
+@contextmanager
+def reading(path: str | Path, kind: str) -> Iterator[None]:
+    """Context manager that reports why a user's file cannot be read.
+
+    Args:
+        path: The file.
+        kind: Names the file in messages.
 
     Raises:
-        DataError: the file is absent, a directory, not readable, empty, or has more than `limit` bytes.
+        DataError: the file is absent, a directory or not readable.
     """
     try:
-        data = _at_most(path, limit)
+        yield
     except FileNotFoundError as error:
         raise DataError(
             f"the {kind} is not there",
@@ -85,6 +91,16 @@ def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> by
         ) from error
     except OSError as error:
         raise DataError(f"the {kind} cannot be read", where=path, got=error.strerror) from error
+
+
+def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a user's file; `kind` names it in messages.
+
+    Raises:
+        DataError: the file is absent, a directory, not readable, empty, or has more than `limit` bytes.
+    """
+    with reading(path, kind):
+        data = _at_most(path, limit)
     if data is None:
         raise DataError(
             f"the {kind} is too large to be read whole",
@@ -112,6 +128,16 @@ def _at_most(path: str | Path, limit: int) -> bytes | None:
             if _READ_AT_ONCE * (len(parts) - 1) > limit:
                 return None
         return b"".join(parts)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content, as hex.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:

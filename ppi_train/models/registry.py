@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, nearest
 from ppi_train.models.base import PairModel
 
 ModelFactory = type[PairModel]
@@ -60,11 +59,10 @@ def build_model(name: str, *, input_dim: int, **hyperparameters: object) -> Pair
 
 def _factory(name: str) -> ModelFactory:
     if name not in MODEL_FACTORIES:
-        near = difflib.get_close_matches(name, MODEL_FACTORIES, n=3)
         raise ConfigError(
             "there is no such model",
             got=name,
             expected=", ".join(sorted(MODEL_FACTORIES)),
-            remedy=f"did you mean {' or '.join(near)}?" if near else None,
+            remedy=nearest(name, MODEL_FACTORIES),
         )
     return MODEL_FACTORIES[name]

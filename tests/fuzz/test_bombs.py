@@ -265,7 +265,8 @@ def lay_checkpoint(path: Path, files: dict[str, bytes]) -> None:
     """A folder whose marker vouches for these files."""
     from safetensors.torch import save
 
-    from ppi_train.checkpoints import MARKER, file_digest
+    from ppi_train.checkpoints import MARKER
+    from ppi_train.io.files import file_digest
 
     good = {
         "weights.safetensors": save({"a": torch.zeros(2)}),

@@ -20,11 +20,11 @@ from ppi_train.checkpoints import (
     MARKER,
     TRAINING_STATE,
     WEIGHTS,
-    file_digest,
     model_from_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
+from ppi_train.io.files import file_digest
 from ppi_train.models.registry import build_model
 from ppi_train.tracking.artifacts import StoredCheckpoints
 from tests.support.mutations import broken, broken_json

@@ -18,12 +18,12 @@ from ppi_train.checkpoints import (
     MARKER,
     TRAINING_STATE,
     WEIGHTS,
-    file_digest,
     read_checkpoint,
     verify_checkpoint,
     write_checkpoint,
 )
 from ppi_train.errors import CheckpointError, StorageError
+from ppi_train.io.files import file_digest
 from tests.support.faults import fill, mounted_disk
 
 DESCRIBED = {"model": {"name": "pooled_mlp", "input_dim": 3}, "metrics": {"val/auroc": 0.75}}

@@ -12,7 +12,7 @@ import pytest
 from entry_points.command import _Shown
 from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.config.schema import MODES
-from ppi_train.errors import ConfigError, DataError, shown
+from ppi_train.errors import ConfigError, DataError, nearest, shown
 
 SECRETS = {
     "https://ann:s3cret@lab.org/data": "https://***@lab.org/data",
@@ -50,6 +50,13 @@ def test_control_characters_cannot_rewrite_a_terminal() -> None:
     told = str(DataError("no", got="\x1b[2J\x1b]0;x\x07\r\x00\u202e\udcff"))
     assert told == "no\n  got: \\x1b[2J\\x1b]0;x\\x07\\r\\x00\\u202e\\udcff"
     told.encode()
+
+
+def test_an_unknown_name_gets_the_nearest_known_ones() -> None:
+    known = ["pooled_mlp", "pair_transformer", "v3"]
+    assert nearest("pooled_mpl", known) == "did you mean pooled_mlp?"
+    assert nearest("v2", {"v3": 1, "v4": 2}, cutoff=0.4) == "did you mean v4 or v3?"
+    assert nearest("zzz", known) is None
 
 
 @pytest.mark.parametrize("name", ["mirror", "embeddings"])

@@ -5,12 +5,11 @@ Every URL names a commit, so that a file never changes under its name; the sha25
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -252,10 +251,9 @@ def benchmark(name: str) -> Benchmark:
 
 def unknown_name(kind: str, name: str, known: tuple[str, ...]) -> ConfigError:
     """The error for an unknown name, with the nearest known names."""
-    near = difflib.get_close_matches(name, known, n=3)
     return ConfigError(
         f"there is no {kind} {name!r}",
         got=name,
         expected="one of " + ", ".join(known),
-        remedy=f"did you mean {' or '.join(near)}?" if near else None,
+        remedy=nearest(name, known),
     )

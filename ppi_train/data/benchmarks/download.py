@@ -19,6 +19,7 @@ import requests
 
 from ppi_train.data.benchmarks.catalogue import CatalogueFile
 from ppi_train.errors import DownloadError
+from ppi_train.io.files import file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def fetch(file: CatalogueFile, *, data_dir: Path, mirror: str | None) -> Path:
     if file.sha256 is None and not had:
         logger.warning(
             "%s was NOT CHECKED: the catalogue has no sha256 for it; the received file has %s",
-            file.url, pooch.file_hash(str(target)),
+            file.url, file_digest(target),
         )  # fmt: skip
     return target
 
@@ -113,7 +114,7 @@ def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
         logger.info("fetching %s%s", url, size)
         Path(output).unlink()  # pooch makes it readable for its owner only; the umask should decide
         download(url, output, caller)
-        found = pooch.file_hash(output)
+        found = file_digest(Path(output))
         if file.sha256 is not None and found != file.sha256:
             raise DownloadError(
                 "the file is not the one that the catalogue names, and was removed",

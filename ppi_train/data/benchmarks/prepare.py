@@ -8,7 +8,6 @@ marker, a later call makes the missing split again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.splits import labelled_pairs
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.io.files import text_lines, write_file
+from ppi_train.io.files import file_digest, text_lines, write_file
 
 DATASETS = ("example", *CATALOGUE)
 SPLITS = ("train", "validation", "test")
@@ -173,9 +172,7 @@ class _Job:
 
 
 def _digests(paths: Sequence[Path]) -> dict[str, str | None]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths
-    }
+    return {path.name: file_digest(path) if path.exists() else None for path in paths}
 
 
 # A maker writes the files of a split, and perhaps of other splits, and returns the splits that it made.

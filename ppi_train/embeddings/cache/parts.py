@@ -15,7 +15,6 @@ damaged; both are made again.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -34,6 +33,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.cache.spec import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
+from ppi_train.io.files import file_digest
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class CacheParts:
                 path.unlink()
         self._borrow(wanted)
         for path in self._parts():
-            if _digest(path) != path.stem:
+            if file_digest(path) != path.stem:
                 logger.warning("%s is damaged; its sequences are embedded again", path)
                 path.unlink()
                 continue
@@ -240,7 +240,7 @@ class CacheParts:
             for digest, length, embedding in rows:
                 writer.add(digest, digest, length, embedding)
                 digests.append(digest)
-        path = unfinished.rename(self._folder / f"{_digest(unfinished)}.parquet")
+        path = unfinished.rename(self._folder / f"{file_digest(unfinished)}.parquet")
         self._sources.add(path, {digest: digest for digest in digests})
 
     def finish(self, rows: Iterable[tuple[str, str, int, np.ndarray]]) -> None:
@@ -305,8 +305,3 @@ def _is_at(path: Path, file: IO[str]) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

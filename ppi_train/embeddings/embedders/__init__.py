@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest
 from ppi_train.embeddings.embedders.descriptors import Descriptors
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, nearest
 
 EmbedderFactory = Callable[[EmbedderRequest], Embedder]
 
@@ -39,11 +38,10 @@ def make_embedder(request: EmbedderRequest) -> Embedder:
         ConfigError: an unknown name (the message lists similar and known names), or an unsupported request.
     """
     if request.name not in EMBEDDERS:
-        near = difflib.get_close_matches(request.name, EMBEDDERS, n=3)
         raise ConfigError(
             "there is no such embedder",
             got=request.name,
             expected=", ".join(sorted(EMBEDDERS)),
-            remedy=f"did you mean {' or '.join(near)}?" if near else None,
+            remedy=nearest(request.name, EMBEDDERS),
         )
     return EMBEDDERS[request.name](request)

@@ -7,7 +7,6 @@ Weights are only read from safetensors: other weight files are pickles, which ca
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -19,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ppi_train.errors import ConfigError
+from ppi_train.errors import ConfigError, nearest
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
@@ -54,12 +53,11 @@ def located(model: str) -> str:
             remedy="put it there, or give its location: embedder_model=FOLDER, and for a model or run that "
             "was made with it the variable PPI_TRAIN_EMBEDDER_MODEL=FOLDER",
         )
-    near = difflib.get_close_matches(model, SHORT_NAMES, n=3, cutoff=0.4)
     raise ConfigError(
         "there is no such model",
         got=f"embedder_model={model}",
         expected=f"{', '.join(SHORT_NAMES)}, a Hugging Face ID (OWNER/NAME), or a local folder",
-        remedy=f"did you mean {' or '.join(near)}?" if near else None,
+        remedy=nearest(model, SHORT_NAMES, cutoff=0.4),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from ppi_train.errors import DataError
 from ppi_train.evaluation.network.graph import Network
 from ppi_train.evaluation.network.sampling import sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
+from ppi_train.io.files import file_digest, reading
 from ppi_train.runs.scored_split import SplitSource
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,8 @@ def reference_digests(config: EvalConfig) -> dict[str, str]:
 
 
 def _digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError("the file cannot be read", where=path, got=error.strerror) from error
+    with reading(path, "file"):
+        return file_digest(Path(path))
 
 
 def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:

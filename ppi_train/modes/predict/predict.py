@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
+from ppi_train.io.files import file_digest
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.execute import PipelineResult
@@ -132,9 +132,7 @@ def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[st
     for name, path in files.items():
         if path is None:
             continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": digest}
+        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": file_digest(path)}
         if path.stat().st_size < UPLOADED_BYTES:
             tracked.log_file(path, "predictions")
     tracked.set_tags(tags)

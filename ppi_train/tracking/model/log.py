@@ -26,6 +26,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 import ppi_train
 from ppi_train.errors import CheckpointError
+from ppi_train.io.files import file_digest
 from ppi_train.tracking.connection import translated_errors
 from ppi_train.tracking.outbox.records import Model
 from ppi_train.tracking.runs import models_of
@@ -42,8 +43,7 @@ def digest_of_folder(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != _BY_MLFLOW:
-            with path.open("rb") as stream:
-                hasher.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            hasher.update(f"{name}\0{file_digest(path)}\n".encode())
     return hasher.hexdigest()
 
 
