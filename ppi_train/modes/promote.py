@@ -26,8 +26,8 @@ from ppi_train.runs.checkpoints import (
 )
 from ppi_train.runs.lineage import code_version, refuse_leakage
 from ppi_train.runs.scored_split import SplitScores, SplitSource, score_split, split_for
-from ppi_train.tracking.model.log import TAG as MODEL_DIGEST
-from ppi_train.tracking.model.log import verified_model
+from ppi_train.tracking.logged_model import TAG as MODEL_DIGEST
+from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version
 from ppi_train.tracking.registry.versions import CurrentVersion

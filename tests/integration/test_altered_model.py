@@ -18,7 +18,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from ppi_train.errors import CheckpointError, DataError
 from ppi_train.modes.execute import PipelineResult, execute_pipeline
 from ppi_train.runs.lineage import training_pairs
-from ppi_train.tracking.model.log import TAG, verified_model
+from ppi_train.tracking.logged_model import TAG, verified_model
 
 NAME = "ppi"
 EVIL = "from pathlib import Path\nPath({target!r}).write_text('this ran')\n"

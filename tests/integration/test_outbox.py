@@ -20,7 +20,7 @@ from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.modes.execute import execute_pipeline
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
-from ppi_train.tracking.model.log import verified_model
+from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.outbox.records import Header, Tags
 from ppi_train.tracking.outbox.store import NAME, Journal, read_journal
 from ppi_train.tracking.outbox.worker import BackgroundSender
@@ -182,7 +182,7 @@ def log_model(run: TrackedRun, checkpoint: Path) -> None:
     run.log_model(
         "model",
         checkpoint,
-        scorer="ppi_train.serving.scorer:PairScorer",
+        scorer="ppi_train.serving:PairScorer",
         example={"protein_a": ["P1"], "protein_b": ["P2"]},
         requirements=["torch"],
         parameters={"model": "pooled_mlp"},

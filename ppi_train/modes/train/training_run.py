@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +16,6 @@ from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, new_model, 
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import FinetuneConfig, TrainConfig
 from ppi_train.embeddings.cache.reader import describe_cache
-from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.errors import UserError
 from ppi_train.evaluation.pair_metrics import (
     expected_calibration_error,
     pair_metrics,
@@ -35,22 +30,15 @@ from ppi_train.models.device import describe_device, resolve_device, seed_everyt
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
-from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.lineage import code_version
+from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
-
-# In addition to those in `served_requirements`. They may be absent: training from a cache does not need them.
-_EMBEDDER_NEEDS = {"esm2": ("transformers",)}
-_SCORER = "ppi_train.serving.scorer:PairScorer"
-# Human insulin, A and B chain, and ubiquitin: short enough to be readable.
-_INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
-_UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,10 +284,10 @@ def _log_end(
     model_id = tracked.log_model(
         f"{job.model}-{job.inputs.name}",
         best,
-        embedder=_embedder_checkpoint(job),
-        scorer=_SCORER,
-        example=_example(job),
-        requirements=served_requirements(str(job.inputs.cache.spec.embedder["name"])),
+        embedder=embedder_checkpoint(job.inputs.cache.spec),
+        scorer=SCORER,
+        example=input_example(job.inputs.cache.spec, job.inputs.tables["validation"]),
+        requirements=served_requirements(job.inputs.cache.spec),
         parameters=job.logged_parameters(),
         tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
     )
@@ -312,42 +300,3 @@ def _log_end(
         f"{result.units_per_second:,.0f}", tracked.run_id,
     )  # fmt: skip
     return metrics
-
-
-def _embedder_checkpoint(job: TrainingJob) -> Path | None:
-    """The embedder's checkpoint to include in the registered model.
-
-    None if the embedder has no checkpoint, or if it cannot be fetched.
-    """
-    spec = job.inputs.cache.spec
-    settings = EmbeddingSettings.of_recipe(spec.recipe(), dtype=spec.dtype, device="cpu")
-    try:
-        return settings.checkpoint_folder()
-    except UserError as error:
-        # A cache may come from another tracking server; the model then takes protein IDs.
-        logger.warning("the registered model cannot embed sequences: %s", error)
-        return None
-
-
-def _example(job: TrainingJob) -> dict[str, list[str]]:
-    """Two example input rows of the registered model.
-
-    These are sequences for a built-in embedder, otherwise protein IDs.
-    """
-    if job.inputs.cache.spec.embedder["name"] in EMBEDDERS:
-        return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
-    table = job.inputs.tables["validation"]
-    a, b = ([table.proteins[side] for side in table.index[:2, column]] for column in (0, 1))
-    return {"protein_a": a, "protein_b": b}
-
-
-def served_requirements(embedder: str) -> list[str]:
-    """Pinned dependencies that serving the model needs."""
-    names = [
-        re.split(r"[<>=!~; \[]", requirement)[0]
-        for requirement in importlib.metadata.requires("ppi_train") or []
-    ]
-    served = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal")
-    needed = [name for name in names if name in served]
-    needed += [name for name in _EMBEDDER_NEEDS.get(embedder, ()) if importlib.util.find_spec(name)]
-    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

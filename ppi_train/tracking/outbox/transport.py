@@ -211,7 +211,7 @@ class Delivery:
 
     def _send_model(self, records: Sequence[Model], again: bool) -> None:
         del again  # a whole model of the run is looked for first
-        from ppi_train.tracking.model.log import log_model  # mlflow.pyfunc, not wanted at the start
+        from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
 
         for record in records:
             if self._own_model():

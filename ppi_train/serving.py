@@ -1,7 +1,18 @@
-"""Scoring of sequence or protein ID pairs by the registered model."""
+"""What a logged model is served with: its scorer, requirements and example.
+
+A logged model is a checkpoint with a zip of this package, and a small file of code that MLflow runs
+(`tracking/served_model.py`). That file looks up the scorer by the name that is stored in the model, so the
+name `ppi_train.serving:PairScorer` never moves, nor do what the file calls: the scorer's three arguments by
+their position, `with_uncertainty(table)`, and `ppi_train.errors:UserError`. Models are loaded by versions of
+this package later than the one that logged them.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +23,31 @@ import torch
 
 from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
 from ppi_train.data.fasta import clean_sequence
+from ppi_train.data.pairs import PairTable
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import check_recipe
+from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
-from ppi_train.errors import CacheError, CheckpointError, DataError
+from ppi_train.errors import CacheError, CheckpointError, DataError, UserError
 from ppi_train.features import Features, PairData, features_of, features_of_embeddings
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.runs.embedder import EmbeddingSettings
 
+logger = logging.getLogger(__name__)
+
+SCORER = "ppi_train.serving:PairScorer"
+"""The name of the scorer that every logged model stores."""
+
 _SEQUENCES = ("sequence_a", "sequence_b")
 _IDS = ("protein_a", "protein_b")
+_SERVE_FROM_CACHE = "send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet"
+# The dependencies of this project that serving needs.
+_NEEDED = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal", "tqdm")
+# Those of an embedder. They may be absent: training from a cache does not need them.
+_EMBEDDER_NEEDS = {"esm2": ("transformers",)}
+# Human insulin, A and B chain, and ubiquitin: short enough to be readable.
+_INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
+_UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"
 
 
 class PairScorer:
@@ -131,7 +156,7 @@ class PairScorer:
                 "the model was trained on embeddings that this project cannot make",
                 got=wanted["name"],
                 expected=f"one of {', '.join(EMBEDDERS)}",
-                remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
+                remedy=_SERVE_FROM_CACHE,
             )
         settings = EmbeddingSettings.of_recipe(self._recipe, dtype=self._dtype, device="cpu")
         if settings.run_id and self._embedder_folder is None:
@@ -139,7 +164,7 @@ class PairScorer:
                 "the model does not carry the weights of its embedder",
                 where=self._folder,
                 got=f"embedder {wanted['name']} of run {settings.run_id}",
-                remedy="send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet",
+                remedy=_SERVE_FROM_CACHE,
             )
         embedder = settings.make(self._embedder_folder)
         if embedder.digest() != wanted["digest"]:
@@ -150,3 +175,42 @@ class PairScorer:
                 expected=wanted["digest"],
             )
         return embedder
+
+
+def embedder_checkpoint(spec: CacheSpec) -> Path | None:
+    """The embedder's checkpoint to include in the logged model.
+
+    Args:
+        spec: Metadata of the cache that the model was trained on.
+
+    Returns:
+        None if the embedder has no checkpoint, or if it cannot be fetched.
+    """
+    settings = EmbeddingSettings.of_recipe(spec.recipe(), dtype=spec.dtype, device="cpu")
+    try:
+        return settings.checkpoint_folder()
+    except UserError as error:
+        # A cache may come from another tracking server; the model then takes protein IDs.
+        logger.warning("the registered model cannot embed sequences: %s", error)
+        return None
+
+
+def input_example(spec: CacheSpec, table: PairTable) -> dict[str, list[str]]:
+    """Two example rows of input, as columns by name.
+
+    They are sequences for a built-in embedder, otherwise the protein IDs of the table's first pairs.
+    """
+    if spec.embedder["name"] in EMBEDDERS:
+        return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
+    a, b = ([table.proteins[side] for side in table.index[:2, column]] for column in (0, 1))
+    return {"protein_a": a, "protein_b": b}
+
+
+def served_requirements(spec: CacheSpec) -> list[str]:
+    """Pinned dependencies, such as `torch==2.13.0`, that serving the model needs."""
+    declared = importlib.metadata.requires("ppi_train") or []
+    names = [re.split(r"[<>=!~; \[]", requirement)[0] for requirement in declared]
+    needed = [name for name in names if name in _NEEDED]
+    extra = _EMBEDDER_NEEDS.get(str(spec.embedder["name"]), ())
+    needed += [name for name in extra if importlib.util.find_spec(name)]
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

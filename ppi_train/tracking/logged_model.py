@@ -1,10 +1,8 @@
-"""Digest of all files of a logged model, to detect altered models.
+"""Logs a checkpoint as an MLflow model, and detects models altered later.
 
 Serving a model runs the code in it. A run's checkpoint is verified whenever it is read; the model is a copy
-of it with code, in a separate folder, which is not read before the model is served. So a promotion checks
-that the model is what the training run has logged.
-
-Logging a checkpoint as an MLflow model.
+of it with code, in a separate folder, which is not read before the model is served. So the digest of all its
+files is a tag of the logged model, and a promotion checks that the model is what the training run has logged.
 """
 
 from __future__ import annotations
@@ -33,6 +31,16 @@ from ppi_train.tracking.runs import models_of
 
 TAG = "ppi.model_digest"
 """Tag of a logged model, and of the versions made from it."""
+
+_PACKAGE = Path(ppi_train.__file__).parent
+_CODE = Path(__file__).with_name("served_model.py")
+
+# Sequences, or the IDs of proteins in an embedding cache: a table has either kind.
+_COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, name, required=False) for name in _COLUMNS]),
+    outputs=Schema([ColSpec(DataType.double, name) for name in ("probability", "logit", "uncertainty")]),
+)
 
 _BY_MLFLOW = "registered_model_meta"  # added by the download of a registered version
 
@@ -79,17 +87,6 @@ def verified_model(model_id: str) -> str | None:
             remedy="find out who altered it; train again for a model to trust",
         )
     return found
-
-
-_PACKAGE = Path(ppi_train.__file__).parent
-_CODE = Path(__file__).with_name("pyfunc.py")
-
-# Sequences, or the IDs of proteins in an embedding cache: a table has either kind.
-_COLUMNS = ("sequence_a", "sequence_b", "protein_a", "protein_b")
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, name, required=False) for name in _COLUMNS]),
-    outputs=Schema([ColSpec(DataType.double, name) for name in ("probability", "logit", "uncertainty")]),
-)
 
 
 def log_model(run_id: str, record: Model, folder: Path) -> str:

@@ -1,7 +1,6 @@
-"""The pyfunc of a logged model, which scores pairs of proteins.
+"""The pyfunc behind a logged model: pairs in, their scores out, nothing unpickled.
 
-MLflow runs this file to make the model ("models from code"); the checkpoint is an artifact. Nothing is
-unpickled.
+MLflow runs this file to make the model ("models from code"); the checkpoint comes as an artifact.
 The scorer is named by text in the model's config, since this package does not import pipelines.
 """
 
@@ -21,16 +20,13 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ServedModel(PythonModel):
-    """Scores pairs, given as sequences or as IDs of an embedding cache.
-
-    The columns of the table are `sequence_a` and `sequence_b`, or `protein_a` and `protein_b`.
-    """
+    """Scores a table of `sequence_a`, `sequence_b`, or of `protein_a`, `protein_b` with a cache."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        # The code that trained the model, unless this process has already imported ppi_train.
+        # The code that trained the model, unless this process has imported a ppi_train already.
         sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
-        # The server's operator names the cache; a request cannot make the server open files.
+        # Whoever serves names the cache; a request cannot make the server open files.
         embeddings = context.model_config.get("embedding_cache") or os.environ.get("PPI_TRAIN_EMBEDDINGS")
         embedder = context.artifacts.get("embedder")
         self._scorer = scorer(
@@ -44,10 +40,10 @@ class ServedModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Scores each pair, in the order of the input.
+        """A row of `probability`, `logit` and `uncertainty` for each pair, in the order of the input.
 
-        The columns are `probability`, `logit` and `uncertainty`. The last is the standard deviation of the
-        logit due to model uncertainty; 0 for a model without an estimate of it.
+        The last is the standard deviation of the logit by what the model does not know; 0 for a model
+        that cannot tell.
 
         Raises:
             MlflowException: the pairs cannot be scored; a server answers 400 with the message.
