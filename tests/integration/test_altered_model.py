@@ -75,7 +75,7 @@ def test_only_the_checkpoint_is_read_and_the_altered_model_is_not_promoted(
     assert len(training_pairs(run.run_id)) > 100
     other = Path(repository.download_artifacts("pairs/validation.parquet", str(folder)))
     repository.log_artifact(str(other.rename(folder / "train.parquet")), "pairs")
-    with pytest.raises(DataError, match="not those that it has read"):
+    with pytest.raises(DataError, match="not those that it read"):
         training_pairs(run.run_id)
 
 
