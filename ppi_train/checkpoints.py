@@ -8,9 +8,8 @@ A checkpoint is a folder:
                           loads with weights_only=True
     COMPLETE.json         sha256 of each file above, written last
 
-A folder without COMPLETE.json, or whose files do not match it, is not a checkpoint.
-
-Construction of models from hyper-parameters and from checkpoints.
+A folder without COMPLETE.json, or whose files do not match it, is not a checkpoint. A model is built from the
+hyper-parameters in the description, and then takes the weights.
 """
 
 from __future__ import annotations
@@ -45,6 +44,9 @@ FORMAT_VERSION = 1
 TEMPERATURE = "val/temperature"  # one of the metrics, since it is measured with them
 # Bytes; a disk with less free space counts as full.
 _NO_ROOM = 1_000_000
+
+# Weights of a matrix that is built regardless of the checkpoint's size: 64 MiB.
+_FREE_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,10 +308,6 @@ def _read_training_state(path: Path) -> dict[str, Any]:
             remedy="take another checkpoint, or train again",
         )
     return state
-
-
-# Weights of a matrix that is built regardless of the checkpoint's size: 64 MiB.
-_FREE_WEIGHTS = 1 << 24
 
 
 def new_model(name: str, input_dim: int, hyperparameters: Mapping[str, object]) -> PairModel:

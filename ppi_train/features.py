@@ -1,13 +1,8 @@
-"""The features of proteins, and batches of pairs over them.
+"""Protein features, and batches of pairs over them.
 
-Sources of protein features: a table in memory, or a cache file.
-
-Batches of pairs and their distinct proteins.
-
-The batches of an epoch depend only on the seed and the epoch's number, so that a resumed run
-needs no sampler state beyond its counters.
-
-Input features of models: vectors in memory, or residues read on demand.
+Features are vectors in memory, or residues that are read from the cache on demand. A batch has pairs and
+their distinct proteins, each of which is encoded once. The batches of an epoch depend only on the seed and
+the epoch's number, so that a resumed run needs no sampler state beyond its counters.
 """
 
 from __future__ import annotations
@@ -28,6 +23,14 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.packed import Packed
 
 _ROWS = 8192
+
+# With fewer groups than this a batch would contain most proteins anyway.
+_FEWEST_GROUPS = 4
+
+# Residues encoded at once outside training: enough to be fast, few enough for any memory.
+_CHUNK_RESIDUES = 65_536
+# Memory limit of the descriptors that are kept between epochs, in bytes.
+_MOST_KEPT = 512 << 20
 
 
 class Features(Protocol):
@@ -80,10 +83,6 @@ class ProteinIterator:
 
     def __iter__(self) -> Iterator[Any]:
         return self.features.load(self.features.chunks())
-
-
-# With fewer groups than this a batch would contain most proteins anyway.
-_FEWEST_GROUPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +204,6 @@ def load_batches(data: PairData, batches: Sequence[Tensor]) -> Iterator[PairBatc
         for proteins in loaded:
             local, labels = drawn.pop(0)
             yield PairBatch(proteins=proteins, pairs=local, labels=labels)
-
-
-# Residues encoded at once outside training: enough to be fast, few enough for any memory.
-_CHUNK_RESIDUES = 65_536
-# Memory limit of the descriptors that are kept between epochs, in bytes.
-_MOST_KEPT = 512 << 20
 
 
 def features_of(cache: EmbeddingCache, proteins: Sequence[str], granularity: str) -> Features:

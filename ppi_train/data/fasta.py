@@ -1,11 +1,8 @@
-"""Reading and writing FASTA files, and other files as a whole.
+"""Reading and writing of FASTA files.
 
-A FASTA is read once per run and before anything else, so it is parsed record by record on bytes; line
-and column numbers are worked out only for error messages.
-
-Detection of DNA or RNA in a FASTA that should have proteins.
-
-The letters of nucleotides are all letters of amino acids too.
+A FASTA is read once per run and before anything else, so it is parsed record by record on bytes; line and
+column numbers are worked out only for error messages. DNA and RNA are refused by how often their letters
+occur, since all of these are letters of amino acids too.
 """
 
 from __future__ import annotations
@@ -44,6 +41,16 @@ _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE
 
 # Limit of a whole FASTA, unpacked: all of Swiss-Prot is a tenth of it. The sequences are kept in memory.
 MAX_FASTA_BYTES = 4 << 30
+
+# The shortest sequence that can be DNA or RNA: a short peptide of A, C, G and T may be real. In Swiss-Prot
+# A, C, G, T, N and U are 26% of the residues, so that fewer than 1 in 10^25 proteins of this length would be
+# mistaken for DNA.
+SHORTEST = 50
+# Share of its letters: the rest may be IUPAC's codes for ambiguous nucleotides.
+_LETTERS_SHARE = 0.95
+# Share of the sequences: a proteome may have a repeat or two.
+_SEQUENCES_SHARE = 0.9
+_ALL_BUT_NUCLEOTIDES = str.maketrans("", "", "ACGTUN")
 
 
 def sequence_digest(sequence: str) -> str:
@@ -285,16 +292,6 @@ def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
 def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
     """Writes a FASTA, one line per sequence, completely or not at all."""
     write_file(path, "".join(f">{key}\n{sequence}\n" for key, sequence in sequences.items()).encode())
-
-
-# A short peptide of A, C, G and T may be real. In Swiss-Prot A, C, G, T, N and U are 26% of the
-# residues, so that fewer than 1 in 10^25 proteins of this length would be mistaken for DNA.
-SHORTEST = 50
-# Share of a sequence's letters: the rest may be IUPAC's codes for ambiguous nucleotides.
-_LETTERS_SHARE = 0.95
-# Share of the sequences: a proteome may have a repeat or two.
-_SEQUENCES_SHARE = 0.9
-_ALL_BUT_NUCLEOTIDES = str.maketrans("", "", "ACGTUN")
 
 
 def refuse_nucleotides(table: SequenceTable) -> None:

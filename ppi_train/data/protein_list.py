@@ -1,8 +1,6 @@
 """Lists of proteins that a user names.
 
-Lists of proteins, from a text file of accessions or a FASTA.
-
-Lists of proteins, one accession per line.
+They are text files of one accession per line, or FASTA files, of which the accessions are taken.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Sets of proteins by size, from PRING's pickles or from JSON.
+"""Node sets and complexes, against which predicted networks are measured.
 
-The content is `{size: [sets of accessions]}`. A pickle is a program. This reader runs no part of it that
-could do harm: it looks up no names except those of the set types, so that nothing is called; it first
-reads through the operations, so that a few bytes cannot ask for gigabytes; and the result must be plain
-containers of strings and integers.
+Node sets are `{size: [sets of accessions]}`, in PRING's pickles or in JSON. A pickle is a program. This
+reader runs no part of it that could do harm: it looks up no names except those of the set types, so that
+nothing is called; it first reads through the operations, so that a few bytes cannot ask for gigabytes; and
+the result must be plain containers of strings and integers.
 
-Protein complexes and their known interactions.
+Complexes are tables of their known interactions.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _NAMED = 10
 _SIZE = re.compile("[1-9][0-9]{0,8}")
 # The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
 _CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
+
+# Of a table of complexes.
+COLUMNS = ("complex_id", "protein_a", "protein_b")
 
 
 def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) -> NodeSets:
@@ -226,9 +229,6 @@ def _refuse(where: object, got: str, expected: str = _EXPECTED) -> NoReturn:
         expected=expected,
         remedy="take the file from its publisher, or write it again as JSON",
     )
-
-
-COLUMNS = ("complex_id", "protein_a", "protein_b")
 
 
 def read_complexes(path: str | Path) -> dict[str, list[tuple[str, str]]]:

@@ -1,6 +1,4 @@
-"""Bootstrap intervals, of one model and of the difference of two.
-
-Bootstrap resamples of pairs that share proteins, and intervals from them.
+"""Bootstrap intervals of one model's metrics, and of the difference of two.
 
 A model errs on a protein as much as on a pair: the pairs of a protein are right or wrong together. Drawing
 pairs alone treats them as independent, and gives intervals that are too narrow. So proteins are drawn with
@@ -17,21 +15,11 @@ Political Analysis 23). This is the variance over drawn proteins minus twice tha
 are drawn as well, and the deviations of the first are shrunk to that variance; but never below that of drawn
 pairs, which is the result if no two pairs share a protein.
 
-Legend of shapes: n pairs, r resamples.
+A thousand resamples of 50,000 pairs are affordable since nothing is sorted twice; see `weighted_metrics`.
 
-Bootstrap confidence intervals of the pair metrics.
-
-Both proteins and pairs are resampled; `resampling` explains how, and why both. A thousand resamples of 50,000
-pairs are affordable since nothing is sorted twice; see `weighted_metrics`.
-
-Legend of shapes: n pairs, g groups of equal score in ascending order, r resamples.
-
-Paired bootstrap: does one model rank the same pairs better than another?
-
-Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13, on the difference of two
-metrics: each resample draws the same pairs for both models, so that what makes a draw easy or hard
-for both cancels, and the interval of the difference is narrower than the two intervals would suggest.
-Proteins are drawn as well as pairs; see `resampling`.
+The difference of two models is a paired bootstrap (Efron & Tibshirani 1993, "An introduction to the
+bootstrap", chapter 13): each resample draws the same pairs for both models, so that what makes a draw easy or
+hard for both cancels, and the interval of the difference is narrower than the two intervals would suggest.
 
 Legend of shapes: n pairs, g groups of equal score in ascending order, r resamples.
 """
@@ -55,6 +43,14 @@ from ppi_train.evaluation.pair_metrics import (
     ranking_metrics,
 )
 from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
+
+# Weights (r, 2, g) to the metrics, each (r,).
+Measure = Callable[[Floats], dict[str, Floats]]
+
+_CELLS_AT_ONCE = 1 << 17  # weights per chunk: 1 MiB of float64 stays near the processor, and bounds memory
+
+# Those of the comparison of two models.
+METRICS = ("auprc", "auroc")
 
 
 class Resample(NamedTuple):
@@ -127,12 +123,6 @@ def shrinkage(by_protein: Floats, by_pair: Floats) -> float:
     """Factor on the deviations by protein; the module docstring explains it."""
     variance, of_pairs = float(by_protein.var()), float(by_pair.var())
     return float(np.sqrt(max(variance - 2 * of_pairs, of_pairs) / variance)) if variance else 1.0
-
-
-# Weights (r, 2, g) to the metrics, each (r,).
-Measure = Callable[[Floats], dict[str, Floats]]
-
-_CELLS_AT_ONCE = 1 << 17  # weights per chunk: 1 MiB of float64 stays near the processor, and bounds memory
 
 
 def bootstrap_intervals(
@@ -215,9 +205,6 @@ def _intervals(
         )
         for name, found in found_by_name.items()
     }
-
-
-METRICS = ("auprc", "auroc")
 
 
 @dataclass(frozen=True, kw_only=True)

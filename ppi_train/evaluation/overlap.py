@@ -1,14 +1,10 @@
-"""What a test set shares with its training set.
-
-Overlap of test and training set, and baselines based on it.
+"""Audit of a test set: overlap with the training set, and baselines.
 
 A model is worth what it adds to two ways of scoring without any biology: how many partners a protein has in
 training, and the labels of the most similar training pairs. Bernett et al. 2024 show that much of the
 published accuracy is of that kind.
 
 Legend of shapes: t training pairs, m test pairs, p proteins of both, n similarities.
-
-Audits a test set against a training set.
 """
 
 from __future__ import annotations
@@ -38,6 +34,21 @@ Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 IDENTITIES = (0.3, 0.4, 0.9)
+
+_COUNTED = {
+    "shared_pairs": "test pairs that are training pairs",
+    "shared_proteins": "test proteins that are in training",
+    "c1_pairs": "test pairs, both proteins in training (C1)",
+    "c2_pairs": "test pairs, one protein in training (C2)",
+    "c3_pairs": "test pairs, no protein in training (C3)",
+}
+_SHARES = {"similar_share": "test proteins similar to a training protein"} | {
+    f"identity_above_{round(100 * identity)}_share": f"... of more than {identity:.0%} identity"
+    for identity in IDENTITIES
+}
+_BASELINES = {"degree": "degree in training", "nearest": "nearest training pairs"}
+
+METRIC_PREFIX = "audit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,23 +187,6 @@ def audit_text(measures: Mapping[str, float], *, train: str, test: str) -> str:
             lines.append(f"  {label:44}{measures[f'{name}_auroc']:>12.4f}{measures[f'{name}_auprc']:>9.4f}")
     lines.append(f"  {'chance':44}{0.5:>12.4f}{measures['test_positive_share']:>9.4f}")
     return "\n".join(lines)
-
-
-_COUNTED = {
-    "shared_pairs": "test pairs that are training pairs",
-    "shared_proteins": "test proteins that are in training",
-    "c1_pairs": "test pairs, both proteins in training (C1)",
-    "c2_pairs": "test pairs, one protein in training (C2)",
-    "c3_pairs": "test pairs, no protein in training (C3)",
-}
-_SHARES = {"similar_share": "test proteins similar to a training protein"} | {
-    f"identity_above_{round(100 * identity)}_share": f"... of more than {identity:.0%} identity"
-    for identity in IDENTITIES
-}
-_BASELINES = {"degree": "degree in training", "nearest": "nearest training pairs"}
-
-
-METRIC_PREFIX = "audit"
 
 
 @dataclass(frozen=True, kw_only=True)

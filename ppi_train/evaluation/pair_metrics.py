@@ -1,4 +1,4 @@
-"""How well scores separate interacting from non-interacting pairs, as single numbers.
+"""Single-number metrics of scored pairs with known labels.
 
 Threshold-free metrics (AUROC, AUPRC) rank the pairs; the others take the score as a probability. A metric
 that cannot be computed is an error, never a silent NaN: a NaN in a tracked run compares false with

@@ -1,16 +1,11 @@
-"""Calibration, selective precision and the agreement of models.
+"""Calibration, selective precision, and agreement of two models.
 
-Temperature scaling: calibrates probabilities on the validation pairs.
+Temperature scaling calibrates probabilities on the validation pairs (Guo et al. 2017, "On calibration of
+modern neural networks"): all logits are divided by the temperature T that makes the log loss of the
+validation pairs smallest. The order of the pairs stays as it is, and so do all metrics that follow from it.
 
-Guo et al. 2017, "On calibration of modern neural networks": all logits are divided by the temperature T
-that makes the log loss of the validation pairs smallest. The order of the pairs stays as it is, and so do all
-metrics that follow from it.
-
-Selective prediction: precision if only the most certain pairs are kept.
-
-El-Yaniv & Wiener 2010, "On the foundations of noise-free selective classification".
-
-Agreement between the predictions of two models on the same pairs.
+Selective precision is that of the most certain pairs (El-Yaniv & Wiener 2010, "On the foundations of
+noise-free selective classification").
 """
 
 from __future__ import annotations
@@ -24,6 +19,8 @@ import numpy.typing as npt
 from ppi_train.evaluation.pair_metrics import THRESHOLD, Floats, Labels, sigmoid
 
 LOWEST, HIGHEST = 0.05, 20.0
+
+_FRACTIONS = np.arange(1, 21) / 20
 
 
 def fitted_temperature(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
@@ -55,9 +52,6 @@ def fitted_temperature(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> fl
     if slope(high) <= 0:
         return LOWEST
     return float(np.exp(-brentq(slope, low, high, xtol=1e-9)))
-
-
-_FRACTIONS = np.arange(1, 21) / 20
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,9 @@
-"""The files that predictions are written to.
+"""Files that scored pairs are written to: tables and networks.
 
-Regrouping rows into pieces of a fixed size.
-
-The Parquet table of scored pairs that `predict` writes.
-
-It is streamed; the same rows give the same bytes.
-
-The Parquet table of scored pairs that an evaluation writes.
-
-The table of an explanation, one row per residue of two proteins.
-
-Export of scored pairs as a network, in GraphML or TSV.
-
-Cytoscape and other programs read these.
+`predict` streams its Parquet table in pieces of a fixed size, so that the same rows give the same bytes.
+Scored pairs are also exported as a network, in GraphML or TSV, for Cytoscape and other programs. An
+evaluation writes a Parquet table of its pairs, and an explanation a TSV with a row for each residue of two
+proteins.
 """
 
 from __future__ import annotations
@@ -33,6 +24,11 @@ import pyarrow.parquet as pq
 
 from ppi_train.data.pairs import PairTable
 from ppi_train.io.files import write_file
+
+METADATA_KEY = b"ppi_train.prediction"
+ROW_GROUP_ROWS = 1 << 20
+# Bound on the names of a row group, above which Parquet would write out each: larger than they can be.
+_DICTIONARY_BYTES = 1 << 28
 
 
 class BufferedRows:
@@ -66,12 +62,6 @@ class BufferedRows:
 
 def _cut(columns: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
     return {name: column[start:stop] for name, column in columns.items()}
-
-
-METADATA_KEY = b"ppi_train.prediction"
-ROW_GROUP_ROWS = 1 << 20
-# Bound on the names of a row group, above which Parquet would write out each: larger than they can be.
-_DICTIONARY_BYTES = 1 << 28
 
 
 class PredictionWriter:

@@ -1,9 +1,8 @@
-"""Tracks the best partners of each protein during a block-wise scan.
+"""Block-wise scoring of encoded proteins, which keeps the pairs asked for.
 
-Scores pairs of encoded proteins block by block, and filters them.
-
-The pairs to keep are selected on whole blocks of logits; probabilities, and uncertainties if a filter
-removes most pairs, are computed only for the kept pairs.
+The pairs to keep, those above a threshold or the best partners of each protein, are selected on whole blocks
+of logits; probabilities, and uncertainties if a filter removes most pairs, are computed only for the kept
+pairs.
 """
 
 from __future__ import annotations
@@ -20,6 +19,13 @@ from torch import Tensor
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
 from ppi_train.inference.scoring import Scorer, calibrated
+
+# Pairs per batch when single pairs are scored.
+_AT_ONCE = 8192
+# Rows of the best partners that are yielded at once.
+_ROWS = 1 << 20
+# Largest float32 rounding error near 1.
+_SLACK = 2.4e-7
 
 
 class TopPartners:
@@ -88,14 +94,6 @@ class TopPartners:
         # Copies: arrays that were read from a file must not be written to.
         self.logits.copy_(torch.from_numpy(state["logit"].copy()).view_as(self.logits))
         self.partners.copy_(torch.from_numpy(state["partner"].copy()).view_as(self.partners))
-
-
-# Pairs per batch when single pairs are scored.
-_AT_ONCE = 8192
-# Rows of the best partners that are yielded at once.
-_ROWS = 1 << 20
-# Largest float32 rounding error near 1.
-_SLACK = 2.4e-7
 
 
 class BlockScorer(Scorer, Protocol):

@@ -1,8 +1,8 @@
-"""Reads and writes whole files, with bounds, messages and atomic replacement.
+"""Reading and writing of whole files, with bounds and messages.
 
-The lines of a user's small text file.
-
-Error reports for a full disk, with free and needed space.
+A user's file is read through `read_file` or `text_lines`, which say what is wrong with it. A file is written
+under a temporary name and moved into place, so that no reader sees half of it. A full disk is reported with
+the free and the needed space.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ MAX_FILE_BYTES = 1 << 30
 LONGEST_STRETCH = 4 << 20
 _READ_AT_ONCE = 1 << 20
 SPLIT_REMEDY = "divide it into several files"
+
+# A quota that is used up is, for its user, a full disk.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
@@ -171,10 +174,6 @@ def text_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
             f"the {kind} is not text", where=path, got=f"the byte 0x{error.object[error.start]:02x}"
         ) from error
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-
-
-# A quota that is used up is, for its user, a full disk.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Opening Parquet files safely: a footer's claims are checked first.
+"""Safe opening of Parquet files.
 
-Arrow trusts a footer and allocates memory for what it claims.
+Arrow trusts a footer and allocates memory for what it claims, so its claims are checked first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Reusable memory buffers.
+"""Prefetching by threads, into memory that is used again.
 
-Allocating new memory costs more time than a read. A buffer is reused when there are no references to it.
-
-Prefetching by threads, with bounds on memory and number of jobs.
+`run_ahead` bounds the memory and the number of jobs in progress. Allocating new memory costs more time than a
+read, so `Buffers` gives out the memory of earlier arrays once nothing refers to them.
 """
 
 from __future__ import annotations
@@ -15,6 +14,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
+
+# Reads wait for the disk, so more threads than processors help; they have no lock while they read.
+THREADS = 4
 
 
 class _Lease:
@@ -67,12 +71,6 @@ class Buffers:
         # Until then the finalizer keeps the buffer, even if this object is deleted.
         weakref.finalize(lease, self._free.append, buffer)
         return np.asarray(lease)[:nbytes]
-
-
-T = TypeVar("T")
-
-# Reads wait for the disk, so more threads than processors help; they have no lock while they read.
-THREADS = 4
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Progress with rate and remaining time.
+"""Progress of long work, with rate and remaining time.
 
 A bar on a terminal, plain log lines elsewhere.
 """

@@ -1,6 +1,6 @@
-"""Resolution of a run ID to a verified checkpoint on this machine.
+"""Resolution of a run ID or registered model to its verified checkpoint.
 
-Resolution of a run ID or a registered model to its checkpoint.
+The checkpoint is downloaded once and kept on this machine; it is verified whenever it is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The data set that a config names, and what a run records of it."""
+"""The data set that a config names, and its record in a run."""
 
 from __future__ import annotations
 

@@ -1,12 +1,7 @@
-"""Where a run comes from: its code, ancestors, training pairs and data.
+"""Origin of a run: its code, ancestors and training pairs.
 
-Version of the code: package version and a digest of its source.
-
-Check for test pairs that a model or its ancestors trained on.
-
-Training pairs and sequences of a run and its ancestors.
-
-Lineage of a scored model, and the commands that reproduce it.
+The training pairs of a run and all its ancestors are read back from their artifacts, to find test pairs among
+them. `lineage_table` shows where a scored model comes from, and the commands that reproduce it.
 """
 
 from __future__ import annotations
@@ -39,6 +34,11 @@ logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(ppi_train.__file__).parent
 
+Pairs = set[tuple[str, str]]
+
+# Output places do not affect results.
+_PLACES = ("output_dir",)
+
 
 @functools.cache
 def code_version() -> str:
@@ -51,9 +51,6 @@ def code_version() -> str:
         hasher.update(f"{path.relative_to(_PACKAGE)}\0".encode())
         hasher.update(path.read_bytes())
     return f"{ppi_train.__version__}+{hasher.hexdigest()[:12]}"
-
-
-Pairs = set[tuple[str, str]]
 
 
 def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: bool) -> int:
@@ -219,10 +216,6 @@ def _sequences(trained: TrainConfig | FinetuneConfig, config: EvalConfig) -> dic
         return {}
     wanted = replace(config, dataset=trained.dataset or DEFAULT_DATASET, data_seed=trained.data_seed)
     return dict(read_fasta(prepare(wanted, ("train",)).splits["train"].fasta).sequences)
-
-
-# Output places do not affect results.
-_PLACES = ("output_dir",)
 
 
 def lineage_table(resolved: ResolvedCheckpoint, inputs: SplitInputs, *, caption: str) -> Table:

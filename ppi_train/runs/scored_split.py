@@ -1,12 +1,7 @@
-"""A split that is scored: which pairs, on which embeddings, with which result.
+"""Splits that are scored: choice of the pairs, their embeddings, the scores.
 
-Choice of the pairs that an evaluation scores.
-
-They are the pairs that the user names, or else a split that belongs to the run's training data.
-
-SplitInputs of an evaluation: pairs, and embeddings made as in training.
-
-Scoring of a split by the best checkpoint of a run.
+The pairs are those that the user names, or else a split that belongs to the run's training data. Their
+embeddings are made as in training, and the best checkpoint of the run scores them.
 """
 
 from __future__ import annotations

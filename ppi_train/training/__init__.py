@@ -1,1 +1,1 @@
-"""Training loop, optimiser, schedule, device, precision, checkpoints and progress."""
+"""Training of models: the loop, its tasks, the optimiser and signals."""

@@ -1,6 +1,6 @@
-"""New negatives for each epoch, so that a model cannot memorise them.
+"""Training on labelled pairs of proteins.
 
-Training on labelled pairs of proteins.
+The negatives can be drawn again for each epoch, so that a model cannot memorise them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Timing of periodic uploads of the training state.
-
-The training loop: epochs, validation, checkpoints and early stopping.
-"""
+"""The training loop: epochs, validation, checkpoints and early stopping."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tests of the protein features loaded from caches, for vectors and residues.
+"""Tests of protein features from caches, and of batches of pairs.
 
-Tests of pair batches: each pair once per epoch, reproducible order.
+Each pair occurs once per epoch, in a reproducible order.
 """
 
 from __future__ import annotations

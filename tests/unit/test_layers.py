@@ -1,4 +1,4 @@
-"""The packages are ranked: a file imports its own package or a lower one, and never in a circle."""
+"""Tests of the ranks of packages, import circles, and confined libraries."""
 
 from __future__ import annotations
 

@@ -1,18 +1,10 @@
-"""Finds the proteins most similar to given ones.
+"""Search for the most similar proteins between two sets of sequences.
 
-An index of four-residue words, to find sequences similar to a query.
-
-As in BLAST and MMseqs2, common words near one diagonal are the first sign of similarity; among the sequences
-with the most common words, those with the best alignment without gaps along that diagonal are the
-candidates.
-
-Legend of shapes: n candidates, h common words of a query.
-
-Search for similar proteins between two sets of sequences.
-
-The candidates of `word_index.py` are aligned within a band around their diagonal; those that score nearly
-well enough to count are aligned again within a band of 513 residues, where whole domains may be missing
-from either.
+As in BLAST and MMseqs2, common words of four residues near one diagonal are the first sign of similarity.
+Among the sequences with the most common words, those with the best alignment without gaps along that diagonal
+are the candidates. They are aligned within a band around their diagonal; those that score nearly well enough
+to count are aligned again within a band of 513 residues, where whole domains may be missing from either.
+Results are stored, since evaluations repeat the search with the same sequences for each model.
 
 *Identity* is, as in CD-HIT (Li and Godzik 2006), the number of identical residues in the alignment divided
 by the length of the shorter sequence: a shared motif does not make two long proteins alike. An alignment
@@ -20,11 +12,7 @@ counts if fewer than one in a thousand as good is expected by chance in the whol
 and Altschul 1990). Relatives of less than some 25% identity are often missed, and those of long repeats
 underestimated; docs/splits.md has the figures.
 
-Legend of shapes: q queries, t targets, n alignments.
-
-Stored results of the search for similar proteins.
-
-Evaluations repeat the search with the same sequences for each model.
+Legend of shapes: q queries, t targets, n alignments or candidates, h common words of a query.
 """
 
 from __future__ import annotations
@@ -60,6 +48,22 @@ _RESIDUES = 20  # the first letters of an encoded sequence; the others make no w
 _BIN = 16
 # How many of the targets with the most common words are scored along their diagonal.
 _LOOKED_AT = 60
+
+# Increased whenever the same sequences give another result, so that older stored results are not used.
+VERSION = 1
+
+MAX_EXPECTED = 1e-3
+CANDIDATES = 8
+NEIGHBOURS = 5
+
+# Half widths of the bands, in residues: some insertions, and whole domains.
+_NARROW, _WIDE = 20, 256
+# The narrow band may reduce a score by this much.
+_SHORT_OF = 30
+_CHUNK = 256
+
+# Of the stored results, in the data folder.
+FOLDER = "similarity"
 
 
 def ranges(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,20 +182,6 @@ class WordIndex:
         steps = rows * (np.abs(sums).max() * 2 + 1)
         least = np.minimum.accumulate(before - steps) + steps
         return np.maximum.reduceat(sums - least, ends - sizes)
-
-
-# Increased whenever the same sequences give another result, so that older stored results are not used.
-VERSION = 1
-
-MAX_EXPECTED = 1e-3
-CANDIDATES = 8
-NEIGHBOURS = 5
-
-# Half widths of the bands, in residues: some insertions, and whole domains.
-_NARROW, _WIDE = 20, 256
-# The narrow band may reduce a score by this much.
-_SHORT_OF = 30
-_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,9 +389,6 @@ def similarity_clusters(
     graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(len(sequences), len(sequences)))
     _, groups = connected_components(graph, directed=False)
     return np.asarray(groups, np.int64)
-
-
-FOLDER = "similarity"
 
 
 def cached_similar(

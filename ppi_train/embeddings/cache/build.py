@@ -1,8 +1,9 @@
-"""Building of an embedding cache from earlier caches and newly embedded sequences.
+"""Building of an embedding cache.
 
-Sequences are embedded longest first, in chunks that depend on the sequences and the settings alone,
-so an interrupted and continued run embeds the same batches as an uninterrupted one. How many chunks
-make a part on disk depends on the time they take; the finished cache does not depend on it.
+Sequences that earlier caches have are copied; the others are embedded longest first, in chunks that depend on
+the sequences and the settings alone, so that an interrupted and continued run embeds the same batches as an
+uninterrupted one. How many chunks make a part on disk depends on the time they take; the finished cache does
+not depend on it.
 """
 
 from __future__ import annotations

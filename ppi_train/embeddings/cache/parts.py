@@ -1,15 +1,12 @@
-"""The parts of an unfinished cache, and earlier caches that embeddings are copied from.
+"""What is already embedded: parts of an unfinished cache, and earlier caches.
 
-Existing embeddings by sequence, found in other caches of the same recipe.
+`CacheSources` finds embeddings by sequence in other caches of the same recipe; the accession under which a
+cache has a sequence does not matter.
 
-The accession under which a cache has a sequence does not matter.
-
-The finished parts of an unfinished embedding cache.
-
-They are in a folder next to the cache, which one process at a time locks. A part is a small cache whose
-accessions are the digests of the sequences, so that it can be used for any FASTA. It is named by the sha256
-of its bytes: any other file in the folder was never finished, and a part whose bytes have changed is
-damaged; both are made again.
+The parts of an unfinished cache are in a folder next to it, which one process at a time locks. A part is a
+small cache whose accessions are the digests of the sequences, so that it can be used for any FASTA. It is
+named by the sha256 of its bytes: any other file in the folder was never finished, and a part whose bytes have
+changed is damaged; both are made again.
 """
 
 from __future__ import annotations
@@ -45,6 +42,12 @@ CHECKED_VALUES = 16_000_000
 
 _T = TypeVar("_T")
 _NAMES = ["protein_id", "sequence_digest"]
+
+# The files in the folder of an unfinished cache.
+_LOCK = "lock"
+_UNFINISHED = "unfinished.parquet"
+_WHOLE = "whole.parquet"
+_PART = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +167,6 @@ def _read(path: Path, what: Callable[[pq.ParquetFile], _T]) -> _T:
         if isinstance(error, CacheError):
             raise
         raise CacheError("the embedding cache is cut short or corrupt", where=path, got=error) from None
-
-
-_LOCK = "lock"
-_UNFINISHED = "unfinished.parquet"
-_WHOLE = "whole.parquet"
-_PART = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
 def parts_folder(output: Path) -> Path:

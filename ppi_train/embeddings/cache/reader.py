@@ -1,16 +1,12 @@
-"""Reads embedding caches.
-
-Reading embedding caches by accession.
+"""Reading of embedding caches by accession.
 
 A cache is checked when it is opened and never loaded as a whole. It is one Parquet file, a folder of them,
 or several such paths; they are read as one and must have been made the same way. The caller decides what
 happens with missing proteins; this reader reports them and never invents an embedding.
 
-Batches of residue states, packed without padding and prefetched.
-
-What was read is not kept: the system's page cache does that, in memory that it gives back when
-another program needs it, and reading from there costs no more than copying from a cache of our own
-(docs/caches.md has the figures).
+Residue states come in batches, packed without padding and prefetched. What was read is not kept: the system's
+page cache does that, in memory that it gives back when another program needs it, and reading from there costs
+no more than copying from a cache of our own (docs/caches.md has the figures).
 """
 
 from __future__ import annotations
@@ -42,6 +38,8 @@ T = TypeVar("T")
 
 # Enough that the threads are never idle, few enough to stay in the processor's cache.
 _CHUNKS_AHEAD = 4
+
+_BATCHES_AHEAD = 4
 
 
 class EmbeddingCache:
@@ -265,9 +263,6 @@ def _expand(paths: Sequence[str | Path]) -> list[Path]:
 def describe_cache(cache: EmbeddingCache) -> dict[str, Any]:
     """The description of a training cache that a checkpoint keeps."""
     return {"recipe": cache.spec.recipe(), "dtype": cache.spec.dtype, "digest": cache.digest}
-
-
-_BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,9 @@
-"""Residue embeddings in a cache file.
+"""Reading of residue states in place from the files of a cache.
 
-Fast means over residues.
-
-Five times the speed of NumPy's mean, which converts half-precision numbers one by one.
-
-Reading residue states in place from the files of a cache.
-
-The column of states is raw bytes in one plain page a row group: a header and then, protein by
-protein, the size in four bytes and the states. So the footer and the lengths give every place, and a
-protein is one read into the caller's memory, with nothing to decode.
+The column of states is raw bytes in one plain page a row group: a header and then, protein by protein, the
+size in four bytes and the states. So the footer and the lengths give every place, and a protein is one read
+into the caller's memory, with nothing to decode. `mean_residues` has five times the speed of NumPy's mean,
+which converts half-precision numbers one by one.
 """
 
 from __future__ import annotations
@@ -29,6 +24,14 @@ from ppi_train.errors import CacheError
 _BLOCK = 1024
 # Corrects the exponent of a half-precision number whose bits were moved to their places in float32.
 _EXPONENT = np.float32(2.0**112)
+
+# Bytes before a protein's states, which give their size.
+PREFIX = 4
+# A page's header begins with its kind and its size, in at most this many bytes.
+_HEADER_START = 8
+# Bytes that a thread reads at once: a protein or a few, so that threads share a batch evenly and what
+# is read ahead of the consumer stays in the processor's cache.
+CHUNK_BYTES = 2 << 20
 
 
 def mean_residues(states: np.ndarray) -> np.ndarray:
@@ -52,14 +55,6 @@ def widened(halves: np.ndarray) -> np.ndarray:
     values = bits.view(np.float32)
     values *= _EXPONENT
     return values
-
-
-PREFIX = 4
-# A page's header begins with its kind and its size, in at most this many bytes.
-_HEADER_START = 8
-# Bytes that a thread reads at once: a protein or a few, so that threads share a batch evenly and what
-# is read ahead of the consumer stays in the processor's cache.
-CHUNK_BYTES = 2 << 20
 
 
 class ResidueStore:

@@ -1,7 +1,4 @@
-"""Metadata and columns of an embedding cache.
-
-docs/caches.md describes both.
-"""
+"""Metadata and columns of an embedding cache, which docs/caches.md describes."""
 
 from __future__ import annotations
 

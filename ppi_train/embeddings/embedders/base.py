@@ -1,18 +1,8 @@
-"""What every embedder is, and what several share.
+"""The interface of embedders, and what several of them share.
 
-The interface of embedders.
-
-An embedder turns sequences into arrays, and has an identity that caches and checkpoints record.
-
-Truncation of proteins that are longer than the limit.
-
-It is decided when embedding, and recorded in the cache.
-
-Overlapping windows of long proteins, batched by length.
-
-This module handles numbers only, no model.
-
-Pools the states of a protein's residues to one vector.
+An embedder turns sequences into arrays, and has an identity that caches and checkpoints record. Proteins over
+the length limit are truncated before they are embedded, as the cache records. Models of limited length see
+long proteins in overlapping windows, batched by length. `pool` makes one vector of a protein's residues.
 """
 
 from __future__ import annotations
@@ -30,6 +20,10 @@ from ppi_train.errors import DataError
 
 if TYPE_CHECKING:
     import torch
+
+TERMINAL_WINDOW = 50
+"""Residues at each end that get a mean of their own: localisation signals are there."""
+PARTS = ("maximum", "deviation", "head", "tail")
 
 
 class Embedder(Protocol):
@@ -171,11 +165,6 @@ def batches_by_length(windows: Iterable[Window], *, residues: int) -> list[list[
         else:
             batches.append([window])
     return batches
-
-
-TERMINAL_WINDOW = 50
-"""Residues at each end that get a mean of their own: localisation signals are there."""
-PARTS = ("maximum", "deviation", "head", "tail")
 
 
 def pooled_dimension(layers: int, width: int) -> int:

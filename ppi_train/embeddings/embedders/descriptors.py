@@ -1,4 +1,4 @@
-"""`descriptors`: counts of residues, pairs and triad classes.
+"""The embedder `descriptors`: counts of residues, pairs and triad classes.
 
 They need no training and no download.
 

@@ -1,7 +1,8 @@
-"""`esm2`: the residue states of a published protein language model, through `transformers`.
+"""The embedder `esm2`: residue states of a published protein language model.
 
-ESM-2 (Lin et al. 2023, Science 379:1123) and any other encoder of the type `esm`; those of the type
-`t5` as well (ProtT5, Ankh). The last layer, without special tokens; per protein their mean.
+ESM-2 (Lin et al. 2023, Science 379:1123) and any other encoder of the type `esm`; those of the type `t5` as
+well (ProtT5, Ankh). The library `transformers` runs them. The last layer, without special tokens; per protein
+their mean.
 
 Shapes: n windows, t tokens, l residues, d dimension.
 """

@@ -1,8 +1,7 @@
-"""Locates and reads the files of published models.
+"""Files of published models: where they are, and what they contain.
 
-A model is given as a short name, a Hugging Face ID, or a local folder.
-
-Weights are only read from safetensors: other weight files are pickles, which can run code when read.
+A model is given as a short name, a Hugging Face ID, or a local folder. Weights are only read from
+safetensors: other weight files are pickles, which can run code when read.
 """
 
 from __future__ import annotations

@@ -1,14 +1,7 @@
 """The embedder `protein_lm`: a small language model, trained in this project.
 
-Residues as token numbers, for language models.
-
-The language model behind `protein_lm`.
-
-A recurrent network that predicts the next residue.
-
-`protein_lm`: states of a small language model.
-
-The entry point `train_embedder` trains the model.
+The model is a recurrent network that predicts the next residue; `train_embedder` trains it. An embedding is
+made of its states.
 """
 
 from __future__ import annotations
@@ -38,6 +31,13 @@ SEPARATOR = 0
 UNKNOWN = len(AMINO_ACIDS) + 1
 VOCABULARY = UNKNOWN + 1
 
+TOKEN_DIM = 64
+
+NAME = "protein_lm"
+RECIPE_VERSION = 1
+# Residues per batch, padding included: fast, and some 100 MB.
+BATCH_RESIDUES = 40_000
+
 
 def _table() -> np.ndarray:
     table = np.full(256, UNKNOWN, dtype=np.uint8)
@@ -58,9 +58,6 @@ def tokenize(sequence: str) -> np.ndarray:
     [1, 2, 21]
     """
     return _TOKEN[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
-
-
-TOKEN_DIM = 64
 
 
 class CausalLstm(nn.Module):
@@ -112,12 +109,6 @@ class CausalLstm(nn.Module):
         return cross_entropy(
             logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=SEPARATOR, reduction="mean"
         )
-
-
-NAME = "protein_lm"
-RECIPE_VERSION = 1
-# Residues per batch, padding included: fast, and some 100 MB.
-BATCH_RESIDUES = 40_000
 
 
 def new_language_model(hyperparameters: Mapping[str, Any]) -> CausalLstm:

@@ -1,15 +1,13 @@
-"""What a network says of function: complexes and essential proteins.
+"""Function in a predicted network: protein complexes and essential proteins.
 
-PRING's pathway task: how well a predicted network recovers protein complexes.
+PRING's pathway task (arXiv:2507.05101): how well a predicted network recovers complexes. A complex is a set
+of proteins and the known interactions among them (T). Its prediction (P) is the set of predicted edges
+between its proteins.
 
-A complex (arXiv:2507.05101) is a set of proteins and the known interactions among them (T). Its prediction
-(P) is the set of predicted edges between its proteins.
-
-PRING's essential protein task: does centrality identify essential proteins?
-
-Essential proteins lie in dense neighbourhoods. The network centrality of a protein (NC, Wang et al. 2012,
-"Identification of essential proteins based on edge clustering coefficient", IEEE/ACM TCBB 9(4)) sums over its
-edges how nearly they are in as many triangles as they could be.
+PRING's essential protein task: does centrality identify essential proteins? These lie in dense
+neighbourhoods. The network centrality of a protein (NC, Wang et al. 2012, "Identification of essential
+proteins based on edge clustering coefficient", IEEE/ACM TCBB 9(4)) sums over its edges how nearly they are in
+as many triangles as they could be.
 """
 
 from __future__ import annotations
@@ -23,6 +21,12 @@ from scipy.sparse.csgraph import connected_components
 
 from ppi_train.errors import DataError
 from ppi_train.evaluation.network.graph import Network, network_from_pairs
+
+Floats = npt.NDArray[np.float64]
+
+TOP = 100  # proteins of highest centrality
+_POINTS = 10_000  # of the integral, as in PRING
+_SAME = 1e-12  # centralities closer than this, relative to the largest, differ by rounding
 
 
 def complex_metrics(
@@ -75,13 +79,6 @@ def _pairs(adjacency: sparse.csr_array) -> int:
 
 def _is_connected(adjacency: sparse.csr_array) -> bool:
     return int(connected_components(adjacency, directed=False)[0]) == 1
-
-
-Floats = npt.NDArray[np.float64]
-
-TOP = 100
-_POINTS = 10_000  # of the integral, as in PRING
-_SAME = 1e-12  # centralities closer than this, relative to the largest, differ by rounding
 
 
 def essential_metrics(

@@ -1,19 +1,13 @@
-"""Networks of predicted and of known pairs.
-
-Protein interaction networks over a fixed list of proteins.
+"""Protein interaction networks, known or predicted, over a list of proteins.
 
 Every protein of the list is a node, whether or not it has an edge: two networks over the same list have
 the same nodes, so that a predicted network also has the nodes without a predicted edge.
 
-Legend of shapes: n proteins, m pairs.
+At 0.5 a model that was trained on as many negatives as positives predicts far too many edges in a network
+where one pair in a hundred interacts. So a threshold is chosen that matches a network's density; it is chosen
+on validation pairs, so that the test network's metrics stay a test.
 
-The threshold that matches the called edges to a network's density.
-
-At 0.5 a model that was trained on as many negatives as positives calls far too many edges in a network
-where one pair in a hundred interacts. The threshold is chosen on validation pairs, so that the test
-network's metrics stay a test.
-
-Legend of shapes: n pairs, g distinct scores.
+Legend of shapes: n proteins and m pairs of a network; n pairs with g distinct scores of a threshold.
 """
 
 from __future__ import annotations

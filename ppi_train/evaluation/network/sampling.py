@@ -1,4 +1,4 @@
-"""Samples connected sets of proteins from a network, as PRING does.
+"""Samples of connected proteins from a network, as PRING draws them.
 
 From a random protein: breadth-first or depth-first, neighbours in the order of their accessions, or a
 walk to a random unvisited neighbour; a walk that is stuck continues from a random visited protein that

@@ -1,21 +1,9 @@
-"""How near the topology of a predicted network is to the true one.
-
-Histograms that describe the subgraphs a network induces on node sets.
-
-All node sets of a size are processed at once, as a stack of dense matrices: a subgraph of a few hundred nodes
-is cheap for BLAS and LAPACK and expensive for a loop in Python. The network itself stays sparse.
-
-A self loop counts as in networkx, which PRING measures with: once in a sum of the adjacency matrix and
-in the Laplacian, as one edge, twice in a node's degree, and not at all in its clustering.
-
-Legend of shapes: s node sets, n nodes in each, N proteins of the network, b bins.
-
-Compares a predicted network with the true one on sampled node sets.
+"""Topology of a predicted network, compared with the true one.
 
 The metrics of PRING (Zheng et al. 2025, arXiv:2507.05101, and its `topology_task/eval.py`): both networks
-are induced on each node set, and the subgraphs compared one to one (similarity, density) or as two
-samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a Gaussian kernel of
-the total variation between histograms.
+are induced on each of many sampled node sets, and the subgraphs compared one to one (similarity, density) or
+as two samples of graphs (MMD). The MMD is that of GRAN (Liao et al. 2019, arXiv:1910.00760): a Gaussian
+kernel of the total variation between histograms.
 
 An MMD has no scale of its own, so the paper reports its ratio to the MMD of two samples of the test network.
 Here that is the MMD, with the true edges in both, of the published node sets and a second draw of as many
@@ -24,7 +12,12 @@ one as that is from itself. PRING did not publish its second sample, and one dra
 up to twice that of another: `sampling_noise` takes the mean of several. The ratios can be compared between
 models that are measured here, and only roughly with the paper's.
 
-Legend of shapes: s node sets of a size, b bins.
+All node sets of a size are processed at once, as a stack of dense matrices: a subgraph of a few hundred nodes
+is cheap for BLAS and LAPACK and expensive for a loop in Python. The network itself stays sparse. A self loop
+counts as in networkx, which PRING measures with: once in a sum of the adjacency matrix and in the Laplacian,
+as one edge, twice in a node's degree, and not at all in its clustering.
+
+Legend of shapes: s node sets, n nodes in each, N proteins of the network, b bins.
 """
 
 from __future__ import annotations
@@ -52,6 +45,14 @@ Numbers = npt.NDArray[np.int64]
 CLUSTERING_EDGES = np.linspace(0.0, 1.0, 101)
 SPECTRUM_EDGES = np.linspace(-1e-5, 2.0, 201)
 _CELLS_AT_ONCE = 1 << 19  # 2 to 4 MiB in each of a few stacks
+
+NodeSets = Mapping[int, Sequence[Sequence[str]]]
+Noise = Mapping[int, Mapping[str, float]]
+
+PAIRED = ("graph_similarity", "relative_density")
+MMDS = ("degree_mmd", "clustering_mmd", "spectral_mmd")
+_HISTOGRAMS = {"degree_mmd": "degrees", "clustering_mmd": "clustering", "spectral_mmd": "spectrum"}
+_NOTHING = 1e-10  # an MMD below is 0 except for rounding and the 1e-6 in the histograms' sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +205,6 @@ def _counted(places: npt.NDArray[Any], bins: int) -> Floats:
     count = len(places)
     codes = places + np.arange(count)[:, None] * bins
     return np.bincount(codes.ravel(), minlength=count * bins).reshape(count, bins).astype(np.float64)
-
-
-NodeSets = Mapping[int, Sequence[Sequence[str]]]
-Noise = Mapping[int, Mapping[str, float]]
-
-PAIRED = ("graph_similarity", "relative_density")
-MMDS = ("degree_mmd", "clustering_mmd", "spectral_mmd")
-_HISTOGRAMS = {"degree_mmd": "degrees", "clustering_mmd": "clustering", "spectral_mmd": "spectrum"}
-_NOTHING = 1e-10  # an MMD below is 0 except for rounding and the 1e-6 in the histograms' sums
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,4 @@
-"""
-
-Tests of the detection of nucleotide sequences among proteins.
+"""Tests of FASTA reading, and of nucleotides found among proteins.
 
 DNA is recognised by long sequences of few letters; no protein set may be mistaken for it.
 """

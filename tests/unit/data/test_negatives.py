@@ -1,3 +1,5 @@
+"""Tests of drawn negatives: degrees, excluded pairs, and reproducibility."""
+
 from __future__ import annotations
 
 import numpy as np

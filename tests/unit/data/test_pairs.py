@@ -1,3 +1,5 @@
+"""Tests of pair tables: formats, merged rows, and messages with the line."""
+
 from __future__ import annotations
 
 from pathlib import Path

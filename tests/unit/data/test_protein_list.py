@@ -1,4 +1,4 @@
-"""Tests of accession lists: detection by content, and errors with line numbers."""
+"""Tests of protein lists: detection by content, and errors with line numbers."""
 
 from __future__ import annotations
 

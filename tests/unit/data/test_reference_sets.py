@@ -1,7 +1,4 @@
-"""Tests of node sets from pickles: only plain data is read.
-
-Tables of complexes and lists of proteins.
-"""
+"""Tests of node sets and complexes; pickles are read as plain data."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of splits: what each separates, and what it keeps."""
+
 from __future__ import annotations
 
 from dataclasses import replace

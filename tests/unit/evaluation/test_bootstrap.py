@@ -1,12 +1,7 @@
-"""Tests of the bootstrap over proteins: pair weights and interval coverage.
+"""Tests of bootstrap intervals: weights, coverage, determinism and degenerate pairs.
 
-Its intervals cover what those of a bootstrap over pairs miss.
-
-Tests of the pair metrics' intervals: coverage, determinism, and degenerate pairs.
-
-Tests of the paired bootstrap: correctness, coverage, and determinism.
-
-The reference is a plain loop over sklearn's metrics.
+Intervals over proteins cover what those over pairs miss. The paired bootstrap is compared with a plain loop
+over sklearn's metrics.
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+"""Tests of the overlap of test and training set, and of baselines."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""Tests of the pair metrics against sklearn and hand calculation.
-
-Also the inputs that are refused.
-"""
+"""Tests of the pair metrics against sklearn, and of refused inputs."""
 
 from __future__ import annotations
 

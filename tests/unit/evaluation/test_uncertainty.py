@@ -1,6 +1,6 @@
-"""Tests of temperature scaling: recovery of a known scale, and degenerate inputs.
+"""Tests of temperature scaling and selective precision.
 
-Tests of precision against the fraction of pairs kept.
+A known scale is found again, also from degenerate inputs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Tests of the weighted metrics against sklearn and repeated rows.
-
-Also against the metrics of unweighted pairs.
-"""
+"""Tests of weighted metrics against sklearn, repeated rows and unweighted pairs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tests of prefetching: order, bounds, and shutdown with the consumer.
+"""Tests of prefetching: order, bounds, shutdown, and reuse of memory.
 
-Tests that buffers are reused only when nothing refers to them.
+Prefetching stops with its consumer, and a buffer is used again only when nothing refers to it.
 """
 
 from __future__ import annotations

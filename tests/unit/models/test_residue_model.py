@@ -1,7 +1,4 @@
-"""Tests that every registered residue model must pass.
-
-They include that each model learns.
-"""
+"""Tests that every residue model must pass, among them that it learns."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of downloads and mirrors, with wrong digests and hostile servers."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,3 +1,5 @@
+"""Tests of the built-in example: its motifs, labels and files."""
+
 from __future__ import annotations
 
 from itertools import combinations

@@ -1,3 +1,5 @@
+"""Tests of prepared data sets: made once, remade when changed, concurrently."""
+
 from __future__ import annotations
 
 import hashlib

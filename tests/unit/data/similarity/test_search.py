@@ -1,6 +1,6 @@
-"""Tests of the similarity search against exact alignment of all pairs.
+"""Tests of the similarity search and of its stored results.
 
-Tests of the similarity cache: one search, same result, repair of damage.
+The search is compared with exact alignment of all pairs; a search is done once, and damage is repaired.
 """
 
 from __future__ import annotations

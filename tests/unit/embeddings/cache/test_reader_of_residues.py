@@ -1,7 +1,4 @@
-"""Tests of the residue reader: packing, bounded memory, and corruption.
-
-States are read in place.
-"""
+"""Tests of reading residue states in place: packing, bounded memory, and corruption."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tests of the descriptors against a plain k-mer count.
-
-Also sequences at the limits.
-"""
+"""Tests of the descriptors against a plain k-mer count and at limits."""
 
 from __future__ import annotations
 

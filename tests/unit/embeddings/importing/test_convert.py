@@ -1,6 +1,6 @@
-"""Tests of imports: same cache from all formats, refusals, no code.
+"""Tests of imports: the same cache from all formats, and refusals.
 
-Errors give the name of the wrong item, and no file's code is run.
+An error names the wrong item, and no code of a file is run.
 """
 
 from __future__ import annotations

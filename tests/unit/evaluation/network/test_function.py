@@ -1,8 +1,6 @@
-"""Tests of complex metrics in a predicted network, against hand calculation.
+"""Tests of complex and essential-protein metrics of a network.
 
-Tests of essential-protein metrics: centrality, overlap, and ties.
-
-The references are plain sets and numerical integration.
+They are compared with hand calculation, plain sets and numerical integration.
 """
 
 from __future__ import annotations

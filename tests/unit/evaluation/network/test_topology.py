@@ -1,7 +1,4 @@
-"""Tests of the network metrics against networkx and hand calculation.
-
-Also degenerate graphs.
-"""
+"""Tests of network metrics against networkx, also on degenerate graphs."""
 
 from __future__ import annotations
 
