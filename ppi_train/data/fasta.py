@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,6 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 _LETTERS = (AMINO_ACIDS + NONSTANDARD).encode()
 _SPACE = b" \t\n\v\f"
-_BOM = b"\xef\xbb\xbf"
 _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE))
 
 # Limit of a whole FASTA, unpacked: all of Swiss-Prot is a tenth of it. The sequences are kept in memory.
@@ -247,7 +247,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
                 got=str(error),
                 remedy="copy or download it again",
             ) from error
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM_UTF8)
     if b"\0" in data:
         raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
     if b"\r" in data:

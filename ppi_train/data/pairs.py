@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,6 @@ COLUMNS = ("protein_a", "protein_b", "label")
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 # Bytes of a line that is checked by itself: Python's CSV reader accepts no longer field.
 _LONGEST_LINE = 100_000
-_BOM = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACE = re.compile(rb"(?m)^[ \t]+\r?$")
 _PARQUET_MAGIC = b"PAR1"
 # At least ten times the number of pairs in BioGRID, or of all pairs of a thousand test proteins.
@@ -419,7 +419,7 @@ def _text_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array]
 
 
 def _checked_text(path: str | Path, data: bytes) -> bytes:
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM_UTF8)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

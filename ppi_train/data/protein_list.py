@@ -5,16 +5,14 @@ They are text files of one accession per line, or FASTA files, of which the acce
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError
-from ppi_train.io.files import read_file, text_lines
-
-_BOM = b"\xef\xbb\xbf"
-_GZIP_MAGIC = b"\x1f\x8b"
+from ppi_train.io.files import GZIP_MAGIC, read_file, text_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +39,8 @@ def read_proteins(path: str | Path) -> ProteinList:
         DataError: the file is absent, empty or not text, or, with the line, a line has more than one word;
             for a FASTA those of `read_fasta`.
     """
-    data = read_file(path, "list of proteins").removeprefix(_BOM)
-    if data.startswith(_GZIP_MAGIC) or data.lstrip().startswith(b">"):
+    data = read_file(path, "list of proteins").removeprefix(BOM_UTF8)
+    if data.startswith(GZIP_MAGIC) or data.lstrip().startswith(b">"):
         table = read_fasta(path)
         return ProteinList(
             accessions=tuple(table.sequences), duplicates=table.duplicates, fasta=Path(path), source=str(path)
