@@ -21,6 +21,8 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 # A path below one of the project's folders, such as `tests/unit/test_docs.py` or `docs/*.md`.
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 IMPORT = re.compile(r"^from (ppi_train[\w.]*) import (\w+)$", re.MULTILINE)
+# A file of Python and what it defines, as in a diagram: `models/registry.py: build_model`.
+DEFINED_IN = re.compile(r"((?:[a-z_0-9]+/)*[a-z_0-9]+\.py): (?:\w+\.)?(\w+)")
 # A file of Python in a package or a folder of tests, such as `models/base.py`, or a test by its bare name.
 MODULE = re.compile(r"(?<![\w./-])(?:[a-z_0-9]+/)+[a-z_0-9]+\.py\b|(?<![\w./-])test_[a-z_0-9]+\.py\b")
 
@@ -54,12 +56,19 @@ def missing_paths(text: str) -> Iterator[str]:
 
 
 def missing_names(text: str) -> Iterator[str]:
-    """What the examples import from the package and it does not have."""
+    """The names that examples import, or diagrams give after a file, and the package does not have."""
     for module, name in IMPORT.findall(text):
         file = ROOT / Path(*module.split("."))
-        source = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        if not source.exists() or not re.search(rf"^(class|def) {name}\b", source.read_text(), re.MULTILINE):
+        if not defines(file / "__init__.py" if file.is_dir() else file.with_suffix(".py"), name):
             yield f"{module}.{name}"
+    for path, name in DEFINED_IN.findall(text):
+        if not defines(ROOT / "ppi_train" / path, name):
+            yield f"{path}: {name}"
+
+
+def defines(source: Path, name: str) -> bool:
+    pattern = rf"^ *(class|def) {name}\b"
+    return source.exists() and re.search(pattern, source.read_text(), re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -92,6 +101,10 @@ def test_the_checks_see_what_is_missing(tmp_path: Path) -> None:
         "from ppi_train.errors import UserError\nfrom ppi_train.errors import Gone\nfrom ppi_train.x import y"
     )
     assert list(missing_names(imports)) == ["ppi_train.errors.Gone", "ppi_train.x.y"]
+    diagram = (
+        'a["errors.py: UserError"] --> b["errors.py: Gone<br/>"] --> c["models/base.py: PairModel.lost"]'
+    )
+    assert list(missing_names(diagram)) == ["errors.py: Gone", "models/base.py: lost"]
 
 
 def test_citation_has_the_version_and_the_licence() -> None:
