@@ -108,9 +108,9 @@ def compare_readers(folder: Path, count: int) -> None:
     again = [partial(in_order_again, EmbeddingCache(cache), proteins), partial(mapped, flat, lengths)]
     at_random = [partial(packed_batches, cache, batches), partial(hdf5_batches, hdf5, batches)]
     for name, size, readers, page_cache in (
-        ("all in order, beside `np.memmap`", total, in_order, ("cold", "warm")),
+        ("all in order, compared with `np.memmap`", total, in_order, ("cold", "warm")),
         ("the same, later in the process", total, again, ("warm",)),
-        (f"random batches of {BATCH}, beside HDF5", asked, at_random, ("cold", "warm")),
+        (f"random batches of {BATCH}, compared with HDF5", asked, at_random, ("cold", "warm")),
     ):
         for state in page_cache:
             ours, other = (size / seconds / 1e9 for seconds in timed(readers, files, cold=state == "cold"))
