@@ -11,39 +11,20 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from ppi_train.config import schema
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import OptionGroup
 from ppi_train.errors import ConfigError, StorageError
+from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
 
-if TYPE_CHECKING:
-    from ppi_train.tracking.run import Tracking
+__all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode"]
 
 logger = logging.getLogger(__name__)
 
 # To the user, an exhausted quota is a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineResult:
-    """Result of a mode: its run, last metrics and output files.
-
-    `exit_code` is that of the command: 0, or 3 for a promotion that was refused.
-    """
-
-    run_id: str
-    exit_code: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
-
-
-ModeFunction = Callable[..., PipelineResult]
-"""What runs a mode: `(config, tracked_run) -> PipelineResult`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +286,7 @@ def execute_pipeline(name: str, config: OptionGroup | Mapping[str, object]) -> P
         for warning in warnings:
             logger.warning("%s", warning)
     function = mode.load()
-    from ppi_train.tracking.run import TrackedRun
+    from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
 
     tracking = tracking_of(config)
     with (
@@ -313,17 +294,6 @@ def execute_pipeline(name: str, config: OptionGroup | Mapping[str, object]) -> P
         _room_on_disk(),
     ):
         return function(config, run)
-
-
-def tracking_of(config: OptionGroup) -> Tracking:
-    """The tracking options of a config, with defaults for missing parameters."""
-    from ppi_train.tracking.run import DEFAULT_FOLDER, Tracking
-
-    return Tracking(
-        folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
-        flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
-        offline=getattr(config, "offline", False),
-    )
 
 
 @contextmanager

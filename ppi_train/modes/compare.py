@@ -21,7 +21,7 @@ from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.modes import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
 from ppi_train.reporting.comparison import (
     ComparedModel,

@@ -13,7 +13,7 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pairs
-from ppi_train.modes import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.modes.eval_only.networks import evaluate_network, log_network
 from ppi_train.modes.eval_only.references import read_references, reference_digests
