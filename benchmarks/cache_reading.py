@@ -232,7 +232,7 @@ def train_within_memory(folder: Path, gigabytes: float) -> None:
 
 
 def report_training(folder: str) -> None:
-    from ppi_train.modes.execute import execute_pipeline
+    from ppi_train.modes import execute_pipeline
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     os.chdir(folder)

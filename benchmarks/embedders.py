@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 SEEDS = (0, 1, 2)
 LANGUAGE_MODELS: dict[str, dict[str, object]] = {

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mlflow
 
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 SEEDS = (0, 1, 2)
 EPOCHS = (1, 2, 4, 8, 16)

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 
 
 def main() -> None:

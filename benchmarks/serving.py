@@ -25,7 +25,7 @@ from typing import Any
 
 import requests
 
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 
 NAME = "benchmark"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"

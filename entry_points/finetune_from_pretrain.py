@@ -1,6 +1,6 @@
 """Command of `mlflow run . -e finetune_from_pretrain`."""
 
-from entry_points.command import mode_command
+from ppi_train.cli import mode_command
 
 main = mode_command("finetune_from_pretrain")
 

@@ -1,6 +1,6 @@
 """Command of `mlflow run . -e sync`."""
 
-from entry_points.command import mode_command
+from ppi_train.cli import mode_command
 
 main = mode_command("sync")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +40,8 @@ SCORER = "ppi_train.serving:PairScorer"
 _SEQUENCES = ("sequence_a", "sequence_b")
 _IDS = ("protein_a", "protein_b")
 _SERVE_FROM_CACHE = "send protein_a and protein_b, and serve with PPI_TRAIN_EMBEDDINGS=cache.parquet"
-# The dependencies of this project that serving needs.
+# The dependencies of this project that serving needs. They are listed here because an environment that
+# `mlflow run` makes has them, but not this package, whose metadata would name them.
 _NEEDED = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal", "tqdm")
 # Those of an embedder. They may be absent: training from a cache does not need them.
 _EMBEDDER_NEEDS = {"esm2": ("transformers",)}
@@ -208,9 +208,6 @@ def input_example(spec: CacheSpec, table: PairTable) -> dict[str, list[str]]:
 
 def served_requirements(spec: CacheSpec) -> list[str]:
     """Pinned dependencies, such as `torch==2.13.0`, that serving the model needs."""
-    declared = importlib.metadata.requires("ppi_train") or []
-    names = [re.split(r"[<>=!~; \[]", requirement)[0] for requirement in declared]
-    needed = [name for name in names if name in _NEEDED]
     extra = _EMBEDDER_NEEDS.get(str(spec.embedder["name"]), ())
-    needed += [name for name in extra if importlib.util.find_spec(name)]
+    needed = [*_NEEDED, *(name for name in extra if importlib.util.find_spec(name))]
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

@@ -91,6 +91,12 @@ def load_config(
     return config, config.without_effect(frozenset(values))
 
 
+def required_parameters(schema: type[OptionGroup]) -> dict[str, str]:
+    """The parameters that a config cannot do without, and what each asks for."""
+    problems = [problem.partition(": ") for problem in schema().problems()]
+    return {name: asked.partition(";")[0] for name, _, asked in problems}
+
+
 def _take(specs: Mapping[str, FieldSpec], name: str, value: object, values: dict[str, Any]) -> str | None:
     spec = specs.get(name)
     if spec is None:

@@ -280,7 +280,6 @@ class PipelineConfig(
 
 
 MODES: dict[str, type[OptionGroup]] = {
-    "main": PipelineConfig,
     "full_pipeline": PipelineConfig,
     "prepare_data": PrepareDataConfig,
     "split": SplitConfig,
@@ -289,7 +288,6 @@ MODES: dict[str, type[OptionGroup]] = {
     "embed": EmbedConfig,
     "import_embeddings": ImportConfig,
     "train_only": TrainConfig,
-    "pretrain_only": TrainConfig,
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
     "sync": SyncConfig,

@@ -1,0 +1,306 @@
+"""The run modes: one table of them, and their execution by name.
+
+The table is also what the command line lists, what MLproject is tested against and what README shows.
+A mode's function is imported when the mode is executed: the table itself needs neither torch nor mlflow.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ppi_train.config import schema
+from ppi_train.config.loading import load_config
+from ppi_train.config.options import OptionGroup
+from ppi_train.errors import ConfigError, StorageError, nearest
+from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
+
+__all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode"]
+
+logger = logging.getLogger(__name__)
+
+# To the user, an exhausted quota is a full disk.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """A run mode: its names, config, function and description.
+
+    `load` imports and returns the function. `example` has parameters that show the mode, as words of the form
+    `name=value`.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    summary: str
+    example: str
+    system_metrics: bool
+    load: Callable[[], ModeFunction]
+
+    @property
+    def config(self) -> type[OptionGroup]:
+        """The config class of the mode."""
+        return schema.MODES[self.name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and the aliases."""
+        return (self.name, *self.aliases)
+
+
+MODES: dict[str, Mode] = {}
+
+
+def _mode(
+    name: str, summary: str, *, example: str, aliases: tuple[str, ...] = (), system_metrics: bool = True
+) -> Callable[[Callable[[], ModeFunction]], Callable[[], ModeFunction]]:
+    """Enters a mode in the table; used on the function that imports the mode's own function.
+
+    `system_metrics` is off where the work is done in other runs or in the registry.
+    """
+
+    def add(load: Callable[[], ModeFunction]) -> Callable[[], ModeFunction]:
+        MODES[name] = Mode(
+            name=name,
+            aliases=aliases,
+            summary=summary,
+            example=example,
+            system_metrics=system_metrics,
+            load=load,
+        )
+        return load
+
+    return add
+
+
+@_mode("prepare_data", "Fetch and verify a benchmark, or write the example", example="dataset=bernett")
+def _prepare_data() -> ModeFunction:
+    from ppi_train.modes.prepare_data import run
+
+    return run
+
+
+@_mode(
+    "split",
+    "Split a network into train, validation and test",
+    example="pairs=edges.tsv method=c3 output=mine",
+)
+def _split() -> ModeFunction:
+    from ppi_train.modes.split import run
+
+    return run
+
+
+@_mode("audit", "Measure what test and training set share", example="dataset=bernett")
+def _audit() -> ModeFunction:
+    from ppi_train.modes.audit import run
+
+    return run
+
+
+@_mode(
+    "train_embedder",
+    "Train a protein language model on your sequences",
+    example="fasta=proteome.fasta",
+)
+def _train_embedder() -> ModeFunction:
+    from ppi_train.modes.train_embedder import run
+
+    return run
+
+
+@_mode("embed", "Make a Parquet embedding cache of a FASTA", example="fasta=my.fasta output=my.parquet")
+def _embed() -> ModeFunction:
+    from ppi_train.modes.embed import run
+
+    return run
+
+
+@_mode(
+    "import_embeddings",
+    "Make that cache of embeddings from elsewhere",
+    example="source=my.h5 fasta=my.fasta output=my.parquet embedder_name=esm2_t33",
+)
+def _import_embeddings() -> ModeFunction:
+    from ppi_train.modes.import_embeddings import run
+
+    return run
+
+
+@_mode(
+    "train_only",
+    "Train, log, checkpoint, evaluate on validation",
+    aliases=("pretrain_only",),
+    example="dataset=bernett seed=1",
+)
+def _train_only() -> ModeFunction:
+    from ppi_train.modes.train.train_only import run
+
+    return run
+
+
+@_mode(
+    "finetune_from_pretrain",
+    "Train on from the weights of an earlier run",
+    example="pretrain_run_id=RUN_ID dataset=pring_arath",
+)
+def _finetune_from_pretrain() -> ModeFunction:
+    from ppi_train.modes.train.finetune import run
+
+    return run
+
+
+@_mode(
+    "resume",
+    "Continue an interrupted run exactly, in the same run",
+    example="run_id=RUN_ID",
+    system_metrics=False,
+)
+def _resume() -> ModeFunction:
+    from ppi_train.modes.train.resume import run
+
+    return run
+
+
+@_mode(
+    "sync",
+    "Send what runs could not, offline or in an outage",
+    example="journal=PATH",
+    system_metrics=False,
+)
+def _sync() -> ModeFunction:
+    from ppi_train.modes.sync import run
+
+    return run
+
+
+@_mode("eval_only", "Score a test set with a run or registered model", example="run_id=RUN_ID")
+def _eval_only() -> ModeFunction:
+    from ppi_train.modes.eval_only.evaluate import run
+
+    return run
+
+
+@_mode("compare", "Score the same pairs with several runs", example="run_ids=RUN_ID,ANOTHER_ID")
+def _compare() -> ModeFunction:
+    from ppi_train.modes.compare import run
+
+    return run
+
+
+@_mode(
+    "predict",
+    "Score pairs, or all pairs of a FASTA, into a table",
+    example="run_id=RUN_ID dataset=example all_pairs=true top_k=5 output=best.parquet",
+)
+def _predict() -> ModeFunction:
+    from ppi_train.modes.predict.predict import run
+
+    return run
+
+
+@_mode(
+    "explain",
+    "Find the residues that carried the score of a pair",
+    example="run_id=RUN_ID dataset=bernett protein_a=P12830 protein_b=P35222",
+)
+def _explain() -> ModeFunction:
+    from ppi_train.modes.explain import run
+
+    return run
+
+
+@_mode(
+    "promote",
+    "Register a model; move the alias if it is better",
+    example="run_id=RUN_ID registered_model=ppi",
+)
+def _promote() -> ModeFunction:
+    from ppi_train.modes.promote import run
+
+    return run
+
+
+@_mode(
+    "rollback",
+    "Give the alias back to the version before",
+    example="registered_model=ppi",
+    system_metrics=False,
+)
+def _rollback() -> ModeFunction:
+    from ppi_train.modes.rollback import run
+
+    return run
+
+
+@_mode(
+    "full_pipeline",
+    "All of these in turn, one nested run a stage",
+    aliases=("main",),
+    example="dataset=bernett embedder=protein_lm",
+    system_metrics=False,
+)
+def _full_pipeline() -> ModeFunction:
+    from ppi_train.modes.full_pipeline.full_pipeline import run
+
+    return run
+
+
+def find_mode(name: str) -> Mode:
+    """The mode of a name or alias.
+
+    Raises:
+        ConfigError: an unknown name; the message lists the nearest ones, and all.
+    """
+    by_name = {known: mode for mode in MODES.values() for known in mode.names}
+    if name in by_name:
+        return by_name[name]
+    raise ConfigError(
+        "there is no such run mode", got=name, expected=", ".join(by_name), remedy=nearest(name, by_name)
+    )
+
+
+def execute_pipeline(name: str, config: OptionGroup | Mapping[str, object]) -> PipelineResult:
+    """Runs a mode inside one tracked run.
+
+    Args:
+        name: A name or alias of the table.
+        config: The mode's typed config, or its parameters by name.
+
+    Raises:
+        UserError: the mode or the config is wrong, or the run ended on a user's mistake; the run is
+            then FAILED, with the message in its tag `ppi.error`.
+    """
+    mode = find_mode(name)
+    if not isinstance(config, OptionGroup):
+        config, warnings = load_config(mode.config, config)
+        for warning in warnings:
+            logger.warning("%s", warning)
+    function = mode.load()
+    from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
+
+    tracking = tracking_of(config)
+    with (
+        TrackedRun(mode.name, system_metrics=mode.system_metrics, tracking=tracking) as run,
+        _room_on_disk(),
+    ):
+        return function(config, run)
+
+
+@contextmanager
+def _room_on_disk() -> Iterator[None]:
+    """Reports a full disk as a user error, wherever it occurs."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageError(
+            "the disk is full",
+            where=error.filename,
+            remedy="make room; a training run is then continued: mlflow run . -e resume -P run_id=...",
+        ) from error

@@ -14,7 +14,7 @@ from ppi_train.config.schema import AuditConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.evaluation.overlap import audit_tables, log_audit
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare, tracked_dataset
 from ppi_train.runs.scored_split import available_split
 from ppi_train.tracking.run import TrackedRun

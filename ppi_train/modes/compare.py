@@ -21,8 +21,8 @@ from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
-from ppi_train.modes.execute import PipelineResult
 from ppi_train.reporting.comparison import (
     ComparedModel,
     agreement_section,

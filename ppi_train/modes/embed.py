@@ -16,7 +16,7 @@ from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache, output
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import (
     DEFAULT_EMBEDDER,

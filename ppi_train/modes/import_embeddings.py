@@ -13,8 +13,8 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.importing.convert import ImportRules, Survey, survey, write_import
 from ppi_train.embeddings.importing.sources import open_source
 from ppi_train.io.progress import Progress
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.embed import check_output
-from ppi_train.modes.execute import PipelineResult
 from ppi_train.runs.embedder import DEFAULT_TRUNCATION
 from ppi_train.tracking.run import TrackedRun
 

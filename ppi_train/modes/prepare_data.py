@@ -8,7 +8,7 @@ from dataclasses import replace
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import PrepareDataConfig
 from ppi_train.data.pairs import read_pairs
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare, tracked_dataset
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 

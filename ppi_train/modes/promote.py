@@ -15,8 +15,8 @@ from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.compare import on_common_pairs
-from ppi_train.modes.execute import PipelineResult
 from ppi_train.runs.checkpoints import (
     ResolvedCheckpoint,
     candidate_run_id,

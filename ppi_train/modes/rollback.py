@@ -6,7 +6,7 @@ import logging
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import RollbackConfig
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.tracking.registry.aliases import rollback
 from ppi_train.tracking.run import TrackedRun
 

@@ -19,7 +19,7 @@ from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.tracking.run import TrackedRun
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import SyncConfig
 from ppi_train.errors import JournalError, TrackingError
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.outbox.sync import replay
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun

@@ -24,7 +24,7 @@ from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize
 from ppi_train.errors import DataError
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version

@@ -16,7 +16,7 @@ import yaml
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ppi_train.errors import CheckpointError, DataError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 from ppi_train.runs.lineage import training_pairs
 from ppi_train.tracking.logged_model import TAG, verified_model
 

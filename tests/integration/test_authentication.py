@@ -22,9 +22,9 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from entry_points.command import run_mode
+from ppi_train.cli import run_mode
 from ppi_train.errors import TrackingError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 from ppi_train.tracking.registry.aliases import holder_of
 from tests.support import ROOT
 

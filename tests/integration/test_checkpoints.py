@@ -38,7 +38,7 @@ from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserError
 from ppi_train.io.files import file_digest
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints
 

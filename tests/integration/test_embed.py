@@ -15,7 +15,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.descriptors import Descriptors
 from ppi_train.errors import CacheError, DataError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 pytestmark = pytest.mark.usefixtures("store")
 

@@ -20,7 +20,7 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from ppi_train.runs.embedder import EmbeddingSettings
 
 HALF = {"embedding_dtype": "float16", "max_length": 60}

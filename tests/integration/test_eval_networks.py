@@ -18,7 +18,7 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 Pair = tuple[str, str]
 

@@ -20,7 +20,7 @@ from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 
 @pytest.fixture(autouse=True)

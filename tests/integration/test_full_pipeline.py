@@ -14,7 +14,7 @@ import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import ConfigError, UserError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 
 @pytest.fixture(scope="module")

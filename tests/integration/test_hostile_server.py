@@ -18,7 +18,7 @@ import pytest
 
 from ppi_train.checkpoints import DESCRIPTION, MARKER, WEIGHTS
 from ppi_train.errors import TrackingError, UserError
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.runs.lineage import training_pairs
 from ppi_train.tracking.registry.versions import resolve_model_uri

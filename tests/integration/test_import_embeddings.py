@@ -10,14 +10,14 @@ import mlflow
 import numpy as np
 import pytest
 
-from entry_points.command import run_mode
+from ppi_train.cli import run_mode
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest
 from ppi_train.errors import CacheError, ConfigError, DataError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 
 class Lab:

@@ -17,7 +17,7 @@ from _pytest.mark.structures import ParameterSet
 
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.logged_model import verified_model

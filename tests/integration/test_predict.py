@@ -22,7 +22,7 @@ from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import CacheError, ConfigError, DataError, TrackingError
 from ppi_train.inference.output import read_about
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 PROTEINS = 60
 

@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 
 pytestmark = pytest.mark.slow
 

@@ -26,7 +26,7 @@ from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from tests.support import ROOT
 from tests.support.faults import PASS, REFUSE, faulty_proxy

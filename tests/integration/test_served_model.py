@@ -24,7 +24,7 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 from tests.support import ROOT
 
 NAME = "served"

@@ -13,13 +13,13 @@ import mlflow
 import numpy as np
 import pytest
 
-from entry_points.command import run_mode
+from ppi_train.cli import run_mode
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
 from ppi_train.data.splits import SIDES
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes import execute_pipeline
 from tests.support import ROOT
 
 Pair = tuple[str, str]

@@ -21,7 +21,7 @@ from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, CheckpointError, ConfigError, DataError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 from tests.support import ROOT
 
 SMALL: dict[str, Any] = {"hidden_dim": 12, "epochs": 1, "batch_size": 16, "window": 64}

@@ -15,7 +15,7 @@ from ppi_train.data.fasta import AMINO_ACIDS, read_fasta, sequence_digest
 from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import ConfigError
-from ppi_train.modes.execute import PipelineResult, execute_pipeline
+from ppi_train.modes import PipelineResult, execute_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import logging
 
 import pytest
 
-from entry_points.command import _Shown
+from ppi_train.cli import _Shown
 from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.config.schema import MODES
 from ppi_train.errors import ConfigError, DataError, nearest, shown

@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import ppi_train.modes.embed as embed
+import ppi_train.modes.prepare_data as prepare_data
+import ppi_train.modes.promote as promote
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import OptionGroup
 from ppi_train.config.schema import (
@@ -26,10 +29,9 @@ from ppi_train.config.schema import (
 )
 from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.errors import ConfigError
-from ppi_train.modes import embed, prepare_data, promote
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only import evaluate
 from ppi_train.modes.eval_only.references import reference_digests
-from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.full_pipeline.stages import Stages
 from ppi_train.modes.train.finetune import finetuning_job
 from ppi_train.modes.train.train_only import training_job

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ppi_train.config.loading import config_values
 from ppi_train.config.options import OptionGroup
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
 from ppi_train.runs.lineage import code_version

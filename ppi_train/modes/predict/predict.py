@@ -18,7 +18,7 @@ from ppi_train.inference.scoring import encode_all
 from ppi_train.io.files import file_digest
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.lineage import code_version

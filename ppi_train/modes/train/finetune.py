@@ -8,7 +8,7 @@ from typing import Any
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.schema import FinetuneConfig
 from ppi_train.models.registry import own_batch_size
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.train_only import training_inputs
 from ppi_train.modes.train.training_run import Ancestor, TrainingJob
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.options import OptionGroup
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.tracking.run import TrackedRun
 
 

@@ -13,7 +13,7 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import FinetuneConfig, ResumeConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
-from ppi_train.modes.execute import PipelineResult, tracking_of
+from ppi_train.modes.base import PipelineResult, tracking_of
 from ppi_train.modes.train.finetune import finetuning_job
 from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.train_only import training_job

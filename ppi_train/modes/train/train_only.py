@@ -12,7 +12,7 @@ from typing import Any
 from ppi_train.config.options import ModelOptions
 from ppi_train.config.schema import TrainConfig, TrainDataConfig
 from ppi_train.models.registry import own_batch_size, own_hyperparameters
-from ppi_train.modes.execute import PipelineResult
+from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings

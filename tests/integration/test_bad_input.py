@@ -12,7 +12,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from entry_points.command import run_mode
+from ppi_train.cli import run_mode
 from ppi_train.data.benchmarks.prepare import Dataset
 
 Case = Callable[["Files"], dict[str, str]]

@@ -17,10 +17,10 @@ import mlflow
 import pytest
 from mlflow.projects._project_spec import load_project
 
-from entry_points.command import _unknown_options
 from entry_points.embed import main
+from ppi_train.cli import _unknown_options
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.schema import MODES
+from ppi_train.modes import MODES, find_mode
 from tests.support import ROOT
 
 
@@ -66,12 +66,12 @@ def arrived(tmp_path: Path) -> Callable[[str, dict[str, str]], list[str]]:
     return run
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [name for mode in MODES.values() for name in mode.names])
 def test_what_mlflow_hands_to_bash_arrives_as_it_was_given(
     mode: str, arrived: Callable[[str, dict[str, str]], list[str]], tmp_path: Path
 ) -> None:
     texts = attacks(tmp_path / "target")
-    names = [spec.name for spec in describe_fields(MODES[mode])]
+    names = [spec.name for spec in describe_fields(find_mode(mode).config)]
     command = importlib.import_module(f"entry_points.{mode}").main
     for turn in range(0, len(texts), len(names)):
         given = dict(zip(names, texts[turn:], strict=False))

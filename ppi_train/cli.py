@@ -1,0 +1,294 @@
+"""The command line: `ppi-train MODE --name value ...`, and the commands of `mlflow run`.
+
+The options come from the config classes. Nothing slow is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.loading import load_config, required_parameters
+from ppi_train.config.options import OptionGroup
+from ppi_train.errors import ConfigError, UserError, shown
+from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
+
+PATIENCE = 5.0
+_SET_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
+_SETTINGS = {"token_normalize_func": lambda token: token.replace("-", "_"), "max_content_width": 110}
+CONFIG_HELP = "YAML file of parameters; those given on the command line take precedence."
+# The order of the help; a section that is not named here follows under its own name.
+HEADINGS = {
+    "data": "Data",
+    "split": "Split",
+    "embedding": "Embedding",
+    "embedder": "Language model behind the embedder",
+    "model": "Model",
+    "training": "Training",
+    "scheduler": "Learning rate schedule",
+    "finetune": "Finetuning",
+    "compute": "Device and seed",
+    "evaluation": "Evaluation",
+    "prediction": "Prediction",
+    "explanation": "Explanation",
+    "registry": "Model registry",
+    "run": "Run",
+    "tracking": "Tracking",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised on SIGTERM, so that the run ends KILLED and not RUNNING."""
+
+
+class _ModeGroup(click.Group):
+    """The command `ppi-train`: the modes by name, made only when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [name for mode in MODES.values() for name in mode.names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        try:
+            return mode_command(cmd_name.replace("-", "_"))
+        except ConfigError as error:
+            if ctx.resilient_parsing:  # a shell that completes a line
+                return None
+            sys.exit(_refuse(error))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Modes"):
+            formatter.write_dl([(mode.name, mode.summary) for mode in MODES.values()])
+        with formatter.section("Other names"):
+            formatter.write_dl(
+                [(alias, f"the same as {mode.name}") for mode in MODES.values() for alias in mode.aliases]
+            )
+
+
+class _ModeCommand(click.Command):
+    """The command of a mode, whose help shows the options in groups and an example."""
+
+    def __init__(self, name: str, mode: Mode) -> None:
+        self._mode, self._groups = mode, _option_groups(mode)
+        super().__init__(
+            name,
+            params=[option for options in self._groups.values() for option in options],
+            help=f"{mode.summary}.",
+            context_settings={
+                **_SETTINGS,
+                "ignore_unknown_options": True,  # they are reported with all other problems
+                "allow_extra_args": True,
+            },
+        )
+
+    def invoke(self, ctx: click.Context) -> None:
+        sys.exit(run_mode(str(self.name), ctx.params | _unknown_options(ctx.args)))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        help_option = self.get_help_option(ctx)
+        for heading, options in self._groups.items():
+            shown_options = [*options, help_option] if heading == "Other" and help_option else options
+            records = [record for option in shown_options if (record := option.get_help_record(ctx))]
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        words = [f"--{word.replace('=', ' ')}" for word in self._mode.example.split()]
+        with formatter.section("Example"):
+            formatter.write(f"{'':>{formatter.current_indent}}{' '.join([ctx.command_path, *words])}\n")
+
+
+def mode_command(name: str) -> click.Command:
+    """The command of a mode, with options from its config class.
+
+    All options are text. The config class and not click converts them, so that mistakes in the command line
+    and in the config file are reported together and in the same way.
+
+    Raises:
+        ConfigError: there is no mode of this name or alias.
+    """
+    return _ModeCommand(name, find_mode(name))
+
+
+def _option_groups(mode: Mode) -> dict[str, list[click.Option]]:
+    """The options of a mode by the heading of the help under which they stand."""
+    required, by_model = required_parameters(mode.config), model_defaults()
+    groups: dict[str, list[click.Option]] = {heading: [] for heading in ("Required", *HEADINGS.values())}
+    for spec in describe_fields(mode.config):
+        note = required.get(spec.name) or _default(spec, by_model.get(spec.name, {}))
+        help_text = f"{spec.rule.help}  [{note}]" if note else spec.rule.help
+        heading = HEADINGS.get(spec.section, spec.section.capitalize())
+        options = groups.setdefault("Required" if spec.name in required else heading, [])
+        metavar = "|".join(spec.rule.choices) or spec.kind.upper()
+        options.append(click.Option([f"--{spec.name}"], default="", help=help_text, metavar=metavar))
+    groups["Other"] = [click.Option(["--config"], default="", help=CONFIG_HELP, metavar="PATH")]
+    return {heading: options for heading, options in groups.items() if options}
+
+
+def _default(spec: FieldSpec, by_model: Mapping[str, object]) -> str:
+    """What the help says of a default; empty where unset has a meaning that the help text gives."""
+    if by_model:
+        return "default: " + ", ".join(f"{model} {value}" for model, value in by_model.items())
+    if spec.default is None or spec.default == "":
+        return ""
+    if isinstance(spec.default, bool):
+        return f"default: {str(spec.default).lower()}"
+    return f"default: {','.join(spec.default) if isinstance(spec.default, tuple) else spec.default}"
+
+
+def model_defaults() -> Mapping[str, Mapping[str, object]]:
+    """The defaults of each model: parameter name -> model name -> value."""
+    return {}
+
+
+def _unknown_options(arguments: list[str]) -> dict[str, str]:
+    return {word.lstrip("-").partition("=")[0]: "?" for word in arguments if word.startswith("--")} | {
+        word: "?" for position, word in enumerate(arguments) if _stands_alone(arguments, position)
+    }
+
+
+def _stands_alone(arguments: list[str], position: int) -> bool:
+    """Whether a word is neither an option nor the value of one."""
+    before = arguments[position - 1] if position else ""
+    takes_value = before.startswith("--") and "=" not in before
+    return not arguments[position].startswith("--") and not takes_value
+
+
+def run_mode(mode: str, values: dict[str, str]) -> int:
+    """Builds the config and runs the mode; returns the exit code."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Shown("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the caller reports failures
+    shutdown = _Shutdown()
+    signal.signal(signal.SIGTERM, shutdown)
+    signal.signal(signal.SIGINT, shutdown)
+    _end_with_mlflow_run()
+    try:
+        config = _config(mode, values)
+        return execute_pipeline(mode, config).exit_code
+    except UserError as error:
+        return _refuse(error)
+    except KeyboardInterrupt as error:
+        click.echo(f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}", err=True)
+        return 143 if isinstance(error, Terminated) else 130
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
+            return _refuse(_half_installed(error))
+        click.echo(shown(traceback.format_exc()), err=True)
+        return 1
+
+
+def _end_with_mlflow_run() -> None:
+    """Makes Linux end this process when its parent `mlflow run` dies.
+
+    The process gets a SIGTERM. `mlflow run` does not pass one on: `kill` on it would leave a training process
+    behind unnoticed. Only Linux can do this, and only for a direct child, which a command is with
+    `--env-manager local`.
+    """
+    if sys.platform == "linux" and b"mlflow" in _command_of_parent():
+        ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
+
+
+def _command_of_parent() -> bytes:
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("ppi_train", "entry_points", "")
+
+
+def _half_installed(error: ModuleNotFoundError) -> UserError:
+    """The error for a Python environment that lacks a package.
+
+    If the installation of an environment is interrupted, MLflow uses what there is in every later run.
+    """
+    return UserError(
+        "the Python environment is not complete: a package that this project needs is not installed",
+        where=sys.prefix,
+        got=f"no module named {error.name}",
+        remedy="if MLflow made this environment, delete the folder and run again; "
+        "otherwise: pip install -e . in the project's folder",
+    )
+
+
+def _config(mode: str, values: dict[str, str]) -> OptionGroup:
+    config_file = values.pop("config", "")
+    try:
+        config, warnings = load_config(find_mode(mode).config, values, config_file=config_file or None)
+    except UserError as error:
+        _mark_failed(str(error))
+        raise
+    for warning in warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+    return config
+
+
+def _mark_failed(message: str) -> None:
+    """Marks the run that `mlflow run` made as FAILED.
+
+    It must not stay RUNNING, though no pipeline has started with it.
+    """
+    if not os.environ.get("MLFLOW_RUN_ID"):
+        return
+    from ppi_train.tracking.run import mark_failed
+
+    try:
+        mark_failed(message)
+    except UserError as error:
+        click.echo(f"warning: {error}", err=True)
+
+
+def _refuse(error: UserError) -> int:
+    click.echo(f"error: {error}", err=True)
+    return error.exit_code
+
+
+class _Shown(logging.Formatter):
+    """Formats log lines without passwords and control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+class _Shutdown:
+    """Signal handler of Ctrl-C and SIGTERM.
+
+    It raises, and then ignores further signals for a while, in which the run uploads the rest and ends.
+    """
+
+    def __init__(self) -> None:
+        self._raised_at: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._raised_at is not None and time.monotonic() - self._raised_at < PATIENCE:
+            return  # on Ctrl-C, which we receive too, `mlflow run` also sends a SIGTERM
+        self._raised_at = time.monotonic()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+main = _ModeGroup(
+    "ppi-train",
+    help="Train, compare and promote protein-protein interaction models, every run tracked in MLflow.",
+    epilog="Parameters of a mode: ppi-train MODE --help",
+    subcommand_metavar="MODE [OPTIONS]",
+    context_settings=_SETTINGS,
+)

@@ -1,0 +1,41 @@
+"""What every mode has in common: its result, and how its run is tracked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppi_train.config.options import OptionGroup
+
+if TYPE_CHECKING:
+    from ppi_train.tracking.run import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineResult:
+    """Result of a mode: its run, last metrics and output files.
+
+    `exit_code` is that of the command: 0, or 3 for a promotion that was refused.
+    """
+
+    run_id: str
+    exit_code: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+ModeFunction = Callable[..., PipelineResult]
+"""What runs a mode: `(config, tracked_run) -> PipelineResult`."""
+
+
+def tracking_of(config: OptionGroup) -> Tracking:
+    """The tracking options of a config, with defaults for missing parameters."""
+    from ppi_train.tracking.run import DEFAULT_FOLDER, Tracking  # mlflow, which `--help` does without
+
+    return Tracking(
+        folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
+        flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
+        offline=getattr(config, "offline", False),
+    )

@@ -1,0 +1,56 @@
+"""Tests of the table of modes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from ppi_train.config import schema
+from ppi_train.config.loading import load_config
+from ppi_train.errors import ConfigError
+from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
+from tests.support import ROOT
+
+
+def test_every_mode_has_a_config_class() -> None:
+    assert set(MODES) == set(schema.MODES)
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.name)
+def test_the_function_of_a_mode_takes_its_config(mode: Mode) -> None:
+    function = mode.load()
+    assert function.__module__.startswith("ppi_train.modes.")
+    assert typing.get_type_hints(function)["config"] is mode.config
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.name)
+def test_the_example_of_a_mode_is_accepted(mode: Mode) -> None:
+    parameters = dict(word.split("=", 1) for word in mode.example.split())
+    _, warnings = load_config(mode.config, parameters)
+    assert warnings == []
+
+
+def test_the_names_of_modes_are_unique() -> None:
+    names = [name for mode in MODES.values() for name in mode.names]
+    assert len(names) == len(set(names))
+    assert find_mode("main") is MODES["full_pipeline"]
+    assert find_mode("pretrain_only") is MODES["train_only"]
+
+
+def test_an_unknown_mode_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(ConfigError, match="there is no such run mode") as refused:
+        execute_pipeline("trian_only", {})
+    assert "did you mean train_only or pretrain_only" in str(refused.value)
+
+
+def test_the_table_needs_neither_torch_nor_mlflow() -> None:
+    code = (
+        "import sys, ppi_train.modes\n"
+        "heavy = {'torch', 'mlflow', 'pyarrow', 'numpy', 'click'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
