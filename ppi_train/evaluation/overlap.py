@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.data.similarity.search import cached_similar, find_similar
+from ppi_train.data.similarity import cached_similar, find_similar
 from ppi_train.errors import DataError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.files import write_file

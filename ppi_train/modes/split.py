@@ -13,7 +13,7 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import SplitConfig
 from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.similarity.search import similarity_clusters
+from ppi_train.data.similarity import similarity_clusters
 from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
