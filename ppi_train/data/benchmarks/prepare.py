@@ -21,9 +21,8 @@ from ppi_train.data.benchmarks import example
 from ppi_train.data.benchmarks.catalogue import CATALOGUE, benchmark, unknown_name
 from ppi_train.data.benchmarks.download import fetch, local_path
 from ppi_train.data.fasta import read_fasta, write_fasta
-from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.splits import labelled_pairs
+from ppi_train.data.splits import degree_matched_negatives, labelled_pairs
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.io.files import text_lines, write_file
 
