@@ -20,7 +20,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ppi_train.data.benchmarks.catalogue import benchmark
+from ppi_train.data.benchmarks import benchmark
 from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.reference_sets import NodeSets, published_node_sets, read_node_sets

@@ -19,7 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppi_train.data.benchmarks.catalogue import CATALOGUE
+from ppi_train.data.benchmarks import CATALOGUE
 from ppi_train.data.benchmarks.download import fetch
 from ppi_train.errors import DataError
 from ppi_train.io.files import read_file, text_lines

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import pooch
 import requests
 
-from ppi_train.data.benchmarks.catalogue import CatalogueFile
+from ppi_train.data.benchmarks import CatalogueFile
 from ppi_train.errors import DownloadError
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import pytest
 import requests
 
-from ppi_train.data.benchmarks.catalogue import CATALOGUE, CatalogueFile, benchmark
+from ppi_train.data.benchmarks import CATALOGUE, CatalogueFile, benchmark
 from ppi_train.data.benchmarks.download import NotInMirrorError, _check_redirect, fetch, local_path
 from ppi_train.errors import ConfigError, DownloadError
 
