@@ -26,13 +26,14 @@ from ppi_train.errors import DataError
 from ppi_train.io.files import (
     GZIP_MAGIC,
     LONGEST_STRETCH,
+    MAX_RESIDUES,
     SPLIT_REMEDY,
     read_file,
     refuse_endless,
     refuse_stretch,
+    unpacked_limit,
     write_file,
 )
-from ppi_train.io.limits import MAX_RESIDUES, unpacked_limit
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"

@@ -29,7 +29,7 @@ from ppi_train.embeddings.cache.spec import (
     spec_from_json,
 )
 from ppi_train.errors import CacheError
-from ppi_train.io.limits import unpacked_limit
+from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 

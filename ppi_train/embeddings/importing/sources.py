@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.io.limits import check_torch_archive, unpacked_limit
+from ppi_train.io.files import check_torch_archive, unpacked_limit
 
 GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representations"}
 """The keys of the two kinds of embedding in the files of ESM's extract.py."""
