@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.features import Features
 from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values
 from ppi_train.inference.scan import EncodedProteins, score_cells

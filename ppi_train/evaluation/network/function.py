@@ -22,7 +22,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network import Network, network_from_pairs
 
 
 def complex_metrics(

@@ -25,8 +25,8 @@ from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError, UserError
+from ppi_train.evaluation.network import Network, density_threshold, network_from_pairs
 from ppi_train.evaluation.network.function import complex_metrics, essential_metrics
-from ppi_train.evaluation.network.graph import Network, density_threshold, network_from_pairs
 from ppi_train.evaluation.network.topology import (
     NetworkMetrics,
     Noise,

@@ -17,8 +17,7 @@ from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.data.protein_list import read_protein_list
 from ppi_train.data.reference_sets import published_node_sets, read_complexes, read_node_sets
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network
-from ppi_train.evaluation.network.sampling import sample_node_sets
+from ppi_train.evaluation.network import Network, sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
 from ppi_train.runs.scored_split import SplitSource
 

@@ -12,7 +12,7 @@ import numpy as np
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EvalConfig
 from ppi_train.evaluation.measure import MeasuredPairs
-from ppi_train.evaluation.network.graph import Network
+from ppi_train.evaluation.network import Network
 from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
 from ppi_train.io.files import write_file
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
