@@ -221,7 +221,7 @@ def _content(
     models: Sequence[ComparedModel],
     tracked: TrackedRun,
 ) -> ReportContent:
-    from ppi_train.reporting import comparison_figures as drawn  # matplotlib, slow to import
+    from ppi_train.reporting import comparison as drawn  # matplotlib, slow to import
     from ppi_train.reporting.figures import as_svg
 
     first = scored[0]
