@@ -32,7 +32,7 @@ from ppi_train.config.schema import (
 from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.modes import embed, prepare_data, promote
-from ppi_train.modes.eval_only import evaluate
+from ppi_train.modes import eval_only as evaluate
 from ppi_train.modes.eval_only.references import reference_digests
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.finetune import finetuning_job
