@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # Two names of one mode.
 ALIASES = {"pretrain_only": "train_only", "main": "full_pipeline"}
 _MODULES = {
-    "full_pipeline": "full_pipeline.full_pipeline",
+    "full_pipeline": "full_pipeline",
     "prepare_data": "prepare_data",
     "split": "split",
     "audit": "audit",
@@ -32,9 +32,9 @@ _MODULES = {
     "finetune_from_pretrain": "train.finetune",
     "resume": "train.resume",
     "sync": "sync",
-    "eval_only": "eval_only.evaluate",
+    "eval_only": "eval_only",
     "compare": "compare",
-    "predict": "predict.predict",
+    "predict": "predict",
     "explain": "explain",
     "promote": "promote",
     "rollback": "rollback",
