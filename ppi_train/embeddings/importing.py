@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable, accession_of, sequence_digest
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.file import CacheWriter
-from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.import_sources import EmbeddingSource
 from ppi_train.errors import DataError
 

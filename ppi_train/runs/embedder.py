@@ -12,9 +12,9 @@ from typing import Any
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
 from ppi_train.config.embedding_options import EmbedderOptions
 from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
-from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device

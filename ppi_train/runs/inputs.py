@@ -12,8 +12,8 @@ import torch
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError
 from ppi_train.features import PairData, features_of

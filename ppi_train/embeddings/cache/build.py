@@ -19,9 +19,9 @@ from typing import TypeVar
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable, refuse_nucleotides, sequence_digest
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.parts import CacheParts, CacheSources, held_parts
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError, ConfigError
 from ppi_train.io.files import disk_space, free_bytes

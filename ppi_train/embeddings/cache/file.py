@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal.isal_zlib import crc32
 
-from ppi_train.embeddings.cache.spec import (
+from ppi_train.embeddings.cache import (
     FINITE_KEY,
     METADATA_KEY,
     CacheSpec,

@@ -30,9 +30,9 @@ from typing import IO, TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
+from ppi_train.embeddings.cache import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.errors import CacheError
 from ppi_train.io.parquet import BROKEN, open_parquet
 

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from ppi_train.data.fasta import sequence_digest
+from ppi_train.embeddings.cache import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.embeddings.cache.file import CacheFile
 from ppi_train.embeddings.cache.residues import (
     CHUNK_BYTES,
@@ -34,7 +35,6 @@ from ppi_train.embeddings.cache.residues import (
     mean_residues,
     refuse_not_finite,
 )
-from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.errors import CacheError
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
 

@@ -21,8 +21,8 @@ from itertools import pairwise
 import numpy as np
 from isal.isal_zlib import crc32
 
+from ppi_train.embeddings.cache import all_finite
 from ppi_train.embeddings.cache.file import CacheFile, CacheIndex
-from ppi_train.embeddings.cache.spec import all_finite
 from ppi_train.errors import CacheError
 
 # Residues converted at once: so few that the block stays in the processor's cache, titin's too.
