@@ -31,8 +31,7 @@ from ppi_train.config.schema import (
 )
 from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.errors import ConfigError
-from ppi_train.modes import embed, prepare_data, promote
-from ppi_train.modes import eval_only as evaluate
+from ppi_train.modes import embed, eval_only, prepare_data, promote
 from ppi_train.modes.eval_only.references import reference_digests
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.finetune import finetuning_job
@@ -205,8 +204,8 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     if config.finetunes:
         trained = stages.train("finetune", finetuning_job(finetune_config(config, trained)))
     scoring = eval_config(config, trained)
-    inputs = evaluate.inputs_of(scoring)
-    stages.run("evaluate", "eval_only", scoring, evaluate.run, inputs=inputs)
+    inputs = eval_only.inputs_of(scoring)
+    stages.run("evaluate", "eval_only", scoring, eval_only.run, inputs=inputs)
     exit_code = 0
     if config.registered_model:
         result = stages.always("promote", "promote", promote_config(config, scoring), promote.run)
