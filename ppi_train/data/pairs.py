@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, first_line
 from ppi_train.io.files import read_file, refuse_endless, write_file
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 
@@ -67,6 +67,17 @@ class PairTable:
     def positives(self) -> int:
         """Pairs with label 1; 0 for a table without labels."""
         return 0 if self.labels is None else int(self.labels.sum())
+
+    @property
+    def required_labels(self) -> np.ndarray:
+        """The labels (n_pairs,) int8.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.labels is None:
+            raise DataError("the pairs have no labels", where=self.source, expected="a column `label`")
+        return self.labels
 
     @cached_property
     def digest(self) -> str:
@@ -298,7 +309,7 @@ def _damaged(path: str | Path, error: Exception) -> DataError:
     return DataError(
         "the Parquet file is cut short or damaged",
         where=path,
-        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        got=first_line(error),
         remedy="copy or write it again",
     )
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from ppi_train.data.benchmarks import CATALOGUE
 from ppi_train.data.benchmarks.download import fetch
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, first_ten
 from ppi_train.io.files import read_file, text_lines
 
 NodeSets = dict[int, list[tuple[str, ...]]]
@@ -35,7 +35,6 @@ _EXPECTED = (
 )
 _KIND = "file of node sets"
 _ROLE = "nodes_"  # begins the roles of these files in the catalogue
-_NAMED = 10
 _SIZE = re.compile("[1-9][0-9]{0,8}")
 # The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
 _CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
@@ -207,12 +206,11 @@ def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> No
     tested = frozenset(known)
     unknown = sorted({node for group in sets.values() for nodes in group for node in nodes} - tested)
     if unknown:
-        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         raise DataError(
             f"the node sets have {len(unknown):,} "
             f"{'protein that is' if len(unknown) == 1 else 'proteins that are'} not known",
             where=path,
-            got=", ".join(unknown[:_NAMED]) + more,
+            got=first_ten(unknown),
             expected=f"proteins among the {len(tested):,} of the test network",
             remedy="give the node sets that belong to these test pairs",
         )

@@ -78,13 +78,13 @@ def measure_pairs(
     Raises:
         DataError: a score is not finite.
     """
-    labels = table.labels
-    assert labels is not None  # tables for evaluation are read with labels
     if table.positives in (0, len(table)):
-        return MeasuredPairs(metrics=_of_one_class(table, labels, logits), strata=())
+        return MeasuredPairs(metrics=_of_one_class(table, logits), strata=())
     metrics = metrics_with_intervals(table, logits, resamples=resamples, seed=seed)
-    strata = _strata(table, labels, lengths=lengths, seen=seen, degrees=degrees)
-    measured = measure_strata(strata, logits, labels, table.index, resamples=resamples, seed=seed)
+    strata = _strata(table, lengths=lengths, seen=seen, degrees=degrees)
+    measured = measure_strata(
+        strata, logits, table.required_labels, table.index, resamples=resamples, seed=seed
+    )
     return MeasuredPairs(metrics=metrics | strata_metrics(measured), strata=measured)
 
 
@@ -108,10 +108,10 @@ def metrics_with_intervals(
     Raises:
         DataError: the pairs have one class only, or a score is not finite.
     """
-    assert table.labels is not None
-    metrics = pair_metrics(logits, table.labels, are_logits=True)
+    labels = table.required_labels
+    metrics = pair_metrics(logits, labels, are_logits=True)
     if resamples:
-        ends = bootstrap_intervals(sigmoid(logits), table.labels, table.index, resamples=resamples, seed=seed)
+        ends = bootstrap_intervals(sigmoid(logits), labels, table.index, resamples=resamples, seed=seed)
         for name, (low, high) in ends.items():
             metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
     return metrics
@@ -125,8 +125,8 @@ def log_strata(measured: MeasuredPairs, tracked: TrackedRun, output: Path) -> No
         tracked.log_file(path)
 
 
-def _of_one_class(table: PairTable, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    metrics = probability_metrics(sigmoid(logits), labels)
+def _of_one_class(table: PairTable, logits: np.ndarray) -> dict[str, float]:
+    metrics = probability_metrics(sigmoid(logits), table.required_labels)
     logger.warning(
         "%s has %s interacting and %s non-interacting pairs: one class has no %s, intervals or strata",
         table.source, f"{table.positives:,}", f"{len(table) - table.positives:,}",
@@ -137,7 +137,6 @@ def _of_one_class(table: PairTable, labels: np.ndarray, logits: np.ndarray) -> d
 
 def _strata(
     table: PairTable,
-    labels: np.ndarray,
     *,
     lengths: Mapping[str, int] | None,
     seen: np.ndarray | None,
@@ -149,4 +148,6 @@ def _strata(
     if lengths is not None:
         residues = np.array([lengths[protein] for protein in table.proteins])
         strata += strata_by_length(residues[table.index].max(axis=1))
-    return strata + strata_by_degree(degrees_without(table.index, labels) if degrees is None else degrees)
+    if degrees is None:
+        degrees = degrees_without(table.index, table.required_labels)
+    return strata + strata_by_degree(degrees)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppi_train.embeddings.cache.parts import parts_folder
-from ppi_train.errors import ConfigError, DataError
+from ppi_train.errors import ConfigError, DataError, first_line
 from ppi_train.io.files import write_file
 from ppi_train.io.parquet import BROKEN, open_parquet
 
@@ -71,7 +71,7 @@ class _Part:
             raise DataError(
                 "a finished part of the prediction cannot be read",
                 where=self.path.absolute(),
-                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                got=first_line(error),
                 remedy="remove the folder of parts: the prediction then starts again from the beginning",
             ) from None
 

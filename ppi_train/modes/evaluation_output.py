@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import DataError
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.inference.output import write_predictions
 from ppi_train.tracking.run import TrackedRun
@@ -35,22 +34,18 @@ def log_evaluation(
     # matplotlib takes half a second to import, which must not delay the first training step.
     from ppi_train.reporting import figures
 
-    if table.labels is None:
-        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
-    probabilities = sigmoid(logits)
+    probabilities, labels = sigmoid(logits), table.required_labels
     if uncertainty is not None and not uncertainty.any():
         uncertainty = None  # the model estimates none
-    drawn = {"reliability": figures.reliability_figure(probabilities, table.labels, title)}
+    drawn = {"reliability": figures.reliability_figure(probabilities, labels, title)}
     if 0 < table.positives < len(table):  # the other figures need both classes
         drawn |= {
-            "roc": figures.roc_figure(probabilities, table.labels, title),
-            "precision_recall": figures.precision_recall_figure(probabilities, table.labels, title),
-            "score_histogram": figures.score_histogram_figure(probabilities, table.labels, title),
+            "roc": figures.roc_figure(probabilities, labels, title),
+            "precision_recall": figures.precision_recall_figure(probabilities, labels, title),
+            "score_histogram": figures.score_histogram_figure(probabilities, labels, title),
         }
         if uncertainty is not None:
-            drawn["precision_by_kept"] = figures.selective_figure(
-                probabilities, table.labels, uncertainty, title
-            )
+            drawn["precision_by_kept"] = figures.selective_figure(probabilities, labels, uncertainty, title)
     if history:
         drawn["curves"] = figures.curves_figure(history, best_metric=best_metric)
     figures.save_figures(drawn, output / "figures")

@@ -22,7 +22,7 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_list import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.errors import CacheError, ConfigError, DataError
+from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
 from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.pair_grid import PairGrid, PairList
@@ -203,11 +203,10 @@ def _with_embedding(
     """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
     if missing and config.missing == "error":
-        first = sorted(missing)[:10]
         raise CacheError(
             f"{len(missing)} proteins have no embedding",
             where=source,
-            got=", ".join(first) + (", ..." if len(missing) > 10 else ""),
+            got=first_ten(sorted(missing)),
             expected="an embedding for every protein",
             remedy="add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta="
             f"{fastas[0] if fastas else 'sequences.fasta'}; or give missing=drop to leave them out",

@@ -28,7 +28,7 @@ from ppi_train.embeddings.cache import (
     cache_schema,
     spec_from_json,
 )
-from ppi_train.errors import CacheError
+from ppi_train.errors import CacheError, first_line
 from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
 
@@ -85,7 +85,7 @@ class CacheFile:
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            got=first_line(error),
             expected="a whole Parquet file",
             remedy="delete the file and make it again with the entry point `embed`",
         ) from None

@@ -35,7 +35,7 @@ from ppi_train.embeddings.cache.residues import (
     mean_residues,
     refuse_not_finite,
 )
-from ppi_train.errors import CacheError
+from ppi_train.errors import CacheError, first_ten
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class EmbeddingCache:
             raise CacheError(
                 f"{len(missing)} proteins have no embedding",
                 where=self._files[0].path,
-                got=", ".join(missing[:10]),
+                got=first_ten(missing),
                 expected="proteins that are in the embedding cache",
             )
         return np.array([self._rows[protein] for protein in proteins], dtype=np.int64)
@@ -158,7 +158,7 @@ class EmbeddingCache:
             raise CacheError(
                 f"{len(changed)} proteins have another sequence in the FASTA than in the embedding cache",
                 where=self._files[0].path,
-                got=", ".join(changed[:10]),
+                got=first_ten(changed),
                 remedy="embed the FASTA again, or name the FASTA that the cache was made from",
             )
 

@@ -31,7 +31,7 @@ from ppi_train.embeddings.embedders.base import (
     pooled_dimension,
 )
 from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
-from ppi_train.errors import CheckpointError, ConfigError
+from ppi_train.errors import CheckpointError, ConfigError, first_line
 
 SEPARATOR = 0
 """Precedes each protein, and so separates two; also used as padding."""
@@ -156,7 +156,7 @@ class ProteinLm:
             raise CheckpointError(
                 "the checkpoint holds no language model that this version has",
                 where=f"run {weights.run_id}",
-                got=str(error).splitlines()[0],
+                got=first_line(error),
             ) from None
         self._model.to(device).eval()
         self._weights_digest = weights.digest

@@ -34,10 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, first_ten
 from ppi_train.evaluation.pair_metrics import THRESHOLD, Floats, checked_scores
-
-_NAMED = 10  # at most this many unknown proteins are listed in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +81,11 @@ class Network:
         """
         unknown = [protein for protein in dict.fromkeys(proteins) if protein not in self.places]
         if unknown:
-            more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
             which = "1 protein is" if len(unknown) == 1 else f"{len(unknown):,} proteins are"
             raise DataError(
                 f"{which} not in the network",
                 where=where,
-                got=", ".join(unknown[:_NAMED]) + more,
+                got=first_ten(unknown),
                 expected=f"proteins among the {len(self.proteins):,} whose pairs were scored",
                 remedy="score the pairs of these proteins too, or leave them out here",
             )

@@ -24,7 +24,7 @@ from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import DataError, UserError
+from ppi_train.errors import UserError
 from ppi_train.evaluation.network import Network, density_threshold, network_from_pairs
 from ppi_train.evaluation.network.function import complex_metrics, essential_metrics
 from ppi_train.evaluation.network.topology import (
@@ -191,9 +191,7 @@ def true_network(table: PairTable) -> Network:
     Raises:
         DataError: the pairs have no labels.
     """
-    if table.labels is None:
-        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
-    return network_from_pairs(table.proteins, table.index[table.labels == 1])
+    return network_from_pairs(table.proteins, table.index[table.required_labels == 1])
 
 
 def _pairs(truth: Network) -> int:
