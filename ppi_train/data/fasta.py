@@ -24,6 +24,7 @@ from isal.igzip import IGzipFile
 
 from ppi_train.errors import DataError
 from ppi_train.io.files import (
+    BOM,
     GZIP_MAGIC,
     LONGEST_STRETCH,
     MAX_RESIDUES,
@@ -40,7 +41,6 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 _LETTERS = (AMINO_ACIDS + NONSTANDARD).encode()
 _SPACE = b" \t\n\v\f"
-_BOM = b"\xef\xbb\xbf"
 _NO_AMINO_ACID = re.compile(b"[^%s%s%s\n]" % (_LETTERS, _LETTERS.lower(), _SPACE))
 
 # Limit of a whole FASTA, unpacked: all of Swiss-Prot is a tenth of it. The sequences are kept in memory.
@@ -241,7 +241,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
                 got=str(error),
                 remedy="copy or download it again",
             ) from error
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     if b"\0" in data:
         raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
     if b"\r" in data:

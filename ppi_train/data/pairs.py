@@ -22,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.errors import DataError, first_line
-from ppi_train.io.files import read_file, refuse_endless, write_file
+from ppi_train.io.files import BOM, read_file, refuse_endless, write_file
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 
 COLUMNS = ("protein_a", "protein_b", "label")
@@ -30,7 +30,6 @@ COLUMNS = ("protein_a", "protein_b", "label")
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 # Bytes of a line that is checked by itself: Python's CSV reader accepts no longer field.
 _LONGEST_LINE = 100_000
-_BOM = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACE = re.compile(rb"(?m)^[ \t]+\r?$")
 _PARQUET_MAGIC = b"PAR1"
 # At least ten times the number of pairs in BioGRID, or of all pairs of a thousand test proteins.
@@ -90,6 +89,11 @@ class PairTable:
         found.update(self.index[order].astype("<i4").tobytes())
         found.update(b"-" if self.labels is None else self.labels[order].astype("i1").tobytes())
         return found.hexdigest()
+
+    def named(self) -> dict[str, pa.Array]:
+        """The accessions of each pair, as columns `protein_a` and `protein_b`."""
+        vocabulary = pa.array(self.proteins, pa.string())
+        return {name: vocabulary.take(pa.array(self.index[:, side])) for side, name in enumerate(COLUMNS[:2])}
 
     def select(self, keep: np.ndarray) -> PairTable:
         """The pairs selected by a mask (n_pairs,) bool, with their own vocabulary."""
@@ -165,11 +169,7 @@ def write_pairs(path: Path, table: PairTable) -> None:
 
     The column `label` is left out if there are no labels. The file appears complete or not at all.
     """
-    vocabulary = pa.array(table.proteins, pa.string())
-    columns = {
-        "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
-        "protein_b": vocabulary.take(pa.array(table.index[:, 1])),
-    }
+    columns = table.named()
     if table.labels is not None:
         columns["label"] = pa.array(table.labels, pa.int8())
     rows = pa.table(columns)
@@ -430,7 +430,7 @@ def _text_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array]
 
 
 def _checked_text(path: str | Path, data: bytes) -> bytes:
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -233,6 +233,19 @@ class PairedDifference:
     low: float
     high: float
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """The difference and the ends of its interval, as a run logs them."""
+        return {
+            f"{name}_difference": self.difference,
+            f"{name}_difference_ci_low": self.low,
+            f"{name}_difference_ci_high": self.high,
+        }
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """The difference and its interval as text."""
+        return f"{self.difference:+.4f}", f"{self.low:+.4f} to {self.high:+.4f}"
+
 
 def paired_differences(
     candidate: npt.NDArray[Any],

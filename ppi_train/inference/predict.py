@@ -86,17 +86,10 @@ class Prediction:
 
     def scan(self, encoded: EncodedProteins, *, uncertainty: bool) -> Scan:
         """The scan that scores the pairs and selects those to keep."""
+        least = self.min_probability
         if self.top_k and isinstance(self.pairs, PairGrid):
-            return TopScan(
-                encoded,
-                self.pairs,
-                self.top_k,
-                min_probability=self.min_probability,
-                uncertainty=uncertainty,
-            )
-        return ThresholdScan(
-            encoded, self.pairs, min_probability=self.min_probability, uncertainty=uncertainty
-        )
+            return TopScan(encoded, self.pairs, self.top_k, min_probability=least, uncertainty=uncertainty)
+        return ThresholdScan(encoded, self.pairs, min_probability=least, uncertainty=uncertainty)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,7 +159,7 @@ class ScoredPairs:
     a: np.ndarray
     b: np.ndarray
     probability: np.ndarray
-    uncertainty: np.ndarray | None
+    uncertainty: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -258,8 +258,8 @@ class ThresholdScan:
         proteins: EncodedProteins,
         pairs: PairGrid | PairList,
         *,
-        min_probability: float | None = None,
-        uncertainty: bool = False,
+        min_probability: float | None,
+        uncertainty: bool,
     ) -> None:
         self._proteins, self._pairs, self._uncertainty = proteins, pairs, uncertainty
         self._threshold = Threshold(min_probability)
@@ -310,12 +310,7 @@ class ThresholdScan:
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
         for columns in taken:
-            yield ScoredPairs(
-                a=columns["a"],
-                b=columns["b"],
-                probability=columns["probability"],
-                uncertainty=columns.get("uncertainty"),
-            )
+            yield ScoredPairs(**columns)
 
 
 class TopScan:
@@ -340,8 +335,8 @@ class TopScan:
         grid: PairGrid,
         k: int,
         *,
-        min_probability: float | None = None,
-        uncertainty: bool = False,
+        min_probability: float | None,
+        uncertainty: bool,
     ) -> None:
         self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
         self._threshold = Threshold(min_probability)

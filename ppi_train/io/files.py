@@ -14,6 +14,7 @@ Error reports for a full disk, with free and needed space.
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import mmap
 import os
@@ -24,9 +25,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
-from ppi_train.errors import DataError, StorageError
+from ppi_train.errors import ConfigError, DataError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def check_torch_archive(path: Path) -> None:
 
 
 GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
 # Limit of other files that are read as a whole.
 MAX_FILE_BYTES = 1 << 30
 # A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
@@ -166,30 +168,79 @@ def write_file(path: Path, data: bytes) -> None:
 
     Two processes may write the same file at the same time: the last one to finish wins.
     """
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Context manager that gives a temporary path, and moves the file there into place.
+
+    If the block ends with an error, nothing is moved or left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     try:
-        partial.write_bytes(data)
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def text_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
+def remove_locked(folder: Path) -> None:
+    """Removes a folder with a lock that this process has.
+
+    It is renamed first, so that no other process locks a file in it.
+    """
+    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{os.getpid()}.done")))
+
+
+def lock_file(lock: IO[str], busy: Callable[[str], None]) -> None:
+    """Locks an open file until it is closed, and writes the number of this process into it.
+
+    Args:
+        lock: Opened for appending and reading.
+        busy: Called with the number of the process that has the lock, if any; unless it raises, the lock
+            is waited for.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        busy(lock.read() or "?")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def output_exists_error(path: Path) -> ConfigError:
+    """The error for an output file that already exists."""
+    return ConfigError(
+        "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
+    )
+
+
+def text_lines(path: str | Path, kind: str, data: bytes | None = None) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers from 1.
 
     Args:
         path: The file.
         kind: Names the file in messages.
+        data: Its bytes, if they were read before.
 
     Raises:
         DataError: the file is absent, empty, or not text in UTF-8.
     """
+    content = read_file(path, kind) if data is None else data
     try:
-        text = read_file(path, kind).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"the {kind} is not text", where=path, got=f"the byte 0x{error.object[error.start]:02x}"
+            f"the {kind} is not text in UTF-8",
+            where=f"{path}, line {line}",
+            got=f"the byte 0x{content[error.start]:02x}",
         ) from error
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 

@@ -206,11 +206,7 @@ def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
         start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model.label)[:100]}"
         metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
         for name, found in (model.differences or {}).items():
-            metrics |= {
-                f"{start}/{name}_difference": found.difference,
-                f"{start}/{name}_difference_ci_low": found.low,
-                f"{start}/{name}_difference_ci_high": found.high,
-            }
+            metrics |= found.metrics(f"{start}/{name}")
     return metrics
 
 
@@ -273,7 +269,6 @@ def _lines(models: Sequence[ComparedModel]) -> list[str]:
     for model in models:
         cells = [model.label, f"{model.metrics['auprc']:.4f}", "reference", ""]
         if model.differences:
-            found = model.differences["auprc"]
-            cells[2:] = [f"{found.difference:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
+            cells[2:] = model.differences["auprc"].cells
         lines.append(f"| {' | '.join(cells)} |")
     return lines

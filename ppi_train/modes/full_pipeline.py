@@ -174,9 +174,6 @@ class Stages:
         self._parent.describe("\n".join(lines))
 
 
-C = TypeVar("C", bound=OptionGroup)
-
-
 def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     """Runs the stages in order, reusing finished ones of earlier runs.
 

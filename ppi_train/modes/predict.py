@@ -33,7 +33,7 @@ from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
-from ppi_train.runs.datasets import prepare
+from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
 from ppi_train.runs.lineage import code_version
@@ -118,8 +118,7 @@ def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
         return [Path(config.fasta)]
     if config.dataset is None:
         return []
-    dataset = prepare(config, ("train", "validation"))
-    return sorted({split.fasta for split in dataset.splits.values()})
+    return training_fastas(config)
 
 
 def opened_cache(

@@ -21,17 +21,15 @@ from ppi_train.evaluation.uncertainty import agreement
 from ppi_train.reporting.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 from ppi_train.reporting.page import (
     Bar,
-    Column,
-    Estimate,
     Headline,
     Level,
     Row,
-    Scale,
     Section,
     Table,
+    columns,
     number,
 )
-from ppi_train.reporting.sections import METRICS, described, estimate_of
+from ppi_train.reporting.sections import described, estimate_of, listed, ranking_scales
 
 _SHOWN = ("auprc", "auroc")
 
@@ -69,16 +67,12 @@ def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -
             f"{model.label} {verdict} {reference.label}: {found.difference:+.3f} AUPRC "
             f"(95% interval {found.low:+.3f} to {found.high:+.3f})."
         )
-    scales = []
-    for name, meaning in (
-        ("auprc", "area under precision over recall"),
-        ("auroc", "area under the ROC curve"),
-    ):
-        bars = [Bar(label=model.label, estimate=estimate_of(model.metrics, name)) for model in models]
-        chance = Estimate(value=prevalence if name == "auprc" else 0.5)
-        bars.append(Bar(label="constant", estimate=chance, of="chance"))
-        scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars), large=False))
-    return Headline(sentences=tuple(sentences), scales=tuple(scales))
+    bars = {
+        name: [Bar(label=model.label, estimate=estimate_of(model.metrics, name)) for model in models]
+        for name in _SHOWN
+    }
+    scales = ranking_scales(bars, prevalence=prevalence, large=False)
+    return Headline(sentences=tuple(sentences), scales=scales)
 
 
 def differences_section(models: Sequence[ComparedModel], *, note: str) -> Section:
@@ -90,8 +84,8 @@ def differences_section(models: Sequence[ComparedModel], *, note: str) -> Sectio
     for name in _SHOWN:
         rows = [_reference_row(models[0], name), *(_difference_row(model, name) for model in models[1:])]
         numbers = (name.upper(), "95% interval", "difference", "its 95% interval")
-        columns = (Column(name="model"), *(Column(name=heading, kind="number") for heading in numbers))
-        tables.append(Table(caption=f"{name.upper()}. {note}", columns=columns, rows=tuple(rows)))
+        heads = columns(["model"], numbers)
+        tables.append(Table(caption=f"{name.upper()}. {note}", columns=heads, rows=tuple(rows)))
     text = [
         "All models score the same pairs, and each resample draws the same pairs for both, so that the "
         "interval of a difference is narrower than the models' own intervals suggest."
@@ -120,8 +114,7 @@ def _difference_row(model: ComparedModel, name: str) -> Row:
             model.label,
             number(own.value),
             own.interval or "–",
-            f"{found.difference:+.4f}",
-            f"{found.low:+.4f} to {found.high:+.4f}",
+            *found.cells,
         ),
         level=level,
         word={"good": "better", "bad": "worse"}.get(level, "no clear difference"),
@@ -134,16 +127,13 @@ def _level(found: PairedDifference) -> Level:
 
 def all_metrics_section(models: Sequence[ComparedModel]) -> Section:
     """Every metric of every model, with its interval."""
-    names = [name for name in models[0].metrics if not name.endswith(("_ci_low", "_ci_high"))]
-    order = list(METRICS)
-    names.sort(key=lambda name: (order.index(name) if name in METRICS else len(order), name))
     rows = tuple(
         Row(cells=(described(name)[0], *(_with_interval(model.metrics, name) for model in models)))
-        for name in names
+        for name in listed(models[0].metrics)
     )
-    columns = (Column(name="metric"), *(Column(name=model.label, kind="number") for model in models))
+    heads = columns(["metric"], [model.label for model in models])
     caption = "Value and 95% interval; calls at a probability of 0.5 or above"
-    return Section(tables=(Table(caption=caption, columns=columns, rows=rows),))
+    return Section(tables=(Table(caption=caption, columns=heads, rows=rows),))
 
 
 def _with_interval(metrics: Mapping[str, float], name: str) -> str:
@@ -168,17 +158,13 @@ def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Sectio
             )
             rows.append(Row(cells=cells))
     numbers = ("rank correlation", "same call", "only the first is right", "only the second is right")
-    columns = (
-        Column(name="first model"),
-        Column(name="second model"),
-        *(Column(name=heading, kind="number") for heading in numbers),
-    )
+    heads = columns(["first model", "second model"], numbers)
     text = (
         "Two models with the same AUPRC may find different pairs: where they agree least, their mean may do "
         "better than either.",
     )
     caption = "Spearman's correlation of the scores, and the calls at a probability of 0.5"
-    return Section(text=text, tables=(Table(caption=caption, columns=columns, rows=tuple(rows)),))
+    return Section(text=text, tables=(Table(caption=caption, columns=heads, rows=tuple(rows)),))
 
 
 def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Section:
@@ -191,16 +177,12 @@ def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Sectio
         )
         for model in models
     )
-    columns = (
-        Column(name="model"),
-        Column(name="test pairs that it was trained on", kind="number"),
-        Column(name="share", kind="number"),
-    )
+    heads = columns(["model"], ["test pairs that it was trained on", "share"])
     text = (
         "A model that was trained on test pairs, directly or through an ancestor, has an unfair advantage. "
         "For the overlap of proteins, see the page of each model's own evaluation.",
     )
-    return Section(text=text, tables=(Table(caption="Even one is too many", columns=columns, rows=rows),))
+    return Section(text=text, tables=(Table(caption="Even one is too many", columns=heads, rows=rows),))
 
 
 # Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.

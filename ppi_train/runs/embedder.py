@@ -144,15 +144,16 @@ def describe_embedder(embedder: Embedder) -> dict[str, object]:
 
 
 def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
-    """The embedding cache of a FASTA under `data_dir`, made if missing.
+    """The embedding cache of a FASTA under `data_dir`, made if missing."""
+    return find_or_make(fasta, settings, data_dir)[0]
+
+
+def find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
+    """The embedding cache of a FASTA under `data_dir`, and what its making took.
 
     The file's name depends on everything that the embeddings depend on, so a cache that is found is the
     same as one that would be made.
     """
-    return _find_or_make(fasta, settings, data_dir)[0]
-
-
-def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
     sequences = read_fasta(fasta)
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
@@ -162,8 +163,9 @@ def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> t
         logger.info("embedding cache found: %s", path)
         distinct = len(set(sequences.sequences.values()))
         return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
-    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
+    return path, make_cache(path, sequences, embedder, spec, earlier=earlier_caches(data_dir))
 
 
-def _earlier_caches(data_dir: Path) -> list[Path]:
+def earlier_caches(data_dir: Path) -> list[Path]:
+    """The caches under `data_dir`, from which embeddings may be copied."""
     return sorted((data_dir / "embeddings").glob("*.parquet"))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ppi_train.data.fasta import AMINO_ACIDS
 from ppi_train.embeddings.embedders.base import (
     TERMINAL_WINDOW,
     EmbedderRequest,
@@ -30,7 +31,7 @@ from ppi_train.embeddings.embedders.base import (
     pool,
     pooled_dimension,
 )
-from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
+from ppi_train.embeddings.embedders.descriptors import RESIDUE_CLASS
 from ppi_train.errors import CheckpointError, ConfigError, first_line
 
 SEPARATOR = 0
@@ -39,16 +40,8 @@ UNKNOWN = len(AMINO_ACIDS) + 1
 VOCABULARY = UNKNOWN + 1
 
 
-def _table() -> np.ndarray:
-    table = np.full(256, UNKNOWN, dtype=np.uint8)
-    for number, letter in enumerate(AMINO_ACIDS, start=1):
-        table[ord(letter)] = number
-    for letter, substitute in SUBSTITUTES.items():
-        table[ord(letter)] = table[ord(substitute)]
-    return table
-
-
-_TOKEN = _table()
+# After the separator; the last of these stands for a letter that is no residue.
+_TOKEN = np.minimum(RESIDUE_CLASS, len(AMINO_ACIDS)) + np.uint8(1)
 
 
 def tokenize(sequence: str) -> np.ndarray:

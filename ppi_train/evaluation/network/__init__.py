@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,13 @@ class Network:
         """Edges, self loops included, over the number of pairs of distinct proteins."""
         n = len(self.proteins)
         return 2 * self.edges / (n * (n - 1)) if n > 1 else 0.0
+
+    def induced(self, numbers: npt.NDArray[np.int64]) -> Network:
+        """The network among the proteins of the given numbers (m,), in that order."""
+        return Network(
+            proteins=tuple(self.proteins[number] for number in numbers),
+            adjacency=self.adjacency[numbers][:, numbers],
+        )
 
     def numbers(self, proteins: Sequence[str], where: object) -> npt.NDArray[np.int64]:
         """The numbers of the given proteins, in their order.
@@ -203,14 +210,6 @@ def _search(neighbours: _Neighbours, size: int, rng: np.random.Generator, *, dep
     return visited
 
 
-def _breadth_first(neighbours: _Neighbours, size: int, rng: np.random.Generator) -> set[int]:
-    return _search(neighbours, size, rng, depth_first=False)
-
-
-def _depth_first(neighbours: _Neighbours, size: int, rng: np.random.Generator) -> set[int]:
-    return _search(neighbours, size, rng, depth_first=True)
-
-
 def _random_walk(neighbours: _Neighbours, size: int, rng: np.random.Generator) -> set[int]:
     current = int(rng.integers(len(neighbours)))
     visited = {current}
@@ -232,7 +231,7 @@ def _random_walk(neighbours: _Neighbours, size: int, rng: np.random.Generator) -
 
 
 KINDS: dict[str, Callable[[_Neighbours, int, np.random.Generator], set[int]]] = {
-    "bfs": _breadth_first,
-    "dfs": _depth_first,
+    "bfs": partial(_search, depth_first=False),
+    "dfs": partial(_search, depth_first=True),
     "random_walk": _random_walk,
 }

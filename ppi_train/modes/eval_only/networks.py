@@ -37,6 +37,7 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
 from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
+from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
@@ -147,7 +148,7 @@ def evaluate_network(
         references, truth, truth
     )  # before the scoring, so that references that do not fit fail early
     model = model_from_checkpoint(resolved.read(), device)
-    pairs = _pairs(truth)
+    pairs = max(1, PairGrid(shared=len(truth.proteins), include_self=truth.loops > 0).pairs)
     threshold, notes = _matched_threshold(
         model, resolved, inputs, config, density=truth.edges / pairs, device=device
     )
@@ -192,11 +193,6 @@ def true_network(table: PairTable) -> Network:
         DataError: the pairs have no labels.
     """
     return network_from_pairs(table.proteins, table.index[table.required_labels == 1])
-
-
-def _pairs(truth: Network) -> int:
-    proteins = len(truth.proteins)
-    return max(1, proteins * (proteins + (1 if truth.loops else -1)) // 2)
 
 
 def _matched_threshold(

@@ -35,7 +35,7 @@ def test_a_fasta_is_a_list_with_sequences(pack: type[bytes], tmp_path: Path) -> 
         (b"", "the list of proteins is empty"),
         (b"\n  \n", "the list of proteins is empty"),
         (b"P1\nP2\tP3\n", r"not an accession\n  where: .*line 2\n  got: 'P2\\tP3'"),
-        (b"P1\n\xff\n", r"not UTF-8\n  where: .*line 2"),
+        (b"P1\n\xff\n", r"not text in UTF-8\n  where: .*line 2"),
         (b"P1\0\n", "line 1"),
     ],
 )

@@ -18,7 +18,6 @@ import networkx as nx
 import pytest
 
 from ppi_train.data import reference_sets as node_sets
-from ppi_train.data.protein_list import read_protein_list
 from ppi_train.data.reference_sets import published_node_sets, read_complexes, read_node_sets
 from ppi_train.errors import DataError
 
@@ -230,12 +229,3 @@ def test_tables_that_are_wrong(tmp_path: Path, text: str | bytes, message: str, 
         read_complexes(complexes_file(tmp_path, text))
     assert where in str(caught.value)
     assert str(tmp_path / "table") in str(caught.value)
-
-
-def test_lists_of_proteins(tmp_path: Path) -> None:
-    assert read_protein_list(complexes_file(tmp_path, "B\n\n A \nB\n")) == ["B", "A"]
-    with pytest.raises(DataError, match="not an accession") as caught:
-        read_protein_list(complexes_file(tmp_path, "B\nA\t1\n"))
-    assert "line 2" in str(caught.value)
-    with pytest.raises(DataError, match="is empty"):
-        read_protein_list(complexes_file(tmp_path, ""))
