@@ -23,7 +23,7 @@ import numpy as np
 from ppi_train.data.benchmarks import benchmark
 from ppi_train.data.benchmarks.download import fetch
 from ppi_train.data.pairs import read_pairs
-from ppi_train.data.reference_sets import NodeSets, published_node_sets, read_node_sets
+from ppi_train.data.protein_sets import NodeSets, published_node_sets, read_node_sets
 from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.evaluation.network.topology import TrueSample, network_metrics, sampling_noise
 

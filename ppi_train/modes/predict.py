@@ -20,7 +20,7 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig, PredictConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
-from ppi_train.data.protein_list import ProteinList, read_proteins
+from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
 from ppi_train.features import features_of
