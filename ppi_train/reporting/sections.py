@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppi_train.evaluation.strata import StratumMetrics
+from ppi_train.evaluation.measure import StratumMetrics
 from ppi_train.reporting.page import (
     Bar,
     Column,
