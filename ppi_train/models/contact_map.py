@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout, fold, max_pool2d, relu
 
-from ppi_train.models.gaussian_process import FeaturePosterior
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
+from ppi_train.models.ensemble import FeaturePosterior
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
 

@@ -31,7 +31,7 @@ from ppi_train.features import (
     load_batches,
     shared_batches,
 )
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 
 States = dict[str, np.ndarray]
 LENGTHS = [5, 1, 30, 7, 12]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 
 LENGTHS = [3, 1, 5, 2]
 
