@@ -16,8 +16,7 @@ from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pair
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.modes.eval_only.networks import evaluate_network, log_network
 from ppi_train.modes.eval_only.references import read_references, reference_digests
-from ppi_train.modes.eval_only.report import log_report
-from ppi_train.modes.evaluation_output import log_evaluation
+from ppi_train.modes.eval_only.report import log_evaluation, log_report
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.lineage import code_version
