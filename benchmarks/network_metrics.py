@@ -20,8 +20,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ppi_train.data.benchmarks import benchmark
-from ppi_train.data.benchmarks.download import fetch
+from ppi_train.data.benchmarks import benchmark, fetch
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_sets import NodeSets, published_node_sets, read_node_sets
 from ppi_train.evaluation.network import Network, network_from_pairs

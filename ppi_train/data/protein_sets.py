@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppi_train.data.benchmarks import CATALOGUE
-from ppi_train.data.benchmarks.download import fetch
+from ppi_train.data.benchmarks import CATALOGUE, fetch
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError, first_ten
 from ppi_train.io.files import BOM, GZIP_MAGIC, read_file, text_lines

@@ -29,7 +29,7 @@ from ppi_train.config.schema import (
     TrainConfig,
     TrainEmbedderConfig,
 )
-from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.modes import embed, eval_only, prepare_data, promote
 from ppi_train.modes.eval_only.references import reference_digests

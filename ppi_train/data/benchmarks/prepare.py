@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ppi_train.data.benchmarks import CATALOGUE, benchmark, example, unknown_name
-from ppi_train.data.benchmarks.download import fetch, local_path
+from ppi_train.data.benchmarks import CATALOGUE, benchmark, example, fetch, local_path, unknown_name
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.splits import degree_matched_negatives, labelled_pairs

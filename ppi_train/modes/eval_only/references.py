@@ -12,7 +12,7 @@ import numpy as np
 
 from ppi_train.config.evaluation_options import DRAW, OFF, WALKS
 from ppi_train.config.schema import EvalConfig
-from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.protein_sets import published_node_sets, read_complexes, read_node_sets, read_proteins
 from ppi_train.errors import DataError
 from ppi_train.evaluation.network import Network, sample_node_sets

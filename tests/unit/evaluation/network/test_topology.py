@@ -13,8 +13,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from ppi_train.data.benchmarks import benchmark
-from ppi_train.data.benchmarks.download import fetch
+from ppi_train.data.benchmarks import benchmark, fetch
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_sets import published_node_sets, read_node_sets
 from ppi_train.errors import DataError
