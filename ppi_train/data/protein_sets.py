@@ -1,17 +1,10 @@
-"""Lists of proteins that a user names.
+"""Sets of proteins that a user names: lists, node sets and complexes.
 
-Lists of proteins, from a text file of accessions or a FASTA.
-
-Lists of proteins, one accession per line.
-
-Sets of proteins by size, from PRING's pickles or from JSON.
-
-The content is `{size: [sets of accessions]}`. A pickle is a program. This reader runs no part of it that
-could do harm: it looks up no names except those of the set types, so that nothing is called; it first
-reads through the operations, so that a few bytes cannot ask for gigabytes; and the result must be plain
-containers of strings and integers.
-
-Protein complexes and their known interactions.
+A list is a text file of accessions or a FASTA. Complexes are a table of their known interactions. Node sets
+are PRING's pickles, or JSON, of `{size: [sets of accessions]}`. A pickle is a program. This reader runs no
+part of it that could do harm: it looks up no names except those of the set types, so that nothing is called;
+it first reads through the operations, so that a few bytes cannot ask for gigabytes; and the result must be
+plain containers of strings and integers.
 """
 
 from __future__ import annotations
@@ -30,6 +23,20 @@ from ppi_train.data.benchmarks import CATALOGUE, fetch
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError, first_ten
 from ppi_train.io.files import BOM, GZIP_MAGIC, read_file, text_lines
+
+NodeSets = dict[int, list[tuple[str, ...]]]
+MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
+MAX_SETS = 10_000
+MAX_PROTEINS = 10_000_000  # over all sets
+_EXPECTED = (
+    "{size: [sets of accessions]} in JSON, or a pickle of it of plain dict, list, tuple, set, str and int"
+)
+_KIND = "file of node sets"
+_ROLE = "nodes_"  # begins the roles of these files in the catalogue
+_SIZE = re.compile("[1-9][0-9]{0,8}")
+# The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
+_CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
+COLUMNS = ("complex_id", "protein_a", "protein_b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +88,6 @@ def _accession(path: str | Path, number: int, line: str) -> str:
             expected="one accession a line, or a FASTA",
         )
     return words[0]
-
-
-NodeSets = dict[int, list[tuple[str, ...]]]
-
-MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
-MAX_SETS = 10_000
-MAX_PROTEINS = 10_000_000  # over all sets
-
-_EXPECTED = (
-    "{size: [sets of accessions]} in JSON, or a pickle of it of plain dict, list, tuple, set, str and int"
-)
-_KIND = "file of node sets"
-_ROLE = "nodes_"  # begins the roles of these files in the catalogue
-_SIZE = re.compile("[1-9][0-9]{0,8}")
-# The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
-_CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
 
 
 def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) -> NodeSets:
@@ -283,9 +274,6 @@ def _refuse(where: object, got: str, expected: str = _EXPECTED) -> NoReturn:
         expected=expected,
         remedy="take the file from its publisher, or write it again as JSON",
     )
-
-
-COLUMNS = ("complex_id", "protein_a", "protein_b")
 
 
 def read_complexes(path: str | Path) -> dict[str, list[tuple[str, str]]]:

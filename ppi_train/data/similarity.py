@@ -10,7 +10,7 @@ Legend of shapes: n candidates, h common words of a query.
 
 Search for similar proteins between two sets of sequences.
 
-The candidates of `word_index.py` are aligned within a band around their diagonal; those that score nearly
+The candidates of `WordIndex` are aligned within a band around their diagonal; those that score nearly
 well enough to count are aligned again within a band of 513 residues, where whole domains may be missing
 from either.
 

@@ -1,15 +1,13 @@
-"""Sampling of negative pairs, degree-matched or uniform.
-
-Known negatives hardly exist, so they are drawn. If they are drawn uniformly over proteins, a model can
-score well by learning which proteins have many partners; if they are drawn from the ends of the positives,
-it cannot. Both ways are here, since published test sets use either.
-
-Splits of an interaction network into train, validation and test.
+"""Splits of an interaction network into train, validation and test.
 
 Each side gets drawn negatives. What a score on the test set means depends on what the split separates.
 `random` separates only the pairs; `c3` the proteins; `clustered` also similar proteins. `bfs`, `dfs` and
 `random_walk` separate a connected piece of the network, as PRING does, so that the test set is a network
 by itself.
+
+Known negatives hardly exist, so they are drawn. If they are drawn uniformly over proteins, a model can
+score well by learning which proteins have many partners; if they are drawn from the ends of the positives,
+it cannot. Both ways are here, since published test sets use either.
 
 Legend of shapes: n edges, p proteins.
 """
@@ -29,6 +27,11 @@ from ppi_train.errors import DataError
 logger = logging.getLogger(__name__)
 
 MAX_ROUNDS = 200
+
+SIDES = ("train", "validation", "test")
+METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
+# As in PRING's graph_split.py: not a hub, whose neighbours fill the side, and not a dead end.
+ROOT_DEGREE = 5
 
 
 def degree_matched_negatives(
@@ -104,13 +107,6 @@ def _keys(pairs: np.ndarray, base: int) -> np.ndarray:
     """One int64 for each unordered pair."""
     keys: np.ndarray = pairs.min(axis=1) * base + pairs.max(axis=1)
     return keys
-
-
-SIDES = ("train", "validation", "test")
-METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
-
-# As in PRING's graph_split.py: not a hub, whose neighbours fill the side, and not a dead end.
-ROOT_DEGREE = 5
 
 
 @dataclass(frozen=True, kw_only=True)

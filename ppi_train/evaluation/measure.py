@@ -1,10 +1,8 @@
-"""Ranking metrics on strata of a test set.
+"""The metrics of scored pairs, over all of them and by strata.
 
 A single number over all pairs hides which of them are easy.
 
 Legend of shapes: n pairs, p proteins.
-
-Metrics of scored pairs, overall and by stratum.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""Scoring of all pairs among many proteins, keeping those above a threshold.
+"""Scoring of all pairs of many proteins, into a network or a table.
 
-Block-wise, resumable scoring of pairs into a table.
-
-Blocks are scored into parts, which are assembled into one file that is then moved into place. The blocks
-and their rows depend on the proteins and the options alone, so that an interrupted and continued
-prediction has the same bytes as an uninterrupted one. The number of blocks in a part depends on the time
-they take; this has no effect on the finished table.
+A network keeps the pairs above a threshold in memory. For a table, blocks are scored into parts, which are
+assembled into one file that is then moved into place. The blocks and their rows depend on the proteins and
+the options alone, so that an interrupted and continued prediction has the same bytes as an uninterrupted one.
+The number of blocks in a part depends on the time they take; this has no effect on the finished table.
 """
 
 from __future__ import annotations
@@ -32,6 +30,19 @@ from ppi_train.io.progress import Progress
 from ppi_train.models.base import PairModel
 
 logger = logging.getLogger(__name__)
+
+# A killed process loses at most this much work, and the current block.
+PART_SECONDS = 5.0
+# Share of a scan's time that writing parts may take.
+WRITING_SHARE = 0.1
+# Rows in memory: 16 bytes each.
+_PART_ROWS = 4 << 20
+# Best partners of all proteins in memory: 160 MB, and a few times that when they are sorted at the end.
+_MOST_PARTNERS = 20_000_000
+# Bytes of a row: its scores, which do not compress.
+_ROW_BYTES = 8
+# To be increased when the rows of a table change for the same inputs.
+_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +122,6 @@ def predict_pairs(
         scored=grid.pairs,
         seconds=time.perf_counter() - begun,
     )
-
-
-# A killed process loses at most this much work, and the current block.
-PART_SECONDS = 5.0
-# Share of a scan's time that writing parts may take.
-WRITING_SHARE = 0.1
-# Rows in memory: 16 bytes each.
-_PART_ROWS = 4 << 20
-# Best partners of all proteins in memory: 160 MB, and a few times that when they are sorted at the end.
-_MOST_PARTNERS = 20_000_000
-# Bytes of a row: its scores, which do not compress.
-_ROW_BYTES = 8
-# To be increased when the rows of a table change for the same inputs.
-_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)

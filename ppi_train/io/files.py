@@ -1,14 +1,8 @@
-"""Limits on what a file may claim before it is refused.
+"""Reads and writes whole files, with bounds, messages and atomic replacement.
 
-docs/broken-files.md lists them. They are far above what real data need, and low enough that no file of a few
-kilobytes uses up the memory of a machine. Readers compare what a file claims with these limits before they
-allocate memory for it.
-
-Reads and writes whole files, with bounds, messages and atomic replacement.
-
-The lines of a user's small text file.
-
-Error reports for a full disk, with free and needed space.
+docs/broken-files.md lists the limits on what a file may claim before it is refused. They are far above what
+real data need, and low enough that no file of a few kilobytes uses up the memory of a machine. Readers
+compare what a file claims with these limits before they allocate memory for it.
 """
 
 from __future__ import annotations
@@ -43,6 +37,16 @@ MAX_RATIO = 100
 Sequences do not reach 10; decompression bombs exceed 1,000.
 """
 
+GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+# Limit of other files that are read as a whole.
+MAX_FILE_BYTES = 1 << 30
+# A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
+# 40 times the longest sequence.
+LONGEST_STRETCH = 4 << 20
+_READ_AT_ONCE = 1 << 20
+SPLIT_REMEDY = "divide it into several files"
+
 
 def unpacked_limit(size: int) -> int:
     """Bytes that a file of `size` bytes may unpack to.
@@ -70,17 +74,6 @@ def check_torch_archive(path: Path) -> None:
     claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
     if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError(f"an archive of {size:,} bytes whose entries unpack to {claimed:,}")
-
-
-GZIP_MAGIC = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-# Limit of other files that are read as a whole.
-MAX_FILE_BYTES = 1 << 30
-# A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
-# 40 times the longest sequence.
-LONGEST_STRETCH = 4 << 20
-_READ_AT_ONCE = 1 << 20
-SPLIT_REMEDY = "divide it into several files"
 
 
 def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:

@@ -1,8 +1,7 @@
-"""Proteins of any lengths, concatenated in one tensor without padding.
+"""The base class of all pair models, and the proteins that it takes.
 
-The base class of all pair models.
-
-A pair model encodes each protein once, and scores the states of two proteins.
+A pair model encodes each protein once, and scores the states of two proteins. Proteins of any lengths are
+packed in one tensor without padding.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 from ppi_train.errors import ConfigError
+
+# Pairs of a block that are scored at once by a model that has no faster implementation.
+_PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,6 @@ class Packed:
             torch.cat([part.values for part in parts]),
             torch.cat([torch.zeros(1, dtype=torch.int64), *shifted]),
         )
-
-
-# Pairs of a block that are scored at once by a model that has no faster implementation.
-_PAIRS_AT_ONCE = 8192
 
 
 class PairModel(nn.Module, ABC):

@@ -1,13 +1,13 @@
-"""A Gaussian process as output layer, for distance-aware uncertainty.
+"""Parts of models that give an uncertainty: ensembles and Gaussian processes.
 
-After Liu et al. 2020 ("Simple and principled uncertainty estimation with deterministic deep learning via
-distance awareness", SNGP): random Fourier features approximate the kernel, a linear map of these is the
-mean, and Laplace's approximation gives the covariance of its weights.
+The members of an ensemble are small networks that are computed in one pass. Each is initialised, regularised
+and trained independently, so that their mean is more accurate than each, and their spread measures the
+uncertainty (Lakshminarayanan et al. 2017, deep ensembles).
 
-Ensembles of small networks that are computed in one pass.
-
-Each member is initialised, regularised and trained independently, so that their mean is more accurate than
-each, and their spread measures the uncertainty (Lakshminarayanan et al. 2017, deep ensembles).
+The Gaussian process is an output layer, for distance-aware uncertainty. After Liu et al. 2020 ("Simple and
+principled uncertainty estimation with deterministic deep learning via distance awareness", SNGP): random
+Fourier features approximate the kernel, a linear map of these is the mean, and Laplace's approximation gives
+the covariance of its weights.
 """
 
 from __future__ import annotations

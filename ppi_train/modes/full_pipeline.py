@@ -1,8 +1,7 @@
-"""Pipeline stages as nested runs, with reuse of finished earlier runs.
+"""The `full_pipeline` mode, also called `main`: all stages as nested runs.
 
-The `full_pipeline` mode, also called `main`: all stages as nested runs.
-
-The stages are prepare, embed, pretrain, finetune, evaluate and promote.
+The stages are prepare, embed, pretrain, finetune, evaluate and promote. Finished stages of earlier runs are
+reused.
 """
 
 from __future__ import annotations

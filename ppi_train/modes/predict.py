@@ -1,7 +1,4 @@
-"""Proteins, pairs and embeddings that the `predict` mode scores.
-
-The `predict` mode: scores pairs with the best checkpoint of a run.
-"""
+"""The `predict` mode: scores pairs with the best checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -40,6 +37,9 @@ from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
+
+# Larger files are not uploaded; the run records only their path and digest.
+UPLOADED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +231,6 @@ def _with_pairs(grid: PairGrid, source: str) -> PairGrid:
         expected="two proteins or more",
         remedy="give include_self=true to pair it with itself",
     )
-
-
-# Larger files are not uploaded; the run records only their path and digest.
-UPLOADED_BYTES = 50_000_000
 
 
 def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:

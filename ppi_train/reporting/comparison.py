@@ -1,9 +1,7 @@
-"""Report sections that compare several models on the same pairs.
+"""Report sections and figures that compare several models on the same pairs.
 
-The first model is the reference. `agreement` measures whether two models make the same calls; `paired`
-whether one ranks the pairs better.
-
-Figures that compare the curves of several models.
+The first model is the reference. `agreement` measures whether two models make the same calls; a paired
+bootstrap whether one ranks the pairs better. Importing this module imports matplotlib.
 """
 
 from __future__ import annotations
@@ -32,6 +30,11 @@ from ppi_train.reporting.page import (
 from ppi_train.reporting.sections import described, estimate_of, listed, ranking_scales
 
 _SHOWN = ("auprc", "auroc")
+
+# Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.
+_COLOURS = ("black", BLUE, VERMILLION, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#7A5200", "#5B3A8C", GREY)
+_STYLES = ("-", "--", "-.", ":")
+_LONGEST = 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +186,6 @@ def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Sectio
         "For the overlap of proteins, see the page of each model's own evaluation.",
     )
     return Section(text=text, tables=(Table(caption="Even one is too many", columns=heads, rows=rows),))
-
-
-# Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.
-_COLOURS = ("black", BLUE, VERMILLION, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#7A5200", "#5B3A8C", GREY)
-_STYLES = ("-", "--", "-.", ":")
-_LONGEST = 34
 
 
 def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:

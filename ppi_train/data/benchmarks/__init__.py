@@ -1,6 +1,4 @@
-"""The published benchmarks of `catalogue.toml`: files, licences and citations.
-
-Download of the catalogue's files from the internet or a mirror.
+"""The published benchmarks of `catalogue.toml`, and the download of their files.
 
 Each file is fetched once, verified and kept. A mirror is a folder or an http server that has the same
 files as `<host>/<path>`, for machines without internet. Every file is written to a temporary name and
@@ -26,6 +24,16 @@ import requests
 from ppi_train.errors import ConfigError, DownloadError
 
 logger = logging.getLogger(__name__)
+
+# Seconds to connect, and between two pieces of an answer.
+TIMEOUT = (10, 60)
+# Limit for a file of unknown size; the largest benchmark has a hundredth of it.
+MAX_BYTES = 4 << 30
+_PIECE = 1 << 18
+_MIRROR_REMEDY = (
+    "check the network, or name a folder or an http server that holds the file as <host>/<path> "
+    "with the parameter mirror or the variable PPI_TRAIN_MIRROR"
+)
 
 
 @dataclass(frozen=True)
@@ -88,18 +96,6 @@ def unknown_name(kind: str, name: str, known: tuple[str, ...]) -> ConfigError:
         remedy=f"did you mean {' or '.join(near)}?" if near else None,
     )
 
-
-# Seconds to connect, and between two pieces of an answer.
-TIMEOUT = (10, 60)
-
-# Limit for a file of unknown size; the largest benchmark has a hundredth of it.
-MAX_BYTES = 4 << 30
-_PIECE = 1 << 18
-
-_MIRROR_REMEDY = (
-    "check the network, or name a folder or an http server that holds the file as <host>/<path> "
-    "with the parameter mirror or the variable PPI_TRAIN_MIRROR"
-)
 
 _Downloader = Callable[[str, str, object], None]
 

@@ -1,4 +1,4 @@
-"""Metadata and columns of an embedding cache.
+"""The recipe of an embedding cache: its metadata and columns.
 
 docs/caches.md describes both.
 """

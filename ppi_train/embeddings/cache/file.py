@@ -1,6 +1,4 @@
-"""Reading and checking one Parquet file of an embedding cache.
-
-Writing embedding caches.
+"""Writing and reading one Parquet file of an embedding cache.
 
 A cache is streamed in row groups and moved into place when it is complete. The same input gives the same
 bytes.
@@ -31,6 +29,17 @@ from ppi_train.embeddings.cache import (
 from ppi_train.errors import CacheError, first_line
 from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
+
+# Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
+# enough that one protein's row group costs little to read for itself.
+ROW_GROUP_VALUES = 2_000_000
+# Residues are read in place, so the row group does not matter to the reader: large enough that 20,000
+# proteins have a few hundred groups to open, small enough to write within a few hundred MB of memory.
+ROW_GROUP_BYTES = 64 << 20
+# Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
+ROW_GROUP_ROWS = 16_384
+# The size of a page is a signed 32-bit number, which limits the bytes of one protein.
+LARGEST_PROTEIN = (1 << 31) - (1 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,18 +182,6 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)
-
-
-# Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
-# enough that one protein's row group costs little to read for itself.
-ROW_GROUP_VALUES = 2_000_000
-# Residues are read in place, so the row group does not matter to the reader: large enough that 20,000
-# proteins have a few hundred groups to open, small enough to write within a few hundred MB of memory.
-ROW_GROUP_BYTES = 64 << 20
-# Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
-ROW_GROUP_ROWS = 16_384
-# The size of a page is a signed 32-bit number, which limits the bytes of one protein.
-LARGEST_PROTEIN = (1 << 31) - (1 << 20)
 
 
 class CacheWriter:

@@ -125,7 +125,7 @@ class ProteinLm:
     """The embedder `protein_lm`.
 
     Granularity `protein`: means of the layers, and of the last one maximum, deviation and the means of
-    both ends; see `pooling`. Granularity `residue`: the last layer's states.
+    both ends; see `pool`. Granularity `residue`: the last layer's states.
 
     Args:
         weights: From a run of `train_embedder`.

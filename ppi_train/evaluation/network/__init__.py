@@ -1,25 +1,18 @@
-"""Networks of predicted and of known pairs.
-
-Protein interaction networks over a fixed list of proteins.
+"""Protein interaction networks over a fixed list of proteins.
 
 Every protein of the list is a node, whether or not it has an edge: two networks over the same list have
 the same nodes, so that a predicted network also has the nodes without a predicted edge.
 
-Legend of shapes: n proteins, m pairs.
-
-The threshold that matches the called edges to a network's density.
-
 At 0.5 a model that was trained on as many negatives as positives calls far too many edges in a network
-where one pair in a hundred interacts. The threshold is chosen on validation pairs, so that the test
-network's metrics stay a test.
+where one pair in a hundred interacts. `density_threshold` chooses the threshold on validation pairs, so that
+the test network's metrics stay a test.
 
-Legend of shapes: n pairs, g distinct scores.
+`sample_node_sets` samples connected sets of proteins, as PRING does. From a random protein: breadth-first or
+depth-first, neighbours in the order of their accessions, or a walk to a random unvisited neighbour; a walk
+that is stuck continues from a random visited protein that still has an unvisited neighbour. A set is smaller
+than asked for if the component of its first protein is.
 
-Samples connected sets of proteins from a network, as PRING does.
-
-From a random protein: breadth-first or depth-first, neighbours in the order of their accessions, or a
-walk to a random unvisited neighbour; a walk that is stuck continues from a random visited protein that
-still has an unvisited neighbour. A set is smaller than asked for if the component of its first protein is.
+Legend of shapes: n proteins, m pairs, g distinct scores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Figures and predictions that an evaluation logs to its run.
-
-The page `report.html` of an evaluation.
-"""
+"""What an evaluation logs: figures, predictions and the page `report.html`."""
 
 from __future__ import annotations
 
@@ -35,6 +32,9 @@ from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.lineage import code_version, lineage_section
 from ppi_train.runs.scored_split import SplitScores
 from ppi_train.tracking.run import TrackedRun
+
+REPORT = "report.html"
+_ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
 
 
 def log_evaluation(
@@ -81,9 +81,6 @@ def log_evaluation(
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from ppi_train.reporting.network_figure import DrawnNetwork
-
-REPORT = "report.html"
-_ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
 
 
 def log_report(
