@@ -258,8 +258,8 @@ class ThresholdScan:
         proteins: EncodedProteins,
         pairs: PairGrid | PairList,
         *,
-        min_probability: float | None,
-        uncertainty: bool,
+        min_probability: float | None = None,
+        uncertainty: bool = False,
     ) -> None:
         self._proteins, self._pairs, self._uncertainty = proteins, pairs, uncertainty
         self._threshold = Threshold(min_probability)
@@ -335,8 +335,8 @@ class TopScan:
         grid: PairGrid,
         k: int,
         *,
-        min_probability: float | None,
-        uncertainty: bool,
+        min_probability: float | None = None,
+        uncertainty: bool = False,
     ) -> None:
         self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
         self._threshold = Threshold(min_probability)
