@@ -68,6 +68,11 @@ class PairTable:
         return 0 if self.labels is None else int(self.labels.sum())
 
     @property
+    def summary(self) -> str:
+        """Its sizes, for the log."""
+        return f"{len(self):,} pairs, {self.positives:,} positive, {len(self.proteins):,} proteins"
+
+    @property
     def required_labels(self) -> np.ndarray:
         """The labels (n_pairs,) int8.
 
@@ -316,15 +321,7 @@ def _damaged(path: str | Path, error: Exception) -> DataError:
 
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(
-        check(value)
-        for check in (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-        )
-    )
+    return value in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -415,7 +412,6 @@ class _Layout:
     delimiter: str
     width: int
     found: Mapping[str, int]
-    header: bool
 
 
 def _text_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array], _Place]:
@@ -471,7 +467,6 @@ def _layout(path: str | Path, data: bytes) -> _Layout:
         found=_positions(fields, path, f"line {numbers[0] + 1}")
         if header
         else dict(zip(COLUMNS, range(len(fields)), strict=False)),
-        header=header,
     )
 
 

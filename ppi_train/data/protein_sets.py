@@ -111,7 +111,19 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
         _refuse(path, f"{source.stat().st_size:,} bytes", f"at most {MAX_BYTES:,} bytes")
     data = read_file(path, _KIND)
     # No pickle begins with a brace.
-    found = _load_json(path, data) if data.lstrip().startswith(b"{") else _load(path, data)
+    load = _load_json if data.lstrip().startswith(b"{") else _load_pickle
+    try:
+        found = load(path, data)
+    except DataError:
+        raise
+    # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
+    except Exception as error:
+        raise DataError(
+            f"the {_KIND} is damaged, or neither a pickle nor JSON",
+            where=path,
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            expected=_EXPECTED,
+        ) from error
     sets = _checked(found, path)
     if known is not None:
         _check_known(sets, known, path)
@@ -156,36 +168,17 @@ class _PlainUnpickler(pickle.Unpickler):
         _refuse(self._path, f"a reference to something outside the file, {str(pid)[:80]!r}")
 
 
-def _load(path: str | Path, data: bytes) -> Any:
-    try:
-        _scan(path, data)
-        return _PlainUnpickler(data, path).load()
-    except DataError:
-        raise
-    # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
-    except Exception as error:
-        raise DataError(
-            f"the {_KIND} is damaged, or neither a pickle nor JSON",
-            where=path,
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            expected=_EXPECTED,
-        ) from error
+def _load_pickle(path: str | Path, data: bytes) -> Any:
+    _scan(path, data)
+    return _PlainUnpickler(data, path).load()
 
 
-def _load_json(path: str | Path, data: bytes) -> Any:
+def _load_json(_path: str | Path, data: bytes) -> Any:
     """The object of a JSON file, with sizes as integers.
 
     Keys that are not sizes stay as they are, so that the error can name them.
     """
-    try:
-        found = json.loads(data, object_pairs_hook=_pairs_once)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"the {_KIND} is damaged, or not JSON",
-            where=path,
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            expected=_EXPECTED,
-        ) from error
+    found = json.loads(data, object_pairs_hook=_pairs_once)
     return {int(size) if _SIZE.fullmatch(size) else size: group for size, group in found.items()}
 
 

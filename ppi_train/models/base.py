@@ -63,10 +63,6 @@ class Packed:
         out = memory(len(source)) if memory else None
         return Packed(torch.index_select(self.values, 0, source.to(self.values.device), out=out), offsets)
 
-    def protein_of_row(self) -> Tensor:
-        """The protein number of each row, (sum of the lengths,) int64."""
-        return torch.arange(len(self)).repeat_interleave(self.lengths).to(self.values.device)
-
     def padded(self) -> tuple[Tensor, Tensor]:
         """Padded values (n, longest, d), and the mask of real rows.
 

@@ -308,15 +308,11 @@ class ContactMap(ResidueModel):
         Weights are 0 beyond `max_residues`.
         """
         maps = self.contacts(proteins, pairs)
-        lengths = proteins.lengths[pairs.cpu()].tolist()
-        weights_a = [
-            self._spread(contact_map.amax(dim=1), a)
-            for contact_map, (a, _) in zip(maps, lengths, strict=True)
-        ]
-        weights_b = [
-            self._spread(contact_map.amax(dim=0), b)
-            for contact_map, (_, b) in zip(maps, lengths, strict=True)
-        ]
+        explained = list(zip(maps, proteins.lengths[pairs.cpu()].tolist(), strict=True))
+        weights_a, weights_b = (
+            [self._spread(cells.amax(dim=1 - side), sizes[side]) for cells, sizes in explained]
+            for side in (0, 1)
+        )
         return weights_a, weights_b
 
     def _spread(self, weights: Tensor, length: int) -> Tensor:

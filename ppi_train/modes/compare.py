@@ -5,7 +5,6 @@ The `compare` mode: several runs compared on the same test pairs.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections import Counter
@@ -33,6 +32,7 @@ from ppi_train.reporting.comparison import (
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.config import part_of
 from ppi_train.runs.lineage import (
     code_version,
     command_of,
@@ -149,9 +149,7 @@ def labels_of(runs: Sequence[RunInfo]) -> list[str]:
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
-    names = {field.name for field in dataclasses.fields(ScoringConfig)}
-    names &= {field.name for field in dataclasses.fields(config)}
-    scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
+    scoring = part_of(config, ScoringConfig, run_id=resolved[0].run.run_id)
     split = split_for(resolved[0], scoring)
     recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
     scored = []

@@ -54,10 +54,8 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
         model=checkpoint.description["model"]["name"],
         dataset="-".join(names),
         evaluated_run_id=resolved.run.run_id,
-        embedder=str(cache.spec.embedder["name"]),
-        embedder_run_id=cache.spec.embedder_run_id,
-        embedding_cache_digest=cache.digest,
         code_version=code_version(),
+        **cache.tags,
     )
     tracked.log_parameters(logged_parameters(config))
     logit, weights = _explanation(model, cache, names, device)

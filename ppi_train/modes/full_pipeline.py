@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.options import OptionGroup
@@ -38,6 +38,7 @@ from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train_embedder import embedder_job
+from ppi_train.runs.config import part_of
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
@@ -214,13 +215,6 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     )
 
 
-def part_of(config: PipelineConfig, schema: type[C], **changes: object) -> C:
-    """The config of a stage: the pipeline's parameter values with changes."""
-    names = [field.name for field in dataclasses.fields(schema)]
-    values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    return schema(**(values | changes))
-
-
 def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
     """The config that prepares all splits that are available.
 
@@ -286,10 +280,9 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
 
 def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
-    shared = dataclasses.fields(ScoringConfig)
-    values: dict[str, Any] = {field.name: getattr(scoring, field.name) for field in shared}
-    values["bootstrap_resamples"] = max(values["bootstrap_resamples"], 100)
-    return part_of(config, PromoteConfig, **values)
+    shared = dataclasses.asdict(part_of(scoring, ScoringConfig))
+    resamples = max(scoring.bootstrap_resamples, 100)
+    return part_of(config, PromoteConfig, **(shared | {"bootstrap_resamples": resamples}))
 
 
 def _check_stages(config: PipelineConfig) -> None:

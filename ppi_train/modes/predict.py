@@ -296,15 +296,12 @@ def _log_start(
     checkpoint: Checkpoint,
     inputs: PredictionInputs,
 ) -> None:
-    spec = inputs.cache.spec
     tracked.identify(
         model=checkpoint.description["model"]["name"],
         dataset=inputs.name,
         evaluated_run_id=resolved.run.run_id,
-        embedder=str(spec.embedder["name"]),
-        embedder_run_id=spec.embedder_run_id,
-        embedding_cache_digest=inputs.cache.digest,
         code_version=code_version(),
+        **inputs.cache.tags,
     )
     tracked.log_parameters(logged_parameters(config))
     tracked.log_datasets([inputs.dataset])

@@ -77,10 +77,7 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
     paths = {side: output / f"{side}.tsv" for side in SIDES}
     for side, table in split.tables.items():
         write_pairs(paths[side], table)
-        logger.info(
-            "%s: %s pairs, %s positive, %s proteins: %s",
-            side, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", paths[side],
-        )  # fmt: skip
+        logger.info("%s: %s: %s", side, table.summary, paths[side])
     logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
     write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return {side: str(path) for side, path in paths.items()}

@@ -60,13 +60,7 @@ class SplitInputs:
     @property
     def tags(self) -> dict[str, str]:
         """Tags that identify the inputs in a run."""
-        embedder = self.cache.spec.embedder
-        return {
-            "dataset": self.name,
-            "embedder": str(embedder["name"]),
-            "embedder_run_id": self.cache.spec.embedder_run_id,
-            "embedding_cache_digest": self.cache.digest,
-        }
+        return {"dataset": self.name, **self.cache.tags}
 
     @property
     def digests(self) -> dict[str, str]:

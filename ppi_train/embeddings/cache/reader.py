@@ -138,6 +138,15 @@ class EmbeddingCache:
             hasher.update(f"{protein_id}\t{digests[self._rows[protein_id]]}\n".encode())
         return hasher.hexdigest()
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags that identify the embeddings in a run."""
+        return {
+            "embedder": str(self.spec.embedder["name"]),
+            "embedder_run_id": self.spec.embedder_run_id,
+            "embedding_cache_digest": self.digest,
+        }
+
     def missing(self, proteins: Sequence[str]) -> list[str]:
         """The proteins that are not in the cache."""
         return [protein for protein in proteins if protein not in self._rows]

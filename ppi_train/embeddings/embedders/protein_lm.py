@@ -41,7 +41,7 @@ VOCABULARY = UNKNOWN + 1
 
 
 # After the separator; the last of these stands for a letter that is no residue.
-_TOKEN = np.minimum(RESIDUE_CLASS, len(AMINO_ACIDS)) + np.uint8(1)
+_TOKEN: np.ndarray = np.minimum(RESIDUE_CLASS, len(AMINO_ACIDS)) + np.uint8(1)
 
 
 def tokenize(sequence: str) -> np.ndarray:

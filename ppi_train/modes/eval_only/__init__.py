@@ -53,7 +53,15 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     metrics = measured.prefixed(prefix)
     tracked.log_metrics(metrics, model_id=model_id)
     log_strata(measured, tracked, output)
-    _log_scores(scored, tracked, output)
+    log_evaluation(
+        scored.table,
+        scored.logits,
+        tracked,
+        output,
+        title=f"{scored.model} on {inputs.name}, {split}",
+        split=split,
+        uncertainty=scored.uncertainty,
+    )
     _log_headline(metrics, prefix)
     if leakage:
         log_leakage(leakage, tracked, output, model_id)
@@ -95,18 +103,6 @@ def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: Eval
         lengths=scored.inputs.cache.lengths,
         seen=leakage.audit.seen if leakage else None,
         degrees=leakage.training_degrees(scored.table) if leakage else None,
-    )
-
-
-def _log_scores(scored: SplitScores, tracked: TrackedRun, output: Path) -> None:
-    log_evaluation(
-        scored.table,
-        scored.logits,
-        tracked,
-        output,
-        title=f"{scored.model} on {scored.inputs.name}, {scored.split}",
-        split=scored.split,
-        uncertainty=scored.uncertainty,
     )
 
 

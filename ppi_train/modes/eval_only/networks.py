@@ -37,7 +37,7 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
 from ppi_train.inference.pair_grid import PairGrid
-from ppi_train.inference.predict import PredictedPairs, predict_pairs
+from ppi_train.inference.predict import predict_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
@@ -173,7 +173,15 @@ def evaluate_network(
         notes.append("no ratios for node sets of kind own: how they were drawn is not known")
 
     def compared(at: float) -> PredictedNetwork:
-        return _compared(called, at, samples, noise, references, truth)
+        network = called.network(at)
+        return PredictedNetwork(
+            threshold=at,
+            network=network,
+            by_kind={
+                kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()
+            },
+            function=_function(references, network, truth),
+        )
 
     return EvaluatedNetwork(
         truth=truth,
@@ -218,23 +226,6 @@ def _matched_threshold(
         note = f"no threshold that matches the density, for want of validation pairs: {error.what}"
         logger.warning("%s", note)
         return None, [note]
-
-
-def _compared(
-    called: PredictedPairs,
-    threshold: float,
-    samples: Mapping[str, TrueSample],
-    noise: Mapping[str, Noise],
-    references: NetworkReferences,
-    truth: Network,
-) -> PredictedNetwork:
-    network = called.network(threshold)
-    return PredictedNetwork(
-        threshold=threshold,
-        network=network,
-        by_kind={kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()},
-        function=_function(references, network, truth),
-    )
 
 
 def _function(references: NetworkReferences, network: Network, truth: Network) -> dict[str, float]:

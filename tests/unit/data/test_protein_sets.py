@@ -202,7 +202,7 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
     ],
 )
 def test_json_that_holds_anything_else_is_refused(tmp_path: Path, data: bytes, named: str) -> None:
-    with pytest.raises(DataError, match=r"damaged, or not JSON|plain node sets") as caught:
+    with pytest.raises(DataError, match=r"damaged, or neither a pickle nor JSON|plain node sets") as caught:
         read_node_sets(written(tmp_path, data))
     assert named in str(caught.value)
 

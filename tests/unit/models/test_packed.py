@@ -45,10 +45,6 @@ def test_padding_is_zero_and_told_apart(packed: Packed) -> None:
     assert values[~own].abs().sum() == 0
 
 
-def test_each_row_knows_its_protein(packed: Packed) -> None:
-    assert packed.protein_of_row().tolist() == [0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 3]
-
-
 def test_vectors_are_proteins_of_one_row() -> None:
     vectors = torch.randn(4, 3)
     assert torch.equal(Packed.one_row_each(vectors).padded()[0].squeeze(1), vectors)
