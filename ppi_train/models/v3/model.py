@@ -1,0 +1,268 @@
+"""`v3`: learned summaries of a protein's residues, scored against the partner's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from ppi_train.models.base import Packed, member_losses
+from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
+from ppi_train.models.registry import register
+from ppi_train.models.v3.layers import (
+    N_ENDS,
+    N_MOMENTS,
+    ResidueStatistics,
+    Scaling,
+    SimilarityExpert,
+    attention_pool,
+    residue_weights,
+)
+
+_SLOT_SPREAD = 2.0
+"""Slot inputs are divided by this many deviations of the mean: the fixed statistics dominate at first."""
+_COVARIANCE_SHARE = 0.4
+"""Weight of the covariance inputs: there are more of them than of all others."""
+_STEPS = 24
+"""Steps of the sum that approximates the integral of gradients."""
+
+
+class States(NamedTuple):
+    """Encoded states of n proteins.
+
+    `members` are the members' states (n, k * h), `sketch` the input of the similarity expert (n, s).
+    """
+
+    members: Tensor
+    sketch: Tensor
+
+
+class SlotEncoder(nn.Module):
+    """Encodes fixed statistics and attention-pooled residues, one state per member.
+
+    Each slot weights the residues by a learned query and by how near the ends they are, so that a protein
+    costs time linear in its length, independent of its partners. Each member has slots of its own: with
+    shared slots the members' errors would be similar, and averaging would hardly reduce them.
+
+    Args:
+        statistics: Number of fixed statistics of a protein, t.
+        input_dim: Numbers in a residue's embedding, d.
+        slots: Learned summaries of a protein for each of the k members, s.
+    """
+
+    def __init__(
+        self,
+        statistics: int,
+        input_dim: int,
+        *,
+        slots: int,
+        members: int,
+        hidden_dim: int,
+        dropout: float,
+        input_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(input_dim, members * slots) / math.sqrt(input_dim))
+        self.ends = nn.Parameter(torch.zeros(N_ENDS, members * slots))
+        bound = 1 / math.sqrt(slots * input_dim)
+        self.weight = nn.Parameter(
+            torch.empty(members, slots * input_dim, hidden_dim).uniform_(-bound, bound)
+        )
+        self.states = MemberEncoder(
+            statistics,
+            members=members,
+            hidden_dim=hidden_dim,
+            num_layers=1,
+            dropout=dropout,
+            input_dropout=input_dropout,
+        )
+
+    def forward(self, statistics: Tensor, slots: Tensor) -> Tensor:
+        """States (n, k * hidden_dim) from standardised statistics and slots.
+
+        Takes statistics (n, t) and slots (n, k * s, d).
+        """
+        slots_kni = slots.reshape(len(slots), len(self.weight), -1).transpose(0, 1)
+        of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
+        states: Tensor = self.states(statistics, of_slots)
+        return states
+
+    def _seen(self) -> Tensor:
+        """The slot weights, zero for dropped inputs.
+
+        The mask is the same for a whole batch, and differs among members.
+        """
+        shown = torch.ones_like(self.weight[:, :, :1])
+        return self.weight * dropout(shown, self.states.input_dropout, self.training)
+
+
+@register("v3")
+class V3(EnsembleModel):
+    """An ensemble over fixed and learned summaries of residues.
+
+    It combines `ResidueStatistics`, `SlotEncoder`, `MemberPairHead` and `SimilarityExpert`.
+
+    Args:
+        input_dim: Numbers in a residue's embedding, d.
+        hidden_dim: Width of a member's state.
+        head_dim: Width of the hidden layer that scores a pair.
+        dropout: Share of activations dropped in training.
+        input_dropout: Share of the numbers of statistics and slots that a member does not see in a batch.
+        members: Networks whose mean is the score.
+        slots: Learned summaries of a protein for each member.
+    """
+
+    GRANULARITY: ClassVar[str] = "residue"
+    residue_scale: Tensor
+    encoder: SlotEncoder
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        hidden_dim: int = 128,
+        head_dim: int = 32,
+        dropout: float = 0.3,
+        input_dropout: float = 0.5,
+        members: int = 4,
+        slots: int = 4,
+    ) -> None:
+        statistics = ResidueStatistics(input_dim)
+        super().__init__(statistics.count + members * slots * input_dim)
+        self.statistics, self.slots = statistics, members * slots
+        self.described_width = statistics.count
+        self.register_buffer("residue_scale", torch.ones(input_dim))
+        self.encoder = SlotEncoder(
+            statistics.count,
+            input_dim,
+            slots=slots,
+            members=members,
+            hidden_dim=hidden_dim,
+            dropout=dropout,
+            input_dropout=input_dropout,
+        )
+        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
+        self.similarity = SimilarityExpert(statistics.count - statistics.n_moments)
+
+    def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:
+        """Fits the principal components of the residues, and all input scales."""
+        self.statistics.fit(proteins)
+        self.refit_scale(proteins)
+
+    def refit_scale(self, proteins: Iterable[Packed]) -> None:
+        """Refits only the scales; the components of the covariances stay.
+
+        The scale of a slot follows from that of the mean.
+        """
+        described = torch.cat([self.statistics(chunk).cpu() for chunk in proteins])
+        means, _, deviations, _, _ = described[:, : self.statistics.n_moments].chunk(N_MOMENTS, dim=1)
+        mean, deviation = described.mean(dim=0), described.std(dim=0, correction=0)
+        of_mean = slice(means.shape[1])
+        self._take_scale(
+            torch.cat([mean, mean[of_mean].repeat(self.slots)]),
+            torch.cat([deviation, _SLOT_SPREAD * deviation[of_mean].repeat(self.slots)]),
+        )
+        within, between = deviations.square().mean(dim=0), means.var(dim=0, correction=0)
+        self.residue_scale.copy_(1 / (within + between).sqrt().clamp(min=1e-6))
+        covariances = self.standardise(described.to(self.mean.device))[:, self.statistics.n_moments :]
+        self.similarity.fit(covariances)
+
+    def describe(self, proteins: Packed) -> Tensor:
+        described: Tensor = self.statistics(proteins)
+        return described
+
+    def encode(self, proteins: Packed) -> States:
+        """Encodes the residues of n proteins into their states."""
+        described = self.describe(proteins) if proteins.described is None else proteins.described
+        slots = attention_pool(proteins, self._query(), self.encoder.ends, self._slot_scaling())
+        return self._states(described, slots)
+
+    def _query(self) -> Tensor:
+        """The slot queries, in units of the residues' deviation."""
+        return self.encoder.query * self.residue_scale[:, None]
+
+    def _slot_scaling(self) -> Scaling:
+        mean, scale = (
+            buffer[self.statistics.count :].view(self.slots, -1) for buffer in (self.mean, self.scale)
+        )
+        return Scaling(mean, scale, self.CLIP)
+
+    def _states(self, described: Tensor, slots: Tensor) -> States:
+        """States of n proteins from raw statistics and scaled slots.
+
+        The slots are (n, k, d).
+        """
+        moments, covariances = self.standardise(described).tensor_split([self.statistics.n_moments], dim=1)
+        weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances], dim=1)
+        return States(self.encoder(weighed, slots), self.similarity.sketch(covariances))
+
+    def select(self, states: States, rows: Tensor) -> States:
+        return States(*(super(V3, self).select(part, rows) for part in states))
+
+    def join(self, states: Sequence[States]) -> States:
+        return States(*(torch.cat(parts) for parts in zip(*states, strict=True)))
+
+    def count(self, states: States) -> int:
+        return len(states.members)
+
+    def score_members(self, state_a: States, state_b: States) -> Tensor:
+        members: Tensor = self.head(state_a.members, state_b.members)
+        alike: Tensor = self.similarity(state_a.sketch, state_b.sketch)
+        return members + alike[:, None]
+
+    def score_block(self, states_a: States, states_b: States) -> Tensor:
+        block: Tensor = self.head.block(states_a.members, states_b.members)
+        return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
+
+    def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
+        """The members' cross entropies, plus the gradient of the similarity loss.
+
+        The members' losses leave out similarity; its own loss adds its gradient, but not its value.
+        """
+        states = self.encode(proteins)
+        a, b = (super(V3, self).select(states.members, pairs[:, side]) for side in (0, 1))
+        alike: Tensor = self.similarity.losses(states.sketch, pairs, targets)
+        return member_losses(self.head(a, b), targets) + (alike - alike.detach())
+
+    def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Residue weights by integrated gradients.
+
+        A residue's weight is its contribution to the difference between the score and that of featureless
+        proteins.
+
+        Integrated gradients (Sundararajan et al. 2017) from proteins whose residues all equal their mean to
+        the actual proteins; the absolute value of a residue's part, whichever way it moves the score.
+        """
+        explained = [self._explain_pair(proteins, pair) for pair in pairs.cpu()]
+        return [a for a, _ in explained], [b for _, b in explained]
+
+    @torch.enable_grad()
+    def _explain_pair(self, proteins: Packed, pair: Tensor) -> tuple[Tensor, Tensor]:
+        sides = [proteins.take(row[None]).values.float() for row in pair]
+        means = [side.mean(dim=0) for side in sides]
+        parts = [torch.zeros_like(side) for side in sides]
+        for step in range(_STEPS):
+            share = (step + 0.5) / _STEPS
+            between = [
+                torch.lerp(mean.expand_as(side), side, share).requires_grad_()
+                for mean, side in zip(means, sides, strict=True)
+            ]
+            logit = self.score(*(self._state_of(residues) for residues in between))
+            for part, gradient in zip(parts, torch.autograd.grad(logit.sum(), between), strict=True):
+                part += gradient / _STEPS
+        a, b = (
+            ((side - mean) * part).sum(dim=1).abs()
+            for side, mean, part in zip(sides, means, parts, strict=True)
+        )
+        return a, b
+
+    def _state_of(self, residues: Tensor) -> States:
+        """The states of one protein (l, d), differentiable in its residues."""
+        mean, scale, bound = self._slot_scaling()
+        slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
+        scaled = ((slots - mean) * scale).clamp(-bound, bound)
+        return self._states(self.statistics.of_residues(residues)[None], scaled[None])
