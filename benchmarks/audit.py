@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ppi_train.data.alignment import GAP_EXTEND, GAP_OPEN, KAPPA, LAMBDA
 from ppi_train.data.benchmarks.prepare import prepare_dataset
 from ppi_train.data.fasta import read_fasta
-from ppi_train.data.similarity.alignment import GAP_EXTEND, GAP_OPEN, KAPPA, LAMBDA
-from ppi_train.data.similarity.search import MAX_EXPECTED, find_similar
+from ppi_train.data.similarity import MAX_EXPECTED, find_similar
 
 THRESHOLDS = (0.0, 0.2, 0.25, 0.3, 0.4, 0.9)
 

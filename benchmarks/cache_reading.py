@@ -28,10 +28,10 @@ import h5py
 import numpy as np
 
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.embeddings.cache import writer as cache_writer
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache import file as cache_writer
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache, ResidueBatches
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
 
 DIMENSION = 640
 BATCH, BATCHES = 256, 12

@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, Descriptors
+from ppi_train.data.fasta import AMINO_ACIDS
+from ppi_train.embeddings.embedders.descriptors import Descriptors
 
 PROTEINS = 11_000
 CHUNK = 2048

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from ppi_train.evaluation.bootstrap import bootstrap_intervals, interval, paired_differences, resample
-from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
-from ppi_train.evaluation.strata import (
+from ppi_train.evaluation.measure import (
     degrees_without,
     measure_strata,
     strata_by_degree,
     strata_by_length,
     strata_by_proteins_seen,
 )
+from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
 

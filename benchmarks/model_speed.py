@@ -28,7 +28,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ppi_train.config.schema import TrainConfig
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.features import PackedFeatures, PairData, with_static_features
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer

@@ -20,11 +20,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ppi_train.data.benchmarks.catalogue import benchmark
-from ppi_train.data.benchmarks.download import fetch
+from ppi_train.data.benchmarks import benchmark, fetch
 from ppi_train.data.pairs import read_pairs
-from ppi_train.data.reference_sets import NodeSets, published_node_sets, read_node_sets
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.data.protein_sets import NodeSets, published_node_sets, read_node_sets
+from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.evaluation.network.topology import TrueSample, network_metrics, sampling_noise
 
 ROOT = Path(__file__).parents[1]

@@ -23,9 +23,8 @@ import torch
 from ppi_train.inference.pair_grid import SIDE, PairGrid
 from ppi_train.inference.predict import Prediction, make_prediction
 from ppi_train.inference.scan import EncodedProteins
-from ppi_train.models.base import PairModel
+from ppi_train.models.base import Packed, PairModel
 from ppi_train.models.device import describe_device, resolve_device
-from ppi_train.models.packed import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 
 # Proteins that are encoded at once.

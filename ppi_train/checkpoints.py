@@ -30,8 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ppi_train.errors import CheckpointError, StorageError
-from ppi_train.io.files import file_digest
-from ppi_train.io.limits import check_torch_archive
+from ppi_train.io.files import check_torch_archive, file_digest
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
 

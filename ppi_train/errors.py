@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import Self
 
 # Longest part of a value that a message shows: enough for accessions and paths, not for a whole file.
@@ -36,6 +37,26 @@ def shown(text: str) -> str:
 def has_credentials(text: str) -> bool:
     """Whether a text contains a URL with user name or password."""
     return bool(_CREDENTIALS.search(text))
+
+
+def first_ten(names: Iterable[object]) -> str:
+    """The first ten names, with `...` for further ones.
+
+    Bytes that are not UTF-8 are escaped.
+
+    >>> first_ten(range(11))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...'
+    """
+    listed = [str(name) for name in islice(names, 11)]
+    if len(listed) > 10:
+        listed[10] = "..."
+    return ", ".join(listed).encode("utf-8", "backslashreplace").decode()
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's message, or else its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _escaped(character: str) -> str:

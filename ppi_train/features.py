@@ -19,8 +19,7 @@ from torch import Tensor
 
 from ppi_train.embeddings.cache.reader import EmbeddingCache, ResidueBatches
 from ppi_train.io.prefetch import Buffers
-from ppi_train.models.base import PairModel
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed, PairModel
 
 _ROWS = 8192
 

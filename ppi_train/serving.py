@@ -23,8 +23,8 @@ import torch
 from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
 from ppi_train.data.fasta import clean_sequence
 from ppi_train.data.pairs import PairTable
+from ppi_train.embeddings.cache import CacheSpec, check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError, CheckpointError, DataError, UserError

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,15 +21,17 @@ from isal.igzip import IGzipFile
 
 from ppi_train.errors import DataError
 from ppi_train.io.files import (
+    BOM,
     GZIP_MAGIC,
     LONGEST_STRETCH,
+    MAX_RESIDUES,
     SPLIT_REMEDY,
     read_file,
     refuse_endless,
     refuse_stretch,
+    unpacked_limit,
     write_file,
 )
-from ppi_train.io.limits import MAX_RESIDUES, unpacked_limit
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -247,7 +248,7 @@ def _fasta_bytes(path: str | Path) -> bytes:
                 got=str(error),
                 remedy="copy or download it again",
             ) from error
-    data = data.removeprefix(BOM_UTF8)
+    data = data.removeprefix(BOM)
     if b"\0" in data:
         raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
     if b"\r" in data:

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import io
 import re
-from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from ppi_train.errors import DataError
-from ppi_train.io.files import read_file, refuse_endless, write_file
+from ppi_train.errors import DataError, first_line
+from ppi_train.io.files import BOM, read_file, refuse_endless, write_file
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 
 COLUMNS = ("protein_a", "protein_b", "label")
@@ -68,6 +67,22 @@ class PairTable:
         """Pairs with label 1; 0 for a table without labels."""
         return 0 if self.labels is None else int(self.labels.sum())
 
+    @property
+    def summary(self) -> str:
+        """Its sizes, for the log."""
+        return f"{len(self):,} pairs, {self.positives:,} positive, {len(self.proteins):,} proteins"
+
+    @property
+    def required_labels(self) -> np.ndarray:
+        """The labels (n_pairs,) int8.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.labels is None:
+            raise DataError("the pairs have no labels", where=self.source, expected="a column `label`")
+        return self.labels
+
     @cached_property
     def digest(self) -> str:
         """sha256 of the pairs and labels.
@@ -79,6 +94,11 @@ class PairTable:
         found.update(self.index[order].astype("<i4").tobytes())
         found.update(b"-" if self.labels is None else self.labels[order].astype("i1").tobytes())
         return found.hexdigest()
+
+    def named(self) -> dict[str, pa.Array]:
+        """The accessions of each pair, as columns `protein_a` and `protein_b`."""
+        vocabulary = pa.array(self.proteins, pa.string())
+        return {name: vocabulary.take(pa.array(self.index[:, side])) for side, name in enumerate(COLUMNS[:2])}
 
     def select(self, keep: np.ndarray) -> PairTable:
         """The pairs selected by a mask (n_pairs,) bool, with their own vocabulary."""
@@ -154,11 +174,7 @@ def write_pairs(path: Path, table: PairTable) -> None:
 
     The column `label` is left out if there are no labels. The file appears complete or not at all.
     """
-    vocabulary = pa.array(table.proteins, pa.string())
-    columns = {
-        "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
-        "protein_b": vocabulary.take(pa.array(table.index[:, 1])),
-    }
+    columns = table.named()
     if table.labels is not None:
         columns["label"] = pa.array(table.labels, pa.int8())
     rows = pa.table(columns)
@@ -298,22 +314,14 @@ def _damaged(path: str | Path, error: Exception) -> DataError:
     return DataError(
         "the Parquet file is cut short or damaged",
         where=path,
-        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        got=first_line(error),
         remedy="copy or write it again",
     )
 
 
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(
-        check(value)
-        for check in (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-        )
-    )
+    return value in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -404,7 +412,6 @@ class _Layout:
     delimiter: str
     width: int
     found: Mapping[str, int]
-    header: bool
 
 
 def _text_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array], _Place]:
@@ -419,7 +426,7 @@ def _text_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array]
 
 
 def _checked_text(path: str | Path, data: bytes) -> bytes:
-    data = data.removeprefix(BOM_UTF8)
+    data = data.removeprefix(BOM)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -460,7 +467,6 @@ def _layout(path: str | Path, data: bytes) -> _Layout:
         found=_positions(fields, path, f"line {numbers[0] + 1}")
         if header
         else dict(zip(COLUMNS, range(len(fields)), strict=False)),
-        header=header,
     )
 
 

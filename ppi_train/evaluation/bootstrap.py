@@ -220,6 +220,19 @@ class PairedDifference:
     low: float
     high: float
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """The difference and the ends of its interval, as a run logs them."""
+        return {
+            f"{name}_difference": self.difference,
+            f"{name}_difference_ci_low": self.low,
+            f"{name}_difference_ci_high": self.high,
+        }
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """The difference and its interval as text."""
+        return f"{self.difference:+.4f}", f"{self.low:+.4f} to {self.high:+.4f}"
+
 
 def paired_differences(
     candidate: npt.NDArray[Any],
@@ -267,27 +280,15 @@ def paired_differences(
             ours, theirs = (_ranked(model_groups, weights) for model_groups in groups)
             for name in METRICS:
                 found[name].append(ours[name] - theirs[name])
-    differences = {name: points[0][name] - points[1][name] for name in METRICS}
-    ends = {
-        name: interval(
-            differences[name],
-            np.array(found[name][::2]),
-            np.array(found[name][1::2]),
-            confidence=confidence,
-            bounds=(-1.0, 1.0),
+    differences = {}
+    for name in METRICS:
+        difference = points[0][name] - points[1][name]
+        by_protein, by_pair = np.array(found[name][::2]), np.array(found[name][1::2])
+        low, high = interval(difference, by_protein, by_pair, confidence=confidence, bounds=(-1.0, 1.0))
+        differences[name] = PairedDifference(
+            candidate=points[0][name], holder=points[1][name], difference=difference, low=low, high=high
         )
-        for name in METRICS
-    }
-    return {
-        name: PairedDifference(
-            candidate=points[0][name],
-            holder=points[1][name],
-            difference=differences[name],
-            low=ends[name][0],
-            high=ends[name][1],
-        )
-        for name in METRICS
-    }
+    return differences
 
 
 def _ranked(groups: ScoreGroups, weights: Floats) -> dict[str, float]:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.data.similarity.search import cached_similar, find_similar
-from ppi_train.errors import DataError
+from ppi_train.data.similarity import cached_similar, find_similar
+from ppi_train.errors import DataError, first_ten
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
@@ -235,9 +235,9 @@ def audit_tables(
     pairs = JointPairs(
         proteins=len(proteins),
         train=_renumbered(train, number),
-        train_labels=_labels(train),
+        train_labels=train.required_labels,
         test=_renumbered(test, number),
-        test_labels=_labels(test),
+        test_labels=test.required_labels,
     )
     measures = overlap_measures(pairs)
     baselines = {"degree": degree_scores(pairs)}
@@ -259,12 +259,6 @@ def _renumbered(table: PairTable, number: Mapping[str, int]) -> np.ndarray:
     numbers = np.array([number[protein] for protein in table.proteins], np.int64)
     renumbered: np.ndarray = numbers[table.index]
     return renumbered
-
-
-def _labels(table: PairTable) -> np.ndarray:
-    if table.labels is None:
-        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
-    return table.labels
 
 
 def _neighbours(
@@ -298,7 +292,7 @@ def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:
         raise DataError(
             f"{len(missing):,} proteins of the pairs have no sequence",
             where=table.source,
-            got=", ".join(missing[:10]) + (", ..." if len(missing) > 10 else ""),
+            got=first_ten(missing),
             expected="a sequence for every protein",
             remedy="add them to the FASTA, or leave their pairs out",
         )

@@ -9,7 +9,6 @@ proteins.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.io.files import write_file
+from ppi_train.io.files import replacing, write_file
 
 METADATA_KEY = b"ppi_train.prediction"
 ROW_GROUP_ROWS = 1 << 20
@@ -171,10 +170,7 @@ def write_predictions(
     Args:
         uncertainty: The standard deviation of each logit; None to leave the column out.
     """
-    vocabulary = pa.array(table.proteins, pa.string())
-    columns = {
-        "protein_a": vocabulary.take(pa.array(table.index[:, 0])),
-        "protein_b": vocabulary.take(pa.array(table.index[:, 1])),
+    columns = table.named() | {
         "logit": pa.array(logits, pa.float32()),
         "probability": pa.array(probabilities, pa.float32()),
     }
@@ -226,15 +222,9 @@ def write_edges(path: Path, table: Path) -> None:
         path: The network.
         table: A table written by `PredictionWriter`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     write = _write_graphml if path.suffix == ".graphml" else _write_tsv
-    try:
-        with partial.open("wb") as sink:
-            write(sink, table)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as sink:
+        write(sink, table)
 
 
 def _write_tsv(sink: BinaryIO, table: Path) -> None:

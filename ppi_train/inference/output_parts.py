@@ -8,24 +8,22 @@ that no process continues from the parts of another one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppi_train.embeddings.cache.parts import parts_folder
-from ppi_train.errors import ConfigError, DataError
-from ppi_train.io.files import file_digest, write_file
+from ppi_train.errors import ConfigError, DataError, first_line
+from ppi_train.io.files import file_digest, lock_file, output_exists_error, remove_locked, write_file
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)
@@ -68,7 +66,7 @@ class _Part:
             raise DataError(
                 "a finished part of the prediction cannot be read",
                 where=self.path.absolute(),
-                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                got=first_line(error),
                 remedy="remove the folder of parts: the prediction then starts again from the beginning",
             ) from None
 
@@ -139,12 +137,9 @@ class PredictionParts:
             yield from part.batches()
 
     def discard(self) -> None:
-        """Removes the folder.
-
-        It is renamed first, so that no other process locks a file in it.
-        """
+        """Removes the folder."""
         self._discarded = True
-        shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
+        remove_locked(self._folder)
 
     def discard_if_empty(self) -> None:
         """Removes a folder without parts: there is nothing to resume."""
@@ -165,13 +160,7 @@ def check_outputs(output: Path, edges: Path | None, *, overwrite: bool) -> None:
         return
     for path in (output, edges):
         if path is not None and path.exists():
-            raise _output_exists(path)
-
-
-def _output_exists(path: Path) -> ConfigError:
-    return ConfigError(
-        "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
-    )
+            raise output_exists_error(path)
 
 
 @contextmanager
@@ -186,22 +175,19 @@ def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool)
     Raises:
         ConfigError: another process makes this output, or the folder has parts of another job.
     """
+
+    def busy(process: str) -> NoReturn:
+        raise ConfigError(
+            "another process is making this output",
+            where=output.absolute(),
+            got=f"held by process {process}",
+            remedy="wait until it ends, or end it, or give another output",
+        ) from None
+
     folder = parts_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise ConfigError(
-                "another process is making this output",
-                where=output.absolute(),
-                got=f"held by process {lock.read() or '?'}",
-                remedy="wait until it ends, or end it, or give another output",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        lock_file(lock, busy)
         parts = PredictionParts(folder)
         try:
             _settle_job(folder, output, job, overwrite=overwrite)
@@ -228,7 +214,7 @@ def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwr
             "which removes them",
         )
     if output.exists() and not overwrite:
-        raise _output_exists(output)
+        raise output_exists_error(output)
     if found is not None:
         logger.warning("unfinished parts of another prediction are removed: %s", folder)
     for path in folder.iterdir():

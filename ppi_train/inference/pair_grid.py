@@ -66,12 +66,11 @@ class PairGrid:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks with at least one counted pair, in scoring order."""
-        rows, columns = (self._cuts(self.shared + unshared) for unshared in (self.only_a, self.only_b))
+        rows, columns = (
+            list(in_chunks(self.shared + unshared, self.side)) for unshared in (self.only_a, self.only_b)
+        )
         blocks = (Block(a, b) for a in rows for b in columns)
         return tuple(block for block in blocks if self._pairs_of(block))
-
-    def _cuts(self, count: int) -> list[slice]:
-        return [slice(start, min(start + self.side, count)) for start in range(0, count, self.side)]
 
     def pairs_in(self, number: int) -> int:
         """The number of counted pairs in a block."""
@@ -127,8 +126,7 @@ class PairList:
 
     @cached_property
     def blocks(self) -> tuple[slice, ...]:
-        starts = range(0, len(self.index), LISTED)
-        return tuple(slice(start, min(start + LISTED, len(self.index))) for start in starts)
+        return tuple(in_chunks(len(self.index), LISTED))
 
     def pairs_in(self, number: int) -> int:
         """The number of pairs in a block."""

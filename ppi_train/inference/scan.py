@@ -157,7 +157,7 @@ class ScoredPairs:
     a: np.ndarray
     b: np.ndarray
     probability: np.ndarray
-    uncertainty: np.ndarray | None
+    uncertainty: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -308,12 +308,7 @@ class ThresholdScan:
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
         for columns in taken:
-            yield ScoredPairs(
-                a=columns["a"],
-                b=columns["b"],
-                probability=columns["probability"],
-                uncertainty=columns.get("uncertainty"),
-            )
+            yield ScoredPairs(**columns)
 
 
 class TopScan:

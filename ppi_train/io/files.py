@@ -3,11 +3,16 @@
 A user's file is read through `read_file` or `text_lines`, which say what is wrong with it. A file is written
 under a temporary name and moved into place, so that no reader sees half of it. A full disk is reported with
 the free and the needed space.
+
+docs/broken-files.md lists the limits on what a file may claim before it is refused. They are far above what
+real data need, and low enough that no file of a few kilobytes uses up the memory of a machine. Readers
+compare what a file claims with these limits before they allocate memory for it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import logging
 import mmap
@@ -15,17 +20,30 @@ import os
 import secrets
 import shutil
 import stat
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
-from ppi_train.errors import DataError, StorageError
-from ppi_train.io.limits import FREE_BYTES, MAX_RESIDUES
+from ppi_train.errors import ConfigError, DataError, StorageError
 
 logger = logging.getLogger(__name__)
 
+MAX_RESIDUES = 100_000
+"""Longest sequence. Titin, the longest human protein, has 34,350; the longest of any species 45,000."""
+
+FREE_BYTES = 64 << 20
+"""Bytes that any file may unpack to, however small it is."""
+
+MAX_RATIO = 100
+"""Largest ratio of unpacked to packed size.
+
+Sequences do not reach 10; decompression bombs exceed 1,000.
+"""
+
 GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
 # Limit of other files that are read as a whole.
 MAX_FILE_BYTES = 1 << 30
 # A longer stretch without the beginning of a record or a line is refused before it is in memory; this is
@@ -36,6 +54,34 @@ SPLIT_REMEDY = "divide it into several files"
 
 # A quota that is used up is, for its user, a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def unpacked_limit(size: int) -> int:
+    """Bytes that a file of `size` bytes may unpack to.
+
+    >>> unpacked_limit(1000) >> 20, unpacked_limit(10 << 20) >> 20
+    (64, 1000)
+    """
+    return max(FREE_BYTES, MAX_RATIO * size)
+
+
+def check_torch_archive(path: Path) -> None:
+    """Refuses a zip archive that `torch.save` cannot have written.
+
+    `torch.save` stores bytes uncompressed, and only once. A file that is not a zip archive passes;
+    `torch.load` reads the older format from end to end.
+
+    Raises:
+        ValueError: entries are compressed, or claim more bytes together than the file has.
+        OSError, zipfile.BadZipFile: the file cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError(f"an archive of {size:,} bytes whose entries unpack to {claimed:,}")
 
 
 def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
@@ -148,30 +194,79 @@ def write_file(path: Path, data: bytes) -> None:
 
     Two processes may write the same file at the same time: the last one to finish wins.
     """
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Context manager that gives a temporary path, and moves the file there into place.
+
+    If the block ends with an error, nothing is moved or left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     try:
-        partial.write_bytes(data)
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def text_lines(path: str | Path, kind: str) -> list[tuple[int, str]]:
+def remove_locked(folder: Path) -> None:
+    """Removes a folder with a lock that this process has.
+
+    It is renamed first, so that no other process locks a file in it.
+    """
+    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{os.getpid()}.done")))
+
+
+def lock_file(lock: IO[str], busy: Callable[[str], None]) -> None:
+    """Locks an open file until it is closed, and writes the number of this process into it.
+
+    Args:
+        lock: Opened for appending and reading.
+        busy: Called with the number of the process that has the lock, if any; unless it raises, the lock
+            is waited for.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        busy(lock.read() or "?")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def output_exists_error(path: Path) -> ConfigError:
+    """The error for an output file that already exists."""
+    return ConfigError(
+        "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
+    )
+
+
+def text_lines(path: str | Path, kind: str, data: bytes | None = None) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers from 1.
 
     Args:
         path: The file.
         kind: Names the file in messages.
+        data: Its bytes, if they were read before.
 
     Raises:
         DataError: the file is absent, empty, or not text in UTF-8.
     """
+    content = read_file(path, kind) if data is None else data
     try:
-        text = read_file(path, kind).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"the {kind} is not text", where=path, got=f"the byte 0x{error.object[error.start]:02x}"
+            f"the {kind} is not text in UTF-8",
+            where=f"{path}, line {line}",
+            got=f"the byte 0x{content[error.start]:02x}",
         ) from error
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppi_train.io.limits import unpacked_limit
+from ppi_train.io.files import unpacked_limit
 
 MAX_COLUMNS = 1000
 # A cache of 20 GB has 300 KB.

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout, fold, max_pool2d, relu
 
-from ppi_train.models.gaussian_process import FeaturePosterior
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
+from ppi_train.models.ensemble import FeaturePosterior
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
 
@@ -308,15 +308,11 @@ class ContactMap(ResidueModel):
         Weights are 0 beyond `max_residues`.
         """
         maps = self.contacts(proteins, pairs)
-        lengths = proteins.lengths[pairs.cpu()].tolist()
-        weights_a = [
-            self._spread(contact_map.amax(dim=1), a)
-            for contact_map, (a, _) in zip(maps, lengths, strict=True)
-        ]
-        weights_b = [
-            self._spread(contact_map.amax(dim=0), b)
-            for contact_map, (_, b) in zip(maps, lengths, strict=True)
-        ]
+        explained = list(zip(maps, proteins.lengths[pairs.cpu()].tolist(), strict=True))
+        weights_a, weights_b = (
+            [self._spread(cells.amax(dim=1 - side), sizes[side]) for cells, sizes in explained]
+            for side in (0, 1)
+        )
         return weights_a, weights_b
 
     def _spread(self, weights: Tensor, length: int) -> Tensor:

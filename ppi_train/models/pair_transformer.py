@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.errors import ConfigError
-from ppi_train.models.gaussian_process import GaussianOutput
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
+from ppi_train.models.ensemble import GaussianOutput
 from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle

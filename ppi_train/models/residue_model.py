@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ppi_train.models.base import PairModel
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed, PairModel
 
 _GROUP_ROWS = 16_384
 """Residues encoded at once, padding included."""

@@ -180,7 +180,7 @@ def _sync() -> ModeFunction:
 
 @_mode("eval_only", "Score a test set with a run or registered model", example="run_id=RUN_ID")
 def _eval_only() -> ModeFunction:
-    from ppi_train.modes.eval_only.evaluate import run
+    from ppi_train.modes.eval_only import run
 
     return run
 
@@ -198,7 +198,7 @@ def _compare() -> ModeFunction:
     example="run_id=RUN_ID dataset=example all_pairs=true top_k=5 output=best.parquet",
 )
 def _predict() -> ModeFunction:
-    from ppi_train.modes.predict.predict import run
+    from ppi_train.modes.predict import run
 
     return run
 
@@ -245,7 +245,7 @@ def _rollback() -> ModeFunction:
     system_metrics=False,
 )
 def _full_pipeline() -> ModeFunction:
-    from ppi_train.modes.full_pipeline.full_pipeline import run
+    from ppi_train.modes.full_pipeline import run
 
     return run
 

@@ -5,7 +5,6 @@ The `compare` mode: several runs compared on the same test pairs.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections import Counter
@@ -33,6 +32,7 @@ from ppi_train.reporting.comparison import (
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.config import part_of
 from ppi_train.runs.lineage import (
     code_version,
     command_of,
@@ -149,9 +149,7 @@ def labels_of(runs: Sequence[RunInfo]) -> list[str]:
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
-    names = {field.name for field in dataclasses.fields(ScoringConfig)}
-    names &= {field.name for field in dataclasses.fields(config)}
-    scoring = ScoringConfig(run_id=resolved[0].run.run_id, **{name: getattr(config, name) for name in names})
+    scoring = part_of(config, ScoringConfig, run_id=resolved[0].run.run_id)
     split = split_for(resolved[0], scoring)
     recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
     scored = []
@@ -206,11 +204,7 @@ def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
         start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model.label)[:100]}"
         metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
         for name, found in (model.differences or {}).items():
-            metrics |= {
-                f"{start}/{name}_difference": found.difference,
-                f"{start}/{name}_difference_ci_low": found.low,
-                f"{start}/{name}_difference_ci_high": found.high,
-            }
+            metrics |= found.metrics(f"{start}/{name}")
     return metrics
 
 
@@ -221,7 +215,7 @@ def _content(
     models: Sequence[ComparedModel],
     tracked: TrackedRun,
 ) -> ReportContent:
-    from ppi_train.reporting import comparison_figures as drawn  # matplotlib, slow to import
+    from ppi_train.reporting import comparison as drawn  # matplotlib, slow to import
     from ppi_train.reporting.figures import as_svg
 
     first = scored[0]
@@ -273,7 +267,6 @@ def _lines(models: Sequence[ComparedModel]) -> list[str]:
     for model in models:
         cells = [model.label, f"{model.metrics['auprc']:.4f}", "reference", ""]
         if model.differences:
-            found = model.differences["auprc"]
-            cells[2:] = [f"{found.difference:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
+            cells[2:] = model.differences["auprc"].cells
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -12,18 +12,19 @@ from pathlib import Path
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EmbedConfig
 from ppi_train.data.fasta import SequenceTable, read_fasta
-from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache, output_exists
+from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
+from ppi_train.io.files import output_exists_error
 from ppi_train.modes.base import PipelineResult
-from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
 from ppi_train.runs.embedder import (
     DEFAULT_EMBEDDER,
     DEFAULT_TRUNCATION,
     EmbeddingSettings,
-    _earlier_caches,
-    _find_or_make,
+    earlier_caches,
+    find_or_make,
 )
 from ppi_train.tracking.run import TrackedRun
 
@@ -67,10 +68,7 @@ def _settings(config: EmbedConfig) -> EmbeddingSettings:
 
 
 def _fastas(config: EmbedConfig) -> list[Path]:
-    if config.fasta:
-        return [Path(config.fasta)]
-    dataset = prepare(config, ("train", "validation"))
-    return sorted({split.fasta for split in dataset.splits.values()})
+    return [Path(config.fasta)] if config.fasta else training_fastas(config)
 
 
 def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
@@ -79,7 +77,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     if not config.output:
         made: dict[Path, EmbeddingCounts] = {}
         for fasta in fastas:  # files with the same sequences share a cache
-            path, counts = _find_or_make(fasta, settings, Path(config.data_dir))
+            path, counts = find_or_make(fasta, settings, Path(config.data_dir))
             made.setdefault(path, counts)
         return made
     output = Path(config.output)
@@ -87,7 +85,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     embedder = settings.make()
     merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
-    earlier += [path for path in _earlier_caches(Path(config.data_dir)) if path != output]
+    earlier += [path for path in earlier_caches(Path(config.data_dir)) if path != output]
     counts = make_cache(
         output,
         merged,
@@ -125,7 +123,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
     # With parts next to it, it may be the finished cache of a process that died while removing them.
     if output.exists() and not overwrite and not parts_folder(output).exists():
-        raise output_exists(output)
+        raise output_exists_error(output)
 
 
 def _merge(tables: list[SequenceTable]) -> SequenceTable:

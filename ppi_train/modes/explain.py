@@ -16,13 +16,14 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
 from ppi_train.inference.output import write_residue_weights
 from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
-from ppi_train.modes.predict.inputs import named_fastas, opened_cache
+from ppi_train.modes.predict import named_fastas, opened_cache
 from ppi_train.runs.checkpoints import resolve_candidate
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
@@ -53,15 +54,13 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
         model=checkpoint.description["model"]["name"],
         dataset="-".join(names),
         evaluated_run_id=resolved.run.run_id,
-        embedder=str(cache.spec.embedder["name"]),
-        embedder_run_id=cache.spec.embedder_run_id,
-        embedding_cache_digest=cache.digest,
         code_version=code_version(),
+        **cache.tags,
     )
     tracked.log_parameters(logged_parameters(config))
     logit, weights = _explanation(model, cache, names, device)
     sequences = _sequences(fastas, names)
-    probability = float(1 / (1 + np.exp(-logit)))
+    probability = float(sigmoid(np.array(logit)))
     with run_folder(config.output_dir, tracked.run_id) as output:
         _log(tracked, output, names, weights, sequences, probability)
     for name, residue_weights in zip(names, weights, strict=True):
@@ -107,10 +106,7 @@ def _log(
     sequences: dict[str, str],
     probability: float,
 ) -> None:
-    from ppi_train.reporting.figures import (
-        residue_weights_figure,
-        save_figures,  # matplotlib, slow to import
-    )
+    from ppi_train.reporting import figures  # matplotlib, slow to import
 
     table = output / "explanation" / "residue_weights.tsv"
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +116,9 @@ def _log(
     }
     write_residue_weights(table, names, weights, of_whole)
     title = f"{names[0]} and {names[1]}, probability {probability:.3f}"
-    save_figures({"residue_weights": residue_weights_figure(names, weights, title)}, table.parent)
+    figures.save_figures(
+        {"residue_weights": figures.residue_weights_figure(names, weights, title)}, table.parent
+    )
     tracked.log_folder(table.parent, "explanation")
 
 

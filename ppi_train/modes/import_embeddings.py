@@ -10,8 +10,8 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ImportConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.importing.convert import ImportRules, Survey, survey, write_import
-from ppi_train.embeddings.importing.sources import open_source
+from ppi_train.embeddings.import_sources import open_source
+from ppi_train.embeddings.importing import ImportRules, Survey, survey, write_import
 from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.embed import check_output

@@ -30,10 +30,7 @@ def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
         datasets.append(tracked_dataset(dataset.name, name, table))
         metrics |= {f"data/{name}_pairs": len(table), f"data/{name}_proteins": len(table.proteins)}
         outputs[name] = str(split.pairs)
-        logger.info(
-            "%s: %s pairs, %s positive, %s proteins: %s",
-            name, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", split.pairs,
-        )  # fmt: skip
+        logger.info("%s: %s: %s", name, table.summary, split.pairs)
     tracked.log_datasets(datasets)
     tracked.log_metrics(metrics)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)

@@ -109,12 +109,7 @@ def log_decision(
 def _metrics(verdict: PromotionDecision) -> dict[str, float]:
     metrics = {f"promotion/{name}_candidate": value for name, value in verdict.candidate.items()}
     for name, paired in verdict.differences.items():
-        metrics |= {
-            f"promotion/{name}_holder": paired.holder,
-            f"promotion/{name}_difference": paired.difference,
-            f"promotion/{name}_difference_ci_low": paired.low,
-            f"promotion/{name}_difference_ci_high": paired.high,
-        }
+        metrics |= {f"promotion/{name}_holder": paired.holder, **paired.metrics(f"promotion/{name}")}
     return metrics
 
 
@@ -127,8 +122,7 @@ def decision_table(verdict: PromotionDecision) -> list[str]:
         cells = [name.upper(), f"{verdict.candidate[name]:.4f}", "none", "", ""]
         if name in verdict.differences:
             paired = verdict.differences[name]
-            interval = f"{paired.low:+.4f} to {paired.high:+.4f}"
-            cells[2:] = [f"{paired.holder:.4f}", f"{paired.difference:+.4f}", interval]
+            cells[2:] = [f"{paired.holder:.4f}", *paired.cells]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -13,7 +13,7 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import SplitConfig
 from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.similarity.search import similarity_clusters
+from ppi_train.data.similarity import similarity_clusters
 from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
@@ -77,10 +77,7 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
     paths = {side: output / f"{side}.tsv" for side in SIDES}
     for side, table in split.tables.items():
         write_pairs(paths[side], table)
-        logger.info(
-            "%s: %s pairs, %s positive, %s proteins: %s",
-            side, f"{len(table):,}", f"{table.positives:,}", f"{len(table.proteins):,}", paths[side],
-        )  # fmt: skip
+        logger.info("%s: %s: %s", side, table.summary, paths[side])
     logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
     write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return {side: str(path) for side, path in paths.items()}

@@ -18,7 +18,7 @@ import yaml
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
 from ppi_train.config.schema import TrainEmbedderConfig
-from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides, write_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize

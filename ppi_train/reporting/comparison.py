@@ -1,7 +1,7 @@
-"""Report sections that compare several models on the same pairs.
+"""Report sections and figures that compare several models on the same pairs.
 
-The first model is the reference. `agreement` measures whether two models make the same calls; `paired`
-whether one ranks the pairs better.
+The first model is the reference. `agreement` measures whether two models make the same calls; a paired
+bootstrap whether one ranks the pairs better. Importing this module imports matplotlib.
 """
 
 from __future__ import annotations
@@ -9,24 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from ppi_train.evaluation.bootstrap import PairedDifference
 from ppi_train.evaluation.pair_metrics import Floats, Labels
 from ppi_train.evaluation.uncertainty import agreement
+from ppi_train.reporting.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 from ppi_train.reporting.page import (
     Bar,
-    Column,
-    Estimate,
     Headline,
     Level,
     Row,
-    Scale,
     Section,
     Table,
+    columns,
     number,
 )
-from ppi_train.reporting.sections import METRICS, described, estimate_of
+from ppi_train.reporting.sections import described, estimate_of, listed, ranking_scales
 
 _SHOWN = ("auprc", "auroc")
+
+# Okabe & Ito's, the reference in black; colour and line style together distinguish ten models.
+_COLOURS = ("black", BLUE, VERMILLION, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#7A5200", "#5B3A8C", GREY)
+_STYLES = ("-", "--", "-.", ":")
+_LONGEST = 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +70,12 @@ def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -
             f"{model.label} {verdict} {reference.label}: {found.difference:+.3f} AUPRC "
             f"(95% interval {found.low:+.3f} to {found.high:+.3f})."
         )
-    scales = []
-    for name, meaning in (
-        ("auprc", "area under precision over recall"),
-        ("auroc", "area under the ROC curve"),
-    ):
-        bars = [Bar(label=model.label, estimate=estimate_of(model.metrics, name)) for model in models]
-        chance = Estimate(value=prevalence if name == "auprc" else 0.5)
-        bars.append(Bar(label="constant", estimate=chance, of="chance"))
-        scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars), large=False))
-    return Headline(sentences=tuple(sentences), scales=tuple(scales))
+    bars = {
+        name: [Bar(label=model.label, estimate=estimate_of(model.metrics, name)) for model in models]
+        for name in _SHOWN
+    }
+    scales = ranking_scales(bars, prevalence=prevalence, large=False)
+    return Headline(sentences=tuple(sentences), scales=scales)
 
 
 def differences_section(models: Sequence[ComparedModel], *, note: str) -> Section:
@@ -83,8 +87,8 @@ def differences_section(models: Sequence[ComparedModel], *, note: str) -> Sectio
     for name in _SHOWN:
         rows = [_reference_row(models[0], name), *(_difference_row(model, name) for model in models[1:])]
         numbers = (name.upper(), "95% interval", "difference", "its 95% interval")
-        columns = (Column(name="model"), *(Column(name=heading, kind="number") for heading in numbers))
-        tables.append(Table(caption=f"{name.upper()}. {note}", columns=columns, rows=tuple(rows)))
+        heads = columns(["model"], numbers)
+        tables.append(Table(caption=f"{name.upper()}. {note}", columns=heads, rows=tuple(rows)))
     text = [
         "All models score the same pairs, and each resample draws the same pairs for both, so that the "
         "interval of a difference is narrower than the models' own intervals suggest."
@@ -113,8 +117,7 @@ def _difference_row(model: ComparedModel, name: str) -> Row:
             model.label,
             number(own.value),
             own.interval or "–",
-            f"{found.difference:+.4f}",
-            f"{found.low:+.4f} to {found.high:+.4f}",
+            *found.cells,
         ),
         level=level,
         word={"good": "better", "bad": "worse"}.get(level, "no clear difference"),
@@ -127,16 +130,13 @@ def _level(found: PairedDifference) -> Level:
 
 def all_metrics_section(models: Sequence[ComparedModel]) -> Section:
     """Every metric of every model, with its interval."""
-    names = [name for name in models[0].metrics if not name.endswith(("_ci_low", "_ci_high"))]
-    order = list(METRICS)
-    names.sort(key=lambda name: (order.index(name) if name in METRICS else len(order), name))
     rows = tuple(
         Row(cells=(described(name)[0], *(_with_interval(model.metrics, name) for model in models)))
-        for name in names
+        for name in listed(models[0].metrics)
     )
-    columns = (Column(name="metric"), *(Column(name=model.label, kind="number") for model in models))
+    heads = columns(["metric"], [model.label for model in models])
     caption = "Value and 95% interval; calls at a probability of 0.5 or above"
-    return Section(tables=(Table(caption=caption, columns=columns, rows=rows),))
+    return Section(tables=(Table(caption=caption, columns=heads, rows=rows),))
 
 
 def _with_interval(metrics: Mapping[str, float], name: str) -> str:
@@ -161,17 +161,13 @@ def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Sectio
             )
             rows.append(Row(cells=cells))
     numbers = ("rank correlation", "same call", "only the first is right", "only the second is right")
-    columns = (
-        Column(name="first model"),
-        Column(name="second model"),
-        *(Column(name=heading, kind="number") for heading in numbers),
-    )
+    heads = columns(["first model", "second model"], numbers)
     text = (
         "Two models with the same AUPRC may find different pairs: where they agree least, their mean may do "
         "better than either.",
     )
     caption = "Spearman's correlation of the scores, and the calls at a probability of 0.5"
-    return Section(text=text, tables=(Table(caption=caption, columns=columns, rows=tuple(rows)),))
+    return Section(text=text, tables=(Table(caption=caption, columns=heads, rows=tuple(rows)),))
 
 
 def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Section:
@@ -184,13 +180,98 @@ def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Sectio
         )
         for model in models
     )
-    columns = (
-        Column(name="model"),
-        Column(name="test pairs that it was trained on", kind="number"),
-        Column(name="share", kind="number"),
-    )
+    heads = columns(["model"], ["test pairs that it was trained on", "share"])
     text = (
         "A model that was trained on test pairs, directly or through an ancestor, has an unfair advantage. "
         "For the overlap of proteins, see the page of each model's own evaluation.",
     )
-    return Section(text=text, tables=(Table(caption="Even one is too many", columns=columns, rows=rows),))
+    return Section(text=text, tables=(Table(caption="Even one is too many", columns=heads, rows=rows),))
+
+
+def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:
+    """The ROC curves of models on the same pairs, with labels (n,)."""
+    from sklearn.metrics import roc_curve  # over one second to import
+
+    figure = new_figure(5.6, 6.0)
+    axes = figure.subplots()
+    for place, model in enumerate(models):
+        false_rate, true_rate = thinned(*roc_curve(labels, model.probabilities)[:2])
+        _draw(axes, place, model, "auroc", false_rate, true_rate)
+    axes.plot((0, 1), (0, 1), color=GREY, linewidth=1)
+    _finish(axes, "ROC", "false positive rate", "true positive rate")
+    return figure
+
+
+def precision_recall_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:
+    """The precision-recall curves of models on the same pairs, with labels (n,)."""
+    from sklearn.metrics import precision_recall_curve  # over one second to import
+
+    figure = new_figure(5.6, 6.0)
+    axes = figure.subplots()
+    for place, model in enumerate(models):
+        precision, recall = thinned(
+            *precision_recall_curve(labels, model.probabilities, drop_intermediate=True)[:2]
+        )
+        _draw(axes, place, model, "auprc", recall, precision, drawstyle="steps-post")
+    axes.axhline(float(np.mean(labels)), color=GREY, linewidth=1)
+    _finish(axes, "Precision-recall", "recall", "precision")
+    return figure
+
+
+def differences_figure(models: Sequence[ComparedModel], metric: str) -> Figure:
+    """Differences of all models from the first, with their intervals.
+
+    `metric` is `auprc` or `auroc`.
+    """
+    others = models[1:]
+    figure = new_figure(5.6, 1.3 + 0.4 * len(others))
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=1.2, linestyle="--")
+    for place, model in enumerate(others):
+        assert model.differences is not None, model.label
+        found = model.differences[metric]
+        axes.plot((found.low, found.high), (place, place), color=BLUE, linewidth=3, alpha=0.5)
+        axes.plot(found.difference, place, "o", color=BLUE, markersize=7)
+    dress(axes, "", f"difference in {metric.upper()} to the reference", "", legend=None)
+    axes.margins(x=0.12)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_ylim(len(others) - 0.4, -0.6)
+    names = [f"{place}. {_short(model.label)}" for place, model in enumerate(others, start=2)]
+    axes.set_yticks(range(len(others)), names, parse_math=False)
+    return figure
+
+
+def _draw(
+    axes: Axes,
+    place: int,
+    model: ComparedModel,
+    metric: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    drawstyle: str = "default",
+) -> None:
+    axes.plot(
+        x,
+        y,
+        color=_COLOURS[place],
+        linestyle=_STYLES[place % len(_STYLES)],
+        linewidth=1.8,
+        drawstyle=drawstyle,
+        label=f"{place + 1}. {_short(model.label)}: {model.metrics[metric]:.3f}",
+    )
+
+
+def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    dress(axes, title, x_label, y_label, legend=None)
+    legend = axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9.5, frameon=False, handlelength=3
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -80,6 +80,11 @@ class Column:
 
     name: str
     kind: Literal["text", "prose", "number", "code"] = "text"
+
+
+def columns(texts: Iterable[str], numbers: Iterable[str]) -> tuple[Column, ...]:
+    """Columns of text, and then columns of numbers."""
+    return (*(Column(name=name) for name in texts), *(Column(name=name, kind="number") for name in numbers))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppi_train.evaluation.strata import StratumMetrics
+from ppi_train.evaluation.measure import StratumMetrics
 from ppi_train.reporting.page import (
     Bar,
     Column,
@@ -20,6 +20,7 @@ from ppi_train.reporting.page import (
     Scale,
     Section,
     Table,
+    columns,
     number,
 )
 
@@ -140,23 +141,33 @@ def evaluation_headline(
     """
     if "auroc" not in metrics:
         return Headline(sentences=(_of_one_class(metrics, prevalence),))
-    chance = {"auprc": prevalence, "auroc": 0.5}
-    scales = []
-    for name, meaning in (
-        ("auprc", "area under precision over recall"),
-        ("auroc", "area under the ROC curve"),
-    ):
-        bars = [Bar(label="this model", estimate=estimate_of(metrics, name))]
-        bars += [
+    bars: dict[str, list[Bar]] = {}
+    for name in ("auprc", "auroc"):
+        bars[name] = [Bar(label="this model", estimate=estimate_of(metrics, name))]
+        bars[name] += [
             Bar(label=label, estimate=Estimate(value=measures[f"{key}_{name}"]), of="baseline")
             for key, label in BASELINES.items()
             if measures and f"{key}_{name}" in measures
         ]
-        constant = "constant: class balance" if name == "auprc" else "constant: chance"
-        bars.append(Bar(label=constant, estimate=Estimate(value=chance[name]), of="chance"))
-        scales.append(Scale(name=name.upper(), meaning=meaning, bars=tuple(bars)))
     sentences = _sentences(metrics, prevalence, measures)
-    return Headline(sentences=sentences, scales=tuple(scales))
+    return Headline(sentences=sentences, scales=ranking_scales(bars, prevalence=prevalence, large=True))
+
+
+def ranking_scales(bars: Mapping[str, Sequence[Bar]], *, prevalence: float, large: bool) -> tuple[Scale, ...]:
+    """The scales of AUPRC and AUROC: the bars of each, and that of a constant score."""
+    scales = (
+        ("auprc", "area under precision over recall", "class balance", prevalence),
+        ("auroc", "area under the ROC curve", "chance", 0.5),
+    )
+    return tuple(
+        Scale(
+            name=name.upper(),
+            meaning=meaning,
+            bars=(*bars[name], Bar(label=f"constant: {what}", estimate=Estimate(value=value), of="chance")),
+            large=large,
+        )
+        for name, meaning, what, value in scales
+    )
 
 
 def _of_one_class(metrics: Mapping[str, float], prevalence: float) -> str:
@@ -211,21 +222,20 @@ def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
 
     `calls` is the caption, which states the threshold at which pairs are called.
     """
-    names = [name for name in metrics if not name.endswith(("_ci_low", "_ci_high")) and "/" not in name]
-    order = list(METRICS)
-    names.sort(key=lambda name: (order.index(name) if name in METRICS else len(order), name))
     rows = []
-    for name in names:
+    for name in listed(metrics):
         label, meaning = described(name)
         found = estimate_of(metrics, name)
         rows.append(Row(cells=(label, number(found.value), found.interval or "–", meaning)))
-    columns = (
-        Column(name="metric"),
-        Column(name="value", kind="number"),
-        Column(name="95% interval", kind="number"),
-        Column(name="what it says", kind="prose"),
-    )
-    return Section(tables=(Table(caption=calls, columns=columns, rows=tuple(rows)),))
+    heads = (*columns(["metric"], ["value", "95% interval"]), Column(name="what it says", kind="prose"))
+    return Section(tables=(Table(caption=calls, columns=heads, rows=tuple(rows)),))
+
+
+def listed(metrics: Mapping[str, float]) -> list[str]:
+    """The names of the metrics of a table, in its order; the rest by name."""
+    names = [name for name in metrics if not name.endswith(("_ci_low", "_ci_high")) and "/" not in name]
+    order = list(METRICS)
+    return sorted(names, key=lambda name: (order.index(name) if name in METRICS else len(order), name))
 
 
 def described(name: str) -> tuple[str, str]:
@@ -249,16 +259,12 @@ def strata_section(rows: Sequence[StratumMetrics]) -> Section:
         for stratum in rows
     )
     numbers = ("pairs", "interacting", "AUPRC", "95% interval", "AUROC", "95% interval")
-    columns = (
-        Column(name="by"),
-        Column(name="stratum"),
-        *(Column(name=heading, kind="number") for heading in numbers),
-    )
+    heads = columns(["by", "stratum"], numbers)
     text = (
         "C1, C2, C3: both, one or no protein of the pair occurs in training. AUPRC is comparable only "
         "between strata with the same share of interacting pairs; AUROC between all. A dash: one class only.",
     )
-    return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=columns, rows=shown),))
+    return Section(text=text, tables=(Table(caption="Test pairs by kind", columns=heads, rows=shown),))
 
 
 def _value_and_interval(value: float, low: float, high: float) -> tuple[str, str]:
@@ -281,10 +287,9 @@ def leakage_section(
     """
     rows = [row for name, limit in _LIMITS.items() if (row := _judged(name, limit, measures)) is not None]
     verdicts: list[Level] = [row.level for row in rows if row.level]
-    columns = (
+    heads = (
         Column(name="measure", kind="prose"),
-        Column(name="found", kind="number"),
-        Column(name="count", kind="number"),
+        *columns((), ["found", "count"]),
         Column(name="limits"),
         Column(name="why", kind="prose"),
     )
@@ -298,14 +303,8 @@ def leakage_section(
     text += [f"{note[:1].upper()}{note[1:]}." for note in notes]
     if "similar_share" not in measures and not notes:
         text.append("How similar the proteins are was not measured: no sequences were given.")
-    return Section(
-        text=tuple(text),
-        tables=(
-            Table(
-                caption="What the test set shares with the training set", columns=columns, rows=tuple(rows)
-            ),
-        ),
-    )
+    caption = "What the test set shares with the training set"
+    return Section(text=tuple(text), tables=(Table(caption=caption, columns=heads, rows=tuple(rows)),))
 
 
 def _judged(name: str, limit: _Limit, measures: Mapping[str, float]) -> Row | None:
@@ -367,17 +366,13 @@ def network_metrics_section(
     if found:
         names = [name for name in _NETWORK_METRICS if any(name in values for values in found.values())]
         rows = tuple(Row(cells=(*_NETWORK_METRICS[name], *_across(found, name))) for name in names)
-        columns = (
-            Column(name="metric"),
-            Column(name="best", kind="number"),
-            *(Column(name=heading, kind="number") for heading in found),
-        )
-        tables.append(Table(caption="Predicted against true network", columns=columns, rows=rows))
+        heads = columns(["metric"], ["best", *found])
+        tables.append(Table(caption="Predicted against true network", columns=heads, rows=rows))
     if function:
         listed = dict.fromkeys(name for values in function.values() for name in values)
         rows = tuple(Row(cells=(name.replace("_", " "), *_across(function, name))) for name in listed)
-        columns = (Column(name="metric"), *(Column(name=heading, kind="number") for heading in function))
-        tables.append(Table(caption="Complexes and essential proteins", columns=columns, rows=rows))
+        heads = columns(["metric"], function)
+        tables.append(Table(caption="Complexes and essential proteins", columns=heads, rows=rows))
     text = (
         "Similarity and density compare subgraph by subgraph; an MMD compares all subgraphs as two samples. "
         "A ratio is the MMD over that of two samples of the true network: 1 means as near as the truth is to "

@@ -14,13 +14,23 @@ from ppi_train.tracking.run import TrackedDataset
 DEFAULT_DATASET = "example"
 
 
+def mirror_of(config: DatasetOptions) -> str | None:
+    """The folder or server to fetch from in place of the internet, if any."""
+    return config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
+
+
+def training_fastas(config: DatasetOptions) -> list[Path]:
+    """The FASTAs of a data set's training and validation pairs, each once."""
+    dataset = prepare(config, ("train", "validation"))
+    return sorted({split.fasta for split in dataset.splits.values()})
+
+
 def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
     """The files of a data set's splits, fetched or generated if absent."""
-    mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
     return prepare_dataset(
         config.dataset or DEFAULT_DATASET,
         data_dir=Path(config.data_dir),
-        mirror=mirror,
+        mirror=mirror_of(config),
         splits=splits,
         data_seed=config.data_seed,
     )

@@ -12,9 +12,9 @@ from typing import Any
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
 from ppi_train.config.embedding_options import EmbedderOptions
 from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
-from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.models.device import resolve_device
@@ -144,15 +144,16 @@ def describe_embedder(embedder: Embedder) -> dict[str, object]:
 
 
 def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
-    """The embedding cache of a FASTA under `data_dir`, made if missing.
+    """The embedding cache of a FASTA under `data_dir`, made if missing."""
+    return find_or_make(fasta, settings, data_dir)[0]
+
+
+def find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
+    """The embedding cache of a FASTA under `data_dir`, and what its making took.
 
     The file's name depends on everything that the embeddings depend on, so a cache that is found is the
     same as one that would be made.
     """
-    return _find_or_make(fasta, settings, data_dir)[0]
-
-
-def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
     sequences = read_fasta(fasta)
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
@@ -162,8 +163,9 @@ def _find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> t
         logger.info("embedding cache found: %s", path)
         distinct = len(set(sequences.sequences.values()))
         return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
-    return path, make_cache(path, sequences, embedder, spec, earlier=_earlier_caches(data_dir))
+    return path, make_cache(path, sequences, embedder, spec, earlier=earlier_caches(data_dir))
 
 
-def _earlier_caches(data_dir: Path) -> list[Path]:
+def earlier_caches(data_dir: Path) -> list[Path]:
+    """The caches under `data_dir`, from which embeddings may be copied."""
     return sorted((data_dir / "embeddings").glob("*.parquet"))

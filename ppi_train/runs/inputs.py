@@ -12,10 +12,10 @@ import torch
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import check_recipe
 from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.errors import CacheError, DataError
+from ppi_train.errors import CacheError, DataError, first_ten
 from ppi_train.features import PairData, features_of
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
@@ -51,24 +51,16 @@ class SplitInputs:
     def pair_data(self, split: str, granularity: str) -> PairData:
         """Features, pairs and labels of a split at a model's granularity."""
         table = self.tables[split]
-        if table.labels is None:
-            raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
         return PairData(
             features=features_of(self.cache, table.proteins, granularity),
             pairs=torch.from_numpy(table.index.astype(np.int64)),
-            labels=torch.from_numpy(table.labels.astype(np.float32)),
+            labels=torch.from_numpy(table.required_labels.astype(np.float32)),
         )
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags that identify the inputs in a run."""
-        embedder = self.cache.spec.embedder
-        return {
-            "dataset": self.name,
-            "embedder": str(embedder["name"]),
-            "embedder_run_id": self.cache.spec.embedder_run_id,
-            "embedding_cache_digest": self.cache.digest,
-        }
+        return {"dataset": self.name, **self.cache.tags}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -215,7 +207,7 @@ def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fast
     raise CacheError(
         f"{len(missing)} proteins of the pairs have no embedding",
         where=", ".join(table.source for table in tables.values()),
-        got=", ".join(missing[:10]) + (", ..." if len(missing) > 10 else ""),
+        got=first_ten(missing),
         expected="an embedding for every protein",
         remedy="add their sequences to the FASTA and embed it: "
         f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "

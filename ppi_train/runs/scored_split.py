@@ -18,7 +18,7 @@ from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import DatasetOptions
 from ppi_train.config.schema import MODES, FinetuneConfig, ScoringConfig, TrainConfig
-from ppi_train.data.benchmarks.download import NotInMirrorError
+from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import ConfigError, UserError

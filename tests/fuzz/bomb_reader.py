@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ppi_train.data.reference_sets import read_node_sets
+from ppi_train.data.protein_sets import read_node_sets
 from ppi_train.errors import UserError
 from tests.fuzz.test_checkpoint_fuzz import use
 from tests.fuzz.test_import_fuzz import import_from

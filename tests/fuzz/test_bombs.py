@@ -145,7 +145,7 @@ def parquet_columns(path: Path) -> None:
 
 
 def cache(described: dict[str, object], columns: dict[str, object]) -> bytes:
-    from ppi_train.embeddings.cache.spec import METADATA_KEY
+    from ppi_train.embeddings.cache import METADATA_KEY
 
     sink = io.BytesIO()
     metadata = {METADATA_KEY: json.dumps(described).encode()}

@@ -15,8 +15,8 @@ import torch
 from hypothesis import given
 
 from ppi_train.data.fasta import SequenceTable
-from ppi_train.embeddings.importing.convert import ImportRules, survey, write_import
-from ppi_train.embeddings.importing.sources import open_source
+from ppi_train.embeddings.import_sources import open_source
+from ppi_train.embeddings.importing import ImportRules, survey, write_import
 from tests.support.mutations import broken
 from tests.support.watched import outcome
 

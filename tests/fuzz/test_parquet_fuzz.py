@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.pairs import read_pairs
+from ppi_train.embeddings.cache import FINITE_KEY, METADATA_KEY, CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.parts import CacheSources, parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.inference.output_parts import held_prediction
 from tests.support.mutations import broken, broken_json
 from tests.support.watched import outcome

@@ -17,8 +17,7 @@ from ppi_train.config.loading import load_config
 from ppi_train.config.schema import TrainConfig
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
-from ppi_train.data.protein_list import read_protein_list, read_proteins
-from ppi_train.data.reference_sets import read_complexes, read_node_sets
+from ppi_train.data.protein_sets import read_complexes, read_node_sets, read_proteins
 from tests.support.mutations import broken
 from tests.support.watched import outcome
 
@@ -151,7 +150,6 @@ FORMATS: dict[str, tuple[Callable[[Path], object], tuple[bytes, ...], tuple[byte
     "yaml": (read_config, YAML, YAML_WORDS),
     "proteins": (read_proteins, LISTS, ()),
     "complexes": (read_complexes, COMPLEXES, ()),
-    "protein list": (read_protein_list, LISTS, ()),
     "node sets": (read_node_sets, NODE_SETS, NODE_WORDS),
 }
 
@@ -189,5 +187,4 @@ test_pairs = _test("pairs")
 test_config = _test("yaml")
 test_proteins = _test("proteins")
 test_complexes = _test("complexes")
-test_protein_list = _test("protein list")
 test_node_sets = _test("node sets")

@@ -34,8 +34,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from ppi_train.checkpoints import DESCRIPTION, MARKER, TRAINING_STATE, WEIGHTS, checkpoint_digest
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError, UserError
 from ppi_train.io.files import file_digest
 from ppi_train.modes import execute_pipeline

@@ -15,8 +15,8 @@ import pytest
 from ppi_train.checkpoints import read_checkpoint
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature

@@ -22,8 +22,8 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.modes import PipelineResult, execute_pipeline
 from tests.support import ROOT
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache import build as embedding_work
-from ppi_train.embeddings.cache.spec import CacheSpec
 
 RESIDUES = 250
 DIMENSION = 1024

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import read_fasta
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache import build as embedding_work
-from ppi_train.embeddings.cache.spec import CacheSpec
 
 
 class SlowEmbedder:

@@ -14,9 +14,9 @@ import torch
 
 from ppi_train import features as protein_features
 from ppi_train.data.fasta import sequence_digest
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.features import (
     Features,
     PackedFeatures,
@@ -31,7 +31,7 @@ from ppi_train.features import (
     load_batches,
     shared_batches,
 )
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 
 States = dict[str, np.ndarray]
 LENGTHS = [5, 1, 30, 7, 12]

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ppi_train.embeddings.cache.spec import CacheSpec
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.serving import SCORER, PairScorer, served_requirements
 from tests.support import ROOT
 

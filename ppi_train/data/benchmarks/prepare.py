@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ppi_train.data.benchmarks import example
-from ppi_train.data.benchmarks.catalogue import CATALOGUE, benchmark, unknown_name
-from ppi_train.data.benchmarks.download import fetch, local_path
+from ppi_train.data.benchmarks import CATALOGUE, benchmark, example, fetch, local_path, unknown_name
 from ppi_train.data.fasta import read_fasta, write_fasta
-from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.splits import labelled_pairs
+from ppi_train.data.splits import degree_matched_negatives, labelled_pairs
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.io.files import file_digest, text_lines, write_file
 
@@ -112,7 +109,7 @@ class _Job:
         split = Split(
             name=name, pairs=self.folder / f"{name}.tsv", fasta=self.folder / self._fasta_name(name)
         )
-        if not self._is_prepared(split):
+        if self._marked().get(name) != _digests((split.pairs, split.fasta)):
             self._record(self._maker()(self, name))
         return split
 
@@ -153,9 +150,6 @@ class _Job:
         files = benchmark(self.name).files.items()
         paths = {role: local_path(file, self.data_dir) for role, file in files if file.sha256 is None}
         return {role: _digests((path,))[path.name] for role, path in paths.items()}
-
-    def _is_prepared(self, split: Split) -> bool:
-        return self._marked().get(split.name) == _digests((split.pairs, split.fasta))
 
     def _record(self, splits: Sequence[str]) -> None:
         made = {
@@ -209,17 +203,12 @@ def _make_pring(job: _Job, split: str) -> Sequence[str]:
     if f"{split}_pairs" in benchmark(job.name).files:
         made = {split: read_pairs(job.file(f"{split}_pairs"))}
     else:
-        made = _draw_training(
-            read_pairs(job.file("edges"), require_labels=False), _proteins_of(job), job.seed
-        )
+        edges = read_pairs(job.file("edges"), require_labels=False)
+        made = _draw_training(edges, frozenset(read_pairs(job.file("test_pairs")).proteins), job.seed)
     for name, table in made.items():
         write_pairs(job.folder / f"{name}.tsv", table)
     write_fasta(job.folder / "sequences.fasta", read_fasta(sequences).sequences)
     return tuple(made)
-
-
-def _proteins_of(job: _Job) -> frozenset[str]:
-    return frozenset(read_pairs(job.file("test_pairs")).proteins)
 
 
 def _draw_training(edges: PairTable, held_out: frozenset[str], seed: int) -> dict[str, PairTable]:

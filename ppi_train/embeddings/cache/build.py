@@ -20,12 +20,12 @@ from typing import TypeVar
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable, refuse_nucleotides, sequence_digest
+from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.parts import CacheParts, CacheSources, held_parts
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import CacheSpec
 from ppi_train.embeddings.embedders.base import Embedder, truncate
-from ppi_train.errors import CacheError, ConfigError
-from ppi_train.io.files import disk_space, free_bytes
+from ppi_train.errors import CacheError
+from ppi_train.io.files import disk_space, free_bytes, output_exists_error
 from ppi_train.io.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ def make_cache(
         held_parts(path, spec, work.sources) as parts,
     ):
         if path.exists() and not overwrite:
-            _require_same(path, spec)
+            if EmbeddingCache(path).spec != spec:
+                raise output_exists_error(path)
             parts.discard()
             logger.info("embedding cache found: %s", path)
             return EmbeddingCounts(proteins=len(table.sequences), reused=len(work.distinct))
@@ -126,18 +127,6 @@ def make_cache(
         f"{counts.proteins:,}", counts.seconds, f"{counts.embedded:,}", f"{counts.reused:,}", path,
     )  # fmt: skip
     return counts
-
-
-def _require_same(path: Path, spec: CacheSpec) -> None:
-    if EmbeddingCache(path).spec != spec:
-        raise output_exists(path)
-
-
-def output_exists(path: Path) -> ConfigError:
-    """The error for an output file that already exists."""
-    return ConfigError(
-        "the output exists", where=path.absolute(), remedy="give another output, or overwrite=true"
-    )
 
 
 class _Work:

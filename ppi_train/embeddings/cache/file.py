@@ -1,20 +1,45 @@
-"""Reading and checking one Parquet file of an embedding cache."""
+"""Writing and reading one Parquet file of an embedding cache.
+
+A cache is streamed in row groups and moved into place when it is complete. The same input gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from isal.isal_zlib import crc32
 
-from ppi_train.embeddings.cache.spec import FINITE_KEY, METADATA_KEY, cache_schema, spec_from_json
-from ppi_train.errors import CacheError
-from ppi_train.io.limits import unpacked_limit
+from ppi_train.embeddings.cache import (
+    FINITE_KEY,
+    METADATA_KEY,
+    CacheSpec,
+    all_finite,
+    cache_schema,
+    spec_from_json,
+)
+from ppi_train.errors import CacheError, first_line
+from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
+
+# Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
+# enough that one protein's row group costs little to read for itself.
+ROW_GROUP_VALUES = 2_000_000
+# Residues are read in place, so the row group does not matter to the reader: large enough that 20,000
+# proteins have a few hundred groups to open, small enough to write within a few hundred MB of memory.
+ROW_GROUP_BYTES = 64 << 20
+# Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
+ROW_GROUP_ROWS = 16_384
+# The size of a page is a signed 32-bit number, which limits the bytes of one protein.
+LARGEST_PROTEIN = (1 << 31) - (1 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +94,7 @@ class CacheFile:
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            got=first_line(error),
             expected="a whole Parquet file",
             remedy="delete the file and make it again with the entry point `embed`",
         ) from None
@@ -157,3 +182,124 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)
+
+
+class CacheWriter:
+    """Context manager that writes proteins in the order of the calls.
+
+    At most one row group is in memory. The file appears under its name when the block ends
+    without an error, and not at all otherwise.
+    """
+
+    def __init__(self, path: Path, spec: CacheSpec) -> None:
+        self.path = path
+        self._spec = spec
+        schema = cache_schema(spec)
+        if spec.granularity == "residue":
+            schema = schema.with_metadata({**schema.metadata, FINITE_KEY: b"true"})
+        self._schema = schema
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._rows: list[tuple[str, str, int, np.ndarray]] = []
+        self._bytes = 0
+        residues = spec.granularity == "residue"
+        self._group_bytes = ROW_GROUP_BYTES if residues else ROW_GROUP_VALUES * spec.values.itemsize
+
+    def __enter__(self) -> CacheWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        residues = self._spec.granularity == "residue"
+        self._file = pq.ParquetWriter(
+            self._partial,
+            self._schema,
+            compression="none",  # embeddings are noise to a compressor
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            # No page ends before its row group, so that a protein's place follows from the lengths.
+            data_page_size=LARGEST_PROTEIN if residues else None,
+        )
+        return self
+
+    def add(self, protein_id: str, sequence_digest: str, length: int, embedding: np.ndarray) -> None:
+        """Appends one protein.
+
+        Args:
+            protein_id: Its accession.
+            sequence_digest: sha256 of its sequence.
+            length: Residues of the full sequence.
+            embedding: (d,) for granularity `protein`; for `residue` (L, d), where L is `length` or
+                the cache's `max_length`, the smaller of the two.
+
+        Raises:
+            CacheError: an embedding that is not finite in the cache's number format, or of another shape.
+        """
+        with np.errstate(over="ignore"):  # what is too large for float16 becomes infinite: refused below
+            # A copy: the caller may use its array again, or it is a view of something larger.
+            stored = np.array(embedding, dtype=self._spec.values, order="C")
+        self._check(protein_id, length, stored)
+        residues = self._spec.granularity == "residue"
+        # Vectors may exceed the limit by one protein; with residues, that one could be a titin of 90 MB.
+        if residues and self._bytes + stored.nbytes > self._group_bytes:
+            self._flush()
+        self._rows.append((protein_id, sequence_digest, length, stored))
+        self._bytes += stored.nbytes
+        if self._bytes >= self._group_bytes or (residues and len(self._rows) >= ROW_GROUP_ROWS):
+            self._flush()
+
+    def _check(self, protein_id: str, length: int, stored: np.ndarray) -> None:
+        shape: tuple[int, ...] = (self._spec.dimension,)
+        if self._spec.granularity == "residue":
+            shape = (int(self._spec.kept_residues(np.array(length))), *shape)
+        right_shape = stored.shape == shape and stored.size > 0
+        finite = stored.size == 0 or all_finite(stored)
+        if not (finite and right_shape):
+            raise CacheError(
+                "an embedding is not finite or has the wrong shape",
+                where=protein_id,
+                got=f"shape {stored.shape}, finite as {self._spec.dtype}: {finite}",
+                expected=f"shape {shape}, all numbers finite",
+            )
+        if stored.nbytes > LARGEST_PROTEIN:
+            raise CacheError(
+                "an embedding is too large for a cache",
+                where=protein_id,
+                got=f"{stored.nbytes:,} bytes",
+                expected=f"at most {LARGEST_PROTEIN:,}",
+                remedy="give max_length, or embed in float16",
+            )
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        ids, digests, lengths, embeddings = map(list, zip(*self._rows, strict=True))
+        self._rows, self._bytes = [], 0
+        small = [pa.array(ids, pa.string()), pa.array(digests, pa.string()), pa.array(lengths, pa.int32())]
+        if self._spec.granularity == "residue":
+            small.append(pa.array([crc32(embedding) for embedding in embeddings], pa.uint32()))
+        self._file.write_table(pa.Table.from_arrays([*small, self._column(embeddings)], schema=self._schema))
+
+    def _column(self, embeddings: list[np.ndarray]) -> pa.Array:
+        """The embeddings as one column.
+
+        Empties the list, so that they are not in memory twice.
+        """
+        kind = self._schema.field("embedding").type
+        sizes = [embedding.nbytes for embedding in embeddings]
+        flat = np.concatenate([embedding.reshape(-1) for embedding in embeddings])
+        embeddings.clear()
+        if self._spec.granularity == "protein":
+            return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), type=kind)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
+        return pa.BinaryArray.from_buffers(kind, len(sizes), buffers)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+            self._file.close()
+            if kind is None:
+                self._partial.replace(self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)

@@ -11,11 +11,9 @@ changed is damaged; both are made again.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,11 +24,11 @@ from typing import IO, TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
+from ppi_train.embeddings.cache import METADATA_KEY, CacheSpec, spec_from_json
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import METADATA_KEY, CacheSpec, spec_from_json
-from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
-from ppi_train.io.files import file_digest
+from ppi_train.io.files import file_digest, lock_file, remove_locked
 from ppi_train.io.parquet import BROKEN, open_parquet
 
 logger = logging.getLogger(__name__)
@@ -255,13 +253,10 @@ class CacheParts:
         self.discard()
 
     def discard(self) -> None:
-        """Removes the parts and their folder.
-
-        The folder is renamed first, so that no other process locks a file in it.
-        """
+        """Removes the parts and their folder."""
         for path in self._parts():
             path.unlink()
-        shutil.rmtree(self._folder.rename(self._folder.with_name(f"{self._folder.name}.{os.getpid()}.done")))
+        remove_locked(self._folder)
 
 
 @contextmanager
@@ -278,23 +273,16 @@ def held_parts(output: Path, spec: CacheSpec, sources: CacheSources) -> Iterator
         except FileNotFoundError:
             continue  # the process that had the lock has finished the cache in the meantime
         with lock:
-            _wait_for(lock, output)
+            lock_file(
+                lock,
+                lambda process: logger.info(
+                    "process %s is making %s: waiting for it to end", process, output
+                ),
+            )
             if not _is_at(folder / _LOCK, lock):
                 continue  # the folder was removed in the meantime, and perhaps made again
             yield CacheParts(output, spec, sources)
             return
-
-
-def _wait_for(lock: IO[str], output: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        logger.info("process %s is making %s: waiting for it to end", lock.read() or "?", output)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from ppi_train.data.fasta import sequence_digest
+from ppi_train.embeddings.cache import CacheSpec, check_recipe, same_wherever_it_lies
 from ppi_train.embeddings.cache.file import CacheFile
 from ppi_train.embeddings.cache.residues import (
     CHUNK_BYTES,
@@ -30,8 +31,7 @@ from ppi_train.embeddings.cache.residues import (
     mean_residues,
     refuse_not_finite,
 )
-from ppi_train.embeddings.cache.spec import CacheSpec, check_recipe, same_wherever_it_lies
-from ppi_train.errors import CacheError
+from ppi_train.errors import CacheError, first_ten
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class EmbeddingCache:
             raise CacheError(
                 f"{len(missing)} proteins have no embedding",
                 where=self._files[0].path,
-                got=", ".join(missing[:10]),
+                got=first_ten(missing),
                 expected="proteins that are in the embedding cache",
             )
         return np.array([self._rows[protein] for protein in proteins], dtype=np.int64)
@@ -135,6 +135,15 @@ class EmbeddingCache:
         for protein_id in sorted(self._rows):
             hasher.update(f"{protein_id}\t{digests[self._rows[protein_id]]}\n".encode())
         return hasher.hexdigest()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags that identify the embeddings in a run."""
+        return {
+            "embedder": str(self.spec.embedder["name"]),
+            "embedder_run_id": self.spec.embedder_run_id,
+            "embedding_cache_digest": self.digest,
+        }
 
     def missing(self, proteins: Sequence[str]) -> list[str]:
         """The proteins that are not in the cache."""
@@ -156,7 +165,7 @@ class EmbeddingCache:
             raise CacheError(
                 f"{len(changed)} proteins have another sequence in the FASTA than in the embedding cache",
                 where=self._files[0].path,
-                got=", ".join(changed[:10]),
+                got=first_ten(changed),
                 remedy="embed the FASTA again, or name the FASTA that the cache was made from",
             )
 

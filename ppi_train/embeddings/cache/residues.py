@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 from isal.isal_zlib import crc32
 
+from ppi_train.embeddings.cache import all_finite
 from ppi_train.embeddings.cache.file import CacheFile, CacheIndex
-from ppi_train.embeddings.cache.spec import all_finite
-from ppi_train.errors import CacheError
+from ppi_train.errors import CacheError, first_ten
 
 # Residues converted at once: so few that the block stays in the processor's cache, titin's too.
 _BLOCK = 1024
@@ -156,7 +156,7 @@ def refuse_not_finite(file: CacheFile, proteins: Sequence[str]) -> None:
     raise CacheError(
         f"{len(proteins)} embeddings in the cache are not finite numbers",
         where=file.path,
-        got=", ".join(proteins[:10]),
+        got=first_ten(proteins),
         remedy="make the cache again",
     )
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppi_train.data.fasta import AMINO_ACIDS
 from ppi_train.embeddings.embedders.base import EmbedderRequest
 from ppi_train.errors import ConfigError
 
-AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 # Shen et al. 2007, table 1: classes by dipole and side-chain volume.
 TRIAD_CLASSES = ("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C")
 # Selenocysteine and pyrrolysine count as what they derive from; B, Z and J, which stand for two residues,
@@ -27,7 +27,7 @@ SUBSTITUTES = {"U": "C", "O": "K", "B": "D", "Z": "E", "J": "L"}
 TERMINAL_WINDOW = 30
 RECIPE_VERSION = 1
 
-_NONE = 255
+_NONE = 255  # the class of a letter that is no residue
 
 
 def _lookup(groups: Sequence[str]) -> np.ndarray:
@@ -44,7 +44,7 @@ def _lookup(groups: Sequence[str]) -> np.ndarray:
     return table
 
 
-_RESIDUE = _lookup(AMINO_ACIDS)
+RESIDUE_CLASS = _lookup(AMINO_ACIDS)
 _TRIAD_CLASS = _lookup(TRIAD_CLASSES)
 
 
@@ -89,7 +89,7 @@ class Descriptors:
         letters = np.frombuffer("".join(sequences).encode("latin-1"), dtype=np.uint8)
         owner = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(letters)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        residue, triad = _RESIDUE[letters].astype(np.int64), _TRIAD_CLASS[letters].astype(np.int64)
+        residue, triad = RESIDUE_CLASS[letters].astype(np.int64), _TRIAD_CLASS[letters].astype(np.int64)
         from_end = np.repeat(lengths, lengths) - place
         counter = _Counter(owner, len(lengths))
         blocks = [

@@ -31,7 +31,7 @@ from ppi_train.embeddings.embedders.hub import (
     weight_files,
     weights_digest,
 )
-from ppi_train.errors import ConfigError, DeviceError
+from ppi_train.errors import ConfigError, DeviceError, first_line
 
 DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -326,7 +326,7 @@ def _load(folder: Path, family: _Family) -> Any:
         raise ConfigError(
             "the model's weights cannot be loaded",
             where=folder,
-            got=str(error).strip().splitlines()[0],
+            got=first_line(error),
             remedy="copy or download the model again",
         ) from error
     # Missing weights would be initialised at random, and the embeddings would be noise.

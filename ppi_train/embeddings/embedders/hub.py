@@ -17,7 +17,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ppi_train.errors import ConfigError, nearest
+from ppi_train.errors import ConfigError, first_line, nearest
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
@@ -101,8 +101,7 @@ def model_folder(location: str) -> Path:
 def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def read_config(folder: Path) -> dict[str, Any]:

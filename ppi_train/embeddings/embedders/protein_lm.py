@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ppi_train.data.fasta import AMINO_ACIDS
 from ppi_train.embeddings.embedders.base import (
     TERMINAL_WINDOW,
     EmbedderRequest,
@@ -23,8 +24,8 @@ from ppi_train.embeddings.embedders.base import (
     pool,
     pooled_dimension,
 )
-from ppi_train.embeddings.embedders.descriptors import AMINO_ACIDS, SUBSTITUTES
-from ppi_train.errors import CheckpointError, ConfigError
+from ppi_train.embeddings.embedders.descriptors import RESIDUE_CLASS
+from ppi_train.errors import CheckpointError, ConfigError, first_line
 
 SEPARATOR = 0
 """Precedes each protein, and so separates two; also used as padding."""
@@ -39,16 +40,8 @@ RECIPE_VERSION = 1
 BATCH_RESIDUES = 40_000
 
 
-def _table() -> np.ndarray:
-    table = np.full(256, UNKNOWN, dtype=np.uint8)
-    for number, letter in enumerate(AMINO_ACIDS, start=1):
-        table[ord(letter)] = number
-    for letter, substitute in SUBSTITUTES.items():
-        table[ord(letter)] = table[ord(substitute)]
-    return table
-
-
-_TOKEN = _table()
+# After the separator; the last of these stands for a letter that is no residue.
+_TOKEN: np.ndarray = np.minimum(RESIDUE_CLASS, len(AMINO_ACIDS)) + np.uint8(1)
 
 
 def tokenize(sequence: str) -> np.ndarray:
@@ -123,7 +116,7 @@ class ProteinLm:
     """The embedder `protein_lm`.
 
     Granularity `protein`: means of the layers, and of the last one maximum, deviation and the means of
-    both ends; see `pooling`. Granularity `residue`: the last layer's states.
+    both ends; see `pool`. Granularity `residue`: the last layer's states.
 
     Args:
         weights: From a run of `train_embedder`.
@@ -147,7 +140,7 @@ class ProteinLm:
             raise CheckpointError(
                 "the checkpoint holds no language model that this version has",
                 where=f"run {weights.run_id}",
-                got=str(error).splitlines()[0],
+                got=first_line(error),
             ) from None
         self._model.to(device).eval()
         self._weights_digest = weights.digest

@@ -13,14 +13,14 @@ as many triangles as they could be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
+from ppi_train.evaluation.network import Network, network_from_pairs
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,12 +56,11 @@ def complex_metrics(
                 "a complex has no interaction", where=f"complex {name}", expected="at least one pair"
             )
         truth = _network(known)
-        places = predicted.numbers(truth.proteins, f"complex {name}")
-        ours = predicted.adjacency[places][:, places]
-        both = _pairs(ours.multiply(truth.adjacency).tocsr())
+        ours = predicted.induced(predicted.numbers(truth.proteins, f"complex {name}"))
+        both = replace(ours, adjacency=ours.adjacency.multiply(truth.adjacency).tocsr()).edges
         recall.append(both / truth.edges)
-        precision.append(both / _pairs(ours) if ours.nnz else 0.0)
-        if _is_connected(truth.adjacency):
+        precision.append(both / ours.edges if ours.edges else 0.0)
+        if _is_connected(truth):
             connected.append(_is_connected(ours))
     found = {"complex_recall": float(np.mean(recall)), "complex_precision": float(np.mean(precision))}
     return found | ({"complex_connectivity": float(np.mean(connected))} if connected else {})
@@ -73,12 +72,8 @@ def _network(pairs: Sequence[tuple[str, str]]) -> Network:
     return network_from_pairs(proteins, np.array([[number[a], number[b]] for a, b in pairs]))
 
 
-def _pairs(adjacency: sparse.csr_array) -> int:
-    return int(adjacency.nnz + np.count_nonzero(adjacency.diagonal())) // 2
-
-
-def _is_connected(adjacency: sparse.csr_array) -> bool:
-    return int(connected_components(adjacency, directed=False)[0]) == 1
+def _is_connected(network: Network) -> bool:
+    return int(connected_components(network.adjacency, directed=False)[0]) == 1
 
 
 def essential_metrics(

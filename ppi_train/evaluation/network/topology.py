@@ -35,8 +35,7 @@ from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network
-from ppi_train.evaluation.network.sampling import sample_node_sets
+from ppi_train.evaluation.network import Network, sample_node_sets
 
 Floats = npt.NDArray[np.float64]
 Matrices = npt.NDArray[np.float32]  # of 0 and 1; products and sums of rows count up to 2^24 nodes exactly

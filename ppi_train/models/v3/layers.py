@@ -29,7 +29,7 @@ from torch.nn.functional import (
     silu,
 )
 
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 
 _REACHES = (10.0, 50.0)
 """Decay lengths, in residues, of the closeness to an end of a protein."""

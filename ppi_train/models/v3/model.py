@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from ppi_train.models.base import member_losses
+from ppi_train.models.base import Packed, member_losses
 from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
-from ppi_train.models.packed import Packed
 from ppi_train.models.registry import register
 from ppi_train.models.v3.layers import (
     N_ENDS,

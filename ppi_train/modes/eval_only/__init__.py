@@ -1,0 +1,131 @@
+"""The `eval_only` mode: evaluation of a run's best checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ppi_train.config.loading import logged_parameters
+from ppi_train.config.schema import EvalConfig
+from ppi_train.data.fasta import read_fasta
+from ppi_train.data.pairs import read_pairs
+from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pairs
+from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
+from ppi_train.modes.eval_only.networks import evaluate_network, log_network
+from ppi_train.modes.eval_only.references import read_references, reference_digests
+from ppi_train.modes.eval_only.report import log_evaluation, log_report
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.lineage import code_version
+from ppi_train.runs.scored_split import SplitScores, score_split, split_for
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.runs import logged_model_of
+
+logger = logging.getLogger(__name__)
+
+HEADLINE = ("auroc", "auprc")
+METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
+
+
+def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
+    """Scores a split; logs metrics with intervals, figures and predictions.
+
+    Raises:
+        TrackingError: no such run or registered model.
+        CheckpointError: the run has no whole checkpoint.
+        CacheError: the embeddings are not of the kind that the model was trained on.
+    """
+    resolved = resolve_candidate(config)
+    model_id = logged_model_of(resolved.run)  # before the long work, while the server is known to answer
+    evaluated = split_for(resolved, config)
+    references = read_references(config, evaluated)
+    scored = score_split(resolved, config, evaluated)
+    split, inputs = scored.split, scored.inputs
+    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    _introduce(tracked, scored, resolved, named)
+    output = Path(config.output_dir) / tracked.run_id
+    prefix = METRIC_PREFIX[split]
+    leakage = evaluate_leakage(scored.table, scored.logits, resolved, config, evaluated, prefix=prefix)
+    measured = _measure(scored, leakage, config)
+    metrics = measured.prefixed(prefix)
+    tracked.log_metrics(metrics, model_id=model_id)
+    log_strata(measured, tracked, output)
+    log_evaluation(
+        scored.table,
+        scored.logits,
+        tracked,
+        output,
+        title=f"{scored.model} on {inputs.name}, {split}",
+        split=split,
+        uncertainty=scored.uncertainty,
+    )
+    _log_headline(metrics, prefix)
+    if leakage:
+        log_leakage(leakage, tracked, output, model_id)
+        metrics |= leakage.metrics
+    network = evaluate_network(references, resolved, inputs, config, split=split, device=scored.device)
+    if network:
+        log_network(network, tracked, output, model_id)
+        metrics |= network.metrics
+    log_report(scored, resolved, named, measured, tracked, output, leakage=leakage, network=network)
+    left_out = [note for part in (leakage, network) if part for note in part.notes]
+    if left_out:
+        tracked.set_tags({"ppi.left_out": "\n".join(left_out)})
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
+
+
+def _introduce(
+    tracked: TrackedRun, scored: SplitScores, resolved: ResolvedCheckpoint, named: EvalConfig
+) -> None:
+    """Logs the evaluated model and the pairs that it is evaluated on."""
+    tracked.identify(
+        model=scored.model,
+        evaluated_run_id=resolved.run.run_id,
+        split=scored.split,
+        code_version=code_version(),
+        **scored.inputs.tags,
+    )
+    tracked.log_parameters(logged_parameters(named))
+    scored.inputs.log(tracked)
+    link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
+    tracked.describe(f"Scores {scored.split} of {scored.inputs.name} with the best checkpoint of {link}.")
+
+
+def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: EvalConfig) -> MeasuredPairs:
+    return measure_pairs(
+        scored.table,
+        scored.logits,
+        resamples=config.bootstrap_resamples,
+        seed=config.seed,
+        lengths=scored.inputs.cache.lengths,
+        seen=leakage.audit.seen if leakage else None,
+        degrees=leakage.training_degrees(scored.table) if leakage else None,
+    )
+
+
+def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:
+    for name in HEADLINE:
+        key = f"{prefix}/{name}"
+        if key in metrics:  # absent if the pairs have one class only
+            logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
+
+
+def inputs_of(config: EvalConfig) -> dict[str, str]:
+    """Digests of all inputs of an evaluation, without reading embeddings."""
+    resolved = resolve_candidate(config)
+    files = split_for(resolved, config).files
+    digests = {"checkpoint": resolved.digest, "pairs": read_pairs(files.pairs).digest}
+    if files.fasta:
+        digests["fasta"] = read_fasta(files.fasta).digest
+    if config.embeddings:
+        digests["embeddings"] = EmbeddingCache(config.embeddings).digest
+    return digests | reference_digests(config)
+
+
+def _interval_text(metrics: Mapping[str, float], key: str) -> str:
+    if f"{key}_ci_low" not in metrics:
+        return ""
+    return f" (95% interval {metrics[f'{key}_ci_low']:.4f} to {metrics[f'{key}_ci_high']:.4f})"

@@ -15,7 +15,7 @@ import numpy as np
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import UserError
+from ppi_train.errors import UserError, first_ten
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
@@ -165,16 +165,16 @@ def gains_over_trivial(
         resamples: Number of bootstrap resamples for the intervals; 0 for no intervals.
         seed: The same seed gives the same intervals.
     """
-    assert table.labels is not None
+    labels = table.required_labels
     trivial = {CHANCE: np.zeros(len(table)), **audit.baselines}  # the first of equally good ones is named
-    ranked = {name: ranking_metrics(scores, table.labels) for name, scores in trivial.items()}
-    model = ranking_metrics(logits, table.labels)
+    ranked = {name: ranking_metrics(scores, labels) for name, scores in trivial.items()}
+    model = ranking_metrics(logits, labels)
     best = {metric: max(ranked, key=lambda name: ranked[name][metric]) for metric in model}
     intervals: dict[str, dict[str, PairedDifference]] = {}
     if resamples:
         intervals = {
             name: paired_differences(
-                logits, trivial[name], table.labels, table.index, resamples=resamples, seed=seed
+                logits, trivial[name], labels, table.index, resamples=resamples, seed=seed
             )
             for name in set(best.values())
         }
@@ -207,8 +207,7 @@ def _all_sequences(
         return found
     note = (
         "how similar the proteins are to those of training is not measured: "
-        f"{len(missing):,} of all have no sequence ({', '.join(missing[:5])}"
-        f"{', ...' if len(missing) > 5 else ''}); give a fasta with all of them"
+        f"{len(missing):,} of all have no sequence ({first_ten(missing)}); give a fasta with all of them"
     )
     logger.warning("%s", note)
     notes.append(note)

@@ -24,9 +24,9 @@ from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.evaluation_options import OWN
 from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import DataError, UserError
+from ppi_train.errors import UserError
+from ppi_train.evaluation.network import Network, density_threshold, network_from_pairs
 from ppi_train.evaluation.network.function import complex_metrics, essential_metrics
-from ppi_train.evaluation.network.graph import Network, density_threshold, network_from_pairs
 from ppi_train.evaluation.network.topology import (
     NetworkMetrics,
     Noise,
@@ -36,7 +36,8 @@ from ppi_train.evaluation.network.topology import (
 )
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
-from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
+from ppi_train.inference.pair_grid import PairGrid
+from ppi_train.inference.predict import predict_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
@@ -147,7 +148,7 @@ def evaluate_network(
         references, truth, truth
     )  # before the scoring, so that references that do not fit fail early
     model = model_from_checkpoint(resolved.read(), device)
-    pairs = _pairs(truth)
+    pairs = max(1, PairGrid(shared=len(truth.proteins), include_self=truth.loops > 0).pairs)
     threshold, notes = _matched_threshold(
         model, resolved, inputs, config, density=truth.edges / pairs, device=device
     )
@@ -172,7 +173,15 @@ def evaluate_network(
         notes.append("no ratios for node sets of kind own: how they were drawn is not known")
 
     def compared(at: float) -> PredictedNetwork:
-        return _compared(called, at, samples, noise, references, truth)
+        network = called.network(at)
+        return PredictedNetwork(
+            threshold=at,
+            network=network,
+            by_kind={
+                kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()
+            },
+            function=_function(references, network, truth),
+        )
 
     return EvaluatedNetwork(
         truth=truth,
@@ -191,14 +200,7 @@ def true_network(table: PairTable) -> Network:
     Raises:
         DataError: the pairs have no labels.
     """
-    if table.labels is None:
-        raise DataError("the pairs have no labels", where=table.source, expected="a column `label`")
-    return network_from_pairs(table.proteins, table.index[table.labels == 1])
-
-
-def _pairs(truth: Network) -> int:
-    proteins = len(truth.proteins)
-    return max(1, proteins * (proteins + (1 if truth.loops else -1)) // 2)
+    return network_from_pairs(table.proteins, table.index[table.required_labels == 1])
 
 
 def _matched_threshold(
@@ -224,23 +226,6 @@ def _matched_threshold(
         note = f"no threshold that matches the density, for want of validation pairs: {error.what}"
         logger.warning("%s", note)
         return None, [note]
-
-
-def _compared(
-    called: PredictedPairs,
-    threshold: float,
-    samples: Mapping[str, TrueSample],
-    noise: Mapping[str, Noise],
-    references: NetworkReferences,
-    truth: Network,
-) -> PredictedNetwork:
-    network = called.network(threshold)
-    return PredictedNetwork(
-        threshold=threshold,
-        network=network,
-        by_kind={kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()},
-        function=_function(references, network, truth),
-    )
 
 
 def _function(references: NetworkReferences, network: Network, truth: Network) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 
 from ppi_train.config.evaluation_options import DRAW, OFF, WALKS
 from ppi_train.config.schema import EvalConfig
-from ppi_train.data.benchmarks.download import NotInMirrorError
-from ppi_train.data.protein_list import read_protein_list
-from ppi_train.data.reference_sets import published_node_sets, read_complexes, read_node_sets
+from ppi_train.data.benchmarks import NotInMirrorError
+from ppi_train.data.protein_sets import published_node_sets, read_complexes, read_node_sets, read_proteins
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network
-from ppi_train.evaluation.network.sampling import sample_node_sets
+from ppi_train.evaluation.network import Network, sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
 from ppi_train.io.files import file_digest, reading
+from ppi_train.runs.datasets import mirror_of
 from ppi_train.runs.scored_split import SplitSource
 
 logger = logging.getLogger(__name__)
@@ -86,8 +84,8 @@ def read_references(config: EvalConfig, split: SplitSource) -> NetworkReferences
         files=files,
         draws=config.node_sets == (DRAW,),
         complexes=read_complexes(config.complexes) if config.complexes else {},
-        essential=read_protein_list(config.essential) if config.essential else (),
-        non_essential=read_protein_list(config.non_essential) if config.non_essential else (),
+        essential=read_proteins(config.essential).accessions if config.essential else (),
+        non_essential=read_proteins(config.non_essential).accessions if config.non_essential else (),
     )
 
 
@@ -106,9 +104,8 @@ def _digest(path: str) -> str:
 
 
 def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:
-    mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
     try:
-        return published_node_sets(dataset, data_dir=Path(config.data_dir), mirror=mirror)
+        return published_node_sets(dataset, data_dir=Path(config.data_dir), mirror=mirror_of(config))
     except NotInMirrorError as error:
         logger.warning("the mirror has no node sets of %s: no network metrics: %s", dataset, error.where)
         return {}
@@ -116,11 +113,7 @@ def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:
 
 def _drawn(truth: Network, seed: int) -> dict[str, NodeSets]:
     """Node sets of random walks among the proteins that have a partner."""
-    connected = np.flatnonzero(np.diff(truth.adjacency.indptr))
-    within = Network(
-        proteins=tuple(truth.proteins[row] for row in connected),
-        adjacency=truth.adjacency[connected][:, connected],
-    )
+    within = truth.induced(np.flatnonzero(np.diff(truth.adjacency.indptr)))
     largest = DRAWN_SHARE * len(within.proteins)
     counts = {size: DRAWN_SETS for size in DRAWN_SIZES if size <= largest}
     if not counts:

@@ -1,9 +1,9 @@
-"""The page `report.html` of an evaluation."""
+"""What an evaluation logs: figures, predictions and the page `report.html`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import EvalConfig
+from ppi_train.data.pairs import PairTable
 from ppi_train.evaluation.measure import MeasuredPairs
-from ppi_train.evaluation.network.graph import Network
+from ppi_train.evaluation.network import Network
 from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
+from ppi_train.inference.output import write_predictions
 from ppi_train.io.files import write_file
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
 from ppi_train.modes.eval_only.networks import EvaluatedNetwork
@@ -31,11 +33,54 @@ from ppi_train.runs.lineage import code_version, lineage_section
 from ppi_train.runs.scored_split import SplitScores
 from ppi_train.tracking.run import TrackedRun
 
-if TYPE_CHECKING:  # matplotlib is slow to import
-    from ppi_train.reporting.network_figure import DrawnNetwork
-
 REPORT = "report.html"
 _ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
+
+
+def log_evaluation(
+    table: PairTable,
+    logits: np.ndarray,
+    tracked: TrackedRun,
+    output: Path,
+    *,
+    title: str,
+    split: str,
+    uncertainty: np.ndarray | None = None,
+    history: Sequence[Mapping[str, float]] = (),
+    best_metric: str = "val/auroc",
+) -> None:
+    """Logs the figures and the prediction table of scored pairs.
+
+    Args:
+        logits: Calibrated.
+        uncertainty: The standard deviation of each logit; all zero where the model has none.
+    """
+    # matplotlib takes half a second to import, which must not delay the first training step.
+    from ppi_train.reporting import figures
+
+    probabilities, labels = sigmoid(logits), table.required_labels
+    if uncertainty is not None and not uncertainty.any():
+        uncertainty = None  # the model estimates none
+    drawn = {"reliability": figures.reliability_figure(probabilities, labels, title)}
+    if 0 < table.positives < len(table):  # the other figures need both classes
+        drawn |= {
+            "roc": figures.roc_figure(probabilities, labels, title),
+            "precision_recall": figures.precision_recall_figure(probabilities, labels, title),
+            "score_histogram": figures.score_histogram_figure(probabilities, labels, title),
+        }
+        if uncertainty is not None:
+            drawn["precision_by_kept"] = figures.selective_figure(probabilities, labels, uncertainty, title)
+    if history:
+        drawn["curves"] = figures.curves_figure(history, best_metric=best_metric)
+    figures.save_figures(drawn, output / "figures")
+    tracked.log_folder(output / "figures", "figures")
+    file = output / "predictions" / f"{split}.parquet"
+    write_predictions(file, table, logits, probabilities, uncertainty)
+    tracked.log_folder(output / "predictions", "predictions")
+
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from ppi_train.reporting.network_figure import DrawnNetwork
 
 
 def log_report(

@@ -28,7 +28,7 @@ from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.base import PipelineResult
-from ppi_train.modes.evaluation_output import log_evaluation
+from ppi_train.modes.eval_only.report import log_evaluation
 from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.lineage import code_version

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from ppi_train.evaluation.strata import (
+from ppi_train.evaluation.measure import (
     Stratum,
     degrees_without,
     measure_strata,

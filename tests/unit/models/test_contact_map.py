@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
+from ppi_train.models.base import Packed
 from ppi_train.models.contact_map import AboveMeanPool, ContactMap, MapNorm
-from ppi_train.models.packed import Packed
 
 DIMENSION = 6
 LENGTHS = [23, 9, 31, 1]

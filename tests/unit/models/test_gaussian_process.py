@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppi_train.models.gaussian_process import GaussianOutput
+from ppi_train.models.ensemble import GaussianOutput
 
 
 def layer(features: int = 256) -> GaussianOutput:

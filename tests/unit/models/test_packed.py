@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 
 LENGTHS = [3, 1, 5, 2]
 
@@ -43,10 +43,6 @@ def test_padding_is_zero_and_told_apart(packed: Packed) -> None:
     assert own.sum(dim=1).tolist() == LENGTHS
     assert torch.equal(values[own], packed.values)
     assert values[~own].abs().sum() == 0
-
-
-def test_each_row_knows_its_protein(packed: Packed) -> None:
-    assert packed.protein_of_row().tolist() == [0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 3]
 
 
 def test_vectors_are_proteins_of_one_row() -> None:

@@ -14,7 +14,7 @@ from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.features import PackedFeatures, PairData
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 from ppi_train.models.pair_transformer import PairTransformer
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
 from ppi_train.training.pair_task import PairTask

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ppi_train.errors import ConfigError
-from ppi_train.models.base import PairModel
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed, PairModel
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
 from ppi_train.models.residue_model import ResidueModel
 

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ppi_train.evaluation.strata import StratumMetrics
+from ppi_train.evaluation.measure import StratumMetrics
 from ppi_train.evaluation.uncertainty import agreement
 from ppi_train.reporting.figures import as_svg, roc_figure, thinned
 from ppi_train.reporting.network_figure import (

@@ -19,8 +19,15 @@ from urllib.parse import quote, unquote
 import pytest
 import requests
 
-from ppi_train.data.benchmarks.catalogue import CATALOGUE, CatalogueFile, benchmark
-from ppi_train.data.benchmarks.download import NotInMirrorError, _check_redirect, fetch, local_path
+from ppi_train.data.benchmarks import (
+    CATALOGUE,
+    CatalogueFile,
+    NotInMirrorError,
+    _check_redirect,
+    benchmark,
+    fetch,
+    local_path,
+)
 from ppi_train.errors import ConfigError, DownloadError
 
 CONTENT = b"P1\tP2\t1\n"
@@ -203,7 +210,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_server_that_sends_more_is_cut_off(
     hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, size: int | None
 ) -> None:
-    monkeypatch.setattr("ppi_train.data.benchmarks.download.MAX_BYTES", 2_000_000)
+    monkeypatch.setattr("ppi_train.data.benchmarks.MAX_BYTES", 2_000_000)
     with pytest.raises(DownloadError, match="sends more than the file has, and was cut off") as caught:
         fetch(CatalogueFile(f"{hostile}/{kind}", FILE.sha256, size), data_dir=tmp_path, mirror=None)
     assert f"expected: at most {size or 2_000_000:,} bytes" in str(caught.value)

@@ -13,10 +13,9 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from ppi_train.data.benchmarks import catalogue
+from ppi_train.data import benchmarks as catalogue
+from ppi_train.data.benchmarks import Benchmark, CatalogueFile, NotInMirrorError
 from ppi_train.data.benchmarks import prepare as benchmarks
-from ppi_train.data.benchmarks.catalogue import Benchmark, CatalogueFile
-from ppi_train.data.benchmarks.download import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import DATASETS, SPLITS, Dataset, prepare_dataset
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs

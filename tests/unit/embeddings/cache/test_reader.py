@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.embeddings.cache import writer as cache_writer
+from ppi_train.embeddings.cache import METADATA_KEY, CacheSpec, cache_schema, check_recipe
+from ppi_train.embeddings.cache import file as cache_writer
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.cache.spec import METADATA_KEY, CacheSpec, cache_schema, check_recipe
-from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
 
 Embeddings = Mapping[str, npt.NDArray[np.float32]]

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.embeddings.cache import writer as cache_writer
+from ppi_train.embeddings.cache import CacheSpec, all_finite, cache_schema
+from ppi_train.embeddings.cache import file as cache_writer
+from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache, ResidueBatches
-from ppi_train.embeddings.cache.spec import CacheSpec, all_finite, cache_schema
-from ppi_train.embeddings.cache.writer import CacheWriter
 from ppi_train.errors import CacheError
 
 DIMENSION = 4

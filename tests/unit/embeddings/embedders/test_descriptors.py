@@ -9,10 +9,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from ppi_train.data.fasta import AMINO_ACIDS
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest, truncate
 from ppi_train.embeddings.embedders.descriptors import (
-    AMINO_ACIDS,
     TERMINAL_WINDOW,
     TRIAD_CLASSES,
     Descriptors,

@@ -12,6 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import gaussian_kde
 
 from ppi_train.errors import DataError
+from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.evaluation.network.function import (
     complex_metrics,
     distribution_overlap,
@@ -19,7 +20,6 @@ from ppi_train.evaluation.network.function import (
     network_centrality,
     top_shares,
 )
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
 from tests.support.networkx_oracle import plain_centrality
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import density_threshold
+from ppi_train.evaluation.network import density_threshold
 
 
 def test_on_the_network_itself_it_calls_as_many_edges_as_there_are() -> None:

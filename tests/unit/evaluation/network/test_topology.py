@@ -10,13 +10,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from ppi_train.data.benchmarks.catalogue import benchmark
-from ppi_train.data.benchmarks.download import fetch
+from ppi_train.data.benchmarks import benchmark, fetch
 from ppi_train.data.pairs import read_pairs
-from ppi_train.data.reference_sets import published_node_sets, read_node_sets
+from ppi_train.data.protein_sets import published_node_sets, read_node_sets
 from ppi_train.errors import DataError
-from ppi_train.evaluation.network.graph import Network, network_from_pairs
-from ppi_train.evaluation.network.sampling import KINDS, sample_node_sets
+from ppi_train.evaluation.network import KINDS, Network, network_from_pairs, sample_node_sets
 from ppi_train.evaluation.network.topology import (
     MMDS,
     NetworkMetrics,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed
 from ppi_train.models.v3.layers import N_ENDS, Scaling, attention_pool, nearness_to_ends
 
 LENGTHS = [4, 1, 30, 7]

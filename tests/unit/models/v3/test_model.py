@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppi_train.models.base import PairModel
-from ppi_train.models.packed import Packed
+from ppi_train.models.base import Packed, PairModel
 from ppi_train.models.registry import build_model
 
 D = 8

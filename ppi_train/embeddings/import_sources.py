@@ -17,8 +17,8 @@ from typing import IO, Any, NoReturn, Protocol
 import numpy as np
 import torch
 
-from ppi_train.errors import ConfigError, DataError
-from ppi_train.io.limits import check_torch_archive, unpacked_limit
+from ppi_train.errors import ConfigError, DataError, first_line
+from ppi_train.io.files import check_torch_archive, unpacked_limit
 
 GRANULARITY_OF_ESM = {"residue": "representations", "protein": "mean_representations"}
 """The keys of the two kinds of embedding in the files of ESM's extract.py."""
@@ -128,7 +128,7 @@ class Hdf5Source:
             )
         except _BROKEN as error:
             raise DataError(
-                "the file is cut short, damaged or not HDF5", where=path.absolute(), got=_line(error)
+                "the file is cut short, damaged or not HDF5", where=path.absolute(), got=first_line(error)
             ) from None
 
     def _list(self, place: str, item: Any) -> None:
@@ -190,7 +190,7 @@ class ArchiveSource:
             raise DataError(
                 "the file is cut short, damaged or not a NumPy archive",
                 where=path.absolute(),
-                got=_line(error),
+                got=first_line(error),
             ) from None
         names = (entry.filename for entry in self._archive.infolist() if not entry.filename.endswith("/"))
         self.labels = {name: name.removesuffix(".npy") for name in names}
@@ -297,8 +297,4 @@ def _require_numbers(dtype: np.dtype[Any]) -> None:
 def _refuse(error: Exception) -> NoReturn:
     if isinstance(error, DataError):
         raise error
-    raise DataError("cut short or damaged", got=_line(error)) from None
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise DataError("cut short or damaged", got=first_line(error)) from None

@@ -1,9 +1,10 @@
-"""Tests of node sets and complexes; pickles are read as plain data."""
+"""Tests of lists of proteins, node sets and complexes; pickles are read as plain data."""
 
 from __future__ import annotations
 
 import collections
 import datetime
+import gzip
 import json
 import os
 import pickle
@@ -14,10 +15,45 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from ppi_train.data import reference_sets as node_sets
-from ppi_train.data.protein_list import read_protein_list
-from ppi_train.data.reference_sets import published_node_sets, read_complexes, read_node_sets
+from ppi_train.data import protein_sets as node_sets
+from ppi_train.data.protein_sets import published_node_sets, read_complexes, read_node_sets, read_proteins
 from ppi_train.errors import DataError
+
+
+def test_accessions_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfP2\r\n\r\n  P1 \nP2\nQ3")
+    found = read_proteins(path)
+    assert found.accessions == ("P2", "P1", "Q3")
+    assert found.duplicates == 1
+    assert found.fasta is None
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_fasta_is_a_list_with_sequences(pack: type[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(pack(b">sp|P1|X some\nMKV\n>Q2\nMK\n"))
+    found = read_proteins(path)
+    assert found.accessions == ("P1", "Q2")
+    assert found.fasta == path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the list of proteins is empty"),
+        (b"\n  \n", "the list of proteins is empty"),
+        (b"P1\nP2\tP3\n", r"not an accession\n  where: .*line 2\n  got: 'P2\\tP3'"),
+        (b"P1\n\xff\n", r"not text in UTF-8\n  where: .*line 2"),
+        (b"P1\0\n", "line 1"),
+    ],
+)
+def test_what_is_no_list(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_proteins(path)
+
 
 PLAIN = {2: [{"B", "A"}, {"C", "A"}], 3: [{"C", "B", "A"}]}
 READ = {2: [("A", "B"), ("A", "C")], 3: [("A", "B", "C")]}
@@ -161,7 +197,7 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
     ],
 )
 def test_json_that_holds_anything_else_is_refused(tmp_path: Path, data: bytes, named: str) -> None:
-    with pytest.raises(DataError, match=r"damaged, or not JSON|plain node sets") as caught:
+    with pytest.raises(DataError, match=r"damaged, or neither a pickle nor JSON|plain node sets") as caught:
         read_node_sets(written(tmp_path, data))
     assert named in str(caught.value)
 
@@ -227,12 +263,3 @@ def test_tables_that_are_wrong(tmp_path: Path, text: str | bytes, message: str, 
         read_complexes(complexes_file(tmp_path, text))
     assert where in str(caught.value)
     assert str(tmp_path / "table") in str(caught.value)
-
-
-def test_lists_of_proteins(tmp_path: Path) -> None:
-    assert read_protein_list(complexes_file(tmp_path, "B\n\n A \nB\n")) == ["B", "A"]
-    with pytest.raises(DataError, match="not an accession") as caught:
-        read_protein_list(complexes_file(tmp_path, "B\nA\t1\n"))
-    assert "line 2" in str(caught.value)
-    with pytest.raises(DataError, match="is empty"):
-        read_protein_list(complexes_file(tmp_path, ""))

@@ -1,4 +1,4 @@
-"""Proteins, pairs and embeddings that the `predict` mode scores."""
+"""The `predict` mode: scores pairs with the best checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from ppi_train.checkpoints import Checkpoint
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import ExplainConfig, PredictConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
-from ppi_train.data.protein_list import ProteinList, read_proteins
+from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.errors import CacheError, ConfigError, DataError
+from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
+from ppi_train.features import features_of
+from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.runs.datasets import prepare
+from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
+from ppi_train.inference.scan import EncodedProteins
+from ppi_train.inference.scoring import encode_all
+from ppi_train.io.files import file_digest
+from ppi_train.io.progress import Progress
+from ppi_train.models.device import resolve_device
+from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
-from ppi_train.tracking.run import TrackedDataset
+from ppi_train.runs.lineage import code_version
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
+
+# Larger files are not uploaded; the run records only their path and digest.
+UPLOADED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +119,7 @@ def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
         return [Path(config.fasta)]
     if config.dataset is None:
         return []
-    dataset = prepare(config, ("train", "validation"))
-    return sorted({split.fasta for split in dataset.splits.values()})
+    return training_fastas(config)
 
 
 def opened_cache(
@@ -188,11 +203,10 @@ def _with_embedding(
     """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
     if missing and config.missing == "error":
-        first = sorted(missing)[:10]
         raise CacheError(
             f"{len(missing)} proteins have no embedding",
             where=source,
-            got=", ".join(first) + (", ..." if len(missing) > 10 else ""),
+            got=first_ten(sorted(missing)),
             expected="an embedding for every protein",
             remedy="add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta="
             f"{fastas[0] if fastas else 'sequences.fasta'}; or give missing=drop to leave them out",
@@ -218,3 +232,109 @@ def _with_pairs(grid: PairGrid, source: str) -> PairGrid:
         expected="two proteins or more",
         remedy="give include_self=true to pair it with itself",
     )
+
+
+def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
+    """Scores pairs, writes the table, and records it in the run.
+
+    The run gets the path and digest of the table, and the table itself if it is small.
+
+    Raises:
+        ConfigError: an output exists, or unfinished parts of another prediction are next to it.
+        TrackingError: no such run or registered model.
+        CheckpointError: the run has no complete checkpoint.
+        DataError, CacheError: see `prediction_inputs`.
+        StorageError: the disk is full.
+    """
+    output, edges = Path(str(config.output)), Path(config.edges) if config.edges else None
+    check_outputs(output, edges, overwrite=config.overwrite)
+    resolved = resolve_candidate(config)
+    checkpoint = resolved.read()
+    inputs = prediction_inputs(config, checkpoint)
+    device = resolve_device(config.device)
+    _log_start(config, tracked, resolved, checkpoint, inputs)
+    origin = {
+        "checkpoint": resolved.digest,
+        "embeddings": inputs.cache.digest,
+        "proteins": inputs.digest,
+        "device": device.type,
+    }
+    prediction = Prediction(
+        output=output,
+        edges=edges,
+        overwrite=config.overwrite,
+        proteins=inputs.proteins,
+        pairs=inputs.pairs,
+        top_k=config.top_k,
+        min_probability=config.min_probability,
+        uncertainty=config.uncertainty,
+        origin=origin,
+        about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
+    )
+    counts = make_prediction(prediction, lambda: encoded_proteins(checkpoint, inputs, device))
+    metrics = _metrics(counts, inputs)
+    tracked.log_metrics(metrics)
+    outputs = _log_files(tracked, output, edges)
+    logger.info("%s of %s pairs kept: %s", f"{counts.kept:,}", f"{counts.pairs:,}", output)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
+
+
+def encoded_proteins(
+    checkpoint: Checkpoint, inputs: PredictionInputs, device: torch.device
+) -> EncodedProteins:
+    """The model of a checkpoint and the encoded states of all proteins."""
+    model = model_from_checkpoint(checkpoint, device)
+    features = features_of(inputs.cache, inputs.proteins, model.GRANULARITY).to(device)
+    with Progress(len(features), unit="protein") as progress:
+        states = encode_all(model, features, encoded=progress.advance)
+    return EncodedProteins(model=model, states=states, device=device)
+
+
+def _log_start(
+    config: PredictConfig,
+    tracked: TrackedRun,
+    resolved: ResolvedCheckpoint,
+    checkpoint: Checkpoint,
+    inputs: PredictionInputs,
+) -> None:
+    tracked.identify(
+        model=checkpoint.description["model"]["name"],
+        dataset=inputs.name,
+        evaluated_run_id=resolved.run.run_id,
+        code_version=code_version(),
+        **inputs.cache.tags,
+    )
+    tracked.log_parameters(logged_parameters(config))
+    tracked.log_datasets([inputs.dataset])
+    link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
+    tracked.describe(f"Scores pairs of {inputs.name} with the best checkpoint of {link}.")
+    pairs, proteins = inputs.pairs.pairs, len(inputs.proteins)
+    logger.info("%s pairs of %s proteins", f"{pairs:,}", f"{proteins:,}")
+
+
+def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, float]:
+    """Counts, and the scoring rate if anything was scored."""
+    metrics = {
+        "predict/proteins": float(len(inputs.proteins)),
+        "predict/pairs": float(counts.pairs),
+        "predict/kept": float(counts.kept),
+        "predict/dropped": float(inputs.dropped),
+    }
+    if counts.scored:
+        metrics["throughput/pairs_per_second"] = counts.scored / counts.seconds
+    return metrics
+
+
+def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:
+    """Tags the path and digest of each file, and uploads small files."""
+    files = {"output": output, "edges": edges}
+    outputs = {name: str(path) for name, path in files.items() if path is not None}
+    tags: dict[str, str] = {}
+    for name, path in files.items():
+        if path is None:
+            continue
+        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": file_digest(path)}
+        if path.stat().st_size < UPLOADED_BYTES:
+            tracked.log_file(path, "predictions")
+    tracked.set_tags(tags)
+    return outputs

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable, accession_of, sequence_digest
-from ppi_train.embeddings.cache.spec import CacheSpec
-from ppi_train.embeddings.cache.writer import CacheWriter
-from ppi_train.embeddings.importing.sources import EmbeddingSource
-from ppi_train.errors import DataError
+from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache.file import CacheWriter
+from ppi_train.embeddings.import_sources import EmbeddingSource
+from ppi_train.errors import DataError, first_ten
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def match_proteins(source: EmbeddingSource, table: SequenceTable) -> tuple[dict[
             "no embedding belongs to a protein of the FASTA",
             where=source.path.absolute(),
             got=first_ten(extra) or "no embedding at all",
-            expected=f"names such as {first_ten(list(table.sequences)[:SHOWN])} of {table.source}",
+            expected=f"names such as {first_ten(table.sequences)} of {table.source}",
             remedy="name the embeddings by the accessions of the FASTA",
         )
     return {accession: place for accession, (place,) in sorted(places.items())}, extra
@@ -211,15 +211,6 @@ def _settle_missing(source: EmbeddingSource, table: SequenceTable, missing: list
             remedy="embed them too, or give missing=drop to make a cache without them",
         )
     logger.warning("%s and are left out: %s", counts, first_ten(missing))
-
-
-def first_ten(names: list[str]) -> str:
-    """The first ten names as printable text.
-
-    Bytes that are not UTF-8 are escaped.
-    """
-    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass

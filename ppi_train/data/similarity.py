@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.similarity.alignment import (
+from ppi_train.data.alignment import (
     KAPPA,
     LAMBDA,
     Alignments,

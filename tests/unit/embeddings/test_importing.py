@@ -20,8 +20,8 @@ import torch
 
 from ppi_train.data.fasta import SequenceTable, read_fasta, write_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.importing.convert import ImportRules, Survey, survey, write_import
-from ppi_train.embeddings.importing.sources import open_source
+from ppi_train.embeddings.import_sources import open_source
+from ppi_train.embeddings.importing import ImportRules, Survey, survey, write_import
 from ppi_train.errors import ConfigError, DataError
 
 DIMENSION = 6
@@ -495,8 +495,8 @@ MEASURE = """
 import sys
 from pathlib import Path
 from ppi_train.data.fasta import read_fasta
-from ppi_train.embeddings.importing.sources import open_source
-from ppi_train.embeddings.importing.convert import ImportRules, survey, write_import
+from ppi_train.embeddings.import_sources import open_source
+from ppi_train.embeddings.importing import ImportRules, survey, write_import
 
 def status(name):
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]

@@ -7,7 +7,7 @@ import pytest
 from Bio import Align
 from Bio.Align import substitution_matrices
 
-from ppi_train.data.similarity.alignment import (
+from ppi_train.data.alignment import (
     GAP_EXTEND,
     GAP_OPEN,
     LETTERS,

@@ -1,11 +1,10 @@
-"""Node sets and complexes, against which predicted networks are measured.
+"""Sets of proteins that a user names: lists, node sets and complexes.
 
-Node sets are `{size: [sets of accessions]}`, in PRING's pickles or in JSON. A pickle is a program. This
-reader runs no part of it that could do harm: it looks up no names except those of the set types, so that
-nothing is called; it first reads through the operations, so that a few bytes cannot ask for gigabytes; and
-the result must be plain containers of strings and integers.
-
-Complexes are tables of their known interactions.
+A list is a text file of accessions or a FASTA. Complexes are a table of their known interactions. Node sets
+are PRING's pickles, or JSON, of `{size: [sets of accessions]}`. A pickle is a program. This reader runs no
+part of it that could do harm: it looks up no names except those of the set types, so that nothing is called;
+it first reads through the operations, so that a few bytes cannot ask for gigabytes; and the result must be
+plain containers of strings and integers.
 """
 
 from __future__ import annotations
@@ -16,29 +15,80 @@ import pickle
 import pickletools
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ppi_train.data.benchmarks.catalogue import CATALOGUE
-from ppi_train.data.benchmarks.download import fetch
-from ppi_train.errors import DataError
-from ppi_train.io.files import read_file, text_lines
+from ppi_train.data.benchmarks import CATALOGUE, fetch
+from ppi_train.data.fasta import read_fasta
+from ppi_train.errors import DataError, first_ten
+from ppi_train.io.files import BOM, GZIP_MAGIC, read_file, text_lines
 
 NodeSets = dict[int, list[tuple[str, ...]]]
-
 MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
 MAX_SETS = 10_000
 MAX_PROTEINS = 10_000_000  # over all sets
-
 _EXPECTED = (
     "{size: [sets of accessions]} in JSON, or a pickle of it of plain dict, list, tuple, set, str and int"
 )
 _KIND = "file of node sets"
 _ROLE = "nodes_"  # begins the roles of these files in the catalogue
-_NAMED = 10
 _SIZE = re.compile("[1-9][0-9]{0,8}")
 # The names of set and frozenset in Python 3 and, below protocol 3, in pickles that Python 2 can read.
 _CONTAINERS = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
+COLUMNS = ("complex_id", "protein_a", "protein_b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinList:
+    """Distinct accessions, in the order of the file.
+
+    `duplicates` counts lines that repeat an earlier one; `fasta` is the file if it has sequences, else
+    None; `source` is the path as it was given, for messages.
+    """
+
+    accessions: tuple[str, ...]
+    duplicates: int
+    fasta: Path | None
+    source: str
+
+
+def read_proteins(path: str | Path) -> ProteinList:
+    """Reads the accessions of a list or a FASTA.
+
+    A list has one accession per line; blank lines are skipped. A FASTA may be plain or gzip. The content
+    shows which of the two it is.
+
+    Raises:
+        DataError: the file is absent, empty or not text, or, with the line, a line has more than one word;
+            for a FASTA those of `read_fasta`.
+    """
+    data = read_file(path, "list of proteins").removeprefix(BOM)
+    if data.startswith(GZIP_MAGIC) or data.lstrip().startswith(b">"):
+        table = read_fasta(path)
+        return ProteinList(
+            accessions=tuple(table.sequences), duplicates=table.duplicates, fasta=Path(path), source=str(path)
+        )
+    listed = [_accession(path, *line) for line in text_lines(path, "list of proteins", data)]
+    if not listed:
+        raise DataError("the list of proteins is empty", where=path, got="blank lines only")
+    accessions = tuple(dict.fromkeys(listed))
+    return ProteinList(
+        accessions=accessions, duplicates=len(listed) - len(accessions), fasta=None, source=str(path)
+    )
+
+
+def _accession(path: str | Path, number: int, line: str) -> str:
+    words = line.split()
+    if len(words) > 1 or "\0" in line:
+        raise DataError(
+            "a line of the list is not an accession",
+            where=f"{path}, line {number}",
+            got=repr(line[:60]),
+            expected="one accession a line, or a FASTA",
+        )
+    return words[0]
+
 
 # Of a table of complexes.
 COLUMNS = ("complex_id", "protein_a", "protein_b")
@@ -65,7 +115,19 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
         _refuse(path, f"{source.stat().st_size:,} bytes", f"at most {MAX_BYTES:,} bytes")
     data = read_file(path, _KIND)
     # No pickle begins with a brace.
-    found = _load_json(path, data) if data.lstrip().startswith(b"{") else _load(path, data)
+    load = _load_json if data.lstrip().startswith(b"{") else _load_pickle
+    try:
+        found = load(path, data)
+    except DataError:
+        raise
+    # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
+    except Exception as error:
+        raise DataError(
+            f"the {_KIND} is damaged, or neither a pickle nor JSON",
+            where=path,
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            expected=_EXPECTED,
+        ) from error
     sets = _checked(found, path)
     if known is not None:
         _check_known(sets, known, path)
@@ -110,36 +172,17 @@ class _PlainUnpickler(pickle.Unpickler):
         _refuse(self._path, f"a reference to something outside the file, {str(pid)[:80]!r}")
 
 
-def _load(path: str | Path, data: bytes) -> Any:
-    try:
-        _scan(path, data)
-        return _PlainUnpickler(data, path).load()
-    except DataError:
-        raise
-    # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
-    except Exception as error:
-        raise DataError(
-            f"the {_KIND} is damaged, or neither a pickle nor JSON",
-            where=path,
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            expected=_EXPECTED,
-        ) from error
+def _load_pickle(path: str | Path, data: bytes) -> Any:
+    _scan(path, data)
+    return _PlainUnpickler(data, path).load()
 
 
-def _load_json(path: str | Path, data: bytes) -> Any:
+def _load_json(_path: str | Path, data: bytes) -> Any:
     """The object of a JSON file, with sizes as integers.
 
     Keys that are not sizes stay as they are, so that the error can name them.
     """
-    try:
-        found = json.loads(data, object_pairs_hook=_pairs_once)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"the {_KIND} is damaged, or not JSON",
-            where=path,
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            expected=_EXPECTED,
-        ) from error
+    found = json.loads(data, object_pairs_hook=_pairs_once)
     return {int(size) if _SIZE.fullmatch(size) else size: group for size, group in found.items()}
 
 
@@ -210,12 +253,11 @@ def _check_known(sets: NodeSets, known: Collection[str], path: str | Path) -> No
     tested = frozenset(known)
     unknown = sorted({node for group in sets.values() for nodes in group for node in nodes} - tested)
     if unknown:
-        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         raise DataError(
             f"the node sets have {len(unknown):,} "
             f"{'protein that is' if len(unknown) == 1 else 'proteins that are'} not known",
             where=path,
-            got=", ".join(unknown[:_NAMED]) + more,
+            got=first_ten(unknown),
             expected=f"proteins among the {len(tested):,} of the test network",
             remedy="give the node sets that belong to these test pairs",
         )

@@ -12,14 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppi_train.data.similarity.alignment import encode_sequence, local_alignments
-from ppi_train.data.similarity.search import (
-    FOLDER,
-    Similarities,
-    cached_similar,
-    find_similar,
-    similarity_clusters,
-)
+from ppi_train.data.alignment import encode_sequence, local_alignments
+from ppi_train.data.similarity import FOLDER, Similarities, cached_similar, find_similar, similarity_clusters
 
 # Natural frequencies in per cent, alphabetically: with even ones chance is kinder than in proteins.
 RESIDUES = list("ACDEFGHIKLMNPQRSTVWY")

@@ -1,0 +1,303 @@
+"""The `full_pipeline` mode, also called `main`: all stages as nested runs.
+
+The stages are prepare, embed, pretrain, finetune, evaluate and promote. Finished stages of earlier runs are
+reused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.options import OptionGroup
+from ppi_train.config.schema import (
+    EmbedConfig,
+    EvalConfig,
+    FinetuneConfig,
+    PipelineConfig,
+    PrepareDataConfig,
+    PromoteConfig,
+    ScoringConfig,
+    TrainConfig,
+    TrainEmbedderConfig,
+)
+from ppi_train.data.benchmarks import NotInMirrorError
+from ppi_train.errors import ConfigError
+from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.embed import inputs_of as embedding_inputs
+from ppi_train.modes.embed import run as embed
+from ppi_train.modes.eval_only import inputs_of as evaluation_inputs
+from ppi_train.modes.eval_only import run as evaluate
+from ppi_train.modes.eval_only.references import reference_digests
+from ppi_train.modes.prepare_data import run as prepare_data
+from ppi_train.modes.promote import run as promote
+from ppi_train.modes.train.finetune import finetuning_job
+from ppi_train.modes.train.job import Job
+from ppi_train.modes.train.resume import continue_training
+from ppi_train.modes.train.train_only import training_job
+from ppi_train.modes.train_embedder import embedder_job
+from ppi_train.runs.config import part_of
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.lineage import code_version
+from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder, was_here
+from ppi_train.tracking.runs import RunInfo, find_tagged
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINT = "ppi.fingerprint"
+# Paths, saving intervals and memory limits do not affect the result; input files count by their digests.
+_PLACES = frozenset(
+    {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
+    | {"tracking_flush_seconds", "offline"}
+    | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
+    | {"node_sets", "complexes", "essential", "non_essential"}
+)
+_NAMED = frozenset({"run_id", "pretrain_run_id"})
+
+C = TypeVar("C", bound=OptionGroup)
+
+
+def fingerprint(mode: str, config: OptionGroup, inputs: Mapping[str, object]) -> str:
+    """sha256 over everything that determines a stage's result.
+
+    This is the mode, the config, the digests of the inputs and the code version.
+    """
+    values = {name: value for name, value in config_values(config).items() if name not in _PLACES | _NAMED}
+    content = {"mode": mode, "config": values, "inputs": dict(inputs), "code": code_version()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Stages:
+    """Runs stages as children of a parent run, and records them.
+
+    Args:
+        parent: The run of the pipeline.
+        reuse: Whether finished or interrupted stages of earlier runs are reused.
+    """
+
+    def __init__(self, parent: TrackedRun, *, reuse: bool) -> None:
+        self._parent, self._reuse = parent, reuse
+        self._rows: list[tuple[str, str, str]] = []
+        self.metrics: dict[str, float] = {}
+        self.run_ids: dict[str, str] = {}
+
+    @property
+    def summary(self) -> str:
+        return ", ".join(f"{name} {how} ({run_id})" for name, how, run_id in self._rows)
+
+    def run(
+        self,
+        name: str,
+        mode: str,
+        config: C,
+        pipeline: Callable[[C, TrackedRun], PipelineResult],
+        *,
+        inputs: Mapping[str, object] | None = None,
+    ) -> None:
+        """Runs a stage, unless a finished one with the same inputs exists."""
+        key = fingerprint(mode, config, inputs or {})
+        found = self._earlier(key)
+        if found and found.status == "FINISHED":
+            self._take_over(name, found)
+            return
+        logger.info("stage %s", name)
+        with self._parent.child(mode) as tracked:
+            tracked.set_tags({FINGERPRINT: key})
+            self._note(name, "done", pipeline(config, tracked))
+
+    def always(
+        self, name: str, mode: str, config: C, pipeline: Callable[[C, TrackedRun], PipelineResult]
+    ) -> PipelineResult:
+        """Runs a stage whose result depends on more than its inputs."""
+        logger.info("stage %s", name)
+        with self._parent.child(mode) as tracked:
+            result = pipeline(config, tracked)
+        self._note(name, "done", result)
+        return result
+
+    def train(self, name: str, job: Job) -> str:
+        """Starts or continues the training of a job; returns the run ID."""
+        key = fingerprint(job.mode, job.config, job.digests)
+        found = self._earlier(key)
+        if found and found.status == "FINISHED":
+            self._take_over(name, found)
+        elif found and self._can_continue(found, job):
+            logger.info("stage %s: continuing %s", name, found)
+            self._note(name, "continued", continue_training(found.run_id, job))
+        else:
+            logger.info("stage %s", name)
+            with (
+                self._parent.child(job.mode) as tracked,
+                run_folder(job.output_dir, tracked.run_id) as output,
+            ):
+                tracked.set_tags({FINGERPRINT: key})
+                self._note(name, "done", job.run(tracked, output))
+        return self.run_ids[name]
+
+    def _earlier(self, key: str) -> RunInfo | None:
+        return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None
+
+    def _can_continue(self, found: RunInfo, job: Job) -> bool:
+        """Whether the run can be continued from this machine.
+
+        A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
+        it ran.
+        """
+        here = was_here(job.output_dir, found.run_id)
+        return here if found.running else found.checkpoints is not None or here
+
+    def _take_over(self, name: str, found: RunInfo) -> None:
+        logger.info("stage %s: taken over from %s, whose inputs are the same", name, found)
+        self._note(name, "taken over", PipelineResult(run_id=found.run_id, metrics=found.metrics))
+
+    def _note(self, name: str, how: str, result: PipelineResult) -> None:
+        """Records a stage and its main metrics in the parent run."""
+        self._rows.append((name, how, result.run_id))
+        self.run_ids[name] = result.run_id
+        shown = {
+            metric: value
+            for metric, value in result.metrics.items()
+            if metric.startswith(("val/", "test/", "promotion/"))
+        }
+        self.metrics |= shown
+        if shown:
+            self._parent.log_metrics(shown)
+        self._parent.set_tags({f"ppi.stage.{name}": result.run_id})
+        lines = ["| stage | run | |", "| --- | --- | --- |"]
+        lines += [
+            f"| {stage} | {self._parent.link_to(run_id, run_id[:8])} | {outcome} |"
+            for stage, outcome, run_id in self._rows
+        ]
+        self._parent.describe("\n".join(lines))
+
+
+def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
+    """Runs the stages in order, reusing finished ones of earlier runs.
+
+    A stage is reused if its inputs are the same.
+
+    Raises:
+        UserError: the config of a stage is invalid, or a stage failed with a user error.
+    """
+    if not (config.dataset or config.train_pairs):
+        config = replace(config, dataset=DEFAULT_DATASET)
+    _check_stages(config)
+    label = config.dataset or Path(config.train_pairs or "").stem
+    tracked.identify(model=config.model, dataset=label)
+    tracked.log_parameters(logged_parameters(config))
+    stages = Stages(tracked, reuse=config.reuse)
+    if config.dataset:
+        stages.run("prepare", "prepare_data", preparation_config(config), prepare_data)
+    if config.trains_embedder:
+        trained = stages.train("train_embedder", embedder_job(embedder_config(config)))
+        config = replace(config, embedder_run_id=trained)
+    if not config.embeddings:
+        wanted = part_of(config, EmbedConfig)
+        stages.run("embed", "embed", wanted, embed, inputs=embedding_inputs(wanted))
+    trained = stages.train("pretrain", training_job(part_of(config, TrainConfig)))
+    if config.finetunes:
+        trained = stages.train("finetune", finetuning_job(finetune_config(config, trained)))
+    scoring = eval_config(config, trained)
+    inputs = evaluation_inputs(scoring)
+    stages.run("evaluate", "eval_only", scoring, evaluate, inputs=inputs)
+    exit_code = 0
+    if config.registered_model:
+        result = stages.always("promote", "promote", promote_config(config, scoring), promote)
+        exit_code = result.exit_code
+        if exit_code:
+            tracked.fail(f"not promoted: {result.outputs['why']}")
+    logger.info("stages: %s", stages.summary)
+    return PipelineResult(
+        run_id=tracked.run_id, exit_code=exit_code, metrics=stages.metrics, outputs=stages.run_ids
+    )
+
+
+def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
+    """The config that prepares all splits that are available.
+
+    It leaves out the test split if the mirror does not have it, unless the config asks for `split=test`.
+    """
+    everything = part_of(config, PrepareDataConfig)
+    if config.split == "test":
+        return everything
+    try:
+        prepare(everything, ("test",))
+    except NotInMirrorError as error:
+        logger.warning("the mirror does not hold the test files of %s: %s", config.dataset, error.where)
+        return replace(everything, splits=("train", "validation"))
+    return everything
+
+
+def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
+    """The config that trains an embedder on the sequences of the pairs."""
+    shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
+              "device", "deterministic", "seed", "output_dir")  # fmt: skip
+    return TrainEmbedderConfig(
+        **{name: getattr(config, name) for name in shared},
+        exclude_pairs=config.exclude_pairs or config.test_pairs,
+        hidden_dim=config.lm_hidden_dim,
+        epochs=config.lm_epochs,
+        learning_rate=config.lm_learning_rate,
+        amp=config.lm_amp,
+    )
+
+
+def finetune_config(config: PipelineConfig, pretrain_run_id: str) -> FinetuneConfig:
+    return part_of(
+        config,
+        FinetuneConfig,
+        pretrain_run_id=pretrain_run_id,
+        dataset=config.finetune_dataset,
+        train_pairs=config.finetune_train_pairs,
+        val_pairs=config.finetune_val_pairs,
+        fasta=config.finetune_fasta,
+        embeddings=config.finetune_embeddings,
+        epochs=config.finetune_epochs,
+        learning_rate=config.finetune_learning_rate,
+    )
+
+
+def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
+    """The config that evaluates the last training stage.
+
+    It scores the data set of that stage, unless test pairs are given.
+    """
+    last = config.finetune_fasta, config.finetune_embeddings
+    fasta, embeddings = last if config.finetunes else (config.fasta, config.embeddings)
+    dataset = config.finetune_dataset if config.finetunes else config.dataset
+    return part_of(
+        config,
+        EvalConfig,
+        run_id=run_id,
+        dataset=None if config.test_pairs else dataset,
+        fasta=fasta,
+        embeddings=embeddings,
+        batch_size=8192,
+    )
+
+
+def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
+    shared = dataclasses.asdict(part_of(scoring, ScoringConfig))
+    resamples = max(scoring.bootstrap_resamples, 100)
+    return part_of(config, PromoteConfig, **(shared | {"bootstrap_resamples": resamples}))
+
+
+def _check_stages(config: PipelineConfig) -> None:
+    """Checks the configs of later stages before the first stage starts."""
+    scoring = eval_config(config, "pending")
+    stages: list[OptionGroup] = [scoring]
+    if config.finetunes:
+        stages.append(finetune_config(config, "pending"))
+    problems = [problem for stage in stages for problem in stage.problems()]
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
+        raise ConfigError(f"some stages cannot be run with this configuration:\n{lines}")
+    reference_digests(scoring)  # raises an error for a missing file
