@@ -6,57 +6,118 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ppi_train.checkpoints import Checkpoint, new_model
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import ModelOptions
 from ppi_train.config.schema import TrainConfig, TrainDataConfig
+from ppi_train.features import ProteinIterator, with_static_features
+from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import own_batch_size, own_hyperparameters
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.training_run import TrainingJob
+from ppi_train.modes.train.training_run import (
+    TrainingJob,
+    description,
+    evaluate_best,
+    fit,
+    log_best_model,
+    log_start,
+    pair_task,
+    recorded_digests,
+    run_callbacks,
+)
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.run_folder import run_folder
+from ppi_train.training.callbacks import CheckpointUploader
+from ppi_train.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
+MODE = "train_only"
+
 
 def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains a model from random weights, as in `run_training`."""
-    with run_folder(config.output_dir, tracked.run_id) as output:
-        return training_job(config).run(tracked, output)
+    """Trains a pair model from random weights, evaluates it, and logs it.
+
+    Raises:
+        UserError: as raised by the layers below; every checkpoint written by then is uploaded.
+    """
+    return training_job(config).run(tracked)
 
 
 def training_job(config: TrainConfig) -> TrainingJob:
-    """The training run that a config specifies, with its data read.
+    """Reads the inputs and fills in the defaults that depend on them.
 
     Raises:
         UserError: the data or the embeddings are not what the config says.
     """
-    settings = EmbeddingSettings.of_config(config, device=config.device)
     hyperparameters = _hyperparameters(config)
-    inputs = training_inputs(config, settings, _wanted(config))
-    recipe = inputs.cache.spec
-    resolved = replace(
+    settings = EmbeddingSettings.of_config(config, device=config.device)
+    inputs = training_inputs(config, settings, _required_recipe(config))
+    spec = inputs.cache.spec
+    completed = replace(
         config,
         dataset=None if config.train_pairs else inputs.name,
         # A cache given by the user may come from an embedder that only they have.
-        embedder=config.embedder if config.embeddings else str(recipe.embedder["name"]),
-        max_length=recipe.max_length,
-        truncation=recipe.truncation,
-        embedding_dtype=recipe.dtype,
+        embedder=config.embedder if config.embeddings else str(spec.embedder["name"]),
+        max_length=spec.max_length,
+        truncation=spec.truncation,
+        embedding_dtype=spec.dtype,
+        batch_size=config.batch_size or own_batch_size(config.model),
     )
+    completed = replace(completed, **hyperparameters)
     return TrainingJob(
-        mode="train_only",
-        config=replace(
-            resolved, batch_size=config.batch_size or own_batch_size(config.model), **hyperparameters
-        ),
-        inputs=inputs,
-        model=config.model,
-        hyperparameters=hyperparameters,
+        mode=MODE,
+        config=completed,
+        digests=inputs.digests,
+        recorded=recorded_digests(inputs),
+        train=partial(_train, completed, inputs, hyperparameters),
     )
+
+
+def _train(
+    config: TrainConfig,
+    inputs: SplitInputs,
+    hyperparameters: Mapping[str, object],
+    tracked: TrackedRun,
+    output: Path,
+    continued: Checkpoint | None,
+) -> PipelineResult:
+    """Builds the model, fits it, evaluates the best checkpoint and logs it."""
+    device = resolve_device(config.device)
+    parameters = logged_parameters(config)
+    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+        tags = {"model": config.model}
+        log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
+
+        seed_everything(config.seed, deterministic=config.deterministic)
+        model = new_model(config.model, inputs.cache.spec.dimension, hyperparameters).to(device)
+        train = inputs.pair_data("train", model.GRANULARITY).to(device)
+        validation = inputs.pair_data("validation", model.GRANULARITY).to(device)
+        if not continued:
+            model.fit_input_statistics(ProteinIterator(train.features))
+        train, validation = with_static_features(train, model), with_static_features(validation, model)
+
+        trainer = Trainer(
+            model,
+            config,
+            task=pair_task(config, model, train, validation),
+            checkpoints=uploader.folder,
+            description=description(
+                MODE, config, inputs, model=config.model, hyperparameters=hyperparameters
+            ),
+            callbacks=run_callbacks(tracked, uploader),
+        )
+        fit(trainer, tracked, continued)
+
+        metrics = evaluate_best(tracked, output, inputs, validation, trainer, model=config.model)
+        metrics = log_best_model(tracked, output, inputs, metrics, model=config.model, parameters=parameters)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
 
 def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
@@ -70,7 +131,7 @@ def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
     return taken
 
 
-def _wanted(config: TrainConfig) -> dict[str, object]:
+def _required_recipe(config: TrainConfig) -> dict[str, object]:
     """Part of the recipe that the cache must have.
 
     For a cache given by the user, this is only what the user has set.
