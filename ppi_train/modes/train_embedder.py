@@ -26,6 +26,7 @@ from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.callbacks import CheckpointUploader
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer, TrainResult
@@ -64,7 +65,8 @@ class LanguageText:
 
 def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
     """Trains on a FASTA, or on the sequences of a data set."""
-    return embedder_job(config).run(tracked)
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return embedder_job(config).train(tracked, output, None)
 
 
 def embedder_job(config: TrainEmbedderConfig) -> TrainingJob:

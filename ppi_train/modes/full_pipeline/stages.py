@@ -15,7 +15,7 @@ from ppi_train.modes.train.resume import continue_training
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.run_folder import was_here
+from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, find_tagged
 
 logger = logging.getLogger(__name__)
@@ -102,9 +102,12 @@ class Stages:
             self._note(name, "continued", continue_training(found.run_id, job))
         else:
             logger.info("stage %s", name)
-            with self._parent.child(job.mode) as tracked:
+            with (
+                self._parent.child(job.mode) as tracked,
+                run_folder(job.config.output_dir, tracked.run_id) as output,
+            ):
                 tracked.set_tags({FINGERPRINT: key})
-                self._note(name, "done", job.run(tracked))
+                self._note(name, "done", job.train(tracked, output, None))
         return self.run_ids[name]
 
     def _earlier(self, key: str) -> RunInfo | None:

@@ -16,10 +16,9 @@ from ppi_train.features import ProteinIterator, with_static_features
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import own_batch_size
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.train_only import training_inputs
 from ppi_train.modes.train.training_run import (
     TrainingJob,
-    description,
+    describe_pair_model,
     evaluate_best,
     fit,
     log_best_model,
@@ -27,11 +26,13 @@ from ppi_train.modes.train.training_run import (
     pair_task,
     recorded_digests,
     run_callbacks,
+    training_inputs,
 )
 from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 from ppi_train.tracking.runs import RunInfo
 from ppi_train.training.callbacks import CheckpointUploader
 from ppi_train.training.trainer import Trainer
@@ -44,7 +45,8 @@ def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
 
     The ancestor's metrics on the new data are logged as epoch 0.
     """
-    return finetuning_job(config).run(tracked)
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return finetuning_job(config).train(tracked, output, None)
 
 
 def finetuning_job(config: FinetuneConfig) -> TrainingJob:
@@ -112,7 +114,7 @@ def _train(
             config,
             task=pair_task(config, model, train, validation),
             checkpoints=uploader.folder,
-            description=description(
+            description=describe_pair_model(
                 MODE, config, inputs, model=name, hyperparameters=hyperparameters, lineage=lineage
             ),
             callbacks=run_callbacks(tracked, uploader),

@@ -13,14 +13,14 @@ from typing import Any
 from ppi_train.checkpoints import Checkpoint, new_model
 from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import ModelOptions
-from ppi_train.config.schema import TrainConfig, TrainDataConfig
+from ppi_train.config.schema import TrainConfig
 from ppi_train.features import ProteinIterator, with_static_features
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import own_batch_size, own_hyperparameters
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.training_run import (
     TrainingJob,
-    description,
+    describe_pair_model,
     evaluate_best,
     fit,
     log_best_model,
@@ -28,11 +28,12 @@ from ppi_train.modes.train.training_run import (
     pair_task,
     recorded_digests,
     run_callbacks,
+    training_inputs,
 )
-from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
+from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.callbacks import CheckpointUploader
 from ppi_train.training.trainer import Trainer
 
@@ -47,7 +48,8 @@ def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         UserError: as raised by the layers below; every checkpoint written by then is uploaded.
     """
-    return training_job(config).run(tracked)
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return training_job(config).train(tracked, output, None)
 
 
 def training_job(config: TrainConfig) -> TrainingJob:
@@ -56,8 +58,8 @@ def training_job(config: TrainConfig) -> TrainingJob:
     Raises:
         UserError: the data or the embeddings are not what the config says.
     """
-    hyperparameters = _hyperparameters(config)
     settings = EmbeddingSettings.of_config(config, device=config.device)
+    hyperparameters = _hyperparameters(config)
     inputs = training_inputs(config, settings, _required_recipe(config))
     spec = inputs.cache.spec
     completed = replace(
@@ -108,7 +110,7 @@ def _train(
             config,
             task=pair_task(config, model, train, validation),
             checkpoints=uploader.folder,
-            description=description(
+            description=describe_pair_model(
                 MODE, config, inputs, model=config.model, hyperparameters=hyperparameters
             ),
             callbacks=run_callbacks(tracked, uploader),
@@ -139,43 +141,3 @@ def _required_recipe(config: TrainConfig) -> dict[str, object]:
     asked = {"max_length": config.max_length, "truncation": config.truncation} if config.embeddings else {}
     wanted = {key: value for key, value in asked.items() if value is not None}
     return {"embedder_name": config.embedder, **wanted}
-
-
-def training_inputs(
-    config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
-) -> SplitInputs:
-    """Training and validation pairs, with embeddings of their proteins.
-
-    Args:
-        config: Where pairs, sequences and embeddings come from.
-        settings: How sequences are embedded, if no cache is given.
-        wanted: Part of the recipe that the cache must have; see `open_cache`.
-    """
-    files, name = _training_files(config)
-    tables = read_tables(files)
-    fastas = [source.fasta for source in files.values() if source.fasta]
-    cache = open_cache(
-        config.embeddings,
-        fastas,
-        settings,
-        data_dir=Path(config.data_dir),
-        wanted=wanted,
-        memory_mb=config.cache_memory_mb,
-    )
-    return drop_or_refuse_missing(
-        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
-    )
-
-
-def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:
-    if config.train_pairs and config.val_pairs:
-        fasta = Path(config.fasta) if config.fasta else None
-        own = {"train": Path(config.train_pairs), "validation": Path(config.val_pairs)}
-        files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
-        return files, Path(config.train_pairs).stem
-    dataset = prepare(config, ("train", "validation"))
-    files = {
-        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
-        for split, source in dataset.splits.items()
-    }
-    return files, config.dataset or DEFAULT_DATASET

@@ -14,7 +14,7 @@ import yaml
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, read_checkpoint
 from ppi_train.config.loading import config_values
-from ppi_train.config.schema import LoopConfig, PairLoopConfig
+from ppi_train.config.schema import LoopConfig, PairLoopConfig, TrainDataConfig
 from ppi_train.embeddings.cache.reader import describe_cache
 from ppi_train.evaluation.pair_metrics import (
     expected_calibration_error,
@@ -29,11 +29,12 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.runs.inputs import SplitInputs
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.runs.lineage import code_version
 from ppi_train.serving.package import SCORER, served_embedder, served_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.run_folder import run_folder
 from ppi_train.tracking.runs import RunInfo
 from ppi_train.training.callbacks import Callback, CheckpointUploader, MetricLogger, ProgressBar
 from ppi_train.training.pair_task import PairTask
@@ -62,10 +63,45 @@ class TrainingJob:
     recorded: Mapping[str, str]
     train: Callable[[TrackedRun, Path, Checkpoint | None], PipelineResult]
 
-    def run(self, tracked: TrackedRun) -> PipelineResult:
-        """Trains from the start."""
-        with run_folder(self.config.output_dir, tracked.run_id) as output:
-            return self.train(tracked, output, None)
+
+def training_inputs(
+    config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
+) -> SplitInputs:
+    """Training and validation pairs, with embeddings of their proteins.
+
+    Args:
+        config: Where pairs, sequences and embeddings come from.
+        settings: How sequences are embedded, if no cache is given.
+        wanted: Part of the recipe that the cache must have; see `open_cache`.
+    """
+    files, name = _training_files(config)
+    tables = read_tables(files)
+    fastas = [source.fasta for source in files.values() if source.fasta]
+    cache = open_cache(
+        config.embeddings,
+        fastas,
+        settings,
+        data_dir=Path(config.data_dir),
+        wanted=wanted,
+        memory_mb=config.cache_memory_mb,
+    )
+    return drop_or_refuse_missing(
+        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
+    )
+
+
+def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:
+    if config.train_pairs and config.val_pairs:
+        fasta = Path(config.fasta) if config.fasta else None
+        own = {"train": Path(config.train_pairs), "validation": Path(config.val_pairs)}
+        files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
+        return files, Path(config.train_pairs).stem
+    dataset = prepare(config, ("train", "validation"))
+    files = {
+        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
+        for split, source in dataset.splits.items()
+    }
+    return files, config.dataset or DEFAULT_DATASET
 
 
 def recorded_digests(inputs: SplitInputs) -> dict[str, str]:
@@ -128,7 +164,7 @@ def log_config(tracked: TrackedRun, output: Path, config: LoopConfig) -> None:
     tracked.log_file(file)
 
 
-def description(
+def describe_pair_model(
     mode: str,
     config: PairLoopConfig,
     inputs: SplitInputs,
