@@ -1,1 +1,1 @@
-"""Training of models: the loop, its tasks, the optimiser and signals."""
+"""Trainer, callbacks, optimiser and schedule, and the tasks that models learn."""

@@ -1,6 +1,6 @@
-"""Training on labelled pairs of proteins.
+"""The training task of pair models: labelled pairs of proteins.
 
-The negatives can be drawn again for each epoch, so that a model cannot memorise them.
+If asked, with new negatives for each epoch, so that a model cannot memorise them.
 """
 
 from __future__ import annotations

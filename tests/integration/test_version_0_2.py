@@ -90,7 +90,6 @@ def test_an_interrupted_training_continues_the_same(expected: dict[str, Any], tm
             batch_size=config.batch_size or 1024,
             share_proteins=config.sampling == "shared",
         ),
-        log=lambda metrics, epoch: None,  # noqa: ARG005
         checkpoints=tmp_path,
         description={},
     )
