@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import mlflow
 from mlflow.entities import RunTag
@@ -383,6 +384,7 @@ class TrackedRun:
         if error is not None:
             self._failure = shown(str(error)) or type(error).__name__
         killed = error is not None and not isinstance(error, Exception)
+        status: Literal["FINISHED", "FAILED", "KILLED"]
         status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
         if self._system:
             self._system.stop()

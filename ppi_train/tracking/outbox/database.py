@@ -27,9 +27,12 @@ _SCHEMA = (
     "CREATE TABLE run (header BLOB, server_run_id TEXT)",
 )
 _INSERT = "INSERT INTO records (number, crc32, content) VALUES (?, ?, ?)"
-_PAGE = "SELECT number, crc32, content FROM records WHERE number >= ? ORDER BY number LIMIT ?"
 # A model's record, the longest, has a few kB.
 _LONGEST = 16 * 2**20
+_PAGE = (
+    f"SELECT number, crc32, CASE WHEN length(content) <= {_LONGEST} THEN content END FROM records"
+    " WHERE number >= ? ORDER BY number LIMIT ?"
+)
 _ROWS_AT_ONCE = 200
 
 
@@ -77,8 +80,8 @@ class Database:
         tables = tuple(sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema ORDER BY name"))
         if tables != _SCHEMA:  # such as a view that never ends, or a trigger
             raise _not_ours(self._path, "other tables")
-        content, server_run_id = connection.execute("SELECT * FROM run").fetchone() or (None, None)
-        self.server_run_id = str(server_run_id or "")
+        content, server_run_id = connection.execute("SELECT * FROM run").fetchone() or (b"", "")
+        self.server_run_id = str(server_run_id)
         try:
             return Header.model_validate_json(content)
         except ValueError:
@@ -88,8 +91,10 @@ class Database:
         """The next records from a number on, None in place of one that is damaged, and why no more follow."""
         found: list[tuple[int, Record | None]] = []
         least, why = start, ""
+        # Python asks for a row ahead, so that an error costs the row before it.
+        at_once = 1 if self.problem else _ROWS_AT_ONCE
         try:
-            rows = self._connected().execute(_PAGE, (start, _ROWS_AT_ONCE)) if self._has_tables else ()
+            rows = self._connected().execute(_PAGE, (start, at_once)) if self._has_tables else ()
             for number, checksum, content in rows:
                 if number < least:  # as a damaged file may say, without end
                     why = "numbers out of order"

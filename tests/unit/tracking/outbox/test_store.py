@@ -207,8 +207,8 @@ def test_a_huge_record_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, RECORDS)
     change(path, "UPDATE records SET content = zeroblob(100000000) WHERE number = 3")
     found, damaged = read(path)
-    assert found == RECORDS[:3]
-    assert "too big" in damaged[-1]
+    assert found == [*RECORDS[:3], *RECORDS[4:]]
+    assert damaged == ["record 3 is damaged"]
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b"])
@@ -256,7 +256,8 @@ from pathlib import Path
 from ppi_train.tracking.outbox.records import Header, Tags
 from ppi_train.tracking.outbox.store import Store
 
-store = Store.create(Path(sys.argv[1]), Header(run_id="a", journal_id="b", offline=True, server="", started=0))
+header = Header(run_id="a", journal_id="b", offline=True, server="", started=0)
+store = Store.create(Path(sys.argv[1]), header)
 for number in range(10**9):
     store.add(Tags(values={"number": str(number)}))
     print(number, time.time(), flush=True)
@@ -281,5 +282,7 @@ def test_killed_at_any_moment_it_loses_the_last_second_at_most(tmp_path: Path, s
     numbers = [int(record.values["number"]) for record in found if isinstance(record, Tags)]
     # A commit takes a moment, more of it on a busy machine.
     early = [int(line.split()[0]) for line in lines if float(line.split()[1]) < killed_at - 2.5]
-    assert [number for number in early if number % 3] == [number for number in numbers if number <= len(early) - 1]
+    assert [number for number in early if number % 3] == [
+        number for number in numbers if number <= len(early) - 1
+    ]
     assert numbers == sorted(set(numbers))
