@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ppi_train.errors import JournalError
-from ppi_train.tracking.outbox.records import Header, Record, record_from
+from ppi_train.tracking.outbox.records import (
+    Header,
+    Record,
+    header_from_json,
+    header_to_json,
+    record_from_json,
+    record_to_json,
+)
 
 Change: TypeAlias = tuple[str, Sequence[Sequence[object]]]
 """A statement of SQL, and the values to execute it with."""
@@ -83,7 +90,7 @@ class Database:
         content, server_run_id = connection.execute("SELECT * FROM run").fetchone() or (b"", "")
         self.server_run_id = str(server_run_id)
         try:
-            return Header.model_validate_json(content)
+            return header_from_json(content)
         except ValueError:
             raise _not_ours(self._path, "no header") from None
 
@@ -142,7 +149,7 @@ class Database:
         connection.execute(f"PRAGMA user_version = {_VERSION}")
         for statement in _SCHEMA:
             connection.execute(statement)
-        connection.execute("INSERT INTO run VALUES (?, '')", (self.header.model_dump_json().encode(),))
+        connection.execute("INSERT INTO run VALUES (?, '')", (header_to_json(self.header),))
 
     def close(self) -> None:
         if self._connection:
@@ -192,7 +199,7 @@ def _not_ours(path: Path, got: str) -> JournalError:
 
 
 def _row(number: int, record: Record) -> tuple[Any, ...]:
-    content = record.model_dump_json().encode()
+    content = record_to_json(record)
     return number, zlib.crc32(content), content
 
 
@@ -200,6 +207,6 @@ def _record_in(checksum: object, content: object) -> Record | None:
     if not isinstance(content, bytes) or zlib.crc32(content) != checksum:
         return None
     try:
-        return record_from(content)
+        return record_from_json(content)
     except ValueError:
         return None

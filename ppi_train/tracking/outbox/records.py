@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
 
 OWN_MODEL = "own"
 """Stands for the ID of the model that the run logs: the server gives it when the model arrives there."""
@@ -25,13 +26,12 @@ Texts: TypeAlias = Mapping[Text, Text]
 Whole: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
-class _Plain(BaseModel):
-    """Immutable, of exact types, and as JSON it keeps NaN and infinity."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", ser_json_inf_nan="constants")
+# Of exact types; as JSON they keep NaN and infinity.
+_CONFIG = ConfigDict(strict=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class Point(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Point:
     """One value of a metric; `timestamp` in milliseconds since the Unix epoch."""
 
     name: Text
@@ -40,7 +40,8 @@ class Point(_Plain):
     step: Whole
 
 
-class Metrics(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Metrics:
     """Points that are logged together.
 
     `model` is the ID of a model that they are shown with too, or OWN_MODEL, or empty. With
@@ -53,21 +54,24 @@ class Metrics(_Plain):
     skip_known_steps: bool = False
 
 
-class Parameters(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Parameters:
     """Parameters by name."""
 
     kind: Literal["parameters"] = "parameters"
     values: Texts
 
 
-class Tags(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Tags:
     """Tags by name."""
 
     kind: Literal["tags"] = "tags"
     values: Texts
 
 
-class TrackedDataset(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class TrackedDataset:
     """One split that a run reads.
 
     `context` is `train`, `validation` or `test`; `digest` the sha256 of the content, of which MLflow
@@ -82,14 +86,16 @@ class TrackedDataset(_Plain):
     counts: Text = "pairs"
 
 
-class Datasets(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Datasets:
     """What a run has read."""
 
     kind: Literal["datasets"] = "datasets"
     datasets: tuple[TrackedDataset, ...]
 
 
-class Files(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Files:
     """Files below a folder of this machine, with their sha256, and their place in the artifacts.
 
     The folder, as every path in an outbox, is absolute or relative to the folder of the outbox.
@@ -108,7 +114,8 @@ class Files(_Plain):
         return self
 
 
-class Checkpoints(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Checkpoints:
     """Checkpoints by `best` and `last`: their folders here, their digests, the step of `last`."""
 
     kind: Literal["checkpoints"] = "checkpoints"
@@ -124,7 +131,8 @@ class Checkpoints(_Plain):
         return self
 
 
-class Model(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Model:
     """A checkpoint to be logged as the run's model; see `log_model` in `tracking.model.log`.
 
     `checkpoint` and `embedder` (empty if there is none) are folders, `digests` the sha256 of the files
@@ -143,7 +151,8 @@ class Model(_Plain):
     tags: Texts
 
 
-class End(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class End:
     """The end of the run: its status, and the time in milliseconds since the Unix epoch."""
 
     kind: Literal["end"] = "end"
@@ -153,10 +162,9 @@ class End(_Plain):
 
 Record: TypeAlias = Metrics | Parameters | Tags | Datasets | Files | Checkpoints | Model | End
 
-_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
-
-class Header(_Plain):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class Header:
     """Whose an outbox is.
 
     `run_id` is an ID of this machine while `offline`: the server gives another one. `journal_id` tells
@@ -173,10 +181,33 @@ class Header(_Plain):
     tags: Texts = Field(default_factory=dict)
 
 
-def record_from(content: bytes) -> Record:
-    """Reads a record from JSON.
+_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")], config=_CONFIG)
+_HEADER = TypeAdapter(Header)
+
+
+def record_to_json(record: Record) -> bytes:
+    """The record as JSON."""
+    return _RECORD.dump_json(record)
+
+
+def record_from_json(content: bytes) -> Record:
+    """Reads a record.
 
     Raises:
         ValueError: it is not one.
     """
     return _RECORD.validate_json(content)
+
+
+def header_to_json(header: Header) -> bytes:
+    """The header as JSON."""
+    return _HEADER.dump_json(header)
+
+
+def header_from_json(content: bytes) -> Header:
+    """Reads a header.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    return _HEADER.validate_json(content)
