@@ -19,6 +19,7 @@ from _pytest.mark.structures import ParameterSet
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.modes.execute import execute_pipeline
+from ppi_train.modes.train.resume import send_what_it_left
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.model.log import verified_model
@@ -455,6 +456,16 @@ def test_a_journal_of_version_0_2_does_not_stop_the_others(
     assert f"checked out: mlflow run . -e sync -P journal={journal}" in caplog.text
     assert journal.is_file()
     assert not outbox.exists(), offline_id
+
+
+def test_resume_names_a_journal_of_version_0_2(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    run_id = store.create_run("1").info.run_id
+    journal = tmp_path / "runs" / run_id / LEGACY_NAME
+    journal.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "data" / "version_0_2" / LEGACY_NAME, journal)
+    with pytest.raises(JournalError, match=r"a journal of version 0\.2") as caught:
+        send_what_it_left(find_run(run_id), str(tmp_path / "runs"))
+    assert f"mlflow run . -e sync -P journal={journal}" in str(caught.value)
 
 
 def test_an_outbox_moved_to_another_folder_is_sent_with_its_files(
