@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import mlflow
 from mlflow.entities import RunTag
@@ -21,6 +21,7 @@ from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 
 from ppi_train.errors import TrackingError, UserError, shown
+from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
 from ppi_train.tracking.final_status import keep_status
@@ -39,9 +40,9 @@ from ppi_train.tracking.outbox.records import (
     Tags,
     TrackedDataset,
 )
-from ppi_train.tracking.outbox.store import NAME, Journal
-from ppi_train.tracking.outbox.transport import Delivery, sha256_of
-from ppi_train.tracking.outbox.worker import BackgroundSender, Sender
+from ppi_train.tracking.outbox.store import NAME, Store
+from ppi_train.tracking.outbox.transport import Transport
+from ppi_train.tracking.outbox.worker import BackgroundWorker
 from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo
 from ppi_train.tracking.system_metrics import SystemMetrics
 
@@ -62,7 +63,7 @@ _PARENT = "mlflow.parentRunId"
 class Tracking:
     """Settings for tracking a run.
 
-    `folder` has a folder for each run, with its journal; `flush_seconds` is how long the end of the run
+    `folder` has a folder for each run, with its outbox; `flush_seconds` is how long the end of the run
     waits for the server to receive the rest; `offline` runs contact no server.
     """
 
@@ -75,10 +76,10 @@ class TrackedRun:
     """A context manager around one MLflow run.
 
     Uses the run that `mlflow run` has created (MLFLOW_RUN_ID); otherwise creates one, nested in the active
-    run, if any. What is logged goes to a journal on this machine's disk, from which a thread sends it to the
-    server: no call here waits for the server or fails because of it. When the block ends, the run is
-    FINISHED, FAILED with the message in `ppi.error`, or KILLED on a signal, but never RUNNING. What the
-    server has not received by then stays in the journal, for `sync`.
+    run, if any. What is logged goes to an outbox on this machine's disk, from which a thread sends it to the
+    server: no call here waits for the disk or the server, or fails because of them. When the block ends, the
+    run is FINISHED, FAILED with the message in `ppi.error`, or KILLED on a signal, but never RUNNING. What
+    the server has not received by then stays in the outbox, for `sync`.
 
     Args:
         mode: The run mode.
@@ -89,7 +90,7 @@ class TrackedRun:
 
     Raises:
         TrackingError: the tracking server does not answer at the start.
-        StorageError: the journal cannot be made.
+        StorageError: the outbox cannot be made.
     """
 
     _active: list[TrackedRun] = []  # noqa: RUF012 - shared by the process, the innermost run last
@@ -104,9 +105,8 @@ class TrackedRun:
     ) -> None:
         self._mode, self._continues, self._system_metrics = mode, continues, system_metrics
         self._tracking = tracking or Tracking()
-        self._sender: BackgroundSender | None = None
+        self._worker: BackgroundWorker | None = None
         self._system: SystemMetrics | None = None
-        self._order = threading.Lock()
         self._failure = ""
         self.run_id = self.experiment_id = ""
         self.seconds = 0.0
@@ -123,7 +123,7 @@ class TrackedRun:
         self._start_seconds = self.seconds
         if self._tracking.offline:
             self.set_tags({"ppi.mode": self._mode})
-            logger.info("run %s, offline: %s", self.run_id, self._journal.path)
+            logger.info("run %s, offline: %s", self.run_id, self._store.path)
         else:
             logger.info("run %s at %s", self.run_id, shown(mlflow.get_tracking_uri()))
         if self._system_metrics:
@@ -157,7 +157,7 @@ class TrackedRun:
             experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
             tags={**context.resolve_tags(self._parent()), "mlflow.runName": self._mode},
         )
-        self._journal = Journal.create(self._tracking.folder / self.run_id / NAME, header)
+        self._store = Store.create(self._tracking.folder / self.run_id / NAME, header)
 
     def _take_up(self) -> None:
         connect()
@@ -174,9 +174,8 @@ class TrackedRun:
         place = JournalPlace(journal_id=self._journal_id, host=socket.gethostname(), path=path)
         tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {"ppi.mode": self._mode})
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self._open_journal(path)
-        delivery = Delivery(self.run_id, path.parent)
-        self._sender = BackgroundSender(Sender(self._journal, delivery, again=False), self._journal)
+        self._open_store(path)
+        self._worker = BackgroundWorker(self._store, Transport(self.run_id, path.parent))
 
     def _existing_run(self, run_id: str) -> mlflow.entities.Run:
         run = self._client.get_run(run_id)
@@ -215,7 +214,7 @@ class TrackedRun:
             if not is_conflict(error):  # another run has set it meanwhile
                 raise
 
-    def _open_journal(self, path: Path) -> None:
+    def _open_store(self, path: Path) -> None:
         header = Header(
             run_id=self.run_id,
             journal_id=self._journal_id,
@@ -224,7 +223,7 @@ class TrackedRun:
             started=int(1000 * self.started_at),
         )
         try:
-            self._journal = Journal.create(path, header)
+            self._store = Store.create(path, header)
         except UserError as error:
             self._client.set_tag(self.run_id, "ppi.error", str(error)[:_TAG_LIMIT])
             self._client.set_terminated(self.run_id, "FAILED")
@@ -258,10 +257,7 @@ class TrackedRun:
             self.seconds += time.perf_counter() - started
 
     def _append(self, record: Record) -> None:
-        with self._order:  # the sender must get the records in the order of their numbers
-            number, line = self._journal.append(record)
-            if self._sender:
-                self._sender.add(number, line)
+        (self._worker or self._store).add(record)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         with self._call("set tags"):
@@ -279,8 +275,8 @@ class TrackedRun:
         With a model ID, the UI also shows them with that model.
         """
         with self._call("log metrics"):
-            continued = self._continues is not None
-            self._append(Metrics(points=_points(metrics, step), model=model_id or "", anew=continued))
+            points, continued = _points(metrics, step), self._continues is not None
+            self._append(Metrics(points=points, model=model_id or "", skip_known_steps=continued))
 
     def _log_system_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self._append(Metrics(points=_points(metrics, step)))
@@ -305,8 +301,8 @@ class TrackedRun:
             self._log_files(path.parent, [path], artifact_path or "")
 
     def _log_files(self, folder: Path, files: Sequence[Path], artifact_path: str) -> None:
-        digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-        place = self._journal.relative(folder)
+        digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+        place = self._store.relative(folder)
         self._append(Files(folder=place, artifact_path=artifact_path, digests=digests))
 
     def keep_checkpoints(self, checkpoints: LocalCheckpoints, *, final: bool) -> None:
@@ -316,11 +312,11 @@ class TrackedRun:
         """
         with self._call("keep the checkpoints"):
             kept = {
-                name: self._journal.keep_checkpoint(folder, name)
+                name: self._store.checkpoints.keep(folder, name)
                 for name, folder in checkpoints.folders.items()
             }
             record = Checkpoints(
-                folders={name: self._journal.relative(folder) for name, folder in kept.items()},
+                folders={name: self._store.relative(folder) for name, folder in kept.items()},
                 digests=dict(checkpoints.digests),
                 step=checkpoints.step,
                 final=final,
@@ -356,12 +352,12 @@ class TrackedRun:
             A placeholder of the model's ID for `log_metrics`; the server assigns the ID later.
         """
         with self._call("log the model"):
-            digests = {path.name: sha256_of(path) for path in sorted(checkpoint.iterdir())}
+            digests = {path.name: file_digest(path) for path in sorted(checkpoint.iterdir())}
             record = Model(
                 name=name,
-                checkpoint=self._journal.relative(checkpoint),
+                checkpoint=self._store.relative(checkpoint),
                 digests=digests,
-                embedder=self._journal.relative(embedder) if embedder else "",
+                embedder=self._store.relative(embedder) if embedder else "",
                 scorer=scorer,
                 example={column: tuple(rows) for column, rows in example.items()},
                 requirements=tuple(requirements),
@@ -389,6 +385,7 @@ class TrackedRun:
         if error is not None:
             self._failure = shown(str(error)) or type(error).__name__
         killed = error is not None and not isinstance(error, Exception)
+        status: Literal["FINISHED", "FAILED", "KILLED"]
         status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
         if self._system:
             self._system.stop()
@@ -400,29 +397,30 @@ class TrackedRun:
 
     def _leave(self, status: str, *, killed: bool) -> None:
         """Waits for the server to receive the rest; logs what is unsent."""
-        path = self._journal.path.absolute()
+        path = self._store.path.absolute()
         remedy = f"mlflow run . -e sync -P journal={path}"
-        if self._sender is None:
-            self._journal.close()
-            logger.warning("the run is in its journal only; to send it to a tracking server: %s", remedy)
+        if self._worker is None:
+            self._store.close()
+            logger.warning("the run is in its outbox only; to send it to a tracking server: %s", remedy)
         else:
             try:
-                sent = self._sender.finish(self._tracking.flush_seconds)
+                sent = self._worker.finish(self._tracking.flush_seconds)
             finally:
-                if self._sender.unsent:
+                if self._worker.unsent:
+                    self._store.flush()
                     logger.warning(
                         "%d records of the run are not on the tracking server yet, but kept in %s; "
                         "to send them once it answers: %s (last error: %s)",
-                        self._sender.unsent, path, remedy, self._sender.trouble or "none so far",
+                        self._worker.unsent, path, remedy, self._worker.trouble or "none so far",
                     )  # fmt: skip
             if killed and self._of_mlflow_run:
                 keep_status(self.run_id, status)
             if sent:
                 return
-        if self._journal.unwritten:
+        if self._store.unwritten:
             logger.error(
-                "%d records are LOST: they could be neither sent nor written, because the disk is full: %s",
-                self._journal.unwritten, path,
+                "%d records are LOST: they could be neither sent nor written to the disk: %s",
+                self._store.unwritten, path,
             )  # fmt: skip
 
 

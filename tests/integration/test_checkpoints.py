@@ -775,7 +775,7 @@ def test_an_artifact_store_that_does_not_answer_is_named(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The run is whole in its journal, and the message says what does not answer."""
+    """The run is whole in its outbox, and the message says what does not answer."""
     uri = request.getfixturevalue("s3_server")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
@@ -787,4 +787,4 @@ def test_an_artifact_store_that_does_not_answer_is_named(
     result = execute_pipeline("train_only", given | {"tracking_flush_seconds": 10})
     assert "records of the run are not on the tracking server yet" in caplog.text
     assert "127.0.0.1:9" in caplog.text
-    assert (tmp_path / "runs" / result.run_id / "journal.jsonl").is_file()
+    assert (tmp_path / "runs" / result.run_id / "outbox.db").is_file()

@@ -108,7 +108,7 @@ def test_eight_runs_at_once(
     finally:
         for process in processes:
             process.kill()
-    assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
+    assert not list((tmp_path / "runs").glob("*/outbox.db"))
 
 
 @pytest.fixture

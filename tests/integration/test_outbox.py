@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ from _pytest.mark.structures import ParameterSet
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.modes import execute_pipeline
+from ppi_train.modes.train.resume import send_what_it_left
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.logged_model import verified_model
-from ppi_train.tracking.outbox.records import Header, Tags
-from ppi_train.tracking.outbox.store import NAME, Journal, read_journal
-from ppi_train.tracking.outbox.worker import BackgroundSender
+from ppi_train.tracking.outbox.records import Header, Metrics, Tags
+from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME, Store
+from ppi_train.tracking.outbox.worker import BackgroundWorker
 from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.runs import find_run
 from tests.support.faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
@@ -40,8 +42,8 @@ def slow(fault: str) -> ParameterSet:
 def _impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nobody here has to wait for a server as long as in earnest."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(BackgroundSender, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(BackgroundSender, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(BackgroundWorker, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(BackgroundWorker, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr("ppi_train.tracking.outbox.sync._PAUSE", 0.05)
     monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "cache"))
 
@@ -258,7 +260,7 @@ def left_unsent(proxy: FaultyProxy, tmp_path: Path) -> tuple[str, Path]:
 
 def _is_held(journal: Path) -> bool:
     try:
-        opened, _ = Journal.open(journal)
+        opened = Store.open(journal)
     except TrackingError:
         return True
     opened.close()
@@ -313,13 +315,13 @@ def test_an_offline_run_becomes_one_run_wherever_its_sync_is_cut(
         assert proxy.requests == 0
         proxy.set(PASS)
         with TrackedRun("sync", tracking=tracking(tmp_path / "other"), system_metrics=False):
-            from ppi_train.tracking.outbox.sync import replay
+            from ppi_train.tracking.outbox.sync import sync_outbox
 
             proxy.set(cut_at(n, fault))
             try:
-                replay(journal, experiment_id=experiment, end=True)
+                sync_outbox(journal, experiment_id=experiment, end=True)
             except TrackingError:
-                replay(journal, experiment_id=experiment, end=True)
+                sync_outbox(journal, experiment_id=experiment, end=True)
             reached = proxy.faults > 0
             proxy.set(PASS)
         (run,) = direct.search_runs([experiment], filter_string=f"tags.`ppi.offline_id` = '{local_id}'")
@@ -361,7 +363,14 @@ def test_a_refused_record_does_not_keep_the_others(
     assert store.get_run(run.run_id).info.status == "FINISHED"
     (kept,) = (tmp_path / "runs" / run.run_id).glob("refused-*")
     assert "1 records were refused" in caplog.text
-    assert len(read_journal(kept).refused) == 1
+    outbox = Store.open(kept)
+    ((_, record),) = outbox.pending()
+    outbox.close()
+    assert isinstance(record, Metrics)
+    # It can be tried again, and is set aside again.
+    with pytest.raises(TrackingError, match="1 of what 1 outboxes have could not be sent"):
+        execute_pipeline("sync", {"journal": str(kept)})
+    assert len(list((tmp_path / "runs" / run.run_id).glob("refused-*.db"))) == 1
 
 
 def test_a_file_that_changed_since_is_not_passed_off_as_the_runs(
@@ -396,9 +405,9 @@ def dead_run(store: mlflow.MlflowClient, tmp_path: Path, *, journal_id: str) -> 
     run_id = store.create_run("1", tags={"ppi.journal": "a here:/journal"}).info.run_id
     path = tmp_path / "runs" / run_id / NAME
     header = Header(run_id=run_id, journal_id=journal_id, offline=False, server="", started=0)
-    journal = Journal.create(path, header)
-    journal.append(Tags(values={"ppi.model": "v3"}))
-    journal.close()
+    outbox = Store.create(path, header)
+    outbox.add(Tags(values={"ppi.model": "v3"}))
+    outbox.close()
     return run_id, path
 
 
@@ -424,13 +433,53 @@ def test_a_journal_in_use_is_left_alone(store: mlflow.MlflowClient, tmp_path: Pa
 
 @pytest.mark.usefixtures("store")
 def test_sync_of_what_is_no_journal(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
+    path = tmp_path / "notes.jsonl"
     path.write_text("{}\n")
     with pytest.raises(TrackingError, match="could not be sent") as caught:
         execute_pipeline("sync", {"journal": str(path)})
-    assert "this is no journal of a run" in str(caught.value)
+    assert "this is not the outbox of a run" in str(caught.value)
     with pytest.raises(JournalError, match="there is no such journal"):
         execute_pipeline("sync", {"journal": str(tmp_path / "absent")})
+
+
+@pytest.mark.usefixtures("store")
+def test_a_journal_of_version_0_2_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    offline_id, outbox = offline_run(tmp_path)
+    journal = tmp_path / "runs" / "older" / LEGACY_NAME
+    journal.parent.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "data" / "version_0_2" / LEGACY_NAME, journal)
+    with pytest.raises(TrackingError, match="1 of what 2 outboxes have") as caught:
+        execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    assert f"{journal}: this is a journal of version 0.2" in str(caught.value)
+    assert f"version 0.2.0 (git checkout 4e26ede): mlflow run . -e sync -P journal={journal}" in caplog.text
+    assert journal.is_file()
+    assert not outbox.exists(), offline_id
+
+
+def test_resume_names_a_journal_of_version_0_2(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    run_id = store.create_run("1").info.run_id
+    journal = tmp_path / "runs" / run_id / LEGACY_NAME
+    journal.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "data" / "version_0_2" / LEGACY_NAME, journal)
+    with pytest.raises(JournalError, match=r"a journal of version 0\.2") as caught:
+        send_what_it_left(find_run(run_id), str(tmp_path / "runs"))
+    assert f"mlflow run . -e sync -P journal={journal}" in str(caught.value)
+
+
+def test_an_outbox_moved_to_another_folder_is_sent_with_its_files(
+    store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    runs, moved = tmp_path / "runs", tmp_path / "moved"
+    with TrackedRun("train_only", tracking=tracking(tmp_path, offline=True), system_metrics=False) as run:
+        report = runs / run.run_id / "report.txt"
+        report.write_text("whole")
+        run.log_file(report)
+    runs.rename(moved)
+    execute_pipeline("sync", {"journal": str(moved / run.run_id / NAME)})
+    (found,) = store.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]], "tags.`ppi.mode` = 'train_only'")
+    assert [artifact.path for artifact in store.list_artifacts(found.info.run_id)] == ["report.txt"]
 
 
 @pytest.fixture
@@ -441,38 +490,57 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_here_does_not_keep_numbers_from_the_server(
-    store: mlflow.MlflowClient, small_disk: Path, caplog: pytest.LogCaptureFixture
+    proxy: FaultyProxy, direct: mlflow.MlflowClient, small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TrackedRun("train_only", tracking=Tracking(folder=small_disk), system_metrics=False) as run:
+        proxy.set(REFUSE)
         fill(small_disk)
-        for step in range(200):  # more than the journal's last page has room for
+        for step in range(200):  # more than the outbox's last page has room for
             run.log_metrics({"train/loss": step / 8}, step)
-    assert points_of(store, run.run_id) == [(step, step / 8) for step in range(200)]
-    assert store.get_run(run.run_id).info.status == "FINISHED"
-    assert "the journal cannot be written (No space left on device)" in caplog.text
+        run._store.flush()
+        proxy.set(PASS)
+    assert points_of(direct, run.run_id) == [(step, step / 8) for step in range(200)]
+    assert direct.get_run(run.run_id).info.status == "FINISHED"
+    assert "the outbox cannot be written (database or disk is full)" in caplog.text
     assert "LOST" not in caplog.text
 
 
-def test_a_disk_that_was_full_for_a_while_leaves_a_whole_journal(small_disk: Path) -> None:
+def test_a_disk_that_was_full_for_a_while_leaves_a_whole_outbox(small_disk: Path) -> None:
     path = small_disk / NAME
-    journal = Journal.create(path, Header(run_id="a", journal_id="b", offline=True, server="", started=0))
+    outbox = Store.create(path, Header(run_id="a", journal_id="b", offline=True, server="", started=0))
     for number in range(3000):
         if number == 20:
+            outbox.flush()
             filler = fill(small_disk)
-        journal.append(Tags(values={"number": str(number)}))
-    assert journal.unwritten > 2000
+        outbox.add(Tags(values={"number": str(number)}))
+    outbox.flush()
+    assert outbox.unwritten > 2000
     filler.unlink()
-    journal.append(Tags(values={"number": "3000"}))
-    assert not journal.unwritten
-    journal.close()
-    contents = read_journal(path)
-    assert [number for number, _ in contents.pending()] == list(range(3001))
-    assert not contents.damaged
+    outbox.add(Tags(values={"number": "3000"}))
+    outbox.flush()
+    assert not outbox.unwritten
+    outbox.close()
+    opened = Store.open(path)
+    assert [number for number, _ in opened.pending()] == list(range(3001))
+    assert not opened.damaged
+    opened.close()
+
+
+def test_a_disk_that_is_full_from_the_start_keeps_no_number_from_the_server(
+    store: mlflow.MlflowClient, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (small_disk / "runs").mkdir()
+    fill(small_disk)
+    with TrackedRun("train_only", tracking=Tracking(folder=small_disk / "runs"), system_metrics=False) as run:
+        run.log_metrics({"train/loss": 0.5}, 1)
+    assert points_of(store, run.run_id) == [(1, 0.5)]
+    assert "the outbox cannot be written" in caplog.text
+    assert "LOST" not in caplog.text
 
 
 def test_a_disk_without_any_room_is_told_at_the_start(store: mlflow.MlflowClient, small_disk: Path) -> None:
     (small_disk / "runs").write_text("no folder")
-    with pytest.raises(StorageError, match="the journal of the run cannot be made"):
+    with pytest.raises(StorageError, match="the outbox of the run cannot be made"):
         TrackedRun("train_only", tracking=Tracking(folder=small_disk / "runs")).__enter__()
     (run,) = store.search_runs(["1"])
     assert run.info.status == "FAILED"
@@ -492,8 +560,8 @@ def test_the_servers_full_disk_keeps_numbers_here_until_it_has_room(
         for step, value in EVERY_POINT:
             run.log_metrics({"train/loss": value}, step)
         run.log_file(tmp_path / "report.txt")
-        assert run._sender is not None
-        while not run._sender.trouble:
+        assert run._worker is not None
+        while not run._worker.trouble:
             time.sleep(0.01)
         filler.unlink()
     assert points_of(client, run.run_id) == EVERY_POINT
@@ -510,10 +578,10 @@ def test_a_locked_database_is_waited_for(store: mlflow.MlflowClient, tmp_path: P
         other.execute("BEGIN EXCLUSIVE")
         for step, value in EVERY_POINT:
             run.log_metrics({"train/loss": value}, step)
-        assert run._sender is not None
-        while not run._sender.trouble:  # MLflow itself waits for 20 s
+        assert run._worker is not None
+        while not run._worker.trouble:  # MLflow itself waits for 20 s
             time.sleep(0.1)
-        assert "locked" in run._sender.trouble
+        assert "locked" in run._worker.trouble
         other.rollback()
     assert points_of(store, run.run_id) == EVERY_POINT
 

@@ -18,7 +18,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import ConfigError, TrackingError
-from ppi_train.tracking.registry import alias_lock as alias_queue
+from ppi_train.tracking.registry import alias_lock
 from ppi_train.tracking.registry import aliases as registry
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version, rollback
@@ -238,7 +238,7 @@ def test_a_claim_that_does_nothing_is_taken_over_and_cannot_win_any_more(
         stalled = pool.submit(promote_version, **promotions[0])
         assert stall.reached.wait(30)
         assert lab.pending == ["1"]
-        monkeypatch.setattr(alias_queue, "TAKEOVER_SECONDS", 1.0)
+        monkeypatch.setattr(alias_lock, "TAKEOVER_SECONDS", 1.0)
         started = time.monotonic()
         assert promote_version(**promotions[1]) == "2"
         assert time.monotonic() - started >= 1
@@ -302,8 +302,8 @@ class MortalClient:
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_killed_between_any_two_calls(lab: Lab, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
-    monkeypatch.setattr(alias_queue, "TAKEOVER_SECONDS", 0.02)
-    monkeypatch.setattr(alias_queue, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(alias_lock, "TAKEOVER_SECONDS", 0.02)
+    monkeypatch.setattr(alias_lock, "_POLL_SECONDS", 0.02)
     lab.promote(None)
     kept, killed = ["1"], True
     for calls in range(40):
@@ -333,7 +333,7 @@ def test_killed_just_after_it_won_a_promotion_is_not_taken_for_a_dead_claim(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(alias_queue.AliasLock, "settle", lambda *_: None)
+        killed.setattr(alias_lock._Queue, "settle", lambda *_: None)
         lab.promote(None)
     assert lab.pending == ["1"]
     lab.promote(lab.holder())
@@ -362,7 +362,7 @@ def test_a_request_that_was_repeated_leaves_one_version(lab: Lab, monkeypatch: p
 
 def test_a_registry_that_answers_too_late_moves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.promote(None)
-    monkeypatch.setattr(alias_queue, "LEASE_SECONDS", -1.0)
+    monkeypatch.setattr(alias_lock, "LEASE_SECONDS", -1.0)
     with pytest.raises(TrackingError, match="too slow"):
         lab.promote(lab.holder())
     assert lab.versions == ["1"]

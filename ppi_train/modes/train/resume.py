@@ -20,8 +20,8 @@ from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
 from ppi_train.runs.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.runs.config import Resumable, original_config
-from ppi_train.tracking.outbox.store import NAME
-from ppi_train.tracking.outbox.sync import replay
+from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME
+from ppi_train.tracking.outbox.sync import sync_outbox
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, seconds_since_sign_of_life
@@ -82,19 +82,20 @@ def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
 def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
     """Sends unsent records of a run, and looks the run up again.
 
-    The records are in the journal of the last process that worked on the run.
+    The records are in the outbox of the last process that worked on the run.
 
     Raises:
+        JournalError: it is a journal of version 0.2, which that version has to send.
         TrackingError: that process is still alive, or the server does not accept all records.
     """
-    candidates = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / NAME]
+    candidates = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / name for name in (NAME, LEGACY_NAME)]
     if run.journal and run.journal.host in ("", socket.gethostname()):
         candidates.append(run.journal.path)
-    journals = list(dict.fromkeys(path.resolve() for path in candidates if path.is_file()))
-    for path in journals:
-        sent = replay(path, experiment_id=run.experiment_id, end=False)
+    outboxes = list(dict.fromkeys(path.resolve() for path in candidates if path.is_file()))
+    for path in outboxes:
+        sent = sync_outbox(path, experiment_id=run.experiment_id, end=False)
         logger.info("%d unsent records of the run are now on the tracking server", sent.records)
-    return find_training_run(run.run_id) if journals else run
+    return find_training_run(run.run_id) if outboxes else run
 
 
 def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:

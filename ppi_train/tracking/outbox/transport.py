@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import mlflow
 import requests
@@ -16,8 +16,8 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import UserError
+from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
-from ppi_train.tracking.outbox.points import LoggedPoints
 from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
@@ -43,6 +43,11 @@ _NAME = "mlflow.runName"
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE",
           "NOT_FOUND", "BAD_REQUEST")  # fmt: skip
 
+# How a SQL store keeps an infinite value.
+_LARGEST = 1.7976931348623157e308
+# Step, timestamp and value.
+_Identity: TypeAlias = tuple[int, int, float | str]
+
 T = TypeVar("T")
 
 
@@ -55,10 +60,12 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, UndeliverableError):
         return True
     # Some calls of MLflow make "no such thing" of a look-up that failed, whatever it failed from.
-    told = [
-        one for one in _with_causes(error) if isinstance(one, MlflowException | requests.RequestException)
+    answers = [
+        cause
+        for cause in _with_causes(error)
+        if isinstance(cause, MlflowException | requests.RequestException)
     ]
-    return error in told and all(_is_final_answer(one) for one in told)
+    return error in answers and all(_is_final_answer(answer) for answer in answers)
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -75,7 +82,7 @@ def _is_final_answer(error: MlflowException | requests.RequestException) -> bool
     return status in (400, 404, 405, 411, 413, 414, 422)
 
 
-class Delivery:
+class Transport:
     """Brings the records of one run to the server, in the order in which it is given them.
 
     Args:
@@ -96,9 +103,13 @@ class Delivery:
         self._store: CheckpointStore | None = None
         self._model_id: str | None = None
         self._uploaded: set[tuple[str, str]] = set()
+        self._again = False
 
     def send(self, records: Sequence[Record], *, again: bool) -> None:
-        """Brings records of one kind, which may have been brought already if `again`.
+        """Brings records of the same kind to the server.
+
+        With `again` the server may have some of them already. Only metrics and checkpoints need to know: all
+        others have the same effect twice as once.
 
         Raises:
             Exception: whatever MLflow and its transports raise; see `is_refusal`. What of the records
@@ -107,7 +118,8 @@ class Delivery:
         first = records[0]
         if self._points_only and not isinstance(first, Metrics):
             return
-        self._senders[type(first)](self, records, again)
+        self._again = again
+        self._senders[type(first)](self, records)
 
     def run_is_there(self) -> bool:
         """Whether the server answers for the run."""
@@ -118,28 +130,28 @@ class Delivery:
             return False
         return bool(run.info.lifecycle_stage == "active")
 
-    def _send_metrics(self, records: Sequence[Metrics], again: bool) -> None:
+    def _send_metrics(self, records: Sequence[Metrics]) -> None:
         points: list[tuple[Point, str]] = []
         taken: set[tuple[str, int]] = set()  # which the server is to have, and cannot tell of yet
-        for one in records:
-            new: Sequence[Point] = one.points
-            if one.anew or self._points_only:
-                unknown = self._points.drop_known_steps(one.points)
+        for record in records:
+            new: Sequence[Point] = record.points
+            if record.skip_known_steps or self._points_only:
+                unknown = self._points.drop_known_steps(record.points)
                 new = [point for point in unknown if (point.name, point.step) not in taken]
             taken |= {(point.name, point.step) for point in new}
-            points += [(point, one.model) for point in new]
-        if again:
+            points += [(point, record.model) for point in new]
+        if self._again:
             missing = set(self._points.drop_known([point for point, _ in points]))
             points = [(point, model) for point, model in points if point in missing]
         for part in _parts(points, POINTS_AT_ONCE):
             plain = [point for point, _ in part]
-            metrics = [self._metric(*one) for one in part]
+            metrics = [self._metric(point, model) for point, model in part]
             try:
                 self._client.log_batch(self.run_id, metrics=metrics)
             except Exception:
                 self._points.forget(plain)
                 raise
-            self._points.note(plain)
+            self._points.add(plain)
 
     def _metric(self, point: Point, model: str) -> Metric:
         model_id = self._own_model() if model == OWN_MODEL else model
@@ -151,34 +163,30 @@ class Delivery:
             self._model_id = ready_model(run.info.experiment_id, self.run_id)
         return self._model_id
 
-    def _send_parameters(self, records: Sequence[Parameters], again: bool) -> None:
-        del again  # a value that is there already is taken for done
+    def _send_parameters(self, records: Sequence[Parameters]) -> None:
         for part in _parts(list(_merged(records).items()), VALUES_AT_ONCE):
-            self._client.log_batch(self.run_id, params=[Param(*one) for one in part])
+            self._client.log_batch(self.run_id, params=[Param(name, value) for name, value in part])
 
-    def _send_tags(self, records: Sequence[Tags], again: bool) -> None:
-        del again  # the same
+    def _send_tags(self, records: Sequence[Tags]) -> None:
         tags = _merged(records)
         if self._keep_name:
             tags.pop(_NAME, None)
         for part in _parts(list(tags.items()), VALUES_AT_ONCE):
-            self._client.log_batch(self.run_id, tags=[RunTag(*one) for one in part])
+            self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in part])
 
-    def _send_datasets(self, records: Sequence[Datasets], again: bool) -> None:
-        del again  # a data set that is there already is not added
+    def _send_datasets(self, records: Sequence[Datasets]) -> None:
         inputs = []
-        for one in (dataset for record in records for dataset in record.datasets):
+        for read in (dataset for record in records for dataset in record.datasets):
             # Abstract to a type checker only: MLflow leaves `profile` to its base class here.
             dataset = MetaDataset(  # type: ignore[abstract]
-                HTTPDatasetSource(url=one.source), name=one.name, digest=one.digest[:36]
+                HTTPDatasetSource(url=read.source), name=read.name, digest=read.digest[:36]
             )
-            tags = {"mlflow.data.context": one.context, one.counts: str(one.size)}
+            tags = {"mlflow.data.context": read.context, read.counts: str(read.size)}
             input_tags = [InputTag(key, value) for key, value in tags.items()]
             inputs.append(DatasetInput(dataset._to_mlflow_entity(), input_tags))
         self._client.log_inputs(self.run_id, inputs)
 
-    def _send_files(self, records: Sequence[Files], again: bool) -> None:
-        del again  # a file takes the place of what is there
+    def _send_files(self, records: Sequence[Files]) -> None:
         for record in records:
             folder = self._folder / record.folder
             for name, digest in record.digests.items():
@@ -195,12 +203,12 @@ class Delivery:
                     )
                 self._uploaded.add((str(target), digest))
 
-    def _send_checkpoints(self, records: Sequence[Checkpoints], again: bool) -> None:
+    def _send_checkpoints(self, records: Sequence[Checkpoints]) -> None:
         for record in records:
             folders = {name: self._folder / path for name, path in record.folders.items()}
             for name, folder in folders.items():
                 check_file(folder / "COMPLETE.json", record.digests[name])
-            if self._store is None or again:
+            if self._store is None or self._again:
                 run = self._client.get_run(self.run_id)
                 self._store = CheckpointStore(self.run_id, StoredCheckpoints.from_tag(run.data.tags.get(TAG)))
             local = LocalCheckpoints(folders=folders, digests=record.digests, step=record.step)
@@ -209,8 +217,7 @@ class Delivery:
             else:
                 self._store.keep(local)
 
-    def _send_model(self, records: Sequence[Model], again: bool) -> None:
-        del again  # a whole model of the run is looked for first
+    def _send_model(self, records: Sequence[Model]) -> None:
         from ppi_train.tracking.logged_model import log_model  # mlflow.pyfunc, not wanted at the start
 
         for record in records:
@@ -225,8 +232,7 @@ class Delivery:
                 )
             self._model_id = log_model(self.run_id, record, self._folder)
 
-    def _send_end(self, records: Sequence[End], again: bool) -> None:
-        del again
+    def _send_end(self, records: Sequence[End]) -> None:
         for record in records:
             self._client.set_terminated(self.run_id, record.status, record.time)
         run = self._client.get_run(self.run_id)
@@ -254,12 +260,6 @@ def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _state(path: Path) -> tuple[int, int, int]:
     """What changes when a file is written to, or another takes its place."""
     found = path.stat()
@@ -273,7 +273,7 @@ def check_file(path: Path, digest: str) -> tuple[int, int, int]:
         UndeliverableError: it is gone, or another one.
     """
     try:
-        state, found = _state(path), sha256_of(path)
+        state, found = _state(path), file_digest(path)
     except OSError as error:
         raise UndeliverableError(
             "a file that was to be uploaded cannot be read", where=path, got=error.strerror
@@ -286,3 +286,43 @@ def check_file(path: Path, digest: str) -> tuple[int, int, int]:
             expected=f"sha256 {digest}",
         )
     return state
+
+
+class LoggedPoints:
+    """The points of each metric of a run, asked for when the metric is first met."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._client = mlflow.MlflowClient()
+        self._known: dict[str, set[_Identity]] = {}
+
+    def drop_known_steps(self, points: Iterable[Point]) -> list[Point]:
+        """Those points whose step of their metric the run does not have."""
+        return [point for point in points if point.step not in {step for step, *_ in self._of(point.name)}]
+
+    def drop_known(self, points: Iterable[Point]) -> list[Point]:
+        """Those points that the run does not have exactly so."""
+        return [point for point in points if _identity(point) not in self._of(point.name)]
+
+    def add(self, points: Iterable[Point]) -> None:
+        """Notes that the run has these points now."""
+        for point in points:
+            if point.name in self._known:
+                self._known[point.name].add(_identity(point))
+
+    def forget(self, points: Iterable[Point]) -> None:
+        """Has the server asked again for these metrics: a request may have changed them."""
+        for point in points:
+            self._known.pop(point.name, None)
+
+    def _of(self, name: str) -> set[_Identity]:
+        if name not in self._known:
+            history = self._client.get_metric_history(self._run_id, name)
+            self._known[name] = {_identity(point) for point in history}
+        return self._known[name]
+
+
+def _identity(point: Point | Metric) -> _Identity:
+    """What a point is compared by: NaN equals itself, and infinity what a store makes of it."""
+    value = "nan" if math.isnan(point.value) else max(-_LARGEST, min(_LARGEST, point.value))
+    return int(point.step), int(point.timestamp), value

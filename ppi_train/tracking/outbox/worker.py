@@ -1,4 +1,4 @@
-"""From a queue of journal lines to the server: in order, in batches, and what is done when one fails."""
+"""From a queue of records to the server: in order, in batches, and what is done when a batch fails."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from itertools import islice
 
 from ppi_train.tracking.connection import first_line, is_conflict, is_the_servers
 from ppi_train.tracking.outbox.records import Checkpoints, Datasets, Metrics, Parameters, Record, Tags
-from ppi_train.tracking.outbox.store import Journal, record_in
+from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import (
     POINTS_AT_ONCE,
     VALUES_AT_ONCE,
-    Delivery,
+    Transport,
     UndeliverableError,
     is_refusal,
 )
 
 logger = logging.getLogger(__name__)
 
-_LINES_AT_ONCE = 200
+_RECORDS_AT_ONCE = 200
 _MOST_CONFLICTS = 10
 
 
-class Sender:
-    """Sends the lines of a journal that it is given, and notes in the journal what the server has.
+class Worker:
+    """Sends the records of an outbox that it is given, and notes in the outbox what the server has.
 
     Args:
-        journal: Held by this process.
-        delivery: To the run.
-        again: Whether the server may have any of the lines already; else only those that it was sent in
-            vain may be there.
+        store: Locked by this process.
+        transport: To the run.
+        may_be_sent: Whether the server may have any of the records already; else only those that it was
+            sent in vain may be there.
     """
 
-    def __init__(self, journal: Journal, delivery: Delivery, *, again: bool) -> None:
-        self._journal, self._delivery = journal, delivery
-        self._always_again = self._again = again
-        self._queue: deque[tuple[int, bytes]] = deque()
+    def __init__(self, store: Store, transport: Transport, *, may_be_sent: bool) -> None:
+        self._store, self._transport = store, transport
+        self._always_again = self._again = may_be_sent
+        self._queue: deque[tuple[int, Record]] = deque()
         self._lock = threading.Lock()
         self._singly = self._conflicts = 0
         self.refused: list[str] = []
         self.records_sent = 0
 
-    def add(self, lines: Iterable[tuple[int, bytes]]) -> None:
-        """Puts numbers and lines at the end of the queue."""
+    def put(self, number: int, record: Record) -> None:
+        """Puts a record of the outbox at the end of the queue."""
         with self._lock:
-            self._queue.extend(lines)
+            self._queue.append((number, record))
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def send_some(self) -> None:
-        """Sends as many lines from the start of the queue as make one batch.
+        """Sends as many records from the start of the queue as make one batch.
 
         Raises:
             Exception: the server is away; nothing is taken from the queue.
         """
-        numbers, records = self._batch()
-        if not numbers:
+        batch = self._batch()
+        if not batch:
             return
-        first = records[0]
+        numbers, records = zip(*batch, strict=True)
         try:
-            # Of checkpoints, those that later ones wait behind are left out.
-            if not isinstance(first, Checkpoints) or self._journal.use_checkpoints(numbers[0]):
-                self._delivery.send(records, again=self._again)
+            # Checkpoints that later ones replace are left out.
+            if not isinstance(records[0], Checkpoints) or self._store.checkpoints.use(numbers[0]):
+                self._transport.send(records, again=self._again)
         except Exception as error:
             self._again = True
             if is_conflict(error) and self._conflicts < _MOST_CONFLICTS:
@@ -78,44 +78,42 @@ class Sender:
                 return
             self._refuse(numbers[0], error)
         else:
+            self._store.mark_sent(numbers)
             self._conflicts = 0
             self.records_sent += len(records)
             self._again = self._always_again or self._singly > 0
-        self._take_off(numbers, records)
+        self._take_off(batch)
 
-    def _batch(self) -> tuple[list[int], list[Record]]:
-        numbers: list[int] = []
-        records: list[Record] = []
+    def _batch(self) -> list[tuple[int, Record]]:
+        with self._lock:
+            head = list(islice(self._queue, _RECORDS_AT_ONCE))
+        batch: list[tuple[int, Record]] = []
         size = 0
-        with self._lock:
-            head = [self._queue[at] for at in range(min(len(self._queue), _LINES_AT_ONCE))]
-        for number, line in head:
-            record = record_in(line)
+        for number, record in head:
             size += _size(record)
-            if records and (type(record) is not type(records[0]) or self._singly or size > _limit(record)):
+            if batch and (type(record) is not type(batch[0][1]) or self._singly or size > _limit(record)):
                 break
-            numbers.append(number)
-            records.append(record)
-        return numbers, records
+            batch.append((number, record))
+        return batch
 
-    def _take_off(self, numbers: list[int], records: list[Record]) -> None:
+    def _take_off(self, batch: list[tuple[int, Record]]) -> None:
         with self._lock:
-            for _ in numbers:
+            for _ in batch:
                 self._queue.popleft()
-        self._singly = max(0, self._singly - len(numbers))
-        self._journal.note_sent(numbers[-1] + 1)
-        for number, record in zip(numbers, records, strict=True):
+        self._singly = max(0, self._singly - len(batch))
+        for number, record in batch:
             if isinstance(record, Checkpoints):
-                self._journal.done_with(number, record)
+                self._store.checkpoints.drop(number, record)
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether waiting cannot help; what stands before a server that is away may say anything, though."""
+        """Whether waiting cannot help, said by the server itself and not by a proxy before it."""
         if isinstance(error, UndeliverableError):
             return True
-        return (is_refusal(error) or not _of_the_outside(error)) and self._delivery.run_is_there()
+        may_pass = is_the_servers(error) or isinstance(error, OSError)
+        return (is_refusal(error) or not may_pass) and self._transport.run_is_there()
 
     def _refuse(self, number: int, error: Exception) -> None:
-        """Goes on without a record that will never be taken; the journal keeps it."""
+        """Goes on without a record that will never be taken; the outbox keeps it."""
         why = first_line(error)
         if isinstance(error, UndeliverableError):
             why = f"{error.what}: {error.where}"
@@ -123,12 +121,7 @@ class Sender:
         if not (is_refusal(error) or is_the_servers(error)):
             logger.error("this is a fault of ours", exc_info=error)
         self.refused.append(why)
-        self._journal.note_refused(number, why)
-
-
-def _of_the_outside(error: Exception) -> bool:
-    """Whether waiting may help: the server or its disk is away or ill, or a client of its store is absent."""
-    return is_the_servers(error) or isinstance(error, OSError)
+        self._store.mark_refused(number, why)
 
 
 def _size(record: Record) -> int:
@@ -138,25 +131,24 @@ def _size(record: Record) -> int:
 
 
 def _limit(record: Record) -> int:
-    if isinstance(record, Metrics):
-        return POINTS_AT_ONCE
     if isinstance(record, Parameters | Tags):
         return VALUES_AT_ONCE
-    return POINTS_AT_ONCE if isinstance(record, Datasets) else 1
+    return POINTS_AT_ONCE if isinstance(record, Metrics | Datasets) else 1
 
 
-class BackgroundSender:
-    """A thread that sends what a journal is given while the run goes on, however long the server is away.
+class BackgroundWorker:
+    """A thread that sends what a run logs while it goes on, however long the server is away.
 
     Args:
-        sender: With its journal.
-        journal: Closed, and removed once all is sent, when the thread ends.
+        store: Closed when the thread ends, and removed if all was sent.
+        transport: To the run.
     """
 
     FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
-    def __init__(self, sender: Sender, journal: Journal) -> None:
-        self._sender, self._journal = sender, journal
+    def __init__(self, store: Store, transport: Transport) -> None:
+        self._store = store
+        self._worker = Worker(store, transport, may_be_sent=False)
         self._changed = threading.Condition()
         self._stopping = self._ending = False
         self.trouble = ""
@@ -165,21 +157,21 @@ class BackgroundSender:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
-    def add(self, number: int, line: bytes) -> None:
-        """Has a line sent."""
-        self._sender.add([(number, line)])
-        with self._changed:
+    def add(self, record: Record) -> None:
+        """Puts a record into the outbox and has it sent."""
+        with self._changed:  # so that records are sent in the order of their numbers
+            self._worker.put(self._store.add(record), record)
             self._changed.notify_all()
 
     @property
     def refused(self) -> list[str]:
         """Why the server does not have some of the records."""
-        return self._sender.refused
+        return self._worker.refused
 
     @property
     def unsent(self) -> int:
         """How many records the server does not have yet."""
-        return len(self._sender)
+        return len(self._worker)
 
     def finish(self, seconds: float) -> bool:
         """Waits until the server has all, or for so long; then the thread ends. Whether it has all."""
@@ -188,45 +180,39 @@ class BackgroundSender:
             self._ending = True
             self._changed.notify_all()
             try:
-                while self._sender and not self.hopeless and time.monotonic() < until:
+                while self._worker and not self.hopeless and time.monotonic() < until:
                     self._changed.wait(min(0.2, max(0.0, until - time.monotonic())))
             finally:
                 self._stopping = True
                 self._changed.notify_all()
         # A request that is not answered holds the thread up; it is not waited for.
-        self._thread.join(timeout=0.5 if self._sender else 10.0)
-        return not self._sender
+        self._thread.join(timeout=0.5 if self._worker else 10.0)
+        return not self._worker
 
     def _work(self) -> None:
         pause = self.FIRST_PAUSE
         try:
             while self._wait_for_work():
                 try:
-                    self._sender.send_some()
+                    self._worker.send_some()
                     self._note_answer()
                     pause = self.FIRST_PAUSE
                 except Exception as error:
                     self._note_trouble(error)
                     if self.hopeless:
                         return
-                    self._pause(pause)
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._stopping, pause)
                     pause = min(2 * pause, self.LONGEST_PAUSE)
         finally:
             self._close()
 
     def _wait_for_work(self) -> bool:
-        """Waits for a line to send; False when the thread is to end."""
+        """Waits for a record to send; False when the thread is to end."""
         with self._changed:
-            while not self._sender and not self._ending:
-                self._changed.wait(1.0)
             self._changed.notify_all()
-            return bool(self._sender) and not self._stopping
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        with self._changed:
-            while not self._stopping and (left := until - time.monotonic()) > 0:
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: self._worker or self._ending)
+            return bool(self._worker) and not self._stopping
 
     def _note_trouble(self, error: Exception) -> None:
         self.trouble = first_line(error)
@@ -235,7 +221,7 @@ class BackgroundSender:
             self._away_since = time.monotonic()
             logger.warning(
                 "the tracking server does not take what the run logs; it is kept in %s and sent later (%s)",
-                self._journal.path, self.trouble,
+                self._store.path, self.trouble,
             )  # fmt: skip
 
     def _note_answer(self) -> None:
@@ -246,13 +232,12 @@ class BackgroundSender:
             self._away_since, self.trouble = None, ""
 
     def _close(self) -> None:
-        if self._sender:
-            self._journal.close()
-        elif self._sender.refused:
-            kept = self._journal.set_aside()
+        if self._worker:
+            self._store.close()
+        elif self.refused:
+            kept = self._store.set_aside()
             logger.error(
-                "%d records were refused by the tracking server, and are kept in %s",
-                len(self._sender.refused), kept,
-            )  # fmt: skip
+                "%d records were refused by the tracking server, and are kept in %s", len(self.refused), kept
+            )
         else:
-            self._journal.remove()
+            self._store.remove()

@@ -29,6 +29,8 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
 
 import mlflow
 import requests
@@ -64,14 +66,72 @@ class PromotionLostError(TrackingError):
 
 
 class AliasLock:
-    """A place in the queue for an alias.
+    """The right to move an alias, for one process at a time; a context manager.
+
+    Entering it registers `source` as a new version, and waits until no other process is ahead. Then the block
+    may call `move_alias_to`, once. A block that fails leaves no version behind; the alias is where it was, or
+    where the block has moved it.
 
     Args:
         client: The client of the registry.
         name, alias: The registered model, and its alias that is to be moved.
-        against: The version that must hold the alias until it is moved; None: no version.
+        source: Where the files of the new version are.
+        against: The version that must have the alias until it is moved; None: no version.
         remedy: What the user can do if another process was first.
+        run_id, model_id, tags: Those of the new version.
+
+    Attributes:
+        version: The number of the new version.
+
+    Raises:
+        PromotionLostError: the alias has moved.
+        TrackingError: the registry answers too slowly to be sure of one's turn.
     """
+
+    def __init__(
+        self,
+        client: mlflow.MlflowClient,
+        name: str,
+        alias: str,
+        *,
+        source: str,
+        against: CurrentVersion | None,
+        remedy: str,
+        run_id: str | None = None,
+        model_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._queue = _Queue(client, name, alias, against, remedy)
+        self._new_version: dict[str, Any] = {
+            "source": source,
+            "run_id": run_id,
+            "model_id": model_id,
+            "tags": tags or {},
+        }
+        self.version = self._moved_to = ""
+
+    def __enter__(self) -> Self:
+        self.version = self._queue.wait_with(**self._new_version)
+        return self
+
+    def move_alias_to(self, version: str) -> None:
+        """Moves the alias, to the new version or another one."""
+        self._queue.check_lease()
+        self._moved_to = version
+        self._queue.move_alias_to(version)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._queue.settle(self._moved_to)
+        elif self._moved_to != self.version:
+            # Once the alias was to move to it, it may have done so even if the answer was lost.
+            self._queue.withdraw()
+
+
+class _Queue:
+    """This process's place among those that want to move an alias."""
 
     def __init__(
         self, client: mlflow.MlflowClient, name: str, alias: str, against: CurrentVersion | None, remedy: str
@@ -81,46 +141,28 @@ class AliasLock:
         self._key = _key(against)
         # Also identifies our versions: a request that MLflow repeats creates a second one.
         self._tenure_id = uuid.uuid4().hex
+        self._made: ModelVersion | None = None
         self._sure_at = 0.0
 
-    @contextmanager
-    def taken(
-        self,
-        source: str,
-        *,
-        run_id: str | None = None,
-        model_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Iterator[str]:
-        """Queues, waits for the turn and yields the number of the version.
-
-        Withdraws if the block fails.
-        """
+    def wait_with(
+        self, *, source: str, run_id: str | None, model_id: str | None, tags: Mapping[str, str]
+    ) -> str:
+        """Creates a version, waits for its turn and returns its number."""
         claim = {"alias": self._alias, "against": self._key, "claimed_at": int(time.time())}
         own = {CLAIM: json.dumps(claim), PENDING: self._alias, TENURE: self._tenure_id}
         self._sure_at = time.monotonic()
-        made = None
         try:
             with self._lost_if_gone():
-                made = self._client.create_model_version(
-                    self._name,
-                    source,
-                    run_id,
-                    {**(tags or {}), **own},
-                    model_id=model_id,
-                    await_creation_for=0,
+                self._made = self._client.create_model_version(
+                    self._name, source, run_id, {**tags, **own}, model_id=model_id, await_creation_for=0
                 )
                 version = self._wait()
                 if self._against and PENDING in self._against.tags:
                     # It was killed just after it won: without this it would look as if it never won.
                     self._client.delete_model_version_tag(self._name, self._against.version, PENDING)
-                yield version
+                return version
         except BaseException:
-            with suppress(*_REFUSALS):  # the first error says more; the next promotion cleans up
-                self._withdraw()
-                if made is not None:
-                    # Another process may have removed it before the server had listed it there.
-                    _forget_version(self._client, made)
+            self.withdraw()
             raise
 
     def move_alias_to(self, version: str) -> None:
@@ -145,11 +187,18 @@ class AliasLock:
             where = f"models:/{self._name}@{self._alias}"
             logger.warning("%s has moved, but the queue could not be cleared: %s", where, error)
 
-    def _withdraw(self) -> None:
-        """Removes our own versions, unless they hold an alias."""
-        for version in self._queue():
-            if version.tags.get(TENURE) == self._tenure_id:
-                self._remove(version)
+    def withdraw(self) -> None:
+        """Removes our own versions, unless they have an alias.
+
+        A failure is not reported: the error before it says more, and the next promotion cleans up.
+        """
+        with suppress(*_REFUSALS):
+            for version in self._rivals():
+                if version.tags.get(TENURE) == self._tenure_id:
+                    self._remove(version)
+            if self._made is not None:
+                # Another process may have removed it before the server had listed it there.
+                _forget_version(self._client, self._made)
 
     def _wait(self) -> str:
         """Waits until no lower version is pending; returns our version's number.
@@ -177,12 +226,12 @@ class AliasLock:
             time.sleep(_POLL_SECONDS)
 
     def _first_in_queue(self) -> ModelVersion:
-        queue = self._queue()
+        queue = self._rivals()
         if not any(version.tags.get(TENURE) == self._tenure_id for version in queue):
             raise self._lost()
         return queue[0]
 
-    def _queue(self) -> list[ModelVersion]:
+    def _rivals(self) -> list[ModelVersion]:
         """The pending versions that were compared with the same holder, by number."""
         same_holder = (version for version in self._pending() if _claimed_against(version) == self._key)
         return sorted(same_holder, key=_number)

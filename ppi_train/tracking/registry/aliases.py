@@ -84,15 +84,21 @@ def promote_version(
         run_of_logged_model(client, model_id)  # before anything is created
         if against is None:
             _make_registered_model(client, name)
-        turn = AliasLock(client, name, alias, against, "run promote again: it compares with the new holder")
-        with turn.taken(f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=tags) as version:
+        with AliasLock(
+            client,
+            name,
+            alias,
+            source=f"models:/{model_id}",
+            against=against,
+            remedy="run promote again: it compares with the new holder",
+            run_id=run_id,
+            model_id=model_id,
+            tags=tags,
+        ) as lock:
             if against:
                 client.set_registered_model_alias(name, previous_alias(alias), against.version)
-            turn.check_lease()
-        # No longer withdrawn if it fails: the call may have moved the alias even if its answer was lost.
-        turn.move_alias_to(version)
-        turn.settle(version)
-    return version
+            lock.move_alias_to(lock.version)
+    return lock.version
 
 
 def rollback(name: str, alias: str) -> tuple[CurrentVersion, CurrentVersion]:
@@ -118,13 +124,17 @@ def rollback(name: str, alias: str) -> tuple[CurrentVersion, CurrentVersion]:
         client = mlflow.MlflowClient()
         now, before = _both_holders(client, name, alias)
         restored = replace(before, tenure_id=uuid.uuid4().hex)
-        turn = AliasLock(client, name, alias, now, "look at who holds it now; roll back again if need be")
-        with turn.taken(f"models:/{name}/{before.version}"):
+        with AliasLock(
+            client,
+            name,
+            alias,
+            source=f"models:/{name}/{before.version}",
+            against=now,
+            remedy="look at who holds it now; roll back again if need be",
+        ) as lock:
             client.set_model_version_tag(name, before.version, TENURE, restored.tenure_id)
-            turn.check_lease()
-            turn.move_alias_to(before.version)
+            lock.move_alias_to(before.version)
             client.set_registered_model_alias(name, previous_alias(alias), now.version)
-        turn.settle(before.version)
     return replace(restored, tags={**before.tags, TENURE: restored.tenure_id}), now
 
 
