@@ -212,9 +212,7 @@ def _make_pring(job: _Job, split: str) -> Sequence[str]:
     if f"{split}_pairs" in benchmark(job.name).files:
         made = {split: read_pairs(job.file(f"{split}_pairs"))}
     else:
-        made = _draw_training(
-            read_pairs(job.file("edges"), require_labels=False), _proteins_of(job), job.seed
-        )
+        made = _draw_training(read_pairs(job.file("edges"), labels="optional"), _proteins_of(job), job.seed)
     for name, table in made.items():
         write_pairs(job.folder / f"{name}.tsv", table)
     write_fasta(job.folder / "sequences.fasta", read_fasta(sequences).sequences)
