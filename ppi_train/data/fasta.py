@@ -8,7 +8,6 @@ occur, since all of these are letters of amino acids too.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,22 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
-from isal import isal_zlib
-from isal.igzip import IGzipFile
-
 from ppi_train.errors import DataError
-from ppi_train.io.files import (
-    BOM,
-    GZIP_MAGIC,
-    LONGEST_STRETCH,
-    MAX_RESIDUES,
-    SPLIT_REMEDY,
-    read_file,
-    refuse_endless,
-    refuse_stretch,
-    unpacked_limit,
-    write_file,
-)
+from ppi_train.io.files import BOM, MAX_RESIDUES, read_file, refuse_endless, unpack, write_file
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -120,9 +105,9 @@ class SequenceTable:
 
 
 def read_fasta(path: str | Path) -> SequenceTable:
-    """Reads a FASTA, plain or gzip.
+    """Reads a FASTA, plain, gzip or bzip2, or a table of names and sequences with a tab between.
 
-    A gzip file is recognised by its first bytes. Sequences may be wrapped, and in upper or lower case. The
+    The format is recognised by the first bytes. Sequences may be wrapped, and in upper or lower case. The
     key is the header up to the first white space; for `sp|P12345|NAME` and `tr|P12345|NAME` it is the
     accession in the middle. U O B Z J and X stay in the sequence; a stop `*` at the end is stripped and one
     inside becomes X, so that no residue moves. All of them are counted.
@@ -134,13 +119,16 @@ def read_fasta(path: str | Path) -> SequenceTable:
     """
     data = _fasta_bytes(path)
     start = len(data) - len(data.lstrip())
-    if data[start : start + 1] != b">":
+    of_table = None if data[start : start + 1] == b">" else _as_records(path, data)
+    if of_table is not None:
+        data, start = of_table, 0
+    elif data[start : start + 1] != b">":
         _refuse_start(path, data, start)
     sequences: dict[str, str] = {}
     first_of: dict[str, int] = {}
     bodies: list[bytes] = []
     duplicates = 0
-    parser = _Records(source=str(path), data=data, start=start)
+    parser = _Records(source=str(path), data=data, start=start, rows=of_table is not None)
     for number, (key, body) in enumerate(parser):
         bodies.append(body)
         sequence = body.rstrip(b"*").replace(b"*", b"X").decode("ascii")
@@ -175,13 +163,17 @@ class _Records:
     source: str
     data: bytes
     start: int
+    rows: bool
+    """Whether the records were rows of a table, which messages count without the blank ones."""
 
     @cached_property
     def _parts(self) -> list[bytes]:
         return self.data[self.start + 1 :].split(b"\n>")
 
     def line(self, number: int) -> int:
-        """The line of record `number`'s header, from 1."""
+        """The line of record `number`'s header, or its row in a table, from 1."""
+        if self.rows:
+            return number + 1
         before = sum(part.count(b"\n") + 1 for part in self._parts[:number])
         return 1 + self.data.count(b"\n", 0, self.start) + before
 
@@ -224,7 +216,7 @@ class _Records:
         found = _NO_AMINO_ACID.search(text)
         assert found, "no bad letter found"
         at = found.start()
-        line = self.line(number) + 1 + text.count(b"\n", 0, at)
+        line = self.line(number) + (0 if self.rows else 1 + text.count(b"\n", 0, at))
         column = at - text.rfind(b"\n", 0, at)
         raise DataError(
             f"the sequence of {key} has a letter that is not an amino acid",
@@ -238,17 +230,7 @@ class _Records:
 def _fasta_bytes(path: str | Path) -> bytes:
     refuse_endless(path, b">", "FASTA")
     data = read_file(path, "FASTA", limit=MAX_FASTA_BYTES)
-    if data.startswith(GZIP_MAGIC):
-        try:
-            data = _unpacked(path, data)
-        except (EOFError, OSError, isal_zlib.error) as error:  # type: ignore[misc]
-            raise DataError(
-                "the gzip file is cut short or damaged",
-                where=path,
-                got=str(error),
-                remedy="copy or download it again",
-            ) from error
-    data = data.removeprefix(BOM)
+    data = unpack(path, data, "FASTA", b">", limit=MAX_FASTA_BYTES).removeprefix(BOM)
     if b"\0" in data:
         raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
     if b"\r" in data:
@@ -258,25 +240,27 @@ def _fasta_bytes(path: str | Path) -> bytes:
     return data
 
 
-def _unpacked(path: str | Path, data: bytes) -> bytes:
-    """The content of a gzip file, checked while it is unpacked."""
-    limit = min(MAX_FASTA_BYTES, unpacked_limit(len(data)))
-    parts: list[bytes] = []
-    size = 0
-    with IGzipFile(fileobj=io.BytesIO(data)) as stream:  # type: ignore[no-untyped-call]
-        while part := stream.read(LONGEST_STRETCH):
-            if len(part) == LONGEST_STRETCH and b">" not in part:
-                refuse_stretch(path, ">", "FASTA")
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise DataError(
-                    "the gzip file unpacks to more than a FASTA can",
-                    where=path,
-                    got=f"more than {limit:,} bytes from {len(data):,}",
-                    remedy="unpack it yourself if you trust it" if limit < MAX_FASTA_BYTES else SPLIT_REMEDY,
-                )
-    return b"".join(parts)
+def _as_records(path: str | Path, data: bytes) -> bytes | None:
+    """A table of two columns, name and sequence, as FASTA records; None for any other text.
+
+    Raises:
+        DataError: a later row has another number of columns.
+    """
+    rows = [line.split(b"\t") for line in data.split(b"\n") if line.strip()]
+    if any(len(row) != 2 for row in rows[:10]):
+        return None
+    body = rows[1:] if rows[0][1].strip().lower() in (b"sequence", b"seq") else rows
+    if not body or body[0][1].strip().upper().translate(None, _LETTERS):
+        return None
+    for number, row in enumerate(body, start=1 + len(rows) - len(body)):
+        if len(row) != 2:
+            raise DataError(
+                "a row of the table of sequences has the wrong number of columns",
+                where=f"{path}, row {number}",
+                got=len(row),
+                expected="a name and a sequence, with a tab between",
+            )
+    return b"\n".join(b">" + b"\n".join(row) for row in body)
 
 
 def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from ppi_train.data.benchmarks import CATALOGUE, fetch
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError, first_ten
-from ppi_train.io.files import BOM, GZIP_MAGIC, read_file, text_lines
+from ppi_train.io.files import BOM, BZIP2_MAGIC, GZIP_MAGIC, read_file, text_lines
 
 NodeSets = dict[int, list[tuple[str, ...]]]
 MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
@@ -64,7 +64,7 @@ def read_proteins(path: str | Path) -> ProteinList:
             for a FASTA those of `read_fasta`.
     """
     data = read_file(path, "list of proteins").removeprefix(BOM)
-    if data.startswith(GZIP_MAGIC) or data.lstrip().startswith(b">"):
+    if data.startswith((GZIP_MAGIC, BZIP2_MAGIC)) or data.lstrip().startswith(b">"):
         table = read_fasta(path)
         return ProteinList(
             accessions=tuple(table.sequences), duplicates=table.duplicates, fasta=Path(path), source=str(path)

@@ -94,7 +94,7 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
     """
     fastas = named_fastas(config)
     if config.pairs:
-        table = read_pairs(config.pairs, require_labels=False)
+        table = read_pairs(config.pairs, labels="ignored")
         return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
     if config.proteins_a and config.proteins_b:
         lists = [read_proteins(path) for path in (config.proteins_a, config.proteins_b)]

@@ -39,7 +39,7 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_parameters(logged_parameters(config))
     output = Path(config.output or "")
     _check_output(output, overwrite=config.overwrite)
-    given = read_pairs(config.pairs or "", require_labels=False)
+    given = read_pairs(config.pairs or "", labels="optional")
     fasta = read_fasta(config.fasta) if config.fasta else None
     tracked.log_datasets([tracked_dataset(Path(given.source).stem, "pairs", given)])
     edges = _edges(given)

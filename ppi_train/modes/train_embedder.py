@@ -138,7 +138,7 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     if config.exclude_fasta:
         hidden |= set(read_fasta(config.exclude_fasta).sequences.values())
     if config.exclude_pairs:
-        proteins = read_pairs(config.exclude_pairs, require_labels=False).proteins
+        proteins = read_pairs(config.exclude_pairs, labels="ignored").proteins
         hidden |= {sequences[protein] for protein in proteins if protein in sequences}
     accession_of = {sequence: accession for accession, sequence in sorted(sequences.items(), reverse=True)}
     # Sorted by digest, so that a sequence stays held out when other sequences are added or removed.

@@ -328,7 +328,7 @@ BOMBS: dict[Callable[[Path], None], tuple[str, str, str]] = {
     fasta_line: ("fasta", "x.fasta.gz", "without end"),
     fasta_records: ("fasta", "x.fasta.gz", "unpacks to more"),
     fasta_plain_line: ("fasta", "x.fasta", "without end"),
-    pairs_gzip: ("pairs", "x.tsv.gz", "not text"),
+    pairs_gzip: ("pairs", "x.tsv.gz", "without end"),
     pairs_plain_line: ("pairs", "x.tsv", "without end"),
     pairs_wide: ("pairs", "x.tsv", "too long|number of columns"),
     pairs_long_name: ("pairs", "x.tsv", "too long"),

@@ -176,7 +176,7 @@ class TestPairs:
         @given(content=broken(whole))
         def damaged(content: bytes) -> None:
             path.write_bytes(content)
-            outcome(lambda: read_pairs(path, require_labels=False).digest)
+            outcome(lambda: read_pairs(path, labels="optional").digest)
 
         damaged()
 
@@ -193,7 +193,7 @@ class TestPairs:
         all_columns = [("protein_a", a), ("protein_b", b), *columns]
         table = pa.Table.from_arrays([column for _, column in all_columns], [name for name, _ in all_columns])
         pq.write_table(table, path)
-        outcome(lambda: read_pairs(path, require_labels=False).digest)
+        outcome(lambda: read_pairs(path, labels="optional").digest)
 
 
 NINES = 999_999_999

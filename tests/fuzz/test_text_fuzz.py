@@ -139,7 +139,7 @@ def read_sequences(path: Path) -> None:
 
 
 def read_table(path: Path) -> None:
-    table = read_pairs(path, require_labels=False)
+    table = read_pairs(path, labels="optional")
     assert table.digest
     assert len(table) == len(table.index)
 

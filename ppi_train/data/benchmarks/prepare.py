@@ -203,7 +203,7 @@ def _make_pring(job: _Job, split: str) -> Sequence[str]:
     if f"{split}_pairs" in benchmark(job.name).files:
         made = {split: read_pairs(job.file(f"{split}_pairs"))}
     else:
-        edges = read_pairs(job.file("edges"), require_labels=False)
+        edges = read_pairs(job.file("edges"), labels="optional")
         made = _draw_training(edges, frozenset(read_pairs(job.file("test_pairs")).proteins), job.seed)
     for name, table in made.items():
         write_pairs(job.folder / f"{name}.tsv", table)

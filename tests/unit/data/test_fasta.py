@@ -5,6 +5,7 @@ DNA is recognised by long sequences of few letters; no protein set may be mistak
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import random
@@ -90,7 +91,7 @@ def test_a_letter_that_is_no_amino_acid_names_line_and_column(tmp_path: Path) ->
     [
         ("", "the FASTA is empty"),
         ("\n \n", "the FASTA is empty"),
-        ("P1\tMKV\n", "text before the first `>`"),
+        ("P1\tMKV\textra\n", "text before the first `>`"),
         ("\n\nMKV\n>P1\nMKV\n", "line 3"),
         (">P1\nMKV\n>\nMKV\n", "line 3\n  got: >"),
         (">sp||NAME\nMKV\n", "a header has no accession"),
@@ -171,3 +172,27 @@ def test_nucleotides_are_refused(sequences: list[str]) -> None:
 )
 def test_proteins_are_not(sequences: list[str]) -> None:
     check(sequences)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P1\tMKV\nP2\tMAA\n",
+        b"name\tsequence\nP1\tmkv\n\nP2\tMAA\n",
+        bz2.compress(b">P1\nMKV\n>P2\nMAA\n"),
+    ],
+)
+def test_other_ways_to_write_sequences(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sequences"
+    path.write_bytes(content)
+    assert read_fasta(path).sequences == {"P1": "MKV", "P2": "MAA"}
+
+
+def test_a_row_of_a_table_of_sequences_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.tsv"
+    path.write_text("P1\tMKV\n" * 11 + "P2\n")
+    with pytest.raises(DataError, match=r"wrong number of columns(?s:.*)row 12"):
+        read_fasta(path)
+    path.write_text("P1\tMKV\nP2\tM1V\n")
+    with pytest.raises(DataError, match=r"not an amino acid(?s:.*)line 2"):
+        read_fasta(path)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import logging
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ def _write(tmp_path: Path, text: str | bytes, name: str = "pairs.tsv") -> Path:
 
 def _message(path: str | Path, *, require_labels: bool = True) -> str:
     with pytest.raises(DataError) as caught:
-        read_pairs(path, require_labels=require_labels)
+        read_pairs(path, labels="required" if require_labels else "optional")
     return str(caught.value)
 
 
@@ -41,9 +45,16 @@ def _rows(table: PairTable) -> list[tuple[str, str, int | None]]:
         "\ufeffProtein_A,protein_b,LABEL\r\nP2,P1,1\r\n\r\nP3,P1,0\r\n",
         "label,score,protein_b,protein_a\n1.0,0.3,P1,P2\n0.0,,P1,P3",
         '"P2","P1","1"\n  \n"P3"," P1 ","0"\n',
+        "P2;P1;1\nP3;P1;0\n",
+        "P2 P1 1\nP3  P1 0\n",
+        "# made by a pipeline\nprotein_a\tprotein_b\tlabel\nP2\tP1\t1.00\n# a remark\nP3\tP1\t0.00\n",
+        "proteinA,proteinB,interaction\nP2,P1,True\nP3,P1,False\n",
+        "Protein 1\tProtein 2\tLabel\nP2\tP1\t1\nP3\tP1\t0\n",
+        gzip.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
+        bz2.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
     ],
 )
-def test_the_ways_to_write_a_table(tmp_path: Path, text: str) -> None:
+def test_the_ways_to_write_a_table(tmp_path: Path, text: str | bytes) -> None:
     table = read_pairs(_write(tmp_path, text))
     assert table.proteins == ("P1", "P2", "P3")
     assert _rows(table) == [("P1", "P2", 1), ("P1", "P3", 0)]
@@ -58,6 +69,7 @@ def test_the_ways_to_write_a_table(tmp_path: Path, text: str) -> None:
         pa.array([True, False]),
         pa.array(["1", "0"]),
         pa.array(["1", "0"]).dictionary_encode(),
+        pa.array([Decimal("1.0"), Decimal("0.0")]),
     ],
 )
 def test_parquet(tmp_path: Path, labels: pa.Array) -> None:
@@ -77,7 +89,7 @@ def test_digest_ignores_order_but_not_labels(tmp_path: Path) -> None:
     second = read_pairs(_write(tmp_path, "A,C,0\nA,B,1\n", "other.csv"))
     assert first.digest == second.digest
     assert first.digest != read_pairs(_write(tmp_path, "B\tA\t0\nC\tA\t0\n")).digest
-    assert first.digest != read_pairs(_write(tmp_path, "B\tA\nC\tA\n"), require_labels=False).digest
+    assert first.digest != read_pairs(_write(tmp_path, "B\tA\nC\tA\n"), labels="optional").digest
 
 
 def test_select_has_a_vocabulary_of_its_own() -> None:
@@ -109,7 +121,13 @@ def test_one_pair_with_both_labels_names_both_lines(tmp_path: Path) -> None:
         ("A\tB\t1\nA\tC\t\n", ["neither 0 nor 1", "line 2", "got: ''"]),
         ("A\tB\t1\nA\tC\tyes\nA\tD\tno\n", ["neither 0 nor 1 (2 rows)", "line 2", "'yes'"]),
         ("A\tB\t1\n\nA\tC\n", ["wrong number of columns", "line 3", "2 in 'A\\tC'", "expected: 3"]),
-        ("A B 1\n", ["wrong number of columns", "line 1", "tabs or commas"]),
+        ("A B 1 0.3\n", ["wrong number of columns", "line 1", "tabs, commas, semicolons or blanks"]),
+        ("first\tsecond\tscore\nA\tB\t1\n", ["looks like a header", "line 1", "protein1, protein2"]),
+        ("first\tsecond\tscore\nA\tB\t1\nA\tC\tyes\n", ["neither 0 nor 1 (2 rows)", "line 1", "'score'"]),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 4\n", ["git-LFS", "git lfs pull"]),
+        ("<!DOCTYPE html>\n<html>A\tB</html>\n", ["web page", "download the file itself"]),
+        ("MKVLLAAGGCCWWYYHHEEDDKKRRSS,MKVLLAAGGCCWWYYHHEEDDKKRRST,1\n" * 3, ["sequences, not accessions"]),
+        (gzip.compress(b"A\tB\t1\n")[:-6], ["gzip file is cut short"]),
         ("A\tB\t1\t0.3\n", ["wrong number of columns", "2 or 3"]),
         ("A\tB\t1\n\t\t1\n", ["a pair has no protein_a", "line 2"]),
         ("A\tB\t1\nA\t \t1\n", ["a pair has no protein_b", "line 2"]),
@@ -128,7 +146,7 @@ def test_what_is_refused(tmp_path: Path, text: str | bytes, parts: list[str]) ->
 
 
 def test_labels_may_be_absent_for_prediction(tmp_path: Path) -> None:
-    table = read_pairs(_write(tmp_path, "A\tB\nA\tC\n"), require_labels=False)
+    table = read_pairs(_write(tmp_path, "A\tB\nA\tC\n"), labels="optional")
     assert table.labels is None
     assert table.positives == 0
 
@@ -161,3 +179,42 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     write_pairs(path, pairs_from_ids(["D"], ["A"], None, "here"))
     assert path.read_text() == "protein_a\tprotein_b\nA\tD\n"
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "PLAIN"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary()])
+def test_parquet_by_other_writers(tmp_path: Path, encoding: str, kind: pa.DataType) -> None:
+    columns = {"protein_a": ["P2", "P3"], "protein_b": ["P1", "P1"]}
+    path = tmp_path / "pairs.parquet"
+    table = pa.table({name: pa.array(names, kind) for name, names in columns.items()})
+    pq.write_table(table, path, use_dictionary=False, column_encoding=dict.fromkeys(columns, encoding))
+    assert _rows(read_pairs(path, labels="optional")) == [("P1", "P2", None), ("P1", "P3", None)]
+
+
+def test_other_names_of_columns_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    read_pairs(_write(tmp_path, "proteinA,proteinB,interaction\nP2,P1,1\n"))
+    assert "the column proteinA is taken as protein_a" in caplog.text
+    assert "the column interaction is taken as label" in caplog.text
+
+
+def test_a_header_without_labels_does_not_become_a_pair(tmp_path: Path) -> None:
+    table = read_pairs(_write(tmp_path, "proteinA\tproteinB\nP2\tP1\n"), labels="optional")
+    assert _rows(table) == [("P1", "P2", None)]
+    path = _write(tmp_path, "left\tright\nP2\tP1\n")
+    with pytest.raises(DataError, match="looks like a header"):
+        read_pairs(path, labels="optional", known={"P1", "P2"})
+
+
+def test_an_isolated_first_pair_stays_a_pair(tmp_path: Path) -> None:
+    path = _write(tmp_path, "P8\tP9\nP2\tP1\n")
+    expected = [("P8", "P9", None), ("P1", "P2", None)]
+    assert _rows(read_pairs(path, labels="optional")) == expected
+    assert _rows(read_pairs(path, labels="optional", known={"P1", "P2", "P8"})) == expected
+    # Neither has a sequence, and nor have the pairs behind it: nothing speaks for a header.
+    assert _rows(read_pairs(path, labels="optional", known={"P5"})) == expected
+
+
+@pytest.mark.parametrize("text", ["A\tB\t0.73\n", "protein_a\tprotein_b\tlabel\nA\tB\t\n", "A\tB\tno\n"])
+def test_labels_that_are_ignored_may_be_anything(tmp_path: Path, text: str) -> None:
+    assert _rows(read_pairs(_write(tmp_path, text), labels="ignored")) == [("A", "B", None)]

@@ -70,7 +70,7 @@ def test_a_table_says_what_its_scores_follow_from_and_can_be_scored_again(tmp_pa
     assert read_about(path) == {"model": "m"}
     pq.write_table(pq.read_table(path).replace_schema_metadata(), tmp_path / "other.parquet")
     assert read_about(tmp_path / "other.parquet") == {}
-    assert set(read_pairs(path, require_labels=False).proteins) <= set(NAMES)
+    assert set(read_pairs(path, labels="optional").proteins) <= set(NAMES)
 
 
 def graph_rows() -> dict[str, np.ndarray]:

@@ -135,7 +135,7 @@ def test_drawn_sets_keep_off_test_proteins_and_known_pairs(
 ) -> None:
     mirror = _small_pring(monkeypatch, tmp_path / "mirror")
     dataset = prepare_dataset("pring_arath", data_dir=tmp_path, mirror=mirror, splits=SPLITS)
-    _check_drawn(dataset, read_pairs(tmp_path / "mirror" / "example.org" / "edges", require_labels=False))
+    _check_drawn(dataset, read_pairs(tmp_path / "mirror" / "example.org" / "edges", labels="optional"))
 
 
 def _check_drawn(dataset: Dataset, edges: PairTable) -> None:
@@ -190,7 +190,7 @@ def test_a_split_that_the_mirror_lacks(tmp_path: Path) -> None:
 def test_pring_arath_from_the_mirror(tmp_path: Path, mirror: str) -> None:
     dataset = prepare_dataset("pring_arath", data_dir=tmp_path / "one", mirror=mirror, splits=SPLITS)
     edges = next((tmp_path / "one" / "downloads").rglob("arath_ppi.txt"))
-    _check_drawn(dataset, read_pairs(edges, require_labels=False))
+    _check_drawn(dataset, read_pairs(edges, labels="optional"))
     assert len(read_pairs(dataset.splits["test"].pairs)) == 14_372
     again = prepare_dataset("pring_arath", data_dir=tmp_path / "two", mirror=mirror, splits=("train",))
     assert again.splits["train"].pairs.read_bytes() == dataset.splits["train"].pairs.read_bytes()
