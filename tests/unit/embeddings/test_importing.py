@@ -344,7 +344,7 @@ def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
         (with_value(1e5), {"dtype": "float16"}, "beyond the range of embedding_dtype=float16"),
         (lambda rows: rows[:, :-1], {}, "not 6 numbers wide, as most are"),
         (lambda rows: rows[:0], {}, "empty"),
-        (lambda rows: rows[None], {}, "neither a vector nor one row per residue"),
+        (lambda rows: np.stack([rows, rows]), {}, "neither a vector nor one row per residue"),
         (lambda rows: rows[0, 0], {}, "neither a vector nor one row per residue"),
         (lambda rows: (9 * rows).astype(np.int8), {}, "not floating-point numbers but int8"),
         (lambda rows: rows, {"max_length": 20}, "not cut to max_length=20 (leave max_length unset"),
