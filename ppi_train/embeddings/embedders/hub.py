@@ -20,6 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ppi_train.errors import ConfigError
+from ppi_train.io.unavailable import UnavailableError, check_readable, described_by_cause
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
@@ -27,7 +28,7 @@ HUB_PATIENCE = 8.0  # seconds
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Files to download: no pickles, and no weights of other frameworks.
 _VOCABULARIES = ("vocab.txt", "tokenizer.json", "spiece.model")  # a model has one of them
-_FILES = ("config.json", *_VOCABULARIES, "*.safetensors", "*.safetensors.index.json")
+_FILES = ("config.json", *_VOCABULARIES, "added_tokens.json", "*.safetensors", "*.safetensors.index.json")
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Config fields that describe how the file was written, not the model.
 _BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
@@ -113,12 +114,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: the file is missing, or is no JSON object with a `model_type`.
+        UnavailableError: the file could not be read.
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_bytes())
+        with described_by_cause(path):
+            config = json.loads(path.read_bytes()) if path.exists() else None
         known = isinstance(config, dict) and isinstance(config.get("model_type"), str)
-    except (OSError, ValueError):
+    except UnavailableError:
+        raise
+    except ValueError:
         known = False
     if not known:
         raise ConfigError(
@@ -185,6 +190,7 @@ def weights_digest(folder: Path) -> str:
 
     Raises:
         ConfigError: no safetensors, or damaged ones.
+        UnavailableError: a file could not be read.
     """
     files = weight_files(folder)
     stamps = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
@@ -198,6 +204,7 @@ def _digest_of_files(stamps: tuple[tuple[str, int, int], ...]) -> str:
     places: dict[str, Any] = {}
     hasher = hashlib.sha256()
     for path, *_ in stamps:
+        check_readable(Path(path))  # safetensors says of every file that it may not open that it is not there
         try:
             opened = safe_open(path, framework="pt")
         except SafetensorError as error:
