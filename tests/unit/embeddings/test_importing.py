@@ -15,8 +15,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from ppi_train.data.fasta import SequenceTable, read_fasta, write_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -88,7 +91,35 @@ def pt_folder(folder: Path, arrays: Arrays) -> Path:
     return folder / "pt"
 
 
-WRITERS = (flat_hdf5, nested_hdf5, bio_embeddings_hdf5, npy_folder, npz, pt_folder)
+def dscript_hdf5(folder: Path, arrays: Arrays) -> Path:
+    """A batch of one protein in each data set."""
+    with h5py.File(folder / "dscript.h5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array[None]
+    return folder / "dscript.h5"
+
+
+def pt_dictionary(folder: Path, arrays: Arrays) -> Path:
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "all.pt")
+    return folder / "all.pt"
+
+
+def safetensors_file(folder: Path, arrays: Arrays) -> Path:
+    save_file(dict(arrays), folder / "all.safetensors")
+    return folder / "all.safetensors"
+
+
+def parquet_lists(folder: Path, arrays: Arrays) -> Path:
+    lists = [array.tolist() for array in arrays.values()]
+    table = pa.table({"protein_id": list(arrays), "embedding": lists})
+    pq.write_table(table, folder / "lists.parquet", row_group_size=5)
+    return folder / "lists.parquet"
+
+
+WRITERS = (
+    flat_hdf5, nested_hdf5, bio_embeddings_hdf5, dscript_hdf5, npy_folder, npz, pt_folder, pt_dictionary,
+    safetensors_file, parquet_lists,
+)  # fmt: skip
 
 
 def rules(**changes: Any) -> ImportRules:
