@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -375,17 +376,14 @@ def test_too_many_open_files_are_not_called_damage(make: Callable[[Path], Path],
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read a file")
 @pytest.mark.parametrize("make", EVERY_KIND)
-def test_a_file_that_may_not_be_read_is_not_called_damaged(
-    make: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("open")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
-    source = make(folder)
-    locked = sorted(source.iterdir())[0] if source.is_dir() else source
-    locked.chmod(0)
-    with pytest.raises(UnavailableError) as caught, nobody():
-        read_first(source)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(make: Callable[[Path], Path]) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        Path(name).chmod(0o755)
+        source = make(Path(name))
+        locked = min(source.iterdir()) if source.is_dir() else source
+        locked.chmod(0)
+        with pytest.raises(UnavailableError) as caught, nobody():
+            read_first(source)
     assert f"where: {locked}" in str(caught.value)
     assert "got: Permission denied" in str(caught.value)
     assert "get permission to read it" in str(caught.value)
