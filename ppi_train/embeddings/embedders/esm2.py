@@ -39,7 +39,7 @@ from ppi_train.embeddings.embedders.hub import (
     weights_digest,
 )
 from ppi_train.errors import ConfigError, DeviceError
-from ppi_train.io.unavailable import unavailable_error
+from ppi_train.io.unavailable import described_by_cause, unavailable_error
 
 DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -192,7 +192,8 @@ class Esm2:
     @functools.cached_property
     def _tokens(self) -> Tokens:
         size = int(self._config["vocab_size"])
-        vocabulary = _read_vocabulary(self._folder, size)
+        with described_by_cause(self._folder):
+            vocabulary = _read_vocabulary(self._folder, size)
         return tokens_of(vocabulary, self._folder, self._family, vocabulary_size=size)
 
     @property

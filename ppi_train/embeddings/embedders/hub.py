@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ppi_train.errors import ConfigError
-from ppi_train.io.unavailable import UnavailableError, check_readable, described_by_cause
+from ppi_train.io.unavailable import check_readable, described_by_cause
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
@@ -117,22 +117,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         UnavailableError: the file could not be read.
     """
     path = folder / "config.json"
+    with described_by_cause(path):
+        content = path.read_bytes() if path.exists() else b""
     try:
-        with described_by_cause(path):
-            config = json.loads(path.read_bytes()) if path.exists() else None
-        known = isinstance(config, dict) and isinstance(config.get("model_type"), str)
-    except UnavailableError:
-        raise
+        config = json.loads(content)
     except ValueError:
-        known = False
-    if not known:
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ConfigError(
             "the folder holds no Hugging Face model",
             where=folder,
             got="no config.json" if not path.exists() else "a config.json without a model_type",
             expected="config.json, a vocabulary and *.safetensors, as `save_pretrained` writes them",
         )
-    return dict(config)
+    return config
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,8 +157,10 @@ def weight_files(folder: Path) -> list[Path]:
             expected=f"{_ONE_FILE}, or {_INDEX} and its shards; pickles can run code and are not loaded",
             remedy="make a copy in safetensors once, as docs/embedders.md shows, and give its folder",
         )
+    with described_by_cause(folder / _INDEX):
+        index = (folder / _INDEX).read_bytes()
     try:
-        names = sorted(set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values()))
+        names = sorted(set(json.loads(index)["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ConfigError("the index of the model's weights is damaged", where=folder / _INDEX) from None
     if not all(isinstance(name, str) and name == Path(name).name for name in names):

@@ -418,7 +418,7 @@ def test_a_cause_outside_the_file_is_told_as_it_is(
     found = survey(open_source(source), table, rules)
     monkeypatch.setattr("ppi_train.embeddings.import_sources.arrays._read_npy", Failing(error))
     path = tmp_path / "new" / "cache.parquet"
-    again = {
+    again: dict[str, Callable[[], object]] = {
         "survey": lambda: survey(open_source(source), table, rules),
         "write": lambda: write_import(found, path),
     }
