@@ -11,21 +11,22 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import SequenceTable, accession_of, sequence_digest
+from ppi_train.data.fasta import SequenceTable, sequence_digest
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.file import CacheWriter
-from ppi_train.embeddings.import_sources import EmbeddingSource
+from ppi_train.embeddings.import_matching import match_proteins
+from ppi_train.embeddings.import_sources.base import EmbeddingSource
 from ppi_train.errors import DataError, first_ten
+from ppi_train.io.unavailable import UnavailableError
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 10
 # Tokens that a language model adds to a sequence: <cls> and <eos>, or only the last (ProtT5 and Ankh).
 _TOKENS = {2: "the first and the last row", 1: "the row of the special token"}
 
@@ -77,6 +78,7 @@ def survey(
 
     Raises:
         DataError: with all problems by kind, each with its count and its first ten proteins.
+        UnavailableError: the source could not be read; its bytes may be right.
     """
     places, extra = match_proteins(source, table)
     missing = sorted(table.sequences.keys() - places.keys())
@@ -90,6 +92,7 @@ def survey(
     for accession, place in places.items():
         scan.read(source, accession, place)
         advance(1)
+    scan.log_dropped_axes()
     sequences = {accession: table.sequences[accession] for accession in places}
     granularity = _check_shapes(scan, sequences, rules)
     scan.problems.refuse(source.path, len(places))
@@ -130,6 +133,7 @@ def write_import(found: Survey, path: Path, advance: Advance = lambda _: None) -
 
     Raises:
         DataError: the source has changed since the survey.
+        UnavailableError: the source could not be read.
     """
     again = _Scan(found.spec.dtype)
     with CacheWriter(path, found.spec) as writer:
@@ -147,55 +151,6 @@ def write_import(found: Survey, path: Path, advance: Advance = lambda _: None) -
                 where=found.source.path.absolute(),
                 remedy="import it again when no program writes there any more",
             )
-
-
-def match_proteins(source: EmbeddingSource, table: SequenceTable) -> tuple[dict[str, str], list[str]]:
-    """The places of the FASTA's proteins, and those of other proteins.
-
-    The former are sorted by accession. A place belongs to the protein that its label names, by the rule for
-    FASTA headers; if the label is a path, to the protein that its last part names, or else the nearest part
-    before that.
-
-    Raises:
-        DataError: no protein is found, or one is found in two places.
-    """
-    places: dict[str, list[str]] = {}
-    extra: list[str] = []
-    for place, label in sorted(source.labels.items()):
-        accession = next((name for name in _candidates(label) if name in table.sequences), None)
-        if accession is None:
-            extra.append(place)
-        else:
-            places.setdefault(accession, []).append(place)
-    repeated = [
-        f"{accession} ({', '.join(found[:2])})"
-        for accession, found in sorted(places.items())
-        if len(found) > 1
-    ]
-    if repeated:
-        raise DataError(
-            f"{len(repeated):,} proteins have two embeddings or more",
-            where=source.path.absolute(),
-            got=first_ten(repeated),
-            expected="one for each accession",
-            remedy="keep one of them, in a file or folder of its own",
-        )
-    if not places:
-        raise DataError(
-            "no embedding belongs to a protein of the FASTA",
-            where=source.path.absolute(),
-            got=first_ten(extra) or "no embedding at all",
-            expected=f"names such as {first_ten(table.sequences)} of {table.source}",
-            remedy="name the embeddings by the accessions of the FASTA",
-        )
-    return {accession: place for accession, (place,) in sorted(places.items())}, extra
-
-
-def _candidates(label: str) -> Iterable[str]:
-    yield label
-    for part in reversed(label.split("/")):
-        yield part
-        yield accession_of(part.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def _settle_missing(source: EmbeddingSource, table: SequenceTable, missing: list[str], choice: str) -> None:
@@ -225,7 +180,7 @@ class _Problems:
     def add(self, kind: str, example: str) -> None:
         count, examples = self.kinds.get(kind, (0, []))
         # One more example than is shown, so that the message can say that there are more.
-        self.kinds[kind] = count + 1, (examples if len(examples) > SHOWN else [*examples, example])
+        self.kinds[kind] = count + 1, (examples if len(examples) > 10 else [*examples, example])
 
     def refuse(self, path: Path, proteins: int) -> None:
         if not self.kinds:
@@ -251,6 +206,14 @@ class _Scan:
         self.content = hashlib.sha256()
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.problems = _Problems()
+        self._dropped_axes = 0
+
+    def log_dropped_axes(self) -> None:
+        if self._dropped_axes:
+            logger.info(
+                "%s embeddings of shape (1, L, d) are taken as (L, d): the first axis has one protein",
+                f"{self._dropped_axes:,}",
+            )
 
     def read(self, source: EmbeddingSource, accession: str, place: str) -> np.ndarray | None:
         """The embedding (d,) or (L, d) in the cache's number format.
@@ -259,13 +222,17 @@ class _Scan:
         """
         try:
             array = source.read(place)
+        except UnavailableError:
+            raise
         except DataError as error:
             self.problems.add(error.what, f"{place} ({error.got})" if error.got else place)
             return None
+        if array.ndim == 3 and array.shape[0] == 1:  # a batch of one protein, as D-SCRIPT writes it
+            array = array[0]
+            self._dropped_axes += 1
         if array.ndim not in (1, 2) or not array.size:
             kind = "empty" if not array.size else "neither a vector nor one row per residue"
-            batch = ", a batch of one?" if array.ndim == 3 and array.shape[0] == 1 else ""
-            self.problems.add(kind, f"{place} (shape {array.shape}{batch})")
+            self.problems.add(kind, f"{place} (shape {array.shape})")
             return None
         with np.errstate(over="ignore"):  # numbers too large for the format become infinite: refused below
             stored = np.ascontiguousarray(array, dtype=self._dtype)

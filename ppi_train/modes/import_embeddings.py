@@ -55,7 +55,7 @@ def _import(config: ImportConfig, output: Path) -> Survey:
         missing=config.missing,
     )
     logger.info("checking %s embeddings in %s", f"{len(source.labels):,}", source.path)
-    with Progress(min(len(source.labels), len(table.sequences)), unit="protein") as progress:
+    with Progress(len(table.sequences), unit="protein") as progress:
         found = survey(source, table, rules, progress.advance)
     if config.layer is not None and source.layer is None:
         logger.warning("layer=%s has no effect: the source does not record its layer", config.layer)

@@ -323,6 +323,48 @@ def pt_expanded(path: Path) -> None:
     torch.save(torch.zeros(1).expand(10**6, 10**6), path / "P1.pt")
 
 
+def hdf5_groups(path: Path) -> None:
+    """Groups that contain the next one twice, so that 2^40 paths lead to the last."""
+    with h5py.File(path, "w") as file:
+        file["g0/P1"] = np.ones(3, np.float32)
+        for number in range(1, 30):
+            group = file.create_group(f"g{number}")
+            group["a"] = group["b"] = file[f"g{number - 1}"]
+
+
+def hdf5_link_path(path: Path) -> None:
+    """Soft links with paths of 30,000 steps."""
+    with h5py.File(path, "w") as file:
+        file["g/P1"] = np.ones(3, np.float32)
+        file["g/g"] = h5py.SoftLink("/g")
+        for number in range(100):
+            file[f"P{number + 2}"] = h5py.SoftLink("/" + "g/" * 30_000 + "P1")
+
+
+def pt_file_bomb(path: Path) -> None:
+    path.write_bytes(torch_bomb())
+
+
+def import_safetensors_shape(path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def import_parquet_zeros(path: Path) -> None:
+    """One list of 200 million equal numbers."""
+    values = pa.array(np.zeros(200_000_000, np.float32))
+    lists = pa.LargeListArray.from_arrays(pa.array([0, len(values)]), values)
+    path.write_bytes(parquet(protein_id=["P1"], embedding=lists))
+
+
+def import_parquet_names(path: Path) -> None:
+    """One name of a megabyte, named 10,000 times."""
+    name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000, np.int32)), pa.array(["A" * (1 << 20)]))
+    path.write_bytes(
+        parquet(protein_id=name.cast(pa.dictionary(pa.int32(), pa.string())), embedding=[[1.0]] * 10_000)
+    )
+
+
 # What is read as what, and what the message must say.
 BOMBS: dict[Callable[[Path], None], tuple[str, str, str]] = {
     fasta_line: ("fasta", "x.fasta.gz", "without end"),
@@ -358,6 +400,12 @@ BOMBS: dict[Callable[[Path], None], tuple[str, str, str]] = {
     npz_bomb: ("import", "x.npz", "cut short or damaged"),
     pt_bomb: ("import", "x", "cut short or damaged"),
     pt_expanded: ("import", "x", "cut short or damaged"),
+    hdf5_groups: ("import", "x.h5", "more links, or deeper ones"),
+    hdf5_link_path: ("import", "x.h5", "a link in a cycle, or one that takes more than"),
+    pt_file_bomb: ("import", "x.pt", "cut short, damaged or not"),
+    import_safetensors_shape: ("import", "x.safetensors", "cut short, damaged or not"),
+    import_parquet_zeros: ("import", "x.parquet", "bytes are claimed"),
+    import_parquet_names: ("import", "x.parquet", "a name of"),
 }
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
+from safetensors.numpy import save
 
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embeddings.import_sources import open_source
@@ -60,6 +63,26 @@ def pt(content: object, **options: Any) -> bytes:
     return sink.getvalue()
 
 
+def linked_hdf5() -> bytes:
+    sink = io.BytesIO()
+    with h5py.File(sink, "w") as file:
+        file["human/P1"] = ARRAYS["P1"]
+        file["P2"] = ARRAYS["P2"]
+        file["yeast"] = h5py.SoftLink("/human")
+        file["P3"] = file["P2"]
+        file["P4"] = h5py.SoftLink("yeast/P1")
+        file["P5"] = h5py.ExternalLink("/etc/passwd", "/P5")
+    return sink.getvalue()
+
+
+def parquet(lists: object, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"protein_id": list(ARRAYS), "embedding": lists}), sink, **options)
+    return sink.getvalue()
+
+
+ROWS = [array.tolist() for array in ARRAYS.values()]
+MEANS = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(8, np.float32)), 4)
 TENSOR = torch.from_numpy(ARRAYS["P1"])
 # A header of NumPy is text, which is evaluated.
 NPY_WORDS = (
@@ -87,6 +110,28 @@ NPY_WORDS = (
 )
 FORMATS: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...]]] = {
     "hdf5": ("all.h5", (hdf5(), hdf5(libver="latest")), ()),
+    "hdf5 with links": ("links.h5", (linked_hdf5(),), (b"human", b"P1", b"/", b"yeast/P1")),
+    "pt dictionary": (
+        "all.pt",
+        (
+            pt({name: torch.from_numpy(array) for name, array in ARRAYS.items()}),
+            pt(
+                {name: torch.from_numpy(array) for name, array in ARRAYS.items()},
+                _use_new_zipfile_serialization=False,
+            ),
+        ),
+        (b"cbuiltins\nbytearray\n", b"R", b"t", b"\x8a\x08" + b"\x7f" * 8, b"Q"),
+    ),
+    "safetensors": (
+        "all.safetensors",
+        (save(dict(ARRAYS)),),
+        (b'"F32"', b'"BF16"', b'"I64"', b"[0,99999999999]", b"data_offsets", b"shape", b"{", b"}"),
+    ),
+    "parquet": (
+        "all.parquet",
+        (parquet(ROWS), parquet(MEANS, compression="zstd"), parquet(ROWS, row_group_size=1)),
+        (b"list", b"element", b"\x15\xfe\xff\xff\xff\x0f"),
+    ),
     "npy": (
         "all/P1.npy",
         tuple(npy(ARRAYS["P1"], version) for version in ((1, 0), (2, 0), (3, 0))),

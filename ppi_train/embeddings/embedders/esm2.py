@@ -1,7 +1,7 @@
 """The embedder `esm2`: residue states of a published protein language model.
 
-ESM-2 (Lin et al. 2023, Science 379:1123) and any other encoder of the type `esm`; those of the type `t5` as
-well (ProtT5, Ankh). The library `transformers` runs them. The last layer, without special tokens; per protein
+ESM-2 (Lin et al. 2023, Science 379:1123) and any other encoder of the type `esm`; those of the types `t5`
+(ProtT5, ProstT5, Ankh) and `esmc` (ESM-C) as well. The last layer, without special tokens; per protein
 their mean.
 
 Shapes: n windows, t tokens, l residues, d dimension.
@@ -14,7 +14,6 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,14 @@ import torch
 from safetensors import SafetensorError
 
 from ppi_train.embeddings.embedders.base import EmbedderRequest, Window, batches_by_length, windows_of
+from ppi_train.embeddings.embedders.families import (
+    TO_STRUCTURE,
+    Family,
+    Tokens,
+    family_of,
+    tokens_of,
+    window_of,
+)
 from ppi_train.embeddings.embedders.hub import (
     identity_of,
     located,
@@ -32,47 +39,13 @@ from ppi_train.embeddings.embedders.hub import (
     weights_digest,
 )
 from ppi_train.errors import ConfigError, DeviceError, first_line
+from ppi_train.io.unavailable import described_by_cause, unavailable_error
 
 DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# ESM-2 learned from 1024 tokens, two of them special; T5 has no limit, but its memory grows with the square.
-WINDOW = 1022
 # Padding included. On a CPU more is slower, since activations no longer fit its cache: docs/embedders.md.
 RESIDUES_PER_BATCH = {"cpu": 1024, "cuda": 16384}
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Family:
-    """How models of one type are loaded and called.
-
-    Attributes:
-        model_class: Class in `transformers`.
-        width: Name of the dimension in `config.json`.
-        first, last: Tokens before and after the residues.
-        as_x: Letters that the model does not know, replaced by X.
-        unused: Parts of `model_class` that do not affect the states; a checkpoint may lack them.
-    """
-
-    model_class: str
-    width: str
-    first: tuple[str, ...]
-    last: tuple[str, ...]
-    as_x: str
-    options: dict[str, Any]
-    unused: tuple[str, ...]
-
-
-_FAMILIES = {
-    "esm": _Family(
-        model_class="EsmModel", width="hidden_size", first=("<cls>",), last=("<eos>",), as_x="J",
-        options={"add_pooling_layer": False}, unused=("contact_head.", "position_ids", "inv_freq"),
-    ),
-    "t5": _Family(
-        model_class="T5EncoderModel", width="d_model", first=(), last=("</s>",), as_x="UZOBJ",
-        options={}, unused=(),
-    ),
-}  # fmt: skip
+_T5_SENTINELS = 100  # numbered after the pieces, and named in no file
 
 
 class Esm2:
@@ -98,10 +71,10 @@ class Esm2:
         _check_precision(self._device, precision)
         self._folder = model_folder(self._model)
         self._config = read_config(self._folder)
-        self._family = _family_of(self._config, self._folder)
+        self._family = family_of(self._config, self._folder)
         weight_files(self._folder)
         self.dimension = int(self._config[self._family.width])
-        self._window = _window_of(self._config)
+        self._window = window_of(self._config, self._family)
         self._overlap = (self._window + 2) // 4
 
     @classmethod
@@ -132,6 +105,8 @@ class Esm2:
         It does not depend on the location of the model's folder.
         """
         settings = {name: value for name, value in self.parameters().items() if name != "model"}
+        if self._kept:
+            settings["kept in float32"] = self._kept
         text = json.dumps(
             {
                 "name": self.name,
@@ -150,6 +125,9 @@ class Esm2:
         They are float32.
 
         The embedding of a sequence does not depend on the other sequences, to rounding.
+
+        Raises:
+            DeviceError: the numbers of the model exceed the range of the precision.
         """
         windows = [
             window
@@ -171,7 +149,20 @@ class Esm2:
             found = [
                 total / np.float32(len(sequence)) for total, sequence in zip(found, sequences, strict=True)
             ]
+        if self._precision != "float32":
+            self._refuse_overflow(found)
         return found
+
+    def _refuse_overflow(self, found: list[np.ndarray]) -> None:
+        wrong = sum(not np.isfinite(array).all() for array in found)
+        if wrong:
+            others = [name for name in ("bf16", "float32") if name != self._precision]
+            raise DeviceError(
+                "the embeddings are not finite: the model's numbers exceed the range of the precision",
+                where=self._model,
+                got=f"{wrong:,} of {len(found):,} proteins with embedder_precision={self._precision}",
+                remedy=f"give embedder_precision={' or '.join(others)}",
+            )
 
     def _states(self, texts: Sequence[str]) -> torch.Tensor:
         """States (n, l, d) float32 on the device.
@@ -199,8 +190,15 @@ class Esm2:
         return states_ntd[:, before : before + longest].float()
 
     @functools.cached_property
-    def _tokens(self) -> _Tokens:
-        return _read_tokens(self._folder, self._family, vocabulary_size=int(self._config["vocab_size"]))
+    def _tokens(self) -> Tokens:
+        size = int(self._config["vocab_size"])
+        with described_by_cause(self._folder):
+            vocabulary = _read_vocabulary(self._folder, size)
+        return tokens_of(vocabulary, self._folder, self._family, vocabulary_size=size)
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        return self._family.kept if self._precision == "fp16" else ()
 
     @functools.cached_property
     def _network(self) -> Any:
@@ -208,10 +206,26 @@ class Esm2:
         if self._precision != "float32":
             # Only the linear layers, which take most of the time and memory: residual sums, norms and rotary
             # angles stay in float32, since an angle in half precision is useless.
-            for module in network.modules():
-                if isinstance(module, torch.nn.Linear):
+            for name, module in network.named_modules():
+                if not isinstance(module, torch.nn.Linear):
+                    continue
+                if name.rpartition(".")[2] in self._kept:
+                    _keep_in_float32(module)
+                else:
                     module.to(PRECISIONS[self._precision])
         return network.to(self._device)
+
+
+def _keep_in_float32(module: Any) -> None:
+    """Computes a layer in float32 where autocast would compute it in half precision."""
+    forward = module.forward
+
+    def forward_in_float32(states: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(states.device.type, enabled=False):
+            result: torch.Tensor = forward(states.float())
+        return result
+
+    module.forward = forward_in_float32
 
 
 def _put_states(found: list[np.ndarray], batch: Sequence[Window], states_nld: torch.Tensor) -> None:
@@ -232,47 +246,7 @@ def _add_sums(found: list[np.ndarray], batch: Sequence[Window], states_nld: torc
         found[window.sequence] += total
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tokens:
-    """Token numbers of a model's vocabulary.
-
-    `of_letter` (256,) is indexed by the letter's code; `first` and `last` surround the residues; `pad` is
-    padding.
-    """
-
-    of_letter: np.ndarray
-    first: list[int]
-    last: list[int]
-    pad: int
-
-
-def _read_tokens(folder: Path, family: _Family, *, vocabulary_size: int) -> _Tokens:
-    """Reads one token per residue from the model's vocabulary.
-
-    A tokenizer's rules for words are ignored.
-    """
-    vocabulary = _read_vocabulary(folder)
-
-    def number(token: str) -> int:
-        # SentencePiece marks the start of a word; with spaces between residues, each residue is a word.
-        found = vocabulary.get(f"▁{token}", vocabulary.get(token))
-        if found is None or found >= vocabulary_size:
-            raise ConfigError(
-                "the model's vocabulary does not fit a protein language model",
-                where=folder,
-                got=f"no token {token}" if found is None else f"{token} has number {found}",
-                expected=f"one token for each amino acid, numbered below {vocabulary_size}",
-            )
-        return found
-
-    of_letter = np.full(256, number("X"), dtype=np.int64)
-    for letter in set(_LETTERS) - set(family.as_x):
-        of_letter[ord(letter)] = number(letter)
-    first, last = ([number(token) for token in special] for special in (family.first, family.last))
-    return _Tokens(of_letter=of_letter, first=first, last=last, pad=number("<pad>"))
-
-
-def _read_vocabulary(folder: Path) -> dict[str, int]:
+def _read_vocabulary(folder: Path, vocabulary_size: int) -> dict[str, int]:
     """Reads the map from token to number.
 
     The model has one of three kinds of vocabulary file.
@@ -284,16 +258,39 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
     if described.exists():
         return _described_vocabulary(json.loads(described.read_bytes()))
     if pieces.exists():
-        from transformers.convert_slow_tokenizer import import_protobuf
-
-        model = import_protobuf().ModelProto.FromString(pieces.read_bytes())
-        return {piece.piece: number for number, piece in enumerate(model.pieces)}
+        return _piece_vocabulary(pieces, vocabulary_size)
     raise ConfigError(
         "the model has no vocabulary",
         where=folder,
         expected="vocab.txt, tokenizer.json or spiece.model in the folder of the weights",
         remedy="copy it from where the model came from, or call the tokenizer's `save_pretrained`",
     )
+
+
+def _piece_vocabulary(path: Path, vocabulary_size: int) -> dict[str, int]:
+    """The tokens of a SentencePiece model and those that were added to it.
+
+    Raises:
+        ConfigError: the model has tokens that no file names, such as those of ProstT5.
+    """
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    model = import_protobuf().ModelProto.FromString(path.read_bytes())
+    tokens = {piece.piece: number for number, piece in enumerate(model.pieces)}
+    added = path.with_name("added_tokens.json")
+    if added.exists():
+        return {**tokens, **json.loads(added.read_bytes())}
+    unnamed = vocabulary_size - len(tokens) - _T5_SENTINELS
+    if unnamed > 0:
+        raise ConfigError(
+            "the model has tokens that no file of its folder names",
+            where=path.parent,
+            got=f"{unnamed} tokens beyond those of spiece.model, as in ProstT5, whose sequences need "
+            f"{TO_STRUCTURE} before them",
+            expected="added_tokens.json beside spiece.model",
+            remedy="copy it from where the model came from; a model without added tokens has {} in it",
+        )
+    return tokens
 
 
 def _described_vocabulary(tokenizer: dict[str, Any]) -> dict[str, int]:
@@ -303,7 +300,7 @@ def _described_vocabulary(tokenizer: dict[str, Any]) -> dict[str, int]:
     return {**tokens, **{added["content"]: added["id"] for added in tokenizer.get("added_tokens", [])}}
 
 
-def _load(folder: Path, family: _Family) -> Any:
+def _load(folder: Path, family: Family) -> Any:
     """Loads the network in float32 on the CPU.
 
     Every weight must be in the checkpoint.
@@ -322,7 +319,10 @@ def _load(folder: Path, family: _Family) -> Any:
             output_loading_info=True,
             **family.options,
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, MemoryError) as error:
+        unavailable = unavailable_error(error, folder)
+        if unavailable is not None:
+            raise unavailable from error
         raise ConfigError(
             "the model's weights cannot be loaded",
             where=folder,
@@ -358,31 +358,3 @@ def _check_precision(device: torch.device, precision: str) -> None:
             expected="a GPU of compute capability 8.0 or more",
             remedy="give embedder_precision=fp16 or float32",
         )
-
-
-def _family_of(config: dict[str, Any], folder: Path) -> _Family:
-    family = _FAMILIES.get(config["model_type"])
-    if family is None:
-        raise ConfigError(
-            "the model is of a type that this embedder does not know",
-            where=folder,
-            got=f"model_type={config['model_type']}",
-            expected=" or ".join(f"{name} ({known.model_class})" for name, known in _FAMILIES.items()),
-        )
-    absent = [name for name in (family.width, "vocab_size") if not isinstance(config.get(name), int)]
-    if absent:
-        raise ConfigError(
-            "the model's config is incomplete", where=folder / "config.json", got=f"no {', '.join(absent)}"
-        )
-    return family
-
-
-def _window_of(config: dict[str, Any]) -> int:
-    """The model's maximum window, in residues.
-
-    Positions of `esm` count from 2, and two tokens are special.
-    """
-    positions = config.get("max_position_embeddings")
-    if config["model_type"] == "esm" and isinstance(positions, int):
-        return max(positions - 4, 1)
-    return WINDOW

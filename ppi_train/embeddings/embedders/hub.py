@@ -18,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ppi_train.errors import ConfigError, first_line, nearest
+from ppi_train.io.unavailable import check_readable, described_by_cause
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
 SHORT_NAMES = {size: f"facebook/esm2_{size}_UR50D" for size in _SIZES}
@@ -25,7 +26,7 @@ HUB_PATIENCE = 8.0  # seconds
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Files to download: no pickles, and no weights of other frameworks.
 _VOCABULARIES = ("vocab.txt", "tokenizer.json", "spiece.model")  # a model has one of them
-_FILES = ("config.json", *_VOCABULARIES, "*.safetensors", "*.safetensors.index.json")
+_FILES = ("config.json", *_VOCABULARIES, "added_tokens.json", "*.safetensors", "*.safetensors.index.json")
 _ONE_FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Config fields that describe how the file was written, not the model.
 _BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
@@ -109,21 +110,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: the file is missing, or is no JSON object with a `model_type`.
+        UnavailableError: the file could not be read.
     """
     path = folder / "config.json"
+    with described_by_cause(path):
+        content = path.read_bytes() if path.exists() else b""
     try:
-        config = json.loads(path.read_bytes())
-        known = isinstance(config, dict) and isinstance(config.get("model_type"), str)
-    except (OSError, ValueError):
-        known = False
-    if not known:
+        config = json.loads(content)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ConfigError(
             "the folder holds no Hugging Face model",
             where=folder,
             got="no config.json" if not path.exists() else "a config.json without a model_type",
             expected="config.json, a vocabulary and *.safetensors, as `save_pretrained` writes them",
         )
-    return dict(config)
+    return config
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,8 +153,10 @@ def weight_files(folder: Path) -> list[Path]:
             expected=f"{_ONE_FILE}, or {_INDEX} and its shards; pickles can run code and are not loaded",
             remedy="make a copy in safetensors once, as docs/embedders.md shows, and give its folder",
         )
+    with described_by_cause(folder / _INDEX):
+        index = (folder / _INDEX).read_bytes()
     try:
-        names = sorted(set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values()))
+        names = sorted(set(json.loads(index)["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ConfigError("the index of the model's weights is damaged", where=folder / _INDEX) from None
     if not all(isinstance(name, str) and name == Path(name).name for name in names):
@@ -181,6 +186,7 @@ def weights_digest(folder: Path) -> str:
 
     Raises:
         ConfigError: no safetensors, or damaged ones.
+        UnavailableError: a file could not be read.
     """
     files = weight_files(folder)
     stamps = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
@@ -194,6 +200,7 @@ def _digest_of_files(stamps: tuple[tuple[str, int, int], ...]) -> str:
     places: dict[str, Any] = {}
     hasher = hashlib.sha256()
     for path, *_ in stamps:
+        check_readable(Path(path))  # safetensors says of every file that it may not open that it is not there
         try:
             opened = safe_open(path, framework="pt")
         except SafetensorError as error:

@@ -15,8 +15,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from ppi_train.data.fasta import SequenceTable, read_fasta, write_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -88,7 +91,35 @@ def pt_folder(folder: Path, arrays: Arrays) -> Path:
     return folder / "pt"
 
 
-WRITERS = (flat_hdf5, nested_hdf5, bio_embeddings_hdf5, npy_folder, npz, pt_folder)
+def dscript_hdf5(folder: Path, arrays: Arrays) -> Path:
+    """A batch of one protein in each data set."""
+    with h5py.File(folder / "dscript.h5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array[None]
+    return folder / "dscript.h5"
+
+
+def pt_dictionary(folder: Path, arrays: Arrays) -> Path:
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "all.pt")
+    return folder / "all.pt"
+
+
+def safetensors_file(folder: Path, arrays: Arrays) -> Path:
+    save_file(dict(arrays), folder / "all.safetensors")
+    return folder / "all.safetensors"
+
+
+def parquet_lists(folder: Path, arrays: Arrays) -> Path:
+    lists = [array.tolist() for array in arrays.values()]
+    table = pa.table({"protein_id": list(arrays), "embedding": lists})
+    pq.write_table(table, folder / "lists.parquet", row_group_size=5)
+    return folder / "lists.parquet"
+
+
+WRITERS = (
+    flat_hdf5, nested_hdf5, bio_embeddings_hdf5, dscript_hdf5, npy_folder, npz, pt_folder, pt_dictionary,
+    safetensors_file, parquet_lists,
+)  # fmt: skip
 
 
 def rules(**changes: Any) -> ImportRules:
@@ -344,7 +375,7 @@ def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
         (with_value(1e5), {"dtype": "float16"}, "beyond the range of embedding_dtype=float16"),
         (lambda rows: rows[:, :-1], {}, "not 6 numbers wide, as most are"),
         (lambda rows: rows[:0], {}, "empty"),
-        (lambda rows: rows[None], {}, "neither a vector nor one row per residue"),
+        (lambda rows: np.stack([rows, rows]), {}, "neither a vector nor one row per residue"),
         (lambda rows: rows[0, 0], {}, "neither a vector nor one row per residue"),
         (lambda rows: (9 * rows).astype(np.int8), {}, "not floating-point numbers but int8"),
         (lambda rows: rows, {"max_length": 20}, "not cut to max_length=20 (leave max_length unset"),
