@@ -17,10 +17,10 @@ import click
 
 from entry_points.parent import end_with_mlflow_run
 from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.config.options import OptionGroup
-from ppi_train.config.schema import MODES
 from ppi_train.errors import UserError, shown
+from ppi_train.runs.configs import MODES
 
 PATIENCE = 5.0
 CONFIG_HELP = "YAML file of parameters; those given on the command line take precedence."
@@ -129,7 +129,7 @@ def _half_installed(error: ModuleNotFoundError) -> UserError:
     )
 
 
-def _config(mode: str, values: dict[str, str]) -> OptionGroup:
+def _config(mode: str, values: dict[str, str]) -> ModeConfig:
     config_file = values.pop("config", "")
     try:
         config, warnings = load_config(MODES[mode], values, config_file=config_file or None)

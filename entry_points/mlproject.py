@@ -11,7 +11,7 @@ import click
 import yaml
 
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.schema import MODES
+from ppi_train.runs.configs import MODES
 
 HEADER = """\
 # Made by `python -m entry_points.mlproject` from ppi_train/config/schema.py, where the parameters are

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.config.options import OptionGroup
-from ppi_train.config.schema import MODES
 from ppi_train.errors import ConfigError, StorageError
+from ppi_train.runs.configs import MODES
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun, Tracking
 
 logger = logging.getLogger(__name__)
@@ -61,11 +62,11 @@ class PipelineResult:
 Pipeline = Callable[..., PipelineResult]
 
 
-def execute_pipeline(mode: str, config: OptionGroup | Mapping[str, object]) -> PipelineResult:
+def execute_pipeline(mode: str, config: ModeConfig | Mapping[str, object]) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
     Args:
-        mode: A name among `ppi_train.config.schema.MODES`.
+        mode: A name among `ppi_train.runs.configs.MODES`.
         config: The mode's typed config, or its parameters by name.
 
     Raises:
@@ -74,7 +75,7 @@ def execute_pipeline(mode: str, config: OptionGroup | Mapping[str, object]) -> P
     """
     if mode not in MODES:
         raise ConfigError("there is no such run mode", got=mode, expected=", ".join(MODES))
-    if not isinstance(config, OptionGroup):
+    if not isinstance(config, ModeConfig):
         config, warnings = load_config(MODES[mode], config)
         for warning in warnings:
             logger.warning("%s", warning)
@@ -86,12 +87,13 @@ def execute_pipeline(mode: str, config: OptionGroup | Mapping[str, object]) -> P
         return pipeline(config, run)
 
 
-def tracking_of(config: OptionGroup) -> Tracking:
+def tracking_of(config: ModeConfig) -> Tracking:
     """The tracking options of a config, with defaults for missing parameters."""
+    values: dict[str, Any] = config.values
     return Tracking(
-        folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
-        flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
-        offline=getattr(config, "offline", False),
+        folder=Path(values.get("output_dir") or DEFAULT_FOLDER),
+        flush_seconds=values.get("tracking_flush_seconds", Tracking.flush_seconds),
+        offline=values.get("offline", False),
     )
 
 

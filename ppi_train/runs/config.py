@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError
+from ppi_train.runs.configs import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.tracking.runs import RunInfo
 
 Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig

@@ -14,15 +14,15 @@ from ppi_train.tracking.run import TrackedDataset
 DEFAULT_DATASET = "example"
 
 
-def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
+def prepare(data: DatasetOptions, splits: Sequence[str]) -> Dataset:
     """The files of a data set's splits, fetched or generated if absent."""
-    mirror = config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
+    mirror = data.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
     return prepare_dataset(
-        config.dataset or DEFAULT_DATASET,
-        data_dir=Path(config.data_dir),
+        data.dataset or DEFAULT_DATASET,
+        data_dir=Path(data.data_dir),
         mirror=mirror,
         splits=splits,
-        data_seed=config.data_seed,
+        data_seed=data.data_seed,
     )
 
 

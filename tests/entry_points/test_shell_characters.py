@@ -20,7 +20,7 @@ from mlflow.projects._project_spec import load_project
 from entry_points.command import _unknown_options
 from entry_points.embed import main
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.schema import MODES
+from ppi_train.runs.configs import MODES
 from tests.support import ROOT
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_list import read_protein_list, read_proteins
 from ppi_train.data.reference_sets import read_complexes, read_node_sets
+from ppi_train.runs.configs import TrainConfig
 from tests.support.mutations import broken
 from tests.support.watched import outcome
 

@@ -23,10 +23,10 @@ from mlflow.entities import Param
 
 from ppi_train.checkpoints import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.modes.execute import execute_pipeline
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from tests.support import ROOT
 from tests.support.faults import PASS, REFUSE, faulty_proxy

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values
-from ppi_train.config.options import OptionGroup
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
@@ -30,10 +30,10 @@ _PLACES = frozenset(
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
-C = TypeVar("C", bound=OptionGroup)
+C = TypeVar("C", bound=ModeConfig)
 
 
-def fingerprint(mode: str, config: OptionGroup, inputs: Mapping[str, object]) -> str:
+def fingerprint(mode: str, config: ModeConfig, inputs: Mapping[str, object]) -> str:
     """sha256 over everything that determines a stage's result.
 
     This is the mode, the config, the digests of the inputs and the code version.

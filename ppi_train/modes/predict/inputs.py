@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from ppi_train.checkpoints import Checkpoint
-from ppi_train.config.schema import ExplainConfig, PredictConfig
+from ppi_train.config.options import DatasetOptions, DeviceOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_list import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.options import CacheOptions
 from ppi_train.errors import CacheError, ConfigError, DataError
 from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
@@ -76,39 +78,44 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
             missing and `missing=error`.
         ConfigError: there is nothing to embed.
     """
-    fastas = named_fastas(config)
-    if config.pairs:
-        table = read_pairs(config.pairs, require_labels=False)
-        return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
-    if config.proteins_a and config.proteins_b:
-        lists = [read_proteins(path) for path in (config.proteins_a, config.proteins_b)]
+    options = config.prediction
+    fastas = named_fastas(config.data, config.cache)
+    if options.pairs:
+        table = read_pairs(options.pairs, require_labels=False)
+        return _of_table(config, table, _cache(config, checkpoint, fastas), fastas)
+    if options.proteins_a and options.proteins_b:
+        lists = [read_proteins(path) for path in (options.proteins_a, options.proteins_b)]
         fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
-        if not fastas and not config.embeddings:
+        if not fastas and not config.cache.embeddings:
             raise ConfigError(
                 "the proteins have neither sequences nor embeddings",
                 where=", ".join(proteins.source for proteins in lists),
                 got="accessions alone",
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
-        return _of_lists(config, lists, opened_cache(config, checkpoint, fastas), fastas)
-    return _of_all(config, opened_cache(config, checkpoint, fastas), fastas)
+        return _of_lists(config, lists, _cache(config, checkpoint, fastas), fastas)
+    return _of_all(config, _cache(config, checkpoint, fastas), fastas)
 
 
-def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
+def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
     """The given FASTA, or the FASTAs of the given data set.
 
     Empty if only an embedding cache is given.
     """
-    if config.fasta:
-        return [Path(config.fasta)]
-    if config.dataset is None:
+    if cache.fasta:
+        return [Path(cache.fasta)]
+    if data.dataset is None:
         return []
-    dataset = prepare(config, ("train", "validation"))
+    dataset = prepare(data, ("train", "validation"))
     return sorted({split.fasta for split in dataset.splits.values()})
 
 
 def opened_cache(
-    config: PredictConfig | ExplainConfig, checkpoint: Checkpoint, fastas: Sequence[Path]
+    data: DatasetOptions,
+    cache: CacheOptions,
+    compute: DeviceOptions,
+    checkpoint: Checkpoint,
+    fastas: Sequence[Path],
 ) -> EmbeddingCache:
     """The given embedding cache, or one made with the model's recipe.
 
@@ -117,13 +124,17 @@ def opened_cache(
     """
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     return open_cache(
-        config.embeddings,
+        cache.embeddings,
         fastas,
-        EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=config.device),
-        data_dir=Path(config.data_dir),
+        EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=compute.device),
+        data_dir=Path(data.data_dir),
         wanted=embedding["recipe"],
-        memory_mb=config.cache_memory_mb,
+        memory_mb=cache.cache_memory_mb,
     )
+
+
+def _cache(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> EmbeddingCache:
+    return opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
 
 
 def _of_table(
@@ -133,7 +144,7 @@ def _of_table(
         logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
     name = Path(table.source).stem
     fasta = fastas[0] if fastas else None
-    settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.missing, fasta=fasta)
+    settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.cache.missing, fasta=fasta)
     kept = settled.tables["pairs"]
     return PredictionInputs(
         name=name,
@@ -154,7 +165,10 @@ def _of_lists(
     a, b = (set(_with_embedding(listed.accessions, listed.source, config, cache, fastas)) for listed in lists)
     parts = [sorted(a & b), sorted(a - b), sorted(b - a)]
     grid = PairGrid(
-        shared=len(parts[0]), only_a=len(parts[1]), only_b=len(parts[2]), include_self=config.include_self
+        shared=len(parts[0]),
+        only_a=len(parts[1]),
+        only_b=len(parts[2]),
+        include_self=config.prediction.include_self,
     )
     named = {name for listed in lists for name in listed.accessions}
     source = ", ".join(listed.source for listed in lists)
@@ -169,15 +183,17 @@ def _of_lists(
 
 
 def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
-    source = config.fasta or config.dataset or str(config.embeddings)
+    source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
     named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
     proteins = _with_embedding(sorted(named), source, config, cache, fastas)
     return PredictionInputs(
-        name=config.dataset or Path(source).stem,
+        name=config.data.dataset or Path(source).stem,
         source=source,
         cache=cache,
         proteins=tuple(proteins),
-        pairs=_with_pairs(PairGrid(shared=len(proteins), include_self=config.include_self), source),
+        pairs=_with_pairs(
+            PairGrid(shared=len(proteins), include_self=config.prediction.include_self), source
+        ),
         dropped=len(named) - len(proteins),
     )
 
@@ -187,7 +203,7 @@ def _with_embedding(
 ) -> list[str]:
     """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
-    if missing and config.missing == "error":
+    if missing and config.cache.missing == "error":
         first = sorted(missing)[:10]
         raise CacheError(
             f"{len(missing)} proteins have no embedding",

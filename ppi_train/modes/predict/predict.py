@@ -10,7 +10,6 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import PredictConfig
 from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
@@ -21,6 +20,7 @@ from ppi_train.models.device import resolve_device
 from ppi_train.modes.execute import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 
@@ -42,12 +42,13 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
         DataError, CacheError: see `prediction_inputs`.
         StorageError: the disk is full.
     """
-    output, edges = Path(str(config.output)), Path(config.edges) if config.edges else None
-    check_outputs(output, edges, overwrite=config.overwrite)
-    resolved = resolve_candidate(config)
+    options = config.prediction
+    output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
+    check_outputs(output, edges, overwrite=options.overwrite)
+    resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()
     inputs = prediction_inputs(config, checkpoint)
-    device = resolve_device(config.device)
+    device = resolve_device(config.compute.device)
     _log_start(config, tracked, resolved, checkpoint, inputs)
     origin = {
         "checkpoint": resolved.digest,
@@ -58,12 +59,12 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     prediction = Prediction(
         output=output,
         edges=edges,
-        overwrite=config.overwrite,
+        overwrite=options.overwrite,
         proteins=inputs.proteins,
         pairs=inputs.pairs,
-        top_k=config.top_k,
-        min_probability=config.min_probability,
-        uncertainty=config.uncertainty,
+        top_k=options.top_k,
+        min_probability=options.min_probability,
+        uncertainty=options.uncertainty,
         origin=origin,
         about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
     )

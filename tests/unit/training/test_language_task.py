@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.embeddings.embedders.protein_lm import CausalLstm
 from ppi_train.errors import DataError
+from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer
 
@@ -109,7 +109,7 @@ def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:
     logged: dict[int, dict[str, float]] = {}
     trainer = Trainer(
         CausalLstm(16, 1),
-        TrainEmbedderConfig(**settings),
+        TrainEmbedderConfig.of(**settings),
         task=learned,
         log=lambda metrics, part: logged.update({part: dict(metrics)}),
         checkpoints=tmp_path,

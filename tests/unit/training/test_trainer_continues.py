@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ppi_train.checkpoints import read_checkpoint
-from ppi_train.config.interval import Interval, parse_interval
-from ppi_train.config.schema import TrainConfig
+from ppi_train.config.fields import Interval, parse_interval
 from ppi_train.errors import CheckpointError
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import SaveInterval, Trainer, without_epoch
 
@@ -73,7 +73,7 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
     keep = settings.pop("keep", lambda: None)
     factor = settings.pop("shrink", None)
     batch_size = settings.pop("batch_size", 41)
-    config = TrainConfig(**{**options, **settings})
+    config = TrainConfig.of(**{**options, **settings})
     model = DropoutModel()
 
     def shrink() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
-from ppi_train.models.contact_map import AboveMeanPool, ContactMap, MapNorm
+from ppi_train.models.contact_map import ContactMapOptions
+from ppi_train.models.contact_map.model import AboveMeanPool, ContactMap, MapNorm
 from ppi_train.models.packed import Packed
 
 DIMENSION = 6
@@ -23,7 +24,7 @@ def proteins() -> Packed:
 def model() -> ContactMap:
     """With statistics of maps that it has seen, in evaluation mode."""
     torch.manual_seed(0)
-    made = ContactMap(DIMENSION, hidden_dim=10, channels=7, max_residues=40).train()
+    made = ContactMap(DIMENSION, ContactMapOptions(hidden_dim=10, channels=7, max_residues=40)).train()
     pairs = torch.combinations(torch.arange(3), with_replacement=True)
     for _ in range(5):
         made.losses(proteins(), pairs, torch.ones(6))
@@ -123,7 +124,7 @@ def test_a_sparser_loss_makes_emptier_maps() -> None:
     filled = []
     for sparsity in (0.0, 0.9):
         torch.manual_seed(0)
-        model = ContactMap(DIMENSION, hidden_dim=10, channels=7, sparsity=sparsity).train()
+        model = ContactMap(DIMENSION, ContactMapOptions(hidden_dim=10, channels=7, sparsity=sparsity)).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
         pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
         for _ in range(40):
