@@ -116,7 +116,6 @@ def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
                 batch_size=config.batch_size or model.BATCH_SIZE,
                 share_proteins=True,
             ),
-            log=lambda *_: None,
             checkpoints=Path(folder),
             description={},
         )

@@ -45,6 +45,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is and ends its line."""
         self._bar.close()
 
     def advance(self, units: int) -> None:

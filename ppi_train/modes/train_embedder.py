@@ -1,7 +1,4 @@
-"""Training and validation sequences of the protein language model.
-
-The `train_embedder` mode: trains the language model of the embedder `protein_lm`.
-"""
+"""The `train_embedder` mode: trains the language model of the embedder `protein_lm`."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
@@ -25,11 +22,12 @@ from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_langu
 from ppi_train.errors import DataError
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
+from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run_callbacks
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
+from ppi_train.training.callbacks import CheckpointUploader
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer, TrainResult
 
@@ -38,6 +36,7 @@ logger = logging.getLogger(__name__)
 HELD_OUT_SHARE = 0.02
 """Fraction of the sequences used for validation perplexity; at least one sequence."""
 FEWEST = 10
+MODE = "train_embedder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +61,65 @@ class LanguageText:
         for part in (self.train, self.held_out):
             hasher.update(("\n".join(part.values()) + "\n\n").encode())
         return hasher.hexdigest()
+
+
+def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
+    """Trains on a FASTA, or on the sequences of a data set."""
+    with run_folder(config.output_dir, tracked.run_id) as output:
+        return embedder_job(config).train(tracked, output, None)
+
+
+def embedder_job(config: TrainEmbedderConfig) -> TrainingJob:
+    """Reads the sequences of the training run that a config specifies.
+
+    Raises:
+        DataError: the sequences are not available, or are too few.
+    """
+    text = language_text(config)
+    completed = replace(config, dataset=None if config.fasta else text.name)
+    return TrainingJob(
+        mode=MODE,
+        config=completed,
+        digests={"sequences": text.digest},
+        recorded={"sequences": text.digest[:36]},
+        train=partial(_train, completed, text),
+    )
+
+
+def _train(
+    config: TrainEmbedderConfig,
+    text: LanguageText,
+    tracked: TrackedRun,
+    output: Path,
+    continued: Checkpoint | None,
+) -> PipelineResult:
+    """Builds the language model, fits it, and logs its perplexity.
+
+    Raises:
+        DataError: too few residues.
+        UserError: see the trainer.
+    """
+    device = resolve_device(config.device)
+    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+        _log_start(config, text, tracked, output, describe_device(device))
+
+        seed_everything(config.seed, deterministic=config.deterministic)
+        hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
+        model = new_language_model(hyperparameters).to(device)
+
+        trainer = Trainer(
+            model,
+            # An epoch of the trainer is only a part of a pass over the data.
+            replace(config, epochs=config.epochs * PARTS_A_PASS),
+            task=_task(config, text, device),
+            checkpoints=uploader.folder,
+            description=_description(config, text, hyperparameters),
+            callbacks=run_callbacks(tracked, uploader),
+        )
+        result = fit(trainer, tracked, continued)
+
+        metrics = _log_end(result, tracked)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
 
 def language_text(config: TrainEmbedderConfig) -> LanguageText:
@@ -129,139 +187,74 @@ def _test_sequences(config: TrainEmbedderConfig, sequences: Mapping[str, str]) -
     return {found[protein] for protein in read_pairs(test.pairs).proteins if protein in found}
 
 
-def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains on a FASTA, or on the sequences of a data set."""
-    with run_folder(config.output_dir, tracked.run_id) as output:
-        return embedder_job(config).run(tracked, output)
+def _task(config: TrainEmbedderConfig, text: LanguageText, device: torch.device) -> LanguageTask:
+    return LanguageTask(
+        train=[tokenize(sequence) for sequence in text.train.values()],
+        validation=[tokenize(sequence) for sequence in text.held_out.values()],
+        separator=SEPARATOR,
+        window=config.window,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+    )
 
 
-def embedder_job(config: TrainEmbedderConfig) -> EmbedderJob:
-    """The training run that a config specifies, with its sequences read.
+def _description(
+    config: TrainEmbedderConfig, text: LanguageText, hyperparameters: Mapping[str, object]
+) -> dict[str, object]:
+    return {
+        "mode": MODE,
+        "model": {"name": NAME, "hyperparameters": dict(hyperparameters)},
+        "text": {
+            "digest": text.digest,
+            "sequences": len(text.train) + len(text.held_out),
+            "excluded": text.excluded,
+        },
+        "config": config_values(config),
+    }
 
-    Raises:
-        DataError: the sequences are not available, or are too few.
-    """
-    text = language_text(config)
-    return EmbedderJob(config=replace(config, dataset=None if config.fasta else text.name), text=text)
 
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedderJob:
-    """The training run of a protein language model.
-
-    Implements `Job`.
-    """
-
-    config: TrainEmbedderConfig
-    text: LanguageText
-    mode: str = "train_embedder"
-
-    @property
-    def output_dir(self) -> str:
-        return self.config.output_dir
-
-    @property
-    def digests(self) -> dict[str, str]:
-        return {"sequences": self.text.digest}
-
-    @property
-    def recorded(self) -> dict[str, str]:
-        return {"sequences": self.text.digest[:36]}
-
-    def run(
-        self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
-    ) -> PipelineResult:
-        """Trains, and logs parameters, perplexity curves and checkpoints.
-
-        Raises:
-            DataError: too few residues.
-            UserError: see the training loop.
-        """
-        config = self.config
-        device = resolve_device(config.device)
-        with CheckpointUploader(tracked, output / "checkpoints") as upload:
-            self._log_start(tracked, output, describe_device(device))
-            seed_everything(config.seed, deterministic=config.deterministic)
-            hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
-            model = new_language_model(hyperparameters).to(device)
-            trainer = Trainer(
-                model,
-                # An epoch of the loop is only a part of a pass over the data.
-                replace(config, epochs=config.epochs * PARTS_A_PASS),
-                task=self._task(device),
-                log=tracked.log_metrics,
-                checkpoints=upload.folder,
-                description=self._description(hyperparameters),
-                keep=upload.keep,
-            )
-            result = train_and_upload(trainer, upload, tracked, continued)
-            metrics = self._log_end(result, tracked)
-        return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
-
-    def _task(self, device: torch.device) -> LanguageTask:
-        return LanguageTask(
-            train=[tokenize(sequence) for sequence in self.text.train.values()],
-            validation=[tokenize(sequence) for sequence in self.text.held_out.values()],
-            separator=SEPARATOR,
-            window=self.config.window,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            device=device,
+def _log_start(
+    config: TrainEmbedderConfig, text: LanguageText, tracked: TrackedRun, output: Path, device: str
+) -> None:
+    if not tracked.continues:
+        tracked.identify(model=NAME, dataset=text.name, device=device, code_version=code_version())
+        tracked.log_parameters(logged_parameters(config))
+    if not (tracked.continues and tracked.continues.datasets):
+        read = TrackedDataset(
+            name=f"{text.name}/sequences",
+            context="train",
+            digest=text.digest,
+            source=config.fasta or text.name,
+            size=len(text.train) + len(text.held_out),
+            counts="sequences",
         )
-
-    def _description(self, hyperparameters: Mapping[str, object]) -> dict[str, object]:
-        return {
-            "mode": self.mode,
-            "model": {"name": NAME, "hyperparameters": dict(hyperparameters)},
-            "text": {
-                "digest": self.text.digest,
-                "sequences": len(self.text.train) + len(self.text.held_out),
-                "excluded": self.text.excluded,
-            },
-            "config": config_values(self.config),
+        tracked.log_datasets([read])
+    residues = sum(map(len, text.train.values()))
+    tracked.log_metrics(
+        {
+            "data/sequences": len(text.train),
+            "data/residues": residues,
+            "data/held_out_sequences": len(text.held_out),
+            "data/excluded_sequences": text.excluded,
         }
+    )
+    log_config(tracked, output, config)
+    for name, part in (("train", text.train), ("held_out", text.held_out)):
+        write_fasta(output / "text" / f"{name}.fasta", part)
+    tracked.log_folder(output / "text", "text")
+    logger.info("%s sequences, %s residues", f"{len(text.train):,}", f"{residues:,}")
 
-    def _log_start(self, tracked: TrackedRun, output: Path, device: str) -> None:
-        text = self.text
-        if not tracked.continues:
-            tracked.identify(model=NAME, dataset=text.name, device=device, code_version=code_version())
-            tracked.log_parameters(logged_parameters(self.config))
-        if not (tracked.continues and tracked.continues.datasets):
-            read = TrackedDataset(
-                name=f"{text.name}/sequences",
-                context="train",
-                digest=text.digest,
-                source=self.config.fasta or text.name,
-                size=len(text.train) + len(text.held_out),
-                counts="sequences",
-            )
-            tracked.log_datasets([read])
-        residues = sum(map(len, text.train.values()))
-        tracked.log_metrics(
-            {
-                "data/sequences": len(text.train),
-                "data/residues": residues,
-                "data/held_out_sequences": len(text.held_out),
-                "data/excluded_sequences": text.excluded,
-            }
-        )
-        config_file = output / "config.yaml"
-        config_file.write_text(yaml.safe_dump(config_values(self.config), sort_keys=False))
-        tracked.log_file(config_file)
-        for name, part in (("train", text.train), ("held_out", text.held_out)):
-            write_fasta(output / "text" / f"{name}.fasta", part)
-        tracked.log_folder(output / "text", "text")
-        logger.info("%s sequences, %s residues", f"{len(text.train):,}", f"{residues:,}")
 
-    def _log_end(self, result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
-        metrics = {
-            "val/loss_best": result.best["val/loss"],
-            "val/perplexity_best": math.exp(result.best["val/loss"]),
-            "throughput/training_residues_per_second": result.units_per_second,
-        }
-        tracked.log_metrics(metrics)
-        logger.info(
-            "val perplexity %.3f; to embed with it: embedder=protein_lm embedder_run_id=%s",
-            metrics["val/perplexity_best"], tracked.run_id,
-        )  # fmt: skip
-        return metrics
+def _log_end(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
+    metrics = {
+        "val/loss_best": result.best["val/loss"],
+        "val/perplexity_best": math.exp(result.best["val/loss"]),
+        "throughput/training_residues_per_second": result.units_per_second,
+    }
+    tracked.log_metrics(metrics)
+    logger.info(
+        "val perplexity %.3f; to embed with it: embedder=protein_lm embedder_run_id=%s",
+        metrics["val/perplexity_best"], tracked.run_id,
+    )  # fmt: skip
+    return metrics

@@ -1,1 +1,1 @@
-"""Training loop, optimiser, schedule, device, precision, checkpoints and progress."""
+"""Trainer, callbacks, optimiser and schedule, and the tasks that models learn."""

@@ -1,6 +1,6 @@
 """Deferred handling of Ctrl-C and SIGTERM during training.
 
-Signals are delivered between two steps, where the training state is consistent.
+Signals take effect between two steps, where the training state is consistent.
 """
 
 from __future__ import annotations
@@ -9,36 +9,51 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ppi_train.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from ppi_train.training.trainer import Trainer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `mlflow run` reacts to Ctrl-C, which we receive too, with its own SIGTERM: that is no second request.
 PATIENCE = 5.0
 
 
-class Interruption:
-    """A context manager that defers signals until the loop calls `deliver`.
+class Interruption(Callback):
+    """Stops training after the current step on Ctrl-C or SIGTERM.
 
-    A second signal, after `PATIENCE` seconds, takes effect at once.
+    The signal reaches its previous handler when training has ended, with its state in `last`. A second
+    signal, after `PATIENCE` seconds, takes effect at once. It should be the last callback, so that the
+    others see how training ended.
 
     Outside the main thread, where Python allows no handlers, signals are not deferred.
     """
 
     def __init__(self) -> None:
-        self.pending: int | None = None
+        self._pending: int | None = None
         self._noted_at = 0.0
         self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
-    def __enter__(self) -> Interruption:
+    def on_start(self, trainer: Trainer) -> None:  # noqa: ARG002
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        return self
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        if self._pending is not None:
+            trainer.stop()
+
+    def on_end(self, trainer: Trainer, error: BaseException | None) -> None:  # noqa: ARG002
+        if error is None:
+            self.raise_if_requested()
+        self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.pending is None:
-            self.pending, self._noted_at = number, time.monotonic()
+        if self._pending is None:
+            self._pending, self._noted_at = number, time.monotonic()
         elif time.monotonic() - self._noted_at >= PATIENCE:
             self.raise_if_requested()
 
@@ -48,9 +63,9 @@ class Interruption:
         Raises:
             KeyboardInterrupt: or what the previous handler raises.
         """
-        if self.pending is None:
+        if self._pending is None:
             return
-        number, self.pending = self.pending, None
+        number, self._pending = self._pending, None
         handler = self._previous.get(number)
         self._restore()
         if callable(handler):
@@ -61,10 +76,3 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.raise_if_requested()  # a signal after the last step, which the loop no longer checked
-        self._restore()

@@ -1,6 +1,6 @@
-"""Timing of periodic uploads of the training state.
+"""The trainer: steps, epochs, validation, checkpoints and early stopping.
 
-The training loop: epochs, validation, checkpoints and early stopping.
+Everything else that happens during training is a callback.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,35 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.checkpoints import write_checkpoint
-from ppi_train.config.interval import Interval, parse_interval
 from ppi_train.config.schema import LoopConfig
 from ppi_train.errors import CheckpointError, UserError
-from ppi_train.io.progress import Progress
 from ppi_train.models.device import autocast
+from ppi_train.training.callbacks import Callback
 from ppi_train.training.optim import Schedule, build_optimizer
-from ppi_train.training.signals import Interruption
 from ppi_train.training.task import Task
-
-
-class SaveInterval:
-    """Reports when an interval since the last `start` is over."""
-
-    def __init__(self, interval: Interval) -> None:
-        self._interval = interval
-        self.start(0)
-
-    def start(self, step: int) -> None:
-        """Restarts the interval at this step and the present time."""
-        self._last_step, self._last_time = step, time.monotonic()
-
-    def due(self, step: int) -> bool:
-        if self._interval.steps is not None:
-            return step - self._last_step >= self._interval.steps
-        assert self._interval.seconds is not None
-        return time.monotonic() - self._last_time >= self._interval.seconds
-
-
-MetricSink = Callable[[Mapping[str, float], int], None]
 
 
 @dataclass(kw_only=True)
@@ -92,10 +69,9 @@ class Trainer:
         model: The model, on the task's device.
         config: Hyper-parameters.
         task: What it learns from.
-        log: Called with metrics by name and the epoch.
         checkpoints: Folder for `best` and `last`.
         description: The checkpoints' description of model and data, as plain JSON.
-        keep: Called to upload `last` each time that `checkpoint_every` has passed.
+        callbacks: What else is done during training; see `Callback`.
         warm_start: For weights from another training: they are validated as epoch 0, and may be the
             best; then this function prepares them for the first step.
     """
@@ -106,29 +82,24 @@ class Trainer:
         config: LoopConfig,
         *,
         task: Task,
-        log: MetricSink,
         checkpoints: Path,
         description: Mapping[str, object],
-        keep: Callable[[], None] = lambda: None,
+        callbacks: Sequence[Callback] = (),
         warm_start: Callable[[], None] | None = None,
     ) -> None:
         self.model, self.config, self.task = model, config, task
-        self._log, self._keep = log, keep
         self._checkpoints, self._description = checkpoints, description
-        self._warm_start = warm_start
+        self._callbacks, self._warm_start = callbacks, warm_start
         self.device = task.device
         self.optimizer = build_optimizer(model, config)
-        self._steps_per_epoch = -(-task.n_batches // config.accumulation_steps)
+        steps_per_epoch = -(-task.n_batches // config.accumulation_steps)
         self.schedule = Schedule(
-            self.optimizer,
-            config,
-            peak=config.learning_rate,
-            total_steps=self._steps_per_epoch * config.epochs,
+            self.optimizer, config, peak=config.learning_rate, total_steps=steps_per_epoch * config.epochs
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
-        self._cadence = SaveInterval(parse_interval(config.checkpoint_every))
+        self._checkpoint_requested = self._stop_requested = False
         self.result = TrainResult()
 
     @property
@@ -137,59 +108,76 @@ class Trainer:
         patience = self.config.early_stopping_patience
         return self.epoch >= self.config.epochs or (0 < patience <= self._epochs_without_gain)
 
+    @property
+    def units_done(self) -> int:
+        """Units trained on since the first epoch, in the task's units."""
+        return self.task.units_per_item * (self.epoch * self.task.size + self._part.items)
+
+    @property
+    def units_total(self) -> int:
+        """Units of all epochs."""
+        return self.task.units_per_item * self.config.epochs * self.task.size
+
+    @property
+    def rate_metric(self) -> str:
+        """The name of the metric of an epoch's throughput."""
+        return f"throughput/{self.task.unit}s_per_second"
+
+    def stop(self) -> None:
+        """Ends training after the current step or epoch, with its state in `last`."""
+        self._stop_requested = True
+
+    def request_checkpoint(self) -> None:
+        """Has `last` written after the current step."""
+        self._checkpoint_requested = True
+
     def run(self) -> TrainResult:
-        """Trains from the present state to the last epoch or early stopping.
+        """Trains from the present state to the last epoch or an early stop.
 
         Raises:
             UserError: the loss is no longer a finite number.
-            KeyboardInterrupt: Ctrl-C or SIGTERM, after the current step; the state is in `last`.
+            BaseException: what a callback raises.
         """
-        size, units = self.task.size, self.task.units_per_item
-        done = units * (self.epoch * size + self._part.items)
-        total = units * self.config.epochs * size
-        self._cadence.start(self.step)
-        with Progress(total, done=done, unit=self.task.unit) as progress, Interruption() as interruption:
+        self._stop_requested = False
+        with ExitStack() as ending:
+            for callback in self._callbacks:
+                callback.on_start(self)
+                ending.push(self._end_of(callback))
             if self._warm_start and not self.result.history:
-                self._measure_start(progress, self._warm_start)
-            while not self.finished:
-                self._one_epoch(progress, interruption)
+                self._close_epoch(self.validate(), before_last=self._warm_start)
+            while not (self.finished or self._stop_requested):
+                self._run_epoch()
         return self.result
 
-    def _measure_start(self, progress: Progress, warm_start: Callable[[], None]) -> None:
-        """Validates the initial weights as epoch 0."""
-        metrics = self.validate()
-        self._close_epoch(metrics, before_last=warm_start)
-        progress.say(self._epoch_line(metrics, best=True))
+    def _end_of(self, callback: Callback) -> Callable[..., None]:
+        def end(kind: object, error: BaseException | None, trace: object) -> None:
+            del kind, trace
+            callback.on_end(self, error)
 
-    def _one_epoch(self, progress: Progress, interruption: Interruption) -> None:
-        train_loss, seconds = self._train_epoch(progress, interruption)
+        return end
+
+    def _run_epoch(self) -> None:
+        trained = self._train_epoch()
+        if trained is None:
+            return
+        train_loss, seconds = trained
+        units = self.task.size * self.task.units_per_item
+        self.result.training_seconds += seconds
+        self.result.units_seen += units
         self.epoch += 1
         self._part = EpochPart()
-        metrics = {
-            "train/loss": train_loss,
-            "train/learning_rate": self.optimizer.param_groups[0]["lr"],
-            self._rate: self.task.size * self.task.units_per_item / seconds,
-            **self.validate(),
-        }
-        improved = self._close_epoch(metrics)
-        progress.say(self._epoch_line(metrics, best=improved))
-
-    @property
-    def _rate(self) -> str:
-        return f"throughput/{self.task.unit}s_per_second"
-
-    def _epoch_line(self, metrics: Mapping[str, float], *, best: bool) -> str:
-        parts = [f"{self.task.round_name} {self.epoch}/{self.config.epochs}"]
-        if "train/loss" in metrics:
-            parts.append(f"train loss {metrics['train/loss']:.4f}")
-        parts.append(self.task.headline(metrics))
-        if self._rate in metrics:
-            parts.append(f"{metrics[self._rate]:,.0f} {self.task.unit}s/s")
-        return "  ".join(parts) + ("  (best so far)" if best else "")
+        self._close_epoch(
+            {
+                "train/loss": train_loss,
+                "train/learning_rate": self.optimizer.param_groups[0]["lr"],
+                self.rate_metric: units / seconds,
+                **self.validate(),
+            }
+        )
 
     def _close_epoch(
         self, metrics: Mapping[str, float], *, before_last: Callable[[], None] = lambda: None
-    ) -> bool:
+    ) -> None:
         """Records an epoch's metrics, updates the schedule, and writes checkpoints."""
         self.result.history.append({"epoch": float(self.epoch), **metrics})
         # The schedule and the comparison both expect "lower is better".
@@ -197,28 +185,28 @@ class Trainer:
         loss_like = sign * metrics[self.config.early_stopping_metric]
         if self.epoch:
             self.schedule.after_epoch(loss_like)
-        improved = self._note_best(loss_like)
-        if improved:
+        if self._update_best(loss_like, sign):
             # Before `last`: a run that is killed between the two repeats this epoch.
             self._write("best", with_state=False)
         before_last()
         self._write("last", with_state=True)
-        if self._cadence.due(self.step):
-            self._keep()
-            self._cadence.start(self.step)
-        self._log(metrics, self.epoch)
-        return improved
+        for callback in self._callbacks:
+            callback.on_epoch_end(self, metrics)
 
-    def _note_best(self, loss_like: float) -> bool:
-        name = self.config.early_stopping_metric
-        sign = 1.0 if name == "val/loss" else -1.0
-        improved = not self.result.best or loss_like < sign * self.result.best[name]
+    def _update_best(self, loss_like: float, sign: float) -> bool:
+        """Records the epoch as the best one if it is; returns whether it is."""
+        best = self.result.best
+        improved = not best or loss_like < sign * best[self.config.early_stopping_metric]
         if improved:
             self.result.best = self.result.history[-1]
         self._epochs_without_gain = 0 if improved else self._epochs_without_gain + 1
         return improved
 
-    def _train_epoch(self, progress: Progress, interruption: Interruption) -> tuple[float, float]:
+    def _train_epoch(self) -> tuple[float, float] | None:
+        """Trains to the end of the epoch; returns the mean loss and the seconds.
+
+        None if training was stopped between two steps.
+        """
         self.model.train()
         started = time.perf_counter() - self._part.seconds
         self.result.first_step_at = self.result.first_step_at or time.time()
@@ -234,14 +222,22 @@ class Trainer:
                 self.step += 1
                 self._part.batches += len(group)
                 self._part.items += n_items
-                progress.advance(n_items * self.task.units_per_item)
-                if interruption.pending or self._cadence.due(self.step):
+                for callback in self._callbacks:
+                    callback.on_step_end(self)
+                if self._checkpoint_requested or self._stop_requested:
                     self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
-                    self._stop_over(interruption)
-        mean_loss = loss_sum.item() / self.task.size
-        seconds = time.perf_counter() - started
-        self.result.training_seconds += seconds
-        self.result.units_seen += self.task.size * self.task.units_per_item
+                    self._save_within_epoch()
+                if self._stop_requested:
+                    return None
+        return self._finite_mean(loss_sum.item()), time.perf_counter() - started
+
+    def _save_within_epoch(self) -> None:
+        self._checkpoint_requested = False
+        if math.isfinite(self._part.loss_sum):  # diverged weights must not replace the last good ones
+            self._write("last", with_state=True)
+
+    def _finite_mean(self, loss_sum: float) -> float:
+        mean_loss = loss_sum / self.task.size
         if not math.isfinite(mean_loss):
             raise UserError(
                 "training diverged: the loss is not a finite number",
@@ -249,17 +245,7 @@ class Trainer:
                 got=f"train/loss={mean_loss} with learning_rate={self.config.learning_rate}",
                 remedy="lower learning_rate, raise warmup_fraction, or set gradient_clip",
             )
-        return mean_loss, seconds
-
-    def _stop_over(self, interruption: Interruption) -> None:
-        """Writes `last` between two steps, then continues or stops if interrupted."""
-        if not math.isfinite(self._part.loss_sum):
-            interruption.raise_if_requested()
-            return  # diverged weights must not replace the last good ones
-        self._write("last", with_state=True)
-        interruption.raise_if_requested()
-        self._keep()
-        self._cadence.start(self.step)
+        return mean_loss
 
     def _optimiser_step(self, batches: Iterator[Any], n_items: int) -> Tensor:
         """Runs one optimiser step on batches; returns their summed loss.
@@ -300,6 +286,8 @@ class Trainer:
             },
             training_state=self.state_dict() if with_state else None,
         )
+        for callback in self._callbacks:
+            callback.on_checkpoint(self, name)
 
     def state_dict(self) -> dict[str, Any]:
         """The training state of a continued run, without weights.

@@ -128,7 +128,7 @@ def test_after_a_failure_the_finished_stages_are_taken_over(
         result = execute_pipeline("full_pipeline", own)
     assert result.outputs["pretrain"] == failed.data.tags["ppi.stage.pretrain"]
     assert result.outputs["embed"] == failed.data.tags["ppi.stage.embed"]
-    assert f"stage pretrain: taken over from run {result.outputs['pretrain']}" in caplog.text
+    assert f"stage pretrain: reuses run {result.outputs['pretrain']}" in caplog.text
     assert [run.data.tags["ppi.mode"] for run in nested(client, result.run_id)] == ["eval_only"]
     assert "test/auroc" in client.get_run(result.run_id).data.metrics
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.resume import continue_training
+from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
@@ -74,7 +74,7 @@ class Stages:
         key = fingerprint(mode, config, inputs or {})
         found = self._earlier(key)
         if found and found.status == "FINISHED":
-            self._take_over(name, found)
+            self._reuse_run(name, found)
             return
         logger.info("stage %s", name)
         with self._parent.child(mode) as tracked:
@@ -91,12 +91,12 @@ class Stages:
         self._note(name, "done", result)
         return result
 
-    def train(self, name: str, job: Job) -> str:
+    def train(self, name: str, job: TrainingJob) -> str:
         """Starts or continues the training of a job; returns the run ID."""
         key = fingerprint(job.mode, job.config, job.digests)
         found = self._earlier(key)
         if found and found.status == "FINISHED":
-            self._take_over(name, found)
+            self._reuse_run(name, found)
         elif found and self._can_continue(found, job):
             logger.info("stage %s: continuing %s", name, found)
             self._note(name, "continued", continue_training(found.run_id, job))
@@ -104,27 +104,27 @@ class Stages:
             logger.info("stage %s", name)
             with (
                 self._parent.child(job.mode) as tracked,
-                run_folder(job.output_dir, tracked.run_id) as output,
+                run_folder(job.config.output_dir, tracked.run_id) as output,
             ):
                 tracked.set_tags({FINGERPRINT: key})
-                self._note(name, "done", job.run(tracked, output))
+                self._note(name, "done", job.train(tracked, output, None))
         return self.run_ids[name]
 
     def _earlier(self, key: str) -> RunInfo | None:
         return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None
 
-    def _can_continue(self, found: RunInfo, job: Job) -> bool:
+    def _can_continue(self, found: RunInfo, job: TrainingJob) -> bool:
         """Whether the run can be continued from this machine.
 
         A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
         it ran.
         """
-        here = was_here(job.output_dir, found.run_id)
+        here = was_here(job.config.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
-    def _take_over(self, name: str, found: RunInfo) -> None:
-        logger.info("stage %s: taken over from %s, whose inputs are the same", name, found)
-        self._note(name, "taken over", PipelineResult(run_id=found.run_id, metrics=found.metrics))
+    def _reuse_run(self, name: str, found: RunInfo) -> None:
+        logger.info("stage %s: reuses %s, whose inputs are the same", name, found)
+        self._note(name, "reused", PipelineResult(run_id=found.run_id, metrics=found.metrics))
 
     def _note(self, name: str, how: str, result: PipelineResult) -> None:
         """Records a stage and its main metrics in the parent run."""

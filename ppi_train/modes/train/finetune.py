@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ppi_train.checkpoints import Checkpoint
+import torch
+
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.schema import FinetuneConfig
+from ppi_train.features import ProteinIterator, with_static_features
+from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import own_batch_size
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.train_only import training_inputs
-from ppi_train.modes.train.training_run import Ancestor, TrainingJob
-from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.modes.train.training_run import (
+    TrainingJob,
+    describe_pair_model,
+    evaluate_best,
+    fit,
+    log_best_model,
+    log_start,
+    pair_task,
+    recorded_digests,
+    run_callbacks,
+    training_inputs,
+)
+from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.runs.embedder import EmbeddingSettings
+from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
+from ppi_train.tracking.runs import RunInfo
+from ppi_train.training.callbacks import CheckpointUploader
+from ppi_train.training.trainer import Trainer
+
+MODE = "finetune_from_pretrain"
 
 
 def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
@@ -23,11 +46,11 @@ def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
     The ancestor's metrics on the new data are logged as epoch 0.
     """
     with run_folder(config.output_dir, tracked.run_id) as output:
-        return finetuning_job(config).run(tracked, output)
+        return finetuning_job(config).train(tracked, output, None)
 
 
 def finetuning_job(config: FinetuneConfig) -> TrainingJob:
-    """Prepares finetuning: the ancestor's checkpoint and embeddings of the new data.
+    """Reads the ancestor's checkpoint and the inputs, and fills in the defaults.
 
     The new data are embedded with the ancestor's settings.
 
@@ -37,41 +60,81 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
     """
     assert config.pretrain_run_id is not None  # the schema requires it
     resolved = resolve_checkpoint(config.pretrain_run_id)
-    checkpoint = resolved.read()
-    embedding: dict[str, Any] = checkpoint.description["embedding"]
+    start = resolved.read()
+    embedding: dict[str, Any] = start.description["embedding"]
     recipe = embedding["recipe"]
     settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device)
     inputs = training_inputs(config, settings, recipe)
-    model = checkpoint.description["model"]
+    completed = replace(
+        config,
+        dataset=None if config.train_pairs else inputs.name,
+        batch_size=config.batch_size or own_batch_size(start.description["model"]["name"]),
+    )
     return TrainingJob(
-        mode="finetune_from_pretrain",
-        config=replace(
-            config,
-            dataset=None if config.train_pairs else inputs.name,
-            batch_size=config.batch_size or own_batch_size(model["name"]),
-        ),
-        inputs=inputs,
-        model=model["name"],
-        hyperparameters=model["hyperparameters"],
-        parameters=_inherited_parameters(resolved),
-        ancestor=_ancestor(resolved, checkpoint),
+        mode=MODE,
+        config=completed,
+        digests={**inputs.digests, "ancestor": resolved.digest},
+        recorded=recorded_digests(inputs),
+        train=partial(_train, completed, inputs, resolved.run, start),
     )
 
 
-def _inherited_parameters(resolved: ResolvedCheckpoint) -> dict[str, str]:
+def _train(
+    config: FinetuneConfig,
+    inputs: SplitInputs,
+    ancestor: RunInfo,
+    start: Checkpoint,
+    tracked: TrackedRun,
+    output: Path,
+    continued: Checkpoint | None,
+) -> PipelineResult:
+    """Fits the model of a checkpoint, evaluates the best checkpoint and logs it."""
+    device = resolve_device(config.device)
+    name, hyperparameters = start.description["model"]["name"], start.description["model"]["hyperparameters"]
+    lineage = (*start.description.get("lineage", ()), ancestor.run_id)
+    parameters = {**_inherited_parameters(ancestor), **logged_parameters(config)}
+    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+        tags = {"model": name, "pretrain_run_id": ancestor.run_id, "lineage": ",".join(lineage)}
+        log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
+        tracked.describe(_lineage_note(ancestor, lineage, tracked))
+
+        seed_everything(config.seed, deterministic=config.deterministic)
+        model = model_from_checkpoint(start, torch.device("cpu"))
+        model.temperature = 1.0  # the ancestor's was fitted on other pairs
+        if config.freeze == "encoder":
+            model.freeze_encoder()
+        model = model.to(device)
+        train, validation = (
+            with_static_features(inputs.pair_data(split, model.GRANULARITY).to(device), model)
+            for split in ("train", "validation")
+        )
+
+        trainer = Trainer(
+            model,
+            config,
+            task=pair_task(config, model, train, validation),
+            checkpoints=uploader.folder,
+            description=describe_pair_model(
+                MODE, config, inputs, model=name, hyperparameters=hyperparameters, lineage=lineage
+            ),
+            callbacks=run_callbacks(tracked, uploader),
+            warm_start=lambda: model.shrink(config.shrink, ProteinIterator(train.features)),
+        )
+        fit(trainer, tracked, continued)
+
+        metrics = evaluate_best(tracked, output, inputs, validation, trainer, model=name)
+        metrics = log_best_model(tracked, output, inputs, metrics, model=name, parameters=parameters)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+
+def _inherited_parameters(ancestor: RunInfo) -> dict[str, str]:
     """Architecture and embedding parameters of the ancestor, for comparisons in the UI."""
     inherited = ("model.", "embedding.embedder", "embedding.max_length", "embedding.truncation",
                  "embedding.embedding_dtype")  # fmt: skip
-    return {name: value for name, value in resolved.run.parameters.items() if name.startswith(inherited)}
+    return {name: value for name, value in ancestor.parameters.items() if name.startswith(inherited)}
 
 
-def _ancestor(resolved: ResolvedCheckpoint, checkpoint: Checkpoint) -> Ancestor:
-    run = resolved.run
-    return Ancestor(
-        run_id=run.run_id,
-        name=run.name,
-        experiment_id=run.experiment_id,
-        digest=resolved.digest,
-        lineage=(*checkpoint.description.get("lineage", ()), run.run_id),
-        checkpoint=checkpoint,
-    )
+def _lineage_note(ancestor: RunInfo, lineage: tuple[str, ...], tracked: TrackedRun) -> str:
+    first = tracked.link_to(ancestor.run_id, ancestor.name, ancestor.experiment_id)
+    chain = " → ".join(tracked.link_to(run_id, run_id[:8]) for run_id in lineage)
+    return f"Finetuned from {first}.\n\nLineage: {chain} → this run"

@@ -15,8 +15,8 @@ from ppi_train.config.schema import FinetuneConfig, ResumeConfig, TrainEmbedderC
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.modes.execute import PipelineResult, tracking_of
 from ppi_train.modes.train.finetune import finetuning_job
-from ppi_train.modes.train.job import Job
 from ppi_train.modes.train.train_only import training_job
+from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
 from ppi_train.runs.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.runs.config import Resumable, original_config
@@ -53,21 +53,21 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
     return continue_training(run.run_id, _job(original))
 
 
-def _job(original: Resumable) -> Job:
+def _job(original: Resumable) -> TrainingJob:
     if isinstance(original, TrainEmbedderConfig):
         return embedder_job(original)
     return finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)
 
 
-def continue_training(run_id: str, job: Job) -> PipelineResult:
+def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
     """Continues an interrupted run of this job from its last checkpoint.
 
     Raises:
         UserError: as in `run`.
     """
-    ran_here = was_here(job.output_dir, run_id)
-    send_what_it_left(find_training_run(run_id), job.output_dir)
-    with run_folder(job.output_dir, run_id) as output:
+    ran_here = was_here(job.config.output_dir, run_id)
+    send_what_it_left(find_training_run(run_id), job.config.output_dir)
+    with run_folder(job.config.output_dir, run_id) as output:
         run = find_training_run(run_id)  # as it is now that no other process here can change it
         _refuse_unless_interrupted(run, ran_here=ran_here)
         _check_same_data(run, job)
@@ -76,7 +76,7 @@ def continue_training(run_id: str, job: Job) -> PipelineResult:
             checkpoint = _last_checkpoint(run, output / "checkpoints")
             if checkpoint is None:
                 logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
-            return job.run(continued, output, continued=checkpoint)
+            return job.train(continued, output, checkpoint)
 
 
 def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
@@ -133,7 +133,7 @@ def _refuse_unless_interrupted(run: RunInfo, *, ran_here: bool) -> None:
         )
 
 
-def _check_same_data(run: RunInfo, job: Job) -> None:
+def _check_same_data(run: RunInfo, job: TrainingJob) -> None:
     """Refuses to continue on other pairs or other embeddings."""
     wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
     cache = run.tags.get("ppi.embedding_cache_digest")

@@ -6,57 +6,120 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ppi_train.checkpoints import Checkpoint, new_model
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import ModelOptions
-from ppi_train.config.schema import TrainConfig, TrainDataConfig
+from ppi_train.config.schema import TrainConfig
+from ppi_train.features import ProteinIterator, with_static_features
+from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import own_batch_size, own_hyperparameters
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.training_run import TrainingJob
-from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.modes.train.training_run import (
+    TrainingJob,
+    describe_pair_model,
+    evaluate_best,
+    fit,
+    log_best_model,
+    log_start,
+    pair_task,
+    recorded_digests,
+    run_callbacks,
+    training_inputs,
+)
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
+from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
+from ppi_train.training.callbacks import CheckpointUploader
+from ppi_train.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
+MODE = "train_only"
+
 
 def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains a model from random weights, as in `run_training`."""
+    """Trains a pair model from random weights, evaluates it, and logs it.
+
+    Raises:
+        UserError: as raised by the layers below; every checkpoint written by then is uploaded.
+    """
     with run_folder(config.output_dir, tracked.run_id) as output:
-        return training_job(config).run(tracked, output)
+        return training_job(config).train(tracked, output, None)
 
 
 def training_job(config: TrainConfig) -> TrainingJob:
-    """The training run that a config specifies, with its data read.
+    """Reads the inputs and fills in the defaults that depend on them.
 
     Raises:
         UserError: the data or the embeddings are not what the config says.
     """
     settings = EmbeddingSettings.of_config(config, device=config.device)
     hyperparameters = _hyperparameters(config)
-    inputs = training_inputs(config, settings, _wanted(config))
-    recipe = inputs.cache.spec
-    resolved = replace(
+    inputs = training_inputs(config, settings, _required_recipe(config))
+    spec = inputs.cache.spec
+    completed = replace(
         config,
         dataset=None if config.train_pairs else inputs.name,
         # A cache given by the user may come from an embedder that only they have.
-        embedder=config.embedder if config.embeddings else str(recipe.embedder["name"]),
-        max_length=recipe.max_length,
-        truncation=recipe.truncation,
-        embedding_dtype=recipe.dtype,
+        embedder=config.embedder if config.embeddings else str(spec.embedder["name"]),
+        max_length=spec.max_length,
+        truncation=spec.truncation,
+        embedding_dtype=spec.dtype,
+        batch_size=config.batch_size or own_batch_size(config.model),
     )
+    completed = replace(completed, **hyperparameters)
     return TrainingJob(
-        mode="train_only",
-        config=replace(
-            resolved, batch_size=config.batch_size or own_batch_size(config.model), **hyperparameters
-        ),
-        inputs=inputs,
-        model=config.model,
-        hyperparameters=hyperparameters,
+        mode=MODE,
+        config=completed,
+        digests=inputs.digests,
+        recorded=recorded_digests(inputs),
+        train=partial(_train, completed, inputs, hyperparameters),
     )
+
+
+def _train(
+    config: TrainConfig,
+    inputs: SplitInputs,
+    hyperparameters: Mapping[str, object],
+    tracked: TrackedRun,
+    output: Path,
+    continued: Checkpoint | None,
+) -> PipelineResult:
+    """Builds the model, fits it, evaluates the best checkpoint and logs it."""
+    device = resolve_device(config.device)
+    parameters = logged_parameters(config)
+    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+        tags = {"model": config.model}
+        log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
+
+        seed_everything(config.seed, deterministic=config.deterministic)
+        model = new_model(config.model, inputs.cache.spec.dimension, hyperparameters).to(device)
+        train = inputs.pair_data("train", model.GRANULARITY).to(device)
+        validation = inputs.pair_data("validation", model.GRANULARITY).to(device)
+        if not continued:
+            model.fit_input_statistics(ProteinIterator(train.features))
+        train, validation = with_static_features(train, model), with_static_features(validation, model)
+
+        trainer = Trainer(
+            model,
+            config,
+            task=pair_task(config, model, train, validation),
+            checkpoints=uploader.folder,
+            description=describe_pair_model(
+                MODE, config, inputs, model=config.model, hyperparameters=hyperparameters
+            ),
+            callbacks=run_callbacks(tracked, uploader),
+        )
+        fit(trainer, tracked, continued)
+
+        metrics = evaluate_best(tracked, output, inputs, validation, trainer, model=config.model)
+        metrics = log_best_model(tracked, output, inputs, metrics, model=config.model, parameters=parameters)
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
 
 
 def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
@@ -70,7 +133,7 @@ def _hyperparameters(config: ModelOptions) -> dict[str, Any]:
     return taken
 
 
-def _wanted(config: TrainConfig) -> dict[str, object]:
+def _required_recipe(config: TrainConfig) -> dict[str, object]:
     """Part of the recipe that the cache must have.
 
     For a cache given by the user, this is only what the user has set.
@@ -78,43 +141,3 @@ def _wanted(config: TrainConfig) -> dict[str, object]:
     asked = {"max_length": config.max_length, "truncation": config.truncation} if config.embeddings else {}
     wanted = {key: value for key, value in asked.items() if value is not None}
     return {"embedder_name": config.embedder, **wanted}
-
-
-def training_inputs(
-    config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
-) -> SplitInputs:
-    """Training and validation pairs, with embeddings of their proteins.
-
-    Args:
-        config: Where pairs, sequences and embeddings come from.
-        settings: How sequences are embedded, if no cache is given.
-        wanted: Part of the recipe that the cache must have; see `open_cache`.
-    """
-    files, name = _training_files(config)
-    tables = read_tables(files)
-    fastas = [source.fasta for source in files.values() if source.fasta]
-    cache = open_cache(
-        config.embeddings,
-        fastas,
-        settings,
-        data_dir=Path(config.data_dir),
-        wanted=wanted,
-        memory_mb=config.cache_memory_mb,
-    )
-    return drop_or_refuse_missing(
-        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
-    )
-
-
-def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:
-    if config.train_pairs and config.val_pairs:
-        fasta = Path(config.fasta) if config.fasta else None
-        own = {"train": Path(config.train_pairs), "validation": Path(config.val_pairs)}
-        files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
-        return files, Path(config.train_pairs).stem
-    dataset = prepare(config, ("train", "validation"))
-    files = {
-        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
-        for split, source in dataset.splits.items()
-    }
-    return files, config.dataset or DEFAULT_DATASET

@@ -1,13 +1,10 @@
-"""The training run of the modes `train_only` and `finetune_from_pretrain`."""
+"""What all training modes share: start, fit, evaluation and the logged model."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import logging
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +12,10 @@ import psutil
 import torch
 import yaml
 
-from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, new_model, read_checkpoint
-from ppi_train.config.loading import config_values, logged_parameters
-from ppi_train.config.schema import FinetuneConfig, TrainConfig
+from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, read_checkpoint
+from ppi_train.config.loading import config_values
+from ppi_train.config.schema import LoopConfig, PairLoopConfig, TrainDataConfig
 from ppi_train.embeddings.cache.reader import describe_cache
-from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.errors import UserError
 from ppi_train.evaluation.pair_metrics import (
     expected_calibration_error,
     pair_metrics,
@@ -28,181 +23,181 @@ from ppi_train.evaluation.pair_metrics import (
     sigmoid,
 )
 from ppi_train.evaluation.uncertainty import fitted_temperature
-from ppi_train.features import PairData, ProteinIterator, with_static_features
+from ppi_train.features import PairData
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.base import PairModel
-from ppi_train.models.device import describe_device, resolve_device, seed_everything
+from ppi_train.models.device import describe_device
 from ppi_train.modes.evaluation_output import log_evaluation
 from ppi_train.modes.execute import PipelineResult
-from ppi_train.modes.train.guarded_training import CheckpointUploader, train_and_upload
+from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitInputs
+from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.runs.lineage import code_version
+from ppi_train.serving.package import SCORER, served_embedder, served_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo
+from ppi_train.training.callbacks import Callback, CheckpointUploader, MetricLogger, ProgressBar
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.trainer import Trainer, TrainResult
+from ppi_train.training.signals import Interruption
+from ppi_train.training.trainer import Trainer, TrainResult, without_epoch
 
 logger = logging.getLogger(__name__)
-
-# In addition to those in `served_requirements`. They may be absent: training from a cache does not need them.
-_EMBEDDER_NEEDS = {"esm2": ("transformers",)}
-_SCORER = "ppi_train.serving.scorer:PairScorer"
-# Human insulin, A and B chain, and ubiquitin: short enough to be readable.
-_INSULIN_A, _INSULIN_B = "GIVEQCCTSICSLYQLENYCN", "FVNQHLCGSHLVEALYLVCGERGFFYTPKT"
-_UBIQUITIN = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ancestor:
-    """The run that the initial weights come from.
-
-    `lineage` has the run IDs from the first ancestor to this run.
-    """
-
-    run_id: str
-    name: str
-    experiment_id: str
-    digest: str
-    lineage: tuple[str, ...]
-    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """The training run of a pair model.
+    """A training run before it starts: complete config, inputs read.
 
     Attributes:
-        mode: `train_only` or `finetune_from_pretrain`.
-        config: The config with every default filled in.
-        inputs: Pairs of `train` and `validation`, and the cache.
-        model: Name of the architecture.
-        hyperparameters: Hyper-parameters of the architecture.
-        parameters: Parameters to log in addition to those of the config.
-        ancestor: The run that the weights come from; None: random weights.
+        mode: The run mode.
+        config: The config with every default filled in, as the run and its checkpoints record it.
+        digests: Digests of all inputs except config and code, by name.
+        recorded: Digests of the data as the run records them, by split; `embeddings` is that of the cache.
+        train: Trains in a tracked run, whose folder on this machine this process has locked. The checkpoint
+            is `last` of an interrupted run of the same job, with its training state; None: from the start.
     """
 
     mode: str
-    config: TrainConfig | FinetuneConfig
-    inputs: SplitInputs
-    model: str
-    hyperparameters: Mapping[str, object]
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    ancestor: Ancestor | None = None
-
-    @property
-    def output_dir(self) -> str:
-        return self.config.output_dir
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """Digests of all inputs except config and code, by name."""
-        ancestor = {"ancestor": self.ancestor.digest} if self.ancestor else {}
-        return {**self.inputs.digests, **ancestor}
-
-    @property
-    def recorded(self) -> dict[str, str]:
-        """Digests of the data as the run records them."""
-        splits = {split: table.digest[:36] for split, table in self.inputs.tables.items()}
-        return {**splits, "embeddings": self.inputs.cache.digest}
-
-    def run(
-        self, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
-    ) -> PipelineResult:
-        """Trains as `run_training` does."""
-        return run_training(self, tracked, output, continued=continued)
-
-    @property
-    def lineage(self) -> tuple[str, ...]:
-        return self.ancestor.lineage if self.ancestor else ()
-
-    def description(self) -> dict[str, object]:
-        """Metadata of model and data for checkpoints, as plain JSON."""
-        return {
-            "mode": self.mode,
-            "model": {
-                "name": self.model,
-                "input_dim": self.inputs.cache.spec.dimension,
-                "hyperparameters": dict(self.hyperparameters),
-            },
-            "embedding": describe_cache(self.inputs.cache),
-            "config": config_values(self.config),
-            "lineage": list(self.lineage),
-        }
-
-    def logged_parameters(self) -> dict[str, str]:
-        return {**self.parameters, **logged_parameters(self.config)}
-
-    def warm_start(self, model: PairModel, train: PairData) -> Callable[[], None] | None:
-        """Function that adapts an ancestor's weights to the new data, if needed."""
-        if not isinstance(self.config, FinetuneConfig):
-            return None
-        shrink = self.config.shrink
-        return lambda: model.shrink(shrink, ProteinIterator(train.features))
-
-    def build(self) -> PairModel:
-        """Builds the model before the first step, on the CPU.
-
-        The input statistics of a new model are not fitted yet.
-        """
-        if self.ancestor:
-            model = model_from_checkpoint(self.ancestor.checkpoint, torch.device("cpu"))
-            model.temperature = 1.0  # the ancestor's was fitted on other pairs
-        else:
-            model = new_model(self.model, self.inputs.cache.spec.dimension, self.hyperparameters)
-        if isinstance(self.config, FinetuneConfig) and self.config.freeze == "encoder":
-            model.freeze_encoder()
-        return model
+    config: LoopConfig
+    digests: Mapping[str, str]
+    recorded: Mapping[str, str]
+    train: Callable[[TrackedRun, Path, Checkpoint | None], PipelineResult]
 
 
-def run_training(
-    job: TrainingJob, tracked: TrackedRun, output: Path, *, continued: Checkpoint | None = None
-) -> PipelineResult:
-    """Trains a pair model, and logs checkpoints, metrics and figures.
-
-    Finished checkpoints are also uploaded if training stops with an error.
+def training_inputs(
+    config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
+) -> SplitInputs:
+    """Training and validation pairs, with embeddings of their proteins.
 
     Args:
-        job: What to train.
-        tracked: The run.
-        output: Its folder on this machine, locked by this process.
-        continued: `last` of an interrupted run of the same job, with its training state.
-
-    Raises:
-        UserError: as raised by the layers below; everything finished by then is uploaded.
+        config: Where pairs, sequences and embeddings come from.
+        settings: How sequences are embedded, if no cache is given.
+        wanted: Part of the recipe that the cache must have; see `open_cache`.
     """
-    config = job.config
-    device = resolve_device(config.device)
-    with CheckpointUploader(tracked, output / "checkpoints") as upload:
-        _log_start(job, tracked, output, device=describe_device(device))
-        seed_everything(config.seed, deterministic=config.deterministic)
-        model = job.build().to(device)
-        train = job.inputs.pair_data("train", model.GRANULARITY).to(device)
-        validation = job.inputs.pair_data("validation", model.GRANULARITY).to(device)
-        if not (job.ancestor or continued):
-            model.fit_input_statistics(ProteinIterator(train.features))
-        train, validation = with_static_features(train, model), with_static_features(validation, model)
-        trainer = Trainer(
-            model,
-            config,
-            task=PairTask(
-                config,
-                train=train,
-                validation=validation,
-                ranking_metrics=validation_metrics,
-                batch_size=config.batch_size or model.BATCH_SIZE,
-                share_proteins=config.sampling == "shared",
-                fresh_negatives=config.fresh_negatives,
-            ),
-            log=tracked.log_metrics,
-            checkpoints=upload.folder,
-            description=job.description(),
-            keep=upload.keep,
-            warm_start=job.warm_start(model, train),
-        )
-        result = train_and_upload(trainer, upload, tracked, continued)
-        metrics = _log_end(job, validation, result, tracked, output)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+    files, name = _training_files(config)
+    tables = read_tables(files)
+    fastas = [source.fasta for source in files.values() if source.fasta]
+    cache = open_cache(
+        config.embeddings,
+        fastas,
+        settings,
+        data_dir=Path(config.data_dir),
+        wanted=wanted,
+        memory_mb=config.cache_memory_mb,
+    )
+    return drop_or_refuse_missing(
+        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
+    )
+
+
+def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:
+    if config.train_pairs and config.val_pairs:
+        fasta = Path(config.fasta) if config.fasta else None
+        own = {"train": Path(config.train_pairs), "validation": Path(config.val_pairs)}
+        files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
+        return files, Path(config.train_pairs).stem
+    dataset = prepare(config, ("train", "validation"))
+    files = {
+        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
+        for split, source in dataset.splits.items()
+    }
+    return files, config.dataset or DEFAULT_DATASET
+
+
+def recorded_digests(inputs: SplitInputs) -> dict[str, str]:
+    """Digests of pairs and embeddings, as the run records them."""
+    splits = {split: table.digest[:36] for split, table in inputs.tables.items()}
+    return {**splits, "embeddings": inputs.cache.digest}
+
+
+def log_start(
+    tracked: TrackedRun,
+    output: Path,
+    config: PairLoopConfig,
+    inputs: SplitInputs,
+    *,
+    device: torch.device,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> None:
+    """Logs what a training of a pair model starts from.
+
+    Args:
+        parameters: The parameters to log.
+        tags: Tags of the run in addition to those of the device, the code and the inputs.
+    """
+    now = {"device": describe_device(device), "code_version": code_version()}
+    if tracked.continues:
+        _warn_of_changes(tracked.continues, now)
+    else:
+        tracked.identify(**tags, **now, **inputs.tags)
+        tracked.log_parameters(parameters)
+    if not (tracked.continues and tracked.continues.datasets):
+        inputs.log(tracked)
+    log_config(tracked, output, config)
+    inputs.write_pairs(output / "pairs")
+    tracked.log_folder(output / "pairs", "pairs")
+    if inputs.dropped:
+        inputs.write_dropped(output / "dropped")
+        tracked.log_folder(output / "dropped", "dropped")
+    for split, table in inputs.tables.items():
+        logger.info("%s: %s pairs of %s proteins", split, f"{len(table):,}", f"{len(table.proteins):,}")
+
+
+def _warn_of_changes(run: RunInfo, now: Mapping[str, str]) -> None:
+    """Warns if the device or the code changed since the run started.
+
+    A continued run is bit-identical only with the same code on the same kind of device.
+    """
+    for name, value in now.items():
+        before = run.tags.get(f"ppi.{name}")
+        if before not in (value, None):
+            logger.warning(
+                "%s is now %s and was %s: the last digits of the results may differ", name, value, before
+            )
+
+
+def log_config(tracked: TrackedRun, output: Path, config: LoopConfig) -> None:
+    """Writes the config as YAML and logs the file."""
+    file = output / "config.yaml"
+    file.write_text(yaml.safe_dump(config_values(config), sort_keys=False))
+    tracked.log_file(file)
+
+
+def describe_pair_model(
+    mode: str,
+    config: PairLoopConfig,
+    inputs: SplitInputs,
+    *,
+    model: str,
+    hyperparameters: Mapping[str, object],
+    lineage: tuple[str, ...] = (),
+) -> dict[str, object]:
+    """What checkpoints record of a pair model and its data, as plain JSON."""
+    return {
+        "mode": mode,
+        "model": {
+            "name": model,
+            "input_dim": inputs.cache.spec.dimension,
+            "hyperparameters": dict(hyperparameters),
+        },
+        "embedding": describe_cache(inputs.cache),
+        "config": config_values(config),
+        "lineage": list(lineage),
+    }
+
+
+def pair_task(config: PairLoopConfig, model: PairModel, train: PairData, validation: PairData) -> PairTask:
+    """The task of a pair model, as the config specifies."""
+    return PairTask(
+        config,
+        train=train,
+        validation=validation,
+        ranking_metrics=validation_metrics,
+        batch_size=config.batch_size or model.BATCH_SIZE,
+        share_proteins=config.sampling == "shared",
+        fresh_negatives=config.fresh_negatives,
+    )
 
 
 def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -210,144 +205,107 @@ def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, floa
     return ranking_metrics(logits, labels) | {"temperature": fitted_temperature(logits, labels)}
 
 
-def _ancestor_tags(job: TrainingJob) -> dict[str, str]:
-    if job.ancestor is None:
-        return {}
-    return {"pretrain_run_id": job.ancestor.run_id, "lineage": ",".join(job.lineage)}
+def run_callbacks(tracked: TrackedRun, uploader: CheckpointUploader) -> list[Callback]:
+    """The callbacks of every tracked training."""
+    return [uploader, MetricLogger(tracked.log_metrics), ProgressBar(), Interruption()]
 
 
-def _log_start(job: TrainingJob, tracked: TrackedRun, output: Path, *, device: str) -> None:
-    if tracked.continues:
-        _warn_of_changes(tracked.continues, device)
-    else:
-        tags = {"model": job.model, "device": device, "code_version": code_version()}
-        tracked.identify(**tags, **_ancestor_tags(job), **job.inputs.tags)
-        tracked.log_parameters(job.logged_parameters())
-    if not (tracked.continues and tracked.continues.datasets):
-        job.inputs.log(tracked)
-    config_file = output / "config.yaml"
-    config_file.write_text(yaml.safe_dump(config_values(job.config), sort_keys=False))
-    tracked.log_file(config_file)
-    job.inputs.write_pairs(output / "pairs")
-    tracked.log_folder(output / "pairs", "pairs")
-    if job.inputs.dropped:
-        job.inputs.write_dropped(output / "dropped")
-        tracked.log_folder(output / "dropped", "dropped")
-    if job.ancestor:
-        tracked.describe(_lineage_note(job, tracked))
-    for split, table in job.inputs.tables.items():
-        logger.info("%s: %s pairs of %s proteins", split, f"{len(table):,}", f"{len(table.proteins):,}")
+def fit(trainer: Trainer, tracked: TrackedRun, continued: Checkpoint | None) -> TrainResult:
+    """Trains from the start, or from the checkpoint of an interrupted run."""
+    if continued:
+        assert continued.training_state is not None
+        trainer.continue_from(continued.weights, continued.training_state)
+        for entry in trainer.result.history:
+            # The interrupted process may not have logged some; those already logged are skipped.
+            tracked.log_metrics(without_epoch(entry), int(entry["epoch"]))
+        where = f"{trainer.task.round_name} {trainer.epoch + 1}"
+        logger.info("continuing at step %d, in %s", trainer.step, where)
+    return trainer.run()
 
 
-def _warn_of_changes(run: RunInfo, device: str) -> None:
-    """Warns if the device or the code changed since the run started.
-
-    A continued run is bit-identical only with the same code on the same kind of device.
-    """
-    now = {"ppi.device": device, "ppi.code_version": code_version()}
-    for tag, value in now.items():
-        if run.tags.get(tag) not in (value, None):
-            logger.warning(
-                "%s is now %s and was %s: the last digits of the results may differ",
-                tag.removeprefix("ppi."), value, run.tags[tag],
-            )  # fmt: skip
-
-
-def _lineage_note(job: TrainingJob, tracked: TrackedRun) -> str:
-    assert job.ancestor is not None
-    first = tracked.link_to(job.ancestor.run_id, job.ancestor.name, job.ancestor.experiment_id)
-    chain = " → ".join(tracked.link_to(run_id, run_id[:8]) for run_id in job.lineage)
-    return f"Finetuned from {first}.\n\nLineage: {chain} → this run"
-
-
-def _log_end(
-    job: TrainingJob, validation: PairData, result: TrainResult, tracked: TrackedRun, output: Path
+def evaluate_best(
+    tracked: TrackedRun,
+    output: Path,
+    inputs: SplitInputs,
+    validation: PairData,
+    trainer: Trainer,
+    *,
+    model: str,
 ) -> dict[str, float]:
-    """Evaluates the best checkpoint on validation, and logs results and model."""
-    best = output / "checkpoints" / "best"
-    model = model_from_checkpoint(read_checkpoint(best), validation.pairs.device)
-    scores = score_pairs_with_uncertainty(model, validation)
+    """Evaluates the best checkpoint on validation, and logs figures and predictions.
+
+    Returns:
+        The final metrics of the run, which are not logged yet.
+    """
+    result = trainer.result
+    best = model_from_checkpoint(read_checkpoint(output / "checkpoints" / "best"), trainer.device)
+    scores = score_pairs_with_uncertainty(best, validation)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
     labels = validation.labels.cpu().numpy().astype(np.int8)
     measured = pair_metrics(logits, labels, are_logits=True)
-    as_trained = sigmoid(logits * model.temperature)
-    metrics = {
-        **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
-        "val/temperature_best": model.temperature,
-        **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
-        "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
-        "best_epoch": result.best["epoch"],
-        "throughput/training_pairs_per_second": result.units_per_second,
-    }
-    if result.first_step_at:  # no step was taken if a continued run had only its end left
-        metrics["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
-        metrics["throughput/startup_seconds"] = result.first_step_at - psutil.Process().create_time()
+    as_trained = sigmoid(logits * best.temperature)
     log_evaluation(
-        job.inputs.tables["validation"],
+        inputs.tables["validation"],
         logits,
         tracked,
         output,
-        title=f"{job.model} on {job.inputs.name}, validation",
+        title=f"{model} on {inputs.name}, validation",
         split="validation",
         uncertainty=uncertainty,
         history=result.history,
-        best_metric=job.config.early_stopping_metric,
+        best_metric=trainer.config.early_stopping_metric,
     )
+    return {
+        **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
+        "val/temperature_best": best.temperature,
+        **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
+        "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
+        "best_epoch": result.best["epoch"],
+        **_speed(result, tracked),
+    }
+
+
+def _speed(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
+    speed = {"throughput/training_pairs_per_second": result.units_per_second}
+    if result.first_step_at:  # no step was taken if a continued run had only its end left
+        speed["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
+        speed["throughput/startup_seconds"] = result.first_step_at - psutil.Process().create_time()
+    return speed
+
+
+def log_best_model(
+    tracked: TrackedRun,
+    output: Path,
+    inputs: SplitInputs,
+    metrics: Mapping[str, float],
+    *,
+    model: str,
+    parameters: Mapping[str, str],
+) -> dict[str, float]:
+    """Logs the best checkpoint as the run's model, with the final metrics.
+
+    Returns:
+        The metrics, and the time spent in tracking.
+    """
     model_id = tracked.log_model(
-        f"{job.model}-{job.inputs.name}",
-        best,
-        embedder=_embedder_checkpoint(job),
-        scorer=_SCORER,
-        example=_example(job),
-        requirements=served_requirements(str(job.inputs.cache.spec.embedder["name"])),
-        parameters=job.logged_parameters(),
-        tags={"ppi.model": job.model, "ppi.dataset": job.inputs.name},
+        f"{model}-{inputs.name}",
+        output / "checkpoints" / "best",
+        embedder=served_embedder(inputs.cache),
+        scorer=SCORER,
+        example=served_example(inputs),
+        requirements=served_requirements(str(inputs.cache.spec.embedder["name"])),
+        parameters=dict(parameters),
+        tags={"ppi.model": model, "ppi.dataset": inputs.name},
     )
-    metrics["throughput/tracking_seconds"] = tracked.seconds
-    metrics["throughput/tracking_blocked_seconds"] = tracked.blocked_seconds
-    tracked.log_metrics(metrics, model_id=model_id)
+    final = {
+        **metrics,
+        "throughput/tracking_seconds": tracked.seconds,
+        "throughput/tracking_blocked_seconds": tracked.blocked_seconds,
+    }
+    tracked.log_metrics(final, model_id=model_id)
     logger.info(
         "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",
-        int(metrics["best_epoch"]), metrics["val/auroc_best"], metrics["val/auprc_best"],
-        f"{result.units_per_second:,.0f}", tracked.run_id,
+        int(final["best_epoch"]), final["val/auroc_best"], final["val/auprc_best"],
+        f"{final['throughput/training_pairs_per_second']:,.0f}", tracked.run_id,
     )  # fmt: skip
-    return metrics
-
-
-def _embedder_checkpoint(job: TrainingJob) -> Path | None:
-    """The embedder's checkpoint to include in the registered model.
-
-    None if the embedder has no checkpoint, or if it cannot be fetched.
-    """
-    spec = job.inputs.cache.spec
-    settings = EmbeddingSettings.of_recipe(spec.recipe(), dtype=spec.dtype, device="cpu")
-    try:
-        return settings.checkpoint_folder()
-    except UserError as error:
-        # A cache may come from another tracking server; the model then takes protein IDs.
-        logger.warning("the registered model cannot embed sequences: %s", error)
-        return None
-
-
-def _example(job: TrainingJob) -> dict[str, list[str]]:
-    """Two example input rows of the registered model.
-
-    These are sequences for a built-in embedder, otherwise protein IDs.
-    """
-    if job.inputs.cache.spec.embedder["name"] in EMBEDDERS:
-        return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
-    table = job.inputs.tables["validation"]
-    a, b = ([table.proteins[side] for side in table.index[:2, column]] for column in (0, 1))
-    return {"protein_a": a, "protein_b": b}
-
-
-def served_requirements(embedder: str) -> list[str]:
-    """Pinned dependencies that serving the model needs."""
-    names = [
-        re.split(r"[<>=!~; \[]", requirement)[0]
-        for requirement in importlib.metadata.requires("ppi_train") or []
-    ]
-    served = ("torch", "mlflow", "pyarrow", "safetensors", "pooch", "isal")
-    needed = [name for name in names if name in served]
-    needed += [name for name in _EMBEDDER_NEEDS.get(embedder, ()) if importlib.util.find_spec(name)]
-    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]
+    return final

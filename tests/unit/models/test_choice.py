@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 
@@ -17,7 +16,7 @@ from ppi_train.runs.configs import TrainConfig
 
 def test_the_command_line_has_the_hyperparameters_of_every_model() -> None:
     names = {spec.name for spec in describe_fields(TrainConfig) if spec.section == "model"}
-    declared = {item.name for factory in MODEL_FACTORIES.values() for item in dataclasses.fields(factory)}
+    declared = {item.name for factory in MODEL_FACTORIES.values() for item in factory.offered()}
     assert names == {"model"} | declared
     (choices,) = [spec.rule.choices for spec in describe_fields(TrainConfig) if spec.name == "model"]
     assert choices == tuple(MODEL_FACTORIES)
@@ -26,7 +25,8 @@ def test_the_command_line_has_the_hyperparameters_of_every_model() -> None:
 @pytest.mark.parametrize("name", MODEL_FACTORIES)
 def test_a_models_own_defaults_fill_what_is_not_given(name: str) -> None:
     config, warnings = load_config(TrainConfig, {"model": name, "hidden_dim": "40"})
-    assert config.model.hyperparameters == {**dataclasses.asdict(MODEL_FACTORIES[name]()), "hidden_dim": 40}
+    defaults = {item.name: item.default for item in MODEL_FACTORIES[name].offered()}
+    assert config.model.hyperparameters == defaults | {"hidden_dim": 40}
     assert warnings == []
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppi_train.embeddings.embedders.protein_lm import CausalLstm
 from ppi_train.errors import DataError
 from ppi_train.runs.configs import TrainEmbedderConfig
+from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer
 
@@ -111,9 +112,9 @@ def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:
         CausalLstm(16, 1),
         TrainEmbedderConfig.of(**settings),
         task=learned,
-        log=lambda metrics, part: logged.update({part: dict(metrics)}),
         checkpoints=tmp_path,
         description={},
+        callbacks=[MetricLogger(lambda metrics, part: logged.update({part: dict(metrics)}))],
     )
     trainer.run()
     assert sorted(logged) == list(range(1, 2 * PARTS_A_PASS + 1))

@@ -24,6 +24,7 @@ from ppi_train.features import PairData, ProteinIterator, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.configs import TrainConfig
+from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.pair_task import PairTask, class_weights
 from ppi_train.training.trainer import Trainer
 
@@ -112,9 +113,9 @@ def _trainer(
         SumModel(),
         config,
         task=task,
-        log=log,
         checkpoints=folder,
         description={"model": {"name": "sum"}},
+        callbacks=[MetricLogger(log)],
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from ppi_train.errors import CheckpointError
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.runs.configs import TrainConfig
+from ppi_train.training.callbacks import Callback, CheckpointSaver, MetricLogger, SaveInterval
 from ppi_train.training.pair_task import PairTask
-from ppi_train.training.trainer import SaveInterval, Trainer, without_epoch
+from ppi_train.training.signals import Interruption
+from ppi_train.training.trainer import Trainer, without_epoch
 
 STEPS_PER_EPOCH = 5
 EPOCHS = 4
@@ -60,17 +62,28 @@ def ranking(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"auroc": float(better), "auprc": float(better)}
 
 
-def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) -> Trainer:
-    torch.manual_seed(0)
+def trainer(
+    folder: Path,
+    logged: dict[int, dict[str, float]],
+    *,
+    save: Callable[[], None] = lambda: None,
+    checkpoint_every: str = "1 steps",
+    **settings: Any,
+) -> Trainer:
+    """A small trainer that logs, saves and reacts to signals."""
 
     def log(metrics: Mapping[str, float], epoch: int) -> None:
         logged[epoch] = {name: value for name, value in metrics.items() if name != CLOCK}
 
+    callbacks = [CheckpointSaver(checkpoint_every, save), MetricLogger(log), Interruption()]
+    return small_trainer(folder, callbacks, **settings)
+
+
+def small_trainer(folder: Path, callbacks: Sequence[Callback], **settings: Any) -> Trainer:
+    torch.manual_seed(0)
     options: dict[str, Any] = {
         "sampling": "uniform", "epochs": EPOCHS, "learning_rate": 0.1, "early_stopping_patience": 0,
-        "checkpoint_every": "1 steps",
     }  # fmt: skip
-    keep = settings.pop("keep", lambda: None)
     factor = settings.pop("shrink", None)
     batch_size = settings.pop("batch_size", 41)
     config = TrainConfig.of(**{**options, **settings})
@@ -93,10 +106,9 @@ def trainer(folder: Path, logged: dict[int, dict[str, float]], **settings: Any) 
             share_proteins=config.sampling == "shared",
             fresh_negatives=config.fresh_negatives,
         ),
-        log=log,
         checkpoints=folder,
         description={},
-        keep=keep,
+        callbacks=callbacks,
         warm_start=shrink if factor else None,
     )
 
@@ -127,7 +139,7 @@ def test_stopped_at_every_step_and_continued_each_time(tmp_path: Path, settings:
         raise StoppedError
 
     logged_again: dict[int, dict[str, float]] = {}
-    part = trainer(tmp_path / "parts", logged_again, keep=stop, **settings)
+    part = trainer(tmp_path / "parts", logged_again, save=stop, **settings)
     parts = 0
     while True:
         try:
@@ -136,7 +148,7 @@ def test_stopped_at_every_step_and_continued_each_time(tmp_path: Path, settings:
         except StoppedError:
             parts += 1
         torch.manual_seed(parts)  # whatever a new process draws before it continues
-        part = trainer(tmp_path / "parts", logged_again, keep=stop, **settings)
+        part = trainer(tmp_path / "parts", logged_again, save=stop, **settings)
         kept = read_checkpoint(tmp_path / "parts" / "last", with_training_state=True)
         assert kept.training_state is not None
         part.continue_from(kept.weights, kept.training_state)
@@ -174,7 +186,7 @@ def assert_same(first: object, second: object, place: str = "") -> None:
 def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(tmp_path: Path) -> None:
     steps: list[int] = []
     interrupted: Trainer = trainer(
-        tmp_path, {}, checkpoint_every="3 steps", keep=lambda: steps.append(interrupted.step)
+        tmp_path, {}, checkpoint_every="3 steps", save=lambda: steps.append(interrupted.step)
     )
     handler = signal.getsignal(signal.SIGINT)
 
@@ -268,7 +280,7 @@ def test_intervals_that_cannot(text: str) -> None:
         parse_interval(text)
 
 
-def test_a_cadence_counts_steps_from_its_last_start() -> None:
-    cadence = SaveInterval(Interval(steps=3))
-    cadence.start(10)
-    assert [step for step in range(10, 16) if cadence.due(step)] == [13, 14, 15]
+def test_a_save_interval_counts_steps_from_its_last_start() -> None:
+    interval = SaveInterval(Interval(steps=3))
+    interval.start(10)
+    assert [step for step in range(10, 16) if interval.due(step)] == [13, 14, 15]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from ppi_train.models.pair_transformer import PairTransformerOptions
 from ppi_train.models.pair_transformer.model import PairTransformer
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
 from ppi_train.runs.configs import TrainConfig
+from ppi_train.training.callbacks import Callback, CheckpointSaver
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
 
@@ -89,14 +89,12 @@ class StoppedError(Exception):
     """Stands for the death of the process."""
 
 
-def trainer(folder: Path, **options: Any) -> Trainer:
+def trainer(folder: Path, *callbacks: Callback) -> Trainer:
     pairs = torch.randint(6, (12, 2), generator=torch.Generator().manual_seed(0))
     data = PairData(
         features=PackedFeatures(proteins([9, 1, 30, 14, 6, 20])), pairs=pairs, labels=labels_of(pairs)
     )
-    config = TrainConfig.of(
-        epochs=2, batch_size=5, checkpoint_every="1 steps", early_stopping_patience=0, learning_rate=0.01
-    )
+    config = TrainConfig.of(epochs=2, batch_size=5, early_stopping_patience=0, learning_rate=0.01)
     task = PairTask(
         config,
         train=data,
@@ -104,9 +102,7 @@ def trainer(folder: Path, **options: Any) -> Trainer:
         ranking_metrics=ranking_metrics,
         batch_size=config.batch_size or 8,
     )
-    return Trainer(
-        built(), config, task=task, log=lambda *_: None, checkpoints=folder, description={}, **options
-    )
+    return Trainer(built(), config, task=task, checkpoints=folder, description={}, callbacks=callbacks)
 
 
 def labels_of(pairs: Tensor) -> Tensor:
@@ -120,7 +116,7 @@ def test_stopped_at_every_step_it_ends_with_the_same_weights_and_covariance(tmp_
         raise StoppedError
 
     for part in range(20):
-        again = trainer(tmp_path / "parts", keep=stop)
+        again = trainer(tmp_path / "parts", CheckpointSaver("1 steps", stop))
         if part:
             torch.manual_seed(part)  # whatever a new process draws before it continues
             kept = read_checkpoint(tmp_path / "parts" / "last", with_training_state=True)
