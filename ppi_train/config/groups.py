@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +82,5 @@ class ModeConfig:
 
 
 def _replaced(group: OptionGroup, values: Mapping[str, object]) -> OptionGroup:
-    changed = {name: value for name, value in values.items() if name in vars(group)}
-    return dataclasses.replace(group, **changed)  # type: ignore[arg-type] - the values were parsed by the schema
+    changed: dict[str, Any] = {name: value for name, value in values.items() if name in vars(group)}
+    return dataclasses.replace(group, **changed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(OptionGroup):
+class ModelOptions(OptionGroup, ABC):
     """The hyper-parameters of a model, with its defaults; builds the model.
 
     Those declared by `option` are parameters of the training modes; others are for code alone.

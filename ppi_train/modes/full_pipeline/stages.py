@@ -104,7 +104,7 @@ class Stages:
             logger.info("stage %s", name)
             with (
                 self._parent.child(job.mode) as tracked,
-                run_folder(job.config.output_dir, tracked.run_id) as output,
+                run_folder(job.config.output.output_dir, tracked.run_id) as output,
             ):
                 tracked.set_tags({FINGERPRINT: key})
                 self._note(name, "done", job.train(tracked, output, None))
@@ -119,7 +119,7 @@ class Stages:
         A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
         it ran.
         """
-        here = was_here(job.config.output_dir, found.run_id)
+        here = was_here(job.config.output.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
     def _reuse_run(self, name: str, found: RunInfo) -> None:

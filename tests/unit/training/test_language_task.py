@@ -106,11 +106,14 @@ def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "epochs": 2 * PARTS_A_PASS, "batch_size": 8, "learning_rate": 0.02, "early_stopping_patience": 0,
     }  # fmt: skip
+    config = TrainEmbedderConfig.of(**settings)
     torch.manual_seed(0)
     logged: dict[int, dict[str, float]] = {}
     trainer = Trainer(
         CausalLstm(16, 1),
-        TrainEmbedderConfig.of(**settings),
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=learned,
         checkpoints=tmp_path,
         description={},

@@ -103,7 +103,8 @@ def _trainer(
     }
     config = TrainConfig.of(**{**options, **settings})
     task = PairTask(
-        config,
+        config.loss,
+        seed=config.compute.seed,
         train=_data() if train is None else train,
         validation=_data(100, seed=1) if validation is None else validation,
         ranking_metrics=_ranking,
@@ -111,7 +112,9 @@ def _trainer(
     )
     return Trainer(
         SumModel(),
-        config,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=task,
         checkpoints=folder,
         description={"model": {"name": "sum"}},

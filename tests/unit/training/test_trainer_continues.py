@@ -96,15 +96,18 @@ def small_trainer(folder: Path, callbacks: Sequence[Callback], **settings: Any) 
 
     return Trainer(
         model,
-        config,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=PairTask(
-            config,
+            config.loss,
+            seed=config.compute.seed,
             train=data(200, 0),
             validation=data(100, 1),
             ranking_metrics=ranking,
             batch_size=batch_size,
-            share_proteins=config.sampling == "shared",
-            fresh_negatives=config.fresh_negatives,
+            share_proteins=config.sampling.sampling == "shared",
+            fresh_negatives=config.sampling.fresh_negatives,
         ),
         checkpoints=folder,
         description={},

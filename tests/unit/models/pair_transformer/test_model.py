@@ -96,13 +96,23 @@ def trainer(folder: Path, *callbacks: Callback) -> Trainer:
     )
     config = TrainConfig.of(epochs=2, batch_size=5, early_stopping_patience=0, learning_rate=0.01)
     task = PairTask(
-        config,
+        config.loss,
+        seed=config.compute.seed,
         train=data,
         validation=data,
         ranking_metrics=ranking_metrics,
-        batch_size=config.batch_size or 8,
+        batch_size=config.sampling.batch_size or 8,
     )
-    return Trainer(built(), config, task=task, checkpoints=folder, description={}, callbacks=callbacks)
+    return Trainer(
+        built(),
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
+        task=task,
+        checkpoints=folder,
+        description={},
+        callbacks=callbacks,
+    )
 
 
 def labels_of(pairs: Tensor) -> Tensor:
