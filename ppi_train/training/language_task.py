@@ -23,7 +23,7 @@ class LanguageTask:
     The model must have a function `loss(windows)`.
 
     Proteins are concatenated, each after a separator, and cut into windows: there is no padding.
-    Each pass shuffles and cuts them again. An epoch of the loop is a fifth of a pass.
+    Each pass shuffles and cuts them again. An epoch of the trainer is a fifth of a pass.
 
     Args:
         train, validation: Proteins as tokens, each (L,) uint8, none of them a separator.
@@ -54,7 +54,7 @@ class LanguageTask:
         self._train, self._separator, self._window = train, separator, window
         self._seed, self.device = seed, device
         self.units_per_item = window
-        self._held_out = torch.from_numpy(_windows(_lay(validation, separator), window))
+        self._held_out = torch.from_numpy(_windows(_concatenated(validation, separator), window))
         total = sum(len(protein) + 1 for protein in train)
         # One window fewer than fit, since the cuts start at a random position in the first one.
         self.size = ((total - 1) // window - 1) // PARTS_A_PASS
@@ -79,14 +79,16 @@ class LanguageTask:
         """
         number, part = divmod(epoch, PARTS_A_PASS)
         if number != self._pass:
-            self._lay_pass(number)
+            self._prepare_pass(number)
         return list(self._starts[part * self.size : (part + 1) * self.size].split(self._batch_size))
 
-    def _lay_pass(self, number: int) -> None:
+    def _prepare_pass(self, number: int) -> None:
         rng = np.random.default_rng([self._seed, number])
-        laid = _lay([self._train[index] for index in rng.permutation(len(self._train))], self._separator)
+        tokens = _concatenated(
+            [self._train[index] for index in rng.permutation(len(self._train))], self._separator
+        )
         starts = rng.integers(self._window) + self._window * rng.permutation(self.size * PARTS_A_PASS)
-        self._stream, self._starts = torch.from_numpy(laid), torch.from_numpy(starts)
+        self._stream, self._starts = torch.from_numpy(tokens), torch.from_numpy(starts)
         self._pass = number
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -120,17 +122,17 @@ class LanguageTask:
         return f"val perplexity {metrics['val/perplexity']:.3f}"
 
 
-def _lay(proteins: Sequence[np.ndarray], separator: int) -> np.ndarray:
+def _concatenated(proteins: Sequence[np.ndarray], separator: int) -> np.ndarray:
     """Concatenates proteins, with a separator before each and at the end."""
     gap = np.array([separator], dtype=np.uint8)
     return np.concatenate([part for protein in proteins for part in (gap, protein)] + [gap])
 
 
-def _windows(laid: np.ndarray, window: int) -> np.ndarray:
+def _windows(tokens: np.ndarray, window: int) -> np.ndarray:
     """Cuts a stream into windows (n, T + 1).
 
     Each window begins with the last token of the previous one.
     """
-    count = max(0, (len(laid) - 1) // window)
+    count = max(0, (len(tokens) - 1) // window)
     rows = np.arange(count)[:, None] * window + np.arange(window + 1)
-    return np.asarray(laid[rows])
+    return np.asarray(tokens[rows])

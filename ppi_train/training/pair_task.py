@@ -1,6 +1,6 @@
-"""New negatives for each epoch, so that a model cannot memorise them.
+"""The training task of pair models: labelled pairs of proteins.
 
-Training on labelled pairs of proteins.
+If asked, with new negatives for each epoch, so that a model cannot memorise them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The interface between the training loop and a learning task.
+"""The interface between the trainer and a learning task.
 
 A task provides items, their loss, and validation metrics.
 """
@@ -19,7 +19,7 @@ class Task(Protocol):
         unit: Name of the unit in which rates are counted, in the singular.
         size: Items of an epoch.
         n_batches: Batches of an epoch.
-        round_name: Name of an epoch of the loop: `epoch`, or `part`.
+        round_name: What the trainer calls an epoch: `epoch`, or `part`.
         units_per_item: Number of units in an item.
         device: Device of the items; the model must be on it as well.
     """

@@ -132,7 +132,10 @@ class Trainer:
         return f"throughput/{self.task.unit}s_per_second"
 
     def stop(self) -> None:
-        """Ends training after the current step or epoch, with its state in `last`."""
+        """Ends training after the current step or epoch, with its state in `last`.
+
+        Before the first validation there is no `best` yet.
+        """
         self._stop_requested = True
 
     def request_checkpoint(self) -> None:
