@@ -489,6 +489,7 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     wanted, _ = load_config(TrainConfig, SHORT | folders | given)
     found = original_config(find_run(run_id))
     assert isinstance(found, TrainConfig)
-    assert found.learning_rate == wanted.learning_rate
-    assert (found.class_weight, found.max_length, found.deterministic) == ("balanced", 200, True)
-    assert (found.checkpoint_every, found.batch_size) == ("7 steps", 128)
+    assert found.training.learning_rate == wanted.training.learning_rate
+    assert (found.loss.class_weight, found.embedder.max_length) == ("balanced", 200)
+    assert found.compute.deterministic
+    assert (found.training.checkpoint_every, found.sampling.batch_size) == ("7 steps", 128)

@@ -48,7 +48,7 @@ def plain_map(model: ContactMap, a: Tensor, b: Tensor) -> Tensor:
 def test_maps_are_those_of_the_plain_formula(
     model: ContactMap, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppi_train.models.contact_map._BLOCK_CELLS", block)
+    monkeypatch.setattr("ppi_train.models.contact_map.model._BLOCK_CELLS", block)
     pairs = torch.combinations(torch.arange(4), with_replacement=True)
     states = model.encode(proteins()).values.split(LENGTHS)
     for found, (a, b) in zip(model.contacts(proteins(), pairs), pairs.tolist(), strict=True):
