@@ -14,7 +14,7 @@ from ppi_train.config.fields import describe_fields
 from ppi_train.runs.configs import MODES
 
 HEADER = """\
-# Made by `python -m entry_points.mlproject` from ppi_train/config/schema.py, where the parameters are
+# Made by `python -m entry_points.mlproject` from ppi_train/runs/configs.py, where the parameters are
 # described. An empty default means "not given": the schema's default holds, or the config file's value.
 """
 

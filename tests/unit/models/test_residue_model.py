@@ -181,7 +181,7 @@ def scored(model: PairModel, proteins: Packed, pairs: Tensor) -> tuple[Tensor, T
 @pytest.mark.parametrize("rows", [40, 10_000])
 def test_gradients_are_those_without_groups(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made again for the gradient, a group at a time, gives the gradient of doing all at once."""
-    module = f"ppi_train.models.{name}"
+    module = f"ppi_train.models.{name}.model"
     monkeypatch.setattr(f"{module}.{'_GROUP_ROWS' if name == 'pair_transformer' else '_GROUP_CELLS'}", rows)
     model = built(name, dropout=0.0)
     model.eval()  # running statistics, as those of a batch are those of a group
