@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout, pad, silu
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ppi_train.config.schema import TrainConfig
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.features import PackedFeatures, PairData, with_static_features
 from ppi_train.models.base import Packed
 from ppi_train.models.registry import MODEL_FACTORIES, build_model
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
 
@@ -100,20 +100,23 @@ def our_rate(name: str, packed: Packed, seconds: float) -> tuple[int, int, float
 def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
     """Pairs per second of an epoch of the project's loop, without its validation."""
     torch.manual_seed(0)
-    config = TrainConfig(model=name, epochs=1, batch_size=batch, early_stopping_patience=0)
+    config = TrainConfig.of(epochs=1, early_stopping_patience=0)
     train = drawn_pairs(packed, pairs)
     model = build_model(name, input_dim=DIMENSION)
     model.fit_input_statistics([packed.take(torch.arange(min(100, len(packed))))])
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
-            config,
+            config.training,
+            scheduler=config.scheduler,
+            amp=config.compute.amp,
             task=PairTask(
-                config,
+                config.loss,
+                seed=config.compute.seed,
                 train=with_static_features(train, model),
                 validation=drawn_pairs(packed.take(torch.arange(8)), VALIDATION_PAIRS),
                 ranking_metrics=ranking_metrics,
-                batch_size=config.batch_size or model.BATCH_SIZE,
+                batch_size=batch,
                 share_proteins=True,
             ),
             checkpoints=Path(folder),

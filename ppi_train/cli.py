@@ -19,9 +19,10 @@ from types import FrameType
 import click
 
 from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
-from ppi_train.config.options import OptionGroup
 from ppi_train.errors import ConfigError, UserError, shown
+from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
 
 PATIENCE = 5.0
@@ -139,18 +140,13 @@ def _option_groups(mode: Mode) -> dict[str, list[click.Option]]:
 
 def _default(spec: FieldSpec, by_model: Mapping[str, object]) -> str:
     """What the help says of a default; empty where unset has a meaning that the help text gives."""
-    if by_model:
+    if spec.default is None and by_model:
         return "default: " + ", ".join(f"{model} {value}" for model, value in by_model.items())
     if spec.default is None or spec.default == "":
         return ""
     if isinstance(spec.default, bool):
         return f"default: {str(spec.default).lower()}"
     return f"default: {','.join(spec.default) if isinstance(spec.default, tuple) else spec.default}"
-
-
-def model_defaults() -> Mapping[str, Mapping[str, object]]:
-    """The defaults of each model: parameter name -> model name -> value."""
-    return {}
 
 
 def _unknown_options(arguments: list[str]) -> dict[str, str]:
@@ -229,7 +225,7 @@ def _half_installed(error: ModuleNotFoundError) -> UserError:
     )
 
 
-def _config(mode: str, values: dict[str, str]) -> OptionGroup:
+def _config(mode: str, values: dict[str, str]) -> ModeConfig:
     config_file = values.pop("config", "")
     try:
         config, warnings = load_config(find_mode(mode).config, values, config_file=config_file or None)

@@ -1,23 +1,108 @@
 """Declaration of config fields: type, default, bounds, choices and help.
 
-A field is declared once, by `option(default, help, ...)`. The commands' options,
-the parameters of MLproject and the parameters that a run logs are all made from what
-`describe_fields` returns.
+A field is declared once, by `option(default, help, ...)`. Values arrive as text from the command line and as
+YAML scalars from a config file. YAML has two traps that the strict conversions here close: `1e-4` is text to
+PyYAML, and `no` is False.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ppi_train.config.coercion import as_bool, as_float, as_int, as_str, as_str_list
 from ppi_train.errors import has_credentials
 
 T = TypeVar("T")
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
+
+
+def _refuse(expected: str, value: object, hint: str = "") -> ValueError:
+    return ValueError(f"expected {expected}, got {value!r}{hint}")
+
+
+def as_str(value: object) -> str:
+    """Accepts text only.
+
+    A number or a truth value is refused, since quoting it was probably forgotten.
+
+    >>> as_str("P12345")
+    'P12345'
+    """
+    if isinstance(value, str):
+        return value
+    hint = "; YAML reads unquoted yes, no, on and off as truth values: quote it"
+    raise _refuse("text", value, hint if isinstance(value, bool) else "; quote it")
+
+
+def as_int(value: object) -> int:
+    """Accepts a whole number, or its text.
+
+    `2.0`, `1e3`, `1_000` and truth values are refused.
+
+    >>> as_int("12")
+    12
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    raise _refuse("a whole number", value)
+
+
+def as_float(value: object) -> float:
+    """Accepts a finite number, or its text, including `1e-4`.
+
+    >>> as_float("1e-4")
+    0.0001
+    """
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            # Python accepts digit groups such as 1_000; in a config they are probably a typing error.
+            number = math.nan if "_" in str(value) else float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise _refuse("a finite number", value)
+
+
+def as_bool(value: object) -> bool:
+    """Accepts true/false, yes/no, on/off and 1/0, in any case.
+
+    >>> as_bool("no")
+    False
+    """
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise _refuse("true or false", value)
+
+
+def as_str_list(value: object) -> tuple[str, ...]:
+    """Accepts a list of texts, or one comma-separated text.
+
+    >>> as_str_list("train, validation")
+    ('train', 'validation')
+    """
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple):
+        return tuple(as_str(part) for part in value)
+    raise _refuse("a list of texts", value)
+
 
 _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
     str: (as_str, "text"),
@@ -107,6 +192,37 @@ class FieldSpec:
         return parsed
 
 
+def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
+    """The parameters of a mode's config class, in the order of its groups.
+
+    The default of each is the one that the mode gave to its group.
+    """
+    groups = [item.default for item in dataclasses.fields(schema)]
+    specs = tuple(spec for group in groups for spec in _describe_group(group))
+    assert len({spec.name for spec in specs}) == len(specs), f"{schema.__name__} has two fields of one name"
+    return specs
+
+
+def _describe_group(defaults: Any) -> list[FieldSpec]:
+    hints = typing.get_type_hints(type(defaults))
+    specs = []
+    for item in dataclasses.fields(defaults):
+        inner, optional = _unwrap_optional(hints[item.name])
+        coerce, kind = _COERCIONS[inner]
+        specs.append(
+            FieldSpec(
+                name=item.name,
+                section=defaults.SECTION,
+                default=getattr(defaults, item.name),
+                optional=optional,
+                kind=kind,
+                coerce=coerce,
+                rule=item.metadata["rule"],
+            )
+        )
+    return specs
+
+
 def _unwrap_optional(annotation: object) -> tuple[object, bool]:
     if isinstance(annotation, types.UnionType):
         (inner,) = [part for part in typing.get_args(annotation) if part is not type(None)]
@@ -114,30 +230,27 @@ def _unwrap_optional(annotation: object) -> tuple[object, bool]:
     return annotation, False
 
 
-def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
-    """The fields of a config class in the order of its sections."""
-    hints = typing.get_type_hints(schema)
-    # The section is that of the group that first declares the field, also if a mode changes the default:
-    # the same parameter has the same name in every run.
-    owners: list[Any] = list(schema.__mro__[:-1])
-    sections = {name: owner.SECTION for owner in owners for name in _declared(owner)}
-    specs = []
-    for item in dataclasses.fields(schema):
-        inner, optional = _unwrap_optional(hints[item.name])
-        coerce, kind = _COERCIONS[inner]
-        specs.append(
-            FieldSpec(
-                name=item.name,
-                section=sections[item.name],
-                default=item.default,
-                optional=optional,
-                kind=kind,
-                coerce=coerce,
-                rule=item.metadata["rule"],
-            )
-        )
-    return tuple(specs)
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?|s(?:ec(?:onds?)?)?)", re.IGNORECASE)
 
 
-def _declared(owner: type[Any]) -> list[str]:
-    return [name for name in vars(owner).get("__annotations__", {}) if name.islower()]
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Optimiser steps or seconds of wall time; exactly one is set."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+
+def parse_interval(text: str) -> Interval:
+    """Reads `500 steps`, `10 minutes` or `30 s`.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    found = _FORM.fullmatch(text.strip())
+    number, unit = (float(found[1]), found[2].lower()[:2]) if found else (0.0, "")
+    if number == 0 or (unit == "st" and not number.is_integer()):
+        raise ValueError(f"expected a number and its unit, such as `500 steps` or `10 minutes`; got {text!r}")
+    if unit == "st":
+        return Interval(steps=int(number))
+    return Interval(seconds=number * 60 if unit == "mi" else number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,10 +9,10 @@ from typing import Any, TypeVar
 import yaml
 
 from ppi_train.config.fields import FieldSpec, describe_fields
-from ppi_train.config.options import OptionGroup
+from ppi_train.config.groups import ModeConfig
 from ppi_train.errors import ConfigError, nearest
 
-C = TypeVar("C", bound=OptionGroup)
+C = TypeVar("C", bound=ModeConfig)
 
 # A file that names every parameter has 5 KB; PyYAML reads 50 KB a second.
 MAX_BYTES = 64 << 10
@@ -81,17 +80,17 @@ def load_config(
     if problems:
         # Relations between fields are checked as well, on the values that could be read, so that one run
         # of the command shows all problems; but a refused value is not also reported as missing.
-        related = schema(**values).problems()
+        related = schema.of(**values).problems()
         problems += [problem for problem in related if problem.partition(":")[0] not in refused]
         raise _as_error(problems)
-    config = schema(**values)
+    config = schema.of(**values)
     problems = config.problems()
     if problems:
         raise _as_error(problems)
     return config, config.without_effect(frozenset(values))
 
 
-def required_parameters(schema: type[OptionGroup]) -> dict[str, str]:
+def required_parameters(schema: type[ModeConfig]) -> dict[str, str]:
     """The parameters that a config cannot do without, and what each asks for."""
     problems = [problem.partition(": ") for problem in schema().problems()]
     return {name: asked.partition(";")[0] for name, _, asked in problems}
@@ -159,21 +158,21 @@ def _config_text(path: Path) -> str:
     return data.decode("utf-8")
 
 
-def config_values(config: OptionGroup) -> dict[str, object]:
+def config_values(config: ModeConfig) -> dict[str, object]:
     """The values of a config by name, without unset ones."""
-    values = dataclasses.asdict(config)
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
+        for name, value in config.values.items()
         if value is not None
     }
 
 
-def logged_parameters(config: OptionGroup) -> dict[str, str]:
+def logged_parameters(config: ModeConfig) -> dict[str, str]:
     """The parameters that a run logs: text by `<section>.<name>`."""
     shown: dict[str, str] = {}
+    values = config.values
     for spec in describe_fields(type(config)):
-        value = getattr(config, spec.name)
+        value = values[spec.name]
         if isinstance(value, bool):
             value = str(value).lower()
         elif isinstance(value, tuple):

@@ -102,8 +102,6 @@ class PairModel(nn.Module, ABC):
 
     GRANULARITY: ClassVar[str] = "protein"
     """What `encode` takes: `protein`, features (n, d), or `residue`, their residues as `Packed`."""
-    BATCH_SIZE: ClassVar[int] = 4096
-    """Default number of pairs in a training batch."""
     CLIP = 5.0
     mean: Tensor
     scale: Tensor

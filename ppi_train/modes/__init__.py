@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ppi_train.config import schema
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.config.options import OptionGroup
 from ppi_train.errors import ConfigError, StorageError, nearest
 from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
+from ppi_train.runs import configs
 
 __all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode"]
 
@@ -42,9 +42,9 @@ class Mode:
     load: Callable[[], ModeFunction]
 
     @property
-    def config(self) -> type[OptionGroup]:
+    def config(self) -> type[ModeConfig]:
         """The config class of the mode."""
-        return schema.MODES[self.name]
+        return configs.MODES[self.name]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -264,7 +264,7 @@ def find_mode(name: str) -> Mode:
     )
 
 
-def execute_pipeline(name: str, config: OptionGroup | Mapping[str, object]) -> PipelineResult:
+def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
     Args:
@@ -276,7 +276,7 @@ def execute_pipeline(name: str, config: OptionGroup | Mapping[str, object]) -> P
             then FAILED, with the message in its tag `ppi.error`.
     """
     mode = find_mode(name)
-    if not isinstance(config, OptionGroup):
+    if not isinstance(config, ModeConfig):
         config, warnings = load_config(mode.config, config)
         for warning in warnings:
             logger.warning("%s", warning)

@@ -6,15 +6,14 @@ It also measures how well trivial baselines, which use that overlap alone, rank 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import AuditConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.evaluation.overlap import audit_tables, log_audit
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import AuditConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare, tracked_dataset
 from ppi_train.runs.scored_split import available_split
 from ppi_train.tracking.run import TrackedRun
@@ -24,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
     """Audits a pair of tables, or the splits of a data set."""
-    if config.train_pairs is None:
-        config = replace(config, dataset=config.dataset or DEFAULT_DATASET)
+    if config.pairs.train_pairs is None:
+        config = config.replace(dataset=config.data.dataset or DEFAULT_DATASET)
         files, fastas, split = _dataset_files(config)
-        config = replace(config, split=split)
+        config = config.replace(split=split)
     else:
-        assert config.test_pairs is not None  # the schema requires both or neither
-        files, split = (Path(config.train_pairs), Path(config.test_pairs)), "test"
-        fastas = [Path(config.fasta)] if config.fasta else []
-    name = config.dataset or files[1].stem
+        assert config.pairs.test_pairs is not None  # the schema requires both or neither
+        files, split = (Path(config.pairs.train_pairs), Path(config.pairs.test_pairs)), "test"
+        fastas = [Path(config.pairs.fasta)] if config.pairs.fasta else []
+    name = config.data.dataset or files[1].stem
     tracked.identify(dataset=name, split=split)
     tracked.log_parameters(logged_parameters(config))
     train, test = (read_pairs(path) for path in files)
@@ -42,15 +41,15 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
     sequences = {
         accession: sequence for path in fastas for accession, sequence in read_fasta(path).sequences.items()
     }
-    audit = audit_tables(train, test, sequences if fastas else None, data_dir=Path(config.data_dir))
+    audit = audit_tables(train, test, sequences if fastas else None, data_dir=Path(config.data.data_dir))
     path = log_audit(
-        audit, tracked, Path(config.output_dir) / tracked.run_id, train=train.source, test=test.source
+        audit, tracked, Path(config.output.output_dir) / tracked.run_id, train=train.source, test=test.source
     )
     return PipelineResult(run_id=tracked.run_id, metrics=audit.metrics, outputs={"audit": str(path)})
 
 
 def _dataset_files(config: AuditConfig) -> tuple[tuple[Path, Path], list[Path], str]:
     """Training and test pairs, FASTA files and name of the audited split."""
-    train = prepare(config, ("train",)).splits["train"]
-    found = available_split(config, config.split)
+    train = prepare(config.data, ("train",)).splits["train"]
+    found = available_split(config.data, config.pairs.split)
     return (train.pairs, found.pairs), list(dict.fromkeys([train.fasta, found.fasta])), found.name

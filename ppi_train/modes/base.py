@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ppi_train.config.options import OptionGroup
+from ppi_train.config.groups import ModeConfig
 
 if TYPE_CHECKING:
     from ppi_train.tracking.run import Tracking
@@ -30,12 +30,13 @@ ModeFunction = Callable[..., PipelineResult]
 """What runs a mode: `(config, tracked_run) -> PipelineResult`."""
 
 
-def tracking_of(config: OptionGroup) -> Tracking:
+def tracking_of(config: ModeConfig) -> Tracking:
     """The tracking options of a config, with defaults for missing parameters."""
     from ppi_train.tracking.run import DEFAULT_FOLDER, Tracking  # mlflow, which `--help` does without
 
+    values: dict[str, Any] = config.values
     return Tracking(
-        folder=Path(getattr(config, "output_dir", None) or DEFAULT_FOLDER),
-        flush_seconds=getattr(config, "tracking_flush_seconds", Tracking.flush_seconds),
-        offline=getattr(config, "offline", False),
+        folder=Path(values.get("output_dir") or DEFAULT_FOLDER),
+        flush_seconds=values.get("tracking_flush_seconds", Tracking.flush_seconds),
+        offline=values.get("offline", False),
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import CompareConfig, ScoringConfig
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
@@ -32,7 +31,7 @@ from ppi_train.reporting.comparison import (
 )
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
-from ppi_train.runs.config import part_of
+from ppi_train.runs.configs import CompareConfig
 from ppi_train.runs.lineage import (
     code_version,
     command_of,
@@ -87,7 +86,7 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
         CacheError: the embeddings are not of the kind that a model was trained on.
         DataError: the pairs hold one class only, or no pair is left that all models can score.
     """
-    resolved = [resolve_checkpoint(run_id) for run_id in training_runs(config.run_ids)]
+    resolved = [resolve_checkpoint(run_id) for run_id in training_runs(config.compared.run_ids)]
     scored = _scored(config, resolved)
     reference = scored[0]
     inputs, split = reference.inputs, reference.split
@@ -97,7 +96,7 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         code_version=code_version(),
     )
-    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    named = config.replace(dataset=None if config.pairs.test_pairs else inputs.name, split=split)
     tracked.log_parameters(logged_parameters(named))
     inputs.log(tracked)
     models = _compared(config, resolved, scored)
@@ -107,7 +106,9 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
     links = [tracked.link_to(run.run_id, run.name, run.experiment_id) for run in runs]
     tracked.describe(f"Compares on {split} of {inputs.name}: {', '.join(links)}; the first is the reference.")
     path = write_report(
-        _content(named, resolved, scored, models, tracked), tracked, Path(config.output_dir) / tracked.run_id
+        _content(named, resolved, scored, models, tracked),
+        tracked,
+        Path(config.output.output_dir) / tracked.run_id,
     )
     for line in _lines(models):
         logger.info("%s", line)
@@ -149,14 +150,13 @@ def labels_of(runs: Sequence[RunInfo]) -> list[str]:
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
-    scoring = part_of(config, ScoringConfig, run_id=resolved[0].run.run_id)
-    split = split_for(resolved[0], scoring)
+    split = split_for(resolved[0], config)
     recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
     scored = []
     for checkpoint, recipe in zip(resolved, recipes, strict=True):
         logger.info("scoring %s of %s with %s", split.split, split.name, checkpoint.run)
         # A given cache has the reference's embeddings; those of other embedders are made from the FASTA.
-        own = scoring if recipe == recipes[0] else replace(scoring, embeddings=None)
+        own = config if recipe == recipes[0] else config.replace(embeddings=None)
         scored.append(score_split(checkpoint, own, split))
     return on_common_pairs(scored)
 
@@ -177,8 +177,8 @@ def _compared(
                 reference,
                 labels,
                 scored[0].index,
-                resamples=config.bootstrap_resamples,
-                seed=config.seed,
+                resamples=config.measure.bootstrap_resamples,
+                seed=config.compute.seed,
             )
         models.append(
             ComparedModel(
@@ -187,8 +187,8 @@ def _compared(
                 metrics=metrics_with_intervals(
                     scored_split.table,
                     scored_split.logits,
-                    resamples=config.bootstrap_resamples,
-                    seed=config.seed,
+                    resamples=config.measure.bootstrap_resamples,
+                    seed=config.compute.seed,
                 ),
                 differences=differences,
                 trained_on=refuse_leakage(checkpoint, scored_split.table, allowed=True),
@@ -220,7 +220,7 @@ def _content(
 
     first = scored[0]
     differences = differences_section(
-        models, note=f"Paired bootstrap, {config.bootstrap_resamples:,} resamples."
+        models, note=f"Paired bootstrap, {config.measure.bootstrap_resamples:,} resamples."
     )
     forest = tuple(
         Picture(

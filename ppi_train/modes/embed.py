@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import EmbedConfig
 from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
@@ -18,6 +17,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
 from ppi_train.io.files import output_exists_error
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import EmbedConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
 from ppi_train.runs.embedder import (
     DEFAULT_EMBEDDER,
@@ -33,15 +33,14 @@ logger = logging.getLogger(__name__)
 
 def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
     """Embeds a FASTA or a data set, and logs the cache's digest."""
-    dataset = None if config.fasta else config.dataset or DEFAULT_DATASET
-    config = replace(
-        config,
+    dataset = None if config.output.fasta else config.data.dataset or DEFAULT_DATASET
+    config = config.replace(
         dataset=dataset,
-        embedder=config.embedder or DEFAULT_EMBEDDER,
-        truncation=config.truncation or DEFAULT_TRUNCATION,
+        embedder=config.embedder.embedder or DEFAULT_EMBEDDER,
+        truncation=config.embedder.truncation or DEFAULT_TRUNCATION,
     )
-    label = dataset or Path(config.fasta or "").stem
-    tracked.identify(dataset=label, embedder=config.embedder or "")
+    label = dataset or Path(config.output.fasta or "").stem
+    tracked.identify(dataset=label, embedder=config.embedder.embedder or "")
     tracked.log_parameters(logged_parameters(config))
     made = _embed_all(config)
     paths = list(made)
@@ -64,35 +63,35 @@ def inputs_of(config: EmbedConfig) -> dict[str, str]:
 
 
 def _settings(config: EmbedConfig) -> EmbeddingSettings:
-    return EmbeddingSettings.of_config(config, device=config.device)
+    return EmbeddingSettings.of_options(config.embedder, device=config.compute.device)
 
 
 def _fastas(config: EmbedConfig) -> list[Path]:
-    return [Path(config.fasta)] if config.fasta else training_fastas(config)
+    return [Path(config.output.fasta)] if config.output.fasta else training_fastas(config.data)
 
 
 def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     settings = _settings(config)
     fastas = _fastas(config)
-    if not config.output:
+    if not config.output.output:
         made: dict[Path, EmbeddingCounts] = {}
         for fasta in fastas:  # files with the same sequences share a cache
-            path, counts = find_or_make(fasta, settings, Path(config.data_dir))
+            path, counts = find_or_make(fasta, settings, Path(config.data.data_dir))
             made.setdefault(path, counts)
         return made
-    output = Path(config.output)
-    check_output(output, config.overwrite)
+    output = Path(config.output.output)
+    check_output(output, config.output.overwrite)
     embedder = settings.make()
     merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
-    earlier += [path for path in earlier_caches(Path(config.data_dir)) if path != output]
+    earlier += [path for path in earlier_caches(Path(config.data.data_dir)) if path != output]
     counts = make_cache(
         output,
         merged,
         embedder,
         settings.spec(embedder, merged),
         earlier=earlier,
-        overwrite=config.overwrite,
+        overwrite=config.output.overwrite,
     )
     return {output: counts}
 

@@ -13,7 +13,6 @@ import torch
 
 from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import ExplainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.evaluation.pair_metrics import sigmoid
@@ -25,6 +24,7 @@ from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.predict import named_fastas, opened_cache
 from ppi_train.runs.checkpoints import resolve_candidate
+from ppi_train.runs.configs import ExplainConfig
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
@@ -43,13 +43,13 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
         TrackingError, CheckpointError: the checkpoint is not available.
         DataError, CacheError: a protein has no embedding, or embeddings of another kind than the model's.
     """
-    resolved = resolve_candidate(config)
+    resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()
-    device = resolve_device(config.device)
+    device = resolve_device(config.compute.device)
     model = model_from_checkpoint(checkpoint, device)
-    fastas = named_fastas(config)
-    cache = opened_cache(config, checkpoint, fastas)
-    names = (str(config.protein_a), str(config.protein_b))
+    fastas = named_fastas(config.data, config.cache)
+    cache = opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
+    names = (str(config.explanation.protein_a), str(config.explanation.protein_b))
     tracked.identify(
         model=checkpoint.description["model"]["name"],
         dataset="-".join(names),
@@ -61,7 +61,7 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
     logit, weights = _explanation(model, cache, names, device)
     sequences = _sequences(fastas, names)
     probability = float(sigmoid(np.array(logit)))
-    with run_folder(config.output_dir, tracked.run_id) as output:
+    with run_folder(config.output.output_dir, tracked.run_id) as output:
         _log(tracked, output, names, weights, sequences, probability)
     for name, residue_weights in zip(names, weights, strict=True):
         logger.info("%s: most weight on %s", name, _top_residues(residue_weights, sequences.get(name)))

@@ -6,7 +6,6 @@ reused.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -15,19 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values, logged_parameters
-from ppi_train.config.options import OptionGroup
-from ppi_train.config.schema import (
-    EmbedConfig,
-    EvalConfig,
-    FinetuneConfig,
-    PipelineConfig,
-    PrepareDataConfig,
-    PromoteConfig,
-    ScoringConfig,
-    TrainConfig,
-    TrainEmbedderConfig,
-)
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.modes.base import PipelineResult
@@ -44,6 +32,16 @@ from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
 from ppi_train.runs.config import part_of
+from ppi_train.runs.configs import (
+    EmbedConfig,
+    EvalConfig,
+    FinetuneConfig,
+    PipelineConfig,
+    PrepareDataConfig,
+    PromoteConfig,
+    TrainConfig,
+    TrainEmbedderConfig,
+)
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedRun
@@ -62,10 +60,10 @@ _PLACES = frozenset(
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
-C = TypeVar("C", bound=OptionGroup)
+C = TypeVar("C", bound=ModeConfig)
 
 
-def fingerprint(mode: str, config: OptionGroup, inputs: Mapping[str, object]) -> str:
+def fingerprint(mode: str, config: ModeConfig, inputs: Mapping[str, object]) -> str:
     """sha256 over everything that determines a stage's result.
 
     This is the mode, the config, the digests of the inputs and the code version.
@@ -136,7 +134,7 @@ class Stages:
             logger.info("stage %s", name)
             with (
                 self._parent.child(job.mode) as tracked,
-                run_folder(job.config.output_dir, tracked.run_id) as output,
+                run_folder(job.config.output.output_dir, tracked.run_id) as output,
             ):
                 tracked.set_tags({FINGERPRINT: key})
                 self._note(name, "done", job.train(tracked, output, None))
@@ -151,7 +149,7 @@ class Stages:
         A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
         it ran.
         """
-        here = was_here(job.config.output_dir, found.run_id)
+        here = was_here(job.config.output.output_dir, found.run_id)
         return here if found.running else found.checkpoints is not None or here
 
     def _reuse_run(self, name: str, found: RunInfo) -> None:
@@ -187,29 +185,29 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         UserError: the config of a stage is invalid, or a stage failed with a user error.
     """
-    if not (config.dataset or config.train_pairs):
-        config = replace(config, dataset=DEFAULT_DATASET)
+    if not (config.data.dataset or config.pairs.train_pairs):
+        config = config.replace(dataset=DEFAULT_DATASET)
     _check_stages(config)
-    label = config.dataset or Path(config.train_pairs or "").stem
-    tracked.identify(model=config.model, dataset=label)
+    label = config.data.dataset or Path(config.pairs.train_pairs or "").stem
+    tracked.identify(model=config.model.model, dataset=label)
     tracked.log_parameters(logged_parameters(config))
-    stages = Stages(tracked, reuse=config.reuse)
-    if config.dataset:
+    stages = Stages(tracked, reuse=config.stages.reuse)
+    if config.data.dataset:
         stages.run("prepare", "prepare_data", preparation_config(config), prepare_data)
     if config.trains_embedder:
         trained = stages.train("train_embedder", embedder_job(embedder_config(config)))
-        config = replace(config, embedder_run_id=trained)
-    if not config.embeddings:
+        config = config.replace(embedder_run_id=trained)
+    if not config.cache.embeddings:
         wanted = part_of(config, EmbedConfig)
         stages.run("embed", "embed", wanted, embed, inputs=embedding_inputs(wanted))
     trained = stages.train("pretrain", training_job(part_of(config, TrainConfig)))
-    if config.finetunes:
+    if config.finetune.finetunes:
         trained = stages.train("finetune", finetuning_job(finetune_config(config, trained)))
     scoring = eval_config(config, trained)
     inputs = evaluation_inputs(scoring)
     stages.run("evaluate", "eval_only", scoring, evaluate, inputs=inputs)
     exit_code = 0
-    if config.registered_model:
+    if config.registry.registered_model:
         result = stages.always("promote", "promote", promote_config(config, scoring), promote)
         exit_code = result.exit_code
         if exit_code:
@@ -226,13 +224,13 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
     It leaves out the test split if the mirror does not have it, unless the config asks for `split=test`.
     """
     everything = part_of(config, PrepareDataConfig)
-    if config.split == "test":
+    if config.test.split == "test":
         return everything
     try:
-        prepare(everything, ("test",))
+        prepare(everything.data, ("test",))
     except NotInMirrorError as error:
-        logger.warning("the mirror does not hold the test files of %s: %s", config.dataset, error.where)
-        return replace(everything, splits=("train", "validation"))
+        logger.warning("the mirror does not hold the test files of %s: %s", config.data.dataset, error.where)
+        return everything.replace(splits=("train", "validation"))
     return everything
 
 
@@ -240,28 +238,30 @@ def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
     """The config that trains an embedder on the sequences of the pairs."""
     shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
               "device", "deterministic", "seed", "output_dir")  # fmt: skip
-    return TrainEmbedderConfig(
-        **{name: getattr(config, name) for name in shared},
-        exclude_pairs=config.exclude_pairs or config.test_pairs,
-        hidden_dim=config.lm_hidden_dim,
-        epochs=config.lm_epochs,
-        learning_rate=config.lm_learning_rate,
-        amp=config.lm_amp,
+    values = config.values
+    return TrainEmbedderConfig.of(
+        **{name: values[name] for name in shared},
+        exclude_pairs=config.exclude.exclude_pairs or config.test.test_pairs,
+        hidden_dim=config.language.lm_hidden_dim,
+        epochs=config.language.lm_epochs,
+        learning_rate=config.language.lm_learning_rate,
+        amp=config.language.lm_amp,
     )
 
 
 def finetune_config(config: PipelineConfig, pretrain_run_id: str) -> FinetuneConfig:
+    stage = config.finetune
     return part_of(
         config,
         FinetuneConfig,
         pretrain_run_id=pretrain_run_id,
-        dataset=config.finetune_dataset,
-        train_pairs=config.finetune_train_pairs,
-        val_pairs=config.finetune_val_pairs,
-        fasta=config.finetune_fasta,
-        embeddings=config.finetune_embeddings,
-        epochs=config.finetune_epochs,
-        learning_rate=config.finetune_learning_rate,
+        dataset=stage.finetune_dataset,
+        train_pairs=stage.finetune_train_pairs,
+        val_pairs=stage.finetune_val_pairs,
+        fasta=stage.finetune_fasta,
+        embeddings=stage.finetune_embeddings,
+        epochs=stage.finetune_epochs,
+        learning_rate=stage.finetune_learning_rate,
     )
 
 
@@ -270,14 +270,16 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
     It scores the data set of that stage, unless test pairs are given.
     """
-    last = config.finetune_fasta, config.finetune_embeddings
-    fasta, embeddings = last if config.finetunes else (config.fasta, config.embeddings)
-    dataset = config.finetune_dataset if config.finetunes else config.dataset
+    stage, cache = config.finetune, config.cache
+    dataset, fasta, embeddings = config.data.dataset, cache.fasta, cache.embeddings
+    if stage.finetunes:
+        dataset, fasta = stage.finetune_dataset, stage.finetune_fasta
+        embeddings = stage.finetune_embeddings
     return part_of(
         config,
         EvalConfig,
         run_id=run_id,
-        dataset=None if config.test_pairs else dataset,
+        dataset=None if config.test.test_pairs else dataset,
         fasta=fasta,
         embeddings=embeddings,
         batch_size=8192,
@@ -285,19 +287,20 @@ def eval_config(config: PipelineConfig, run_id: str) -> EvalConfig:
 
 
 def promote_config(config: PipelineConfig, scoring: EvalConfig) -> PromoteConfig:
-    shared = dataclasses.asdict(part_of(scoring, ScoringConfig))
-    resamples = max(scoring.bootstrap_resamples, 100)
-    return part_of(config, PromoteConfig, **(shared | {"bootstrap_resamples": resamples}))
+    """The config that promotes the model that `scoring` evaluates."""
+    resamples = max(scoring.measure.bootstrap_resamples, 100)
+    wanted = part_of(scoring, PromoteConfig, bootstrap_resamples=resamples)
+    return replace(wanted, registry=config.registry, promotion=config.promotion)
 
 
 def _check_stages(config: PipelineConfig) -> None:
     """Checks the configs of later stages before the first stage starts."""
     scoring = eval_config(config, "pending")
-    stages: list[OptionGroup] = [scoring]
-    if config.finetunes:
+    stages: list[ModeConfig] = [scoring]
+    if config.finetune.finetunes:
         stages.append(finetune_config(config, "pending"))
     problems = [problem for stage in stages for problem in stage.problems()]
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
         raise ConfigError(f"some stages cannot be run with this configuration:\n{lines}")
-    reference_digests(scoring)  # raises an error for a missing file
+    reference_digests(scoring.network)  # raises an error for a missing file

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import ImportConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.import_sources import open_source
 from ppi_train.embeddings.importing import ImportRules, Survey, survey, write_import
+from ppi_train.embeddings.options import ImportOptions
 from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.embed import check_output
+from ppi_train.runs.configs import ImportConfig
 from ppi_train.runs.embedder import DEFAULT_TRUNCATION
 from ppi_train.tracking.run import TrackedRun
 
@@ -23,12 +23,13 @@ logger = logging.getLogger(__name__)
 
 def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
     """Imports the embeddings of a FASTA's proteins, and records the cache's digest."""
-    config = replace(config, truncation=config.truncation or DEFAULT_TRUNCATION)
-    tracked.identify(dataset=Path(config.fasta or "").stem, embedder=config.embedder_name or "")
+    config = config.replace(truncation=config.source.truncation or DEFAULT_TRUNCATION)
+    options = config.source
+    tracked.identify(dataset=Path(options.fasta or "").stem, embedder=options.embedder_name or "")
     tracked.log_parameters(logged_parameters(config))
-    output = Path(config.output or "")
-    check_output(output, config.overwrite)
-    found = _import(config, output)
+    output = Path(options.output or "")
+    check_output(output, options.overwrite)
+    found = _import(options, output)
     cache = EmbeddingCache(output)
     tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
     tracked.describe(_note(found))
@@ -43,22 +44,22 @@ def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"embeddings": str(output)})
 
 
-def _import(config: ImportConfig, output: Path) -> Survey:
-    table = read_fasta(config.fasta or "")
-    source = open_source(Path(config.source or ""), granularity=config.granularity, layer=config.layer)
+def _import(options: ImportOptions, output: Path) -> Survey:
+    table = read_fasta(options.fasta or "")
+    source = open_source(Path(options.source or ""), granularity=options.granularity, layer=options.layer)
     rules = ImportRules(
-        embedder_name=config.embedder_name or "",
-        granularity=config.granularity,
-        dtype=config.embedding_dtype,
-        max_length=config.max_length,
-        truncation=config.truncation or DEFAULT_TRUNCATION,
-        missing=config.missing,
+        embedder_name=options.embedder_name or "",
+        granularity=options.granularity,
+        dtype=options.embedding_dtype,
+        max_length=options.max_length,
+        truncation=options.truncation or DEFAULT_TRUNCATION,
+        missing=options.missing,
     )
     logger.info("checking %s embeddings in %s", f"{len(source.labels):,}", source.path)
     with Progress(len(table.sequences), unit="protein") as progress:
         found = survey(source, table, rules, progress.advance)
-    if config.layer is not None and source.layer is None:
-        logger.warning("layer=%s has no effect: the source does not record its layer", config.layer)
+    if options.layer is not None and source.layer is None:
+        logger.warning("layer=%s has no effect: the source does not record its layer", options.layer)
     logger.info("all embeddings passed the checks; writing %s", output)
     with Progress(len(found.places), unit="protein") as progress:
         write_import(found, output, progress.advance)

@@ -14,11 +14,12 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import ExplainConfig, PredictConfig
+from ppi_train.config.options import DatasetOptions, DeviceOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.options import CacheOptions
 from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
 from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
@@ -31,6 +32,7 @@ from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
@@ -92,38 +94,43 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
             missing and `missing=error`.
         ConfigError: there is nothing to embed.
     """
-    fastas = named_fastas(config)
-    if config.pairs:
-        table = read_pairs(config.pairs, labels="ignored")
-        return _of_table(config, table, opened_cache(config, checkpoint, fastas), fastas)
-    if config.proteins_a and config.proteins_b:
-        lists = [read_proteins(path) for path in (config.proteins_a, config.proteins_b)]
+    options = config.prediction
+    fastas = named_fastas(config.data, config.cache)
+    if options.pairs:
+        table = read_pairs(options.pairs, labels="ignored")
+        return _of_table(config, table, _cache(config, checkpoint, fastas), fastas)
+    if options.proteins_a and options.proteins_b:
+        lists = [read_proteins(path) for path in (options.proteins_a, options.proteins_b)]
         fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
-        if not fastas and not config.embeddings:
+        if not fastas and not config.cache.embeddings:
             raise ConfigError(
                 "the proteins have neither sequences nor embeddings",
                 where=", ".join(proteins.source for proteins in lists),
                 got="accessions alone",
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
-        return _of_lists(config, lists, opened_cache(config, checkpoint, fastas), fastas)
-    return _of_all(config, opened_cache(config, checkpoint, fastas), fastas)
+        return _of_lists(config, lists, _cache(config, checkpoint, fastas), fastas)
+    return _of_all(config, _cache(config, checkpoint, fastas), fastas)
 
 
-def named_fastas(config: PredictConfig | ExplainConfig) -> list[Path]:
+def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
     """The given FASTA, or the FASTAs of the given data set.
 
     Empty if only an embedding cache is given.
     """
-    if config.fasta:
-        return [Path(config.fasta)]
-    if config.dataset is None:
+    if cache.fasta:
+        return [Path(cache.fasta)]
+    if data.dataset is None:
         return []
-    return training_fastas(config)
+    return training_fastas(data)
 
 
 def opened_cache(
-    config: PredictConfig | ExplainConfig, checkpoint: Checkpoint, fastas: Sequence[Path]
+    data: DatasetOptions,
+    cache: CacheOptions,
+    compute: DeviceOptions,
+    checkpoint: Checkpoint,
+    fastas: Sequence[Path],
 ) -> EmbeddingCache:
     """The given embedding cache, or one made with the model's recipe.
 
@@ -132,13 +139,17 @@ def opened_cache(
     """
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     return open_cache(
-        config.embeddings,
+        cache.embeddings,
         fastas,
-        EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=config.device),
-        data_dir=Path(config.data_dir),
+        EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=compute.device),
+        data_dir=Path(data.data_dir),
         wanted=embedding["recipe"],
-        memory_mb=config.cache_memory_mb,
+        memory_mb=cache.cache_memory_mb,
     )
+
+
+def _cache(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> EmbeddingCache:
+    return opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
 
 
 def _of_table(
@@ -148,7 +159,7 @@ def _of_table(
         logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
     name = Path(table.source).stem
     fasta = fastas[0] if fastas else None
-    settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.missing, fasta=fasta)
+    settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.cache.missing, fasta=fasta)
     kept = settled.tables["pairs"]
     return PredictionInputs(
         name=name,
@@ -169,7 +180,10 @@ def _of_lists(
     a, b = (set(_with_embedding(listed.accessions, listed.source, config, cache, fastas)) for listed in lists)
     parts = [sorted(a & b), sorted(a - b), sorted(b - a)]
     grid = PairGrid(
-        shared=len(parts[0]), only_a=len(parts[1]), only_b=len(parts[2]), include_self=config.include_self
+        shared=len(parts[0]),
+        only_a=len(parts[1]),
+        only_b=len(parts[2]),
+        include_self=config.prediction.include_self,
     )
     named = {name for listed in lists for name in listed.accessions}
     source = ", ".join(listed.source for listed in lists)
@@ -184,15 +198,17 @@ def _of_lists(
 
 
 def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
-    source = config.fasta or config.dataset or str(config.embeddings)
+    source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
     named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
     proteins = _with_embedding(sorted(named), source, config, cache, fastas)
     return PredictionInputs(
-        name=config.dataset or Path(source).stem,
+        name=config.data.dataset or Path(source).stem,
         source=source,
         cache=cache,
         proteins=tuple(proteins),
-        pairs=_with_pairs(PairGrid(shared=len(proteins), include_self=config.include_self), source),
+        pairs=_with_pairs(
+            PairGrid(shared=len(proteins), include_self=config.prediction.include_self), source
+        ),
         dropped=len(named) - len(proteins),
     )
 
@@ -202,7 +218,7 @@ def _with_embedding(
 ) -> list[str]:
     """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
-    if missing and config.missing == "error":
+    if missing and config.cache.missing == "error":
         raise CacheError(
             f"{len(missing)} proteins have no embedding",
             where=source,
@@ -246,12 +262,13 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
         DataError, CacheError: see `prediction_inputs`.
         StorageError: the disk is full.
     """
-    output, edges = Path(str(config.output)), Path(config.edges) if config.edges else None
-    check_outputs(output, edges, overwrite=config.overwrite)
-    resolved = resolve_candidate(config)
+    options = config.prediction
+    output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
+    check_outputs(output, edges, overwrite=options.overwrite)
+    resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()
     inputs = prediction_inputs(config, checkpoint)
-    device = resolve_device(config.device)
+    device = resolve_device(config.compute.device)
     _log_start(config, tracked, resolved, checkpoint, inputs)
     origin = {
         "checkpoint": resolved.digest,
@@ -262,12 +279,12 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     prediction = Prediction(
         output=output,
         edges=edges,
-        overwrite=config.overwrite,
+        overwrite=options.overwrite,
         proteins=inputs.proteins,
         pairs=inputs.pairs,
-        top_k=config.top_k,
-        min_probability=config.min_probability,
-        uncertainty=config.uncertainty,
+        top_k=options.top_k,
+        min_probability=options.min_probability,
+        uncertainty=options.uncertainty,
         origin=origin,
         about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import PrepareDataConfig
 from ppi_train.data.pairs import read_pairs
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import PrepareDataConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare, tracked_dataset
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
@@ -17,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
     """Prepares the splits and records each with its digest."""
-    name = config.dataset or DEFAULT_DATASET
-    config = replace(config, dataset=name)
+    name = config.data.dataset or DEFAULT_DATASET
+    config = config.replace(dataset=name)
     tracked.identify(dataset=name)
     tracked.log_parameters(logged_parameters(config))
-    dataset = prepare(config, config.splits)
+    dataset = prepare(config.data, config.splits.splits)
     metrics: dict[str, float] = {}
     outputs: dict[str, str] = {}
     datasets: list[TrackedDataset] = []

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import PromoteConfig
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
@@ -24,6 +23,7 @@ from ppi_train.runs.checkpoints import (
     resolve_candidate,
     resolve_checkpoint,
 )
+from ppi_train.runs.configs import PromoteConfig
 from ppi_train.runs.lineage import code_version, refuse_leakage
 from ppi_train.runs.scored_split import SplitScores, SplitSource, score_split, split_for
 from ppi_train.tracking.logged_model import TAG as MODEL_DIGEST
@@ -87,7 +87,7 @@ def log_decision(
 ) -> PipelineResult:
     """Prints and logs the table and the verdict."""
     word = "promoted" if verdict.promoted else "not promoted"
-    target = f"models:/{config.registered_model}@{config.alias}"
+    target = f"models:/{config.registry.registered_model}@{config.registry.alias}"
     table = decision_table(verdict)
     for line in (*table, f"{target}: {word}; {verdict.why}"):
         logger.info("%s", line)
@@ -96,7 +96,7 @@ def log_decision(
     tracked.describe(text)
     metrics = _metrics(verdict)
     tracked.log_metrics(metrics)
-    path = Path(config.output_dir) / tracked.run_id / "promotion.md"
+    path = Path(config.output.output_dir) / tracked.run_id / "promotion.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     tracked.log_file(path)
@@ -140,27 +140,28 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         CheckpointError: the run has not finished, has no model, or its model was altered.
         DataError: the test pairs are among those that the candidate was trained on.
     """
-    assert config.registered_model is not None  # the schema requires it
-    model_id = _model_of(find_training_run(candidate_run_id(config)))
+    name, alias = config.registry.registered_model, config.registry.alias
+    assert name is not None  # the schema requires it
+    model_id = _model_of(find_training_run(candidate_run_id(config.evaluated)))
     model_digest = verified_model(model_id)
     if model_digest is None:
         logger.warning("the run's model has no digest, so changes to it cannot be detected")
-    candidate = resolve_candidate(config)
-    holder = holder_of(config.registered_model, config.alias)
+    candidate = resolve_candidate(config.evaluated)
+    holder = holder_of(name, alias)
     split = split_for(candidate, config)
     scored = score_split(candidate, config, split)
     tracked.identify(
         model=scored.model,
         candidate_run_id=candidate.run.run_id,
-        registered_model=config.registered_model,
+        registered_model=name,
         split=scored.split,
         code_version=code_version(),
         **scored.inputs.tags,
     )
-    named = replace(config, dataset=None if config.test_pairs else split.name, split=split.split)
+    named = config.replace(dataset=None if config.pairs.test_pairs else split.name, split=split.split)
     tracked.log_parameters(logged_parameters(named))
     scored.inputs.log(tracked)
-    shared = refuse_leakage(candidate, scored.table, allowed=config.allow_leakage)
+    shared = refuse_leakage(candidate, scored.table, allowed=config.promotion.allow_leakage)
     if shared:
         tracked.set_tags({"ppi.leakage": f"{shared} test pairs were trained on"})
     if holder and holder.run_id == candidate.run.run_id:
@@ -174,8 +175,8 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         tags[MODEL_DIGEST] = model_digest
     try:
         version = promote_version(
-            name=config.registered_model,
-            alias=config.alias,
+            name=name,
+            alias=alias,
             model_id=model_id,
             run_id=candidate.run.run_id,
             against=holder,
@@ -185,7 +186,7 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         lost = replace(verdict, promoted=False, why=str(error))
         return log_decision(lost, config, tracked, exit_code=REFUSED)
     tracked.set_tags({"ppi.registered_version": version})
-    logger.info("models:/%s@%s is now version %s", config.registered_model, config.alias, version)
+    logger.info("models:/%s@%s is now version %s", name, alias, version)
     return log_decision(verdict, config, tracked, exit_code=0)
 
 
@@ -209,21 +210,26 @@ def _decide(
     config: PromoteConfig, scored: SplitScores, holder: CurrentVersion | None, split: SplitSource
 ) -> PromotionDecision:
     if holder is None:
-        return decide_first(ranking_metrics(scored.logits, scored.labels), min_auprc=config.min_auprc)
+        metrics = ranking_metrics(scored.logits, scored.labels)
+        return decide_first(metrics, min_auprc=config.promotion.min_auprc)
     champion = resolve_checkpoint(holder.run_id)
     # A given cache has the candidate's embeddings; those of another embedder are made from the FASTA.
     same_recipe = _recipe(champion) == scored.inputs.cache.spec.recipe()
-    holder_config = config if same_recipe else replace(config, embeddings=None)
+    holder_config = config if same_recipe else config.replace(embeddings=None)
     candidate, incumbent = on_common_pairs([scored, score_split(champion, holder_config, split)])
     differences = paired_differences(
         sigmoid(candidate.logits),
         sigmoid(incumbent.logits),
         candidate.labels,
         candidate.index,
-        resamples=config.bootstrap_resamples,
-        seed=config.seed,
+        resamples=config.measure.bootstrap_resamples,
+        seed=config.compute.seed,
     )
-    return decide(differences, min_auprc=config.min_auprc, min_improvement=config.min_improvement)
+    return decide(
+        differences,
+        min_auprc=config.promotion.min_auprc,
+        min_improvement=config.promotion.min_improvement,
+    )
 
 
 def _recipe(resolved: ResolvedCheckpoint) -> object:

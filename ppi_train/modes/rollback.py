@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import RollbackConfig
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import RollbackConfig
 from ppi_train.tracking.registry.aliases import rollback
 from ppi_train.tracking.run import TrackedRun
 
@@ -19,8 +19,8 @@ def run(config: RollbackConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         TrackingError: no such registered model or alias, or the alias has no previous version.
     """
-    assert config.registered_model is not None  # the schema requires it
-    name, alias = config.registered_model, config.alias
+    assert config.registry.registered_model is not None  # the schema requires it
+    name, alias = config.registry.registered_model, config.registry.alias
     tracked.identify(registered_model=name)
     tracked.log_parameters(logged_parameters(config))
     now, before = rollback(name, alias)

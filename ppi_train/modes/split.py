@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import SplitConfig
 from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.data.options import NewSplitOptions
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.data.similarity import similarity_clusters
 from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
@@ -20,6 +20,7 @@ from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import SplitConfig
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.tracking.run import TrackedRun
 
@@ -35,16 +36,17 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
         ConfigError: the output folder holds a split already.
         DataError: the pairs cannot be split as asked for, or a sequence is missing.
     """
-    tracked.identify(dataset=Path(config.pairs or "").stem)
+    options = config.split
+    tracked.identify(dataset=Path(options.pairs or "").stem)
     tracked.log_parameters(logged_parameters(config))
-    output = Path(config.output or "")
-    _check_output(output, overwrite=config.overwrite)
-    given = read_pairs(config.pairs or "", labels="optional")
-    fasta = read_fasta(config.fasta) if config.fasta else None
+    output = Path(options.output or "")
+    _check_output(output, overwrite=options.overwrite)
+    given = read_pairs(options.pairs or "", labels="optional")
+    fasta = read_fasta(options.fasta) if options.fasta else None
     tracked.log_datasets([tracked_dataset(Path(given.source).stem, "pairs", given)])
     edges = _edges(given)
-    split = _draw(config, edges, fasta)
-    record = _record(config, given, edges, fasta, split)
+    split = _draw(options, edges, fasta)
+    record = _record(options, given, edges, fasta, split)
     outputs = _write(output, split, record)
     tracked.log_file(output / RECORD)
     metrics = _metrics(split, given, edges)
@@ -54,21 +56,21 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
 
 
-def _draw(config: SplitConfig, edges: PairTable, fasta: SequenceTable | None) -> DrawnSplit:
+def _draw(options: NewSplitOptions, edges: PairTable, fasta: SequenceTable | None) -> DrawnSplit:
     # Looked up for every method, as the audit at the end needs all of them.
     sequences = sequences_of(edges, fasta.sequences) if fasta else None
     plan = SplitPlan(
-        method=config.method,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        negatives=config.negatives,
-        negative_ratio=config.negative_ratio,
-        seed=config.seed,
+        method=options.method,
+        val_fraction=options.val_fraction,
+        test_fraction=options.test_fraction,
+        negatives=options.negatives,
+        negative_ratio=options.negative_ratio,
+        seed=options.seed,
     )
-    if config.method != "clustered":
+    if options.method != "clustered":
         return draw_split(edges, plan)
     assert sequences is not None  # the schema requires a FASTA
-    return draw_split(edges, plan, _clusters(sequences, config.max_identity))
+    return draw_split(edges, plan, _clusters(sequences, options.max_identity))
 
 
 def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dict[str, str]:
@@ -125,14 +127,18 @@ def _clusters(sequences: Sequence[str], max_identity: float) -> np.ndarray:
 
 
 def _record(
-    config: SplitConfig, given: PairTable, edges: PairTable, fasta: SequenceTable | None, split: DrawnSplit
+    options: NewSplitOptions,
+    given: PairTable,
+    edges: PairTable,
+    fasta: SequenceTable | None,
+    split: DrawnSplit,
 ) -> dict[str, object]:
     """Inputs, parameters and results of the split, for `split.json`."""
     asked = ["method", "val_fraction", "test_fraction", "negatives", "negative_ratio", "seed"]
-    if config.method == "clustered":
+    if options.method == "clustered":
         asked.append("max_identity")
     return {
-        **{name: getattr(config, name) for name in asked},
+        **{name: getattr(options, name) for name in asked},
         "pairs_digest": given.digest,
         "fasta_digest": fasta.digest if fasta else None,
         "edges": len(edges),

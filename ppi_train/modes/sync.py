@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import SyncConfig
 from ppi_train.errors import JournalError, TrackingError
 from ppi_train.modes.base import PipelineResult
+from ppi_train.runs.configs import SyncConfig
 from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME
 from ppi_train.tracking.outbox.sync import sync_outbox
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
@@ -27,9 +27,9 @@ def run(config: SyncConfig, tracked: TrackedRun) -> PipelineResult:
     """
     tracked.identify()
     tracked.log_parameters(logged_parameters(config))
-    named = Path(config.journal or DEFAULT_FOLDER)
+    named = Path(config.sync.journal or DEFAULT_FOLDER)
     outboxes = [path for path in find_outboxes(named) if path.parent.name != tracked.run_id]
-    if config.journal and not outboxes and not named.is_dir():
+    if config.sync.journal and not outboxes and not named.is_dir():
         raise JournalError("there is no such journal", where=named.absolute())
     problems: list[str] = []
     records = 0

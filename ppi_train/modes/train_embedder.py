@@ -14,7 +14,7 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
-from ppi_train.config.schema import TrainEmbedderConfig
+from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides, write_fasta
 from ppi_train.data.pairs import read_pairs
@@ -23,6 +23,7 @@ from ppi_train.errors import DataError
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run_callbacks
+from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
@@ -65,7 +66,7 @@ class LanguageText:
 
 def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
     """Trains on a FASTA, or on the sequences of a data set."""
-    with run_folder(config.output_dir, tracked.run_id) as output:
+    with run_folder(config.output.output_dir, tracked.run_id) as output:
         return embedder_job(config).train(tracked, output, None)
 
 
@@ -76,7 +77,7 @@ def embedder_job(config: TrainEmbedderConfig) -> TrainingJob:
         DataError: the sequences are not available, or are too few.
     """
     text = language_text(config)
-    completed = replace(config, dataset=None if config.fasta else text.name)
+    completed = config.replace(dataset=None if config.text.fasta else text.name)
     return TrainingJob(
         mode=MODE,
         config=completed,
@@ -99,18 +100,21 @@ def _train(
         DataError: too few residues.
         UserError: see the trainer.
     """
-    device = resolve_device(config.device)
-    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+    device = resolve_device(config.compute.device)
+    saving = config.training.checkpoint_every
+    with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         _log_start(config, text, tracked, output, describe_device(device))
 
-        seed_everything(config.seed, deterministic=config.deterministic)
-        hyperparameters = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers}
+        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
+        hyperparameters = {"hidden_dim": config.model.hidden_dim, "num_layers": config.model.num_layers}
         model = new_language_model(hyperparameters).to(device)
 
         trainer = Trainer(
             model,
             # An epoch of the trainer is only a part of a pass over the data.
-            replace(config, epochs=config.epochs * PARTS_A_PASS),
+            replace(config.training, epochs=config.training.epochs * PARTS_A_PASS),
+            scheduler=config.scheduler,
+            amp=config.compute.amp,
             task=_task(config, text, device),
             checkpoints=uploader.folder,
             description=_description(config, text, hyperparameters),
@@ -128,17 +132,17 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     Raises:
         DataError: a file is absent or wrong, it holds DNA, or too few sequences are left.
     """
-    if config.fasta:
-        table = read_fasta(config.fasta)
+    if config.text.fasta:
+        table = read_fasta(config.text.fasta)
         refuse_nucleotides(table)
-        name, sequences = Path(config.fasta).stem, dict(table.sequences)
+        name, sequences = Path(config.text.fasta).stem, dict(table.sequences)
         hidden: set[str] = set()
     else:
-        name, sequences, hidden = _of_dataset(config)
-    if config.exclude_fasta:
-        hidden |= set(read_fasta(config.exclude_fasta).sequences.values())
-    if config.exclude_pairs:
-        proteins = read_pairs(config.exclude_pairs, labels="ignored").proteins
+        name, sequences, hidden = _of_dataset(config.data)
+    if config.exclude.exclude_fasta:
+        hidden |= set(read_fasta(config.exclude.exclude_fasta).sequences.values())
+    if config.exclude.exclude_pairs:
+        proteins = read_pairs(config.exclude.exclude_pairs, labels="ignored").proteins
         hidden |= {sequences[protein] for protein in proteins if protein in sequences}
     accession_of = {sequence: accession for accession, sequence in sorted(sequences.items(), reverse=True)}
     # Sorted by digest, so that a sequence stays held out when other sequences are added or removed.
@@ -147,7 +151,7 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     if len(kept) < FEWEST:
         raise DataError(
             "there are too few sequences to learn a language model from",
-            where=config.fasta or name,
+            where=config.text.fasta or name,
             got=f"{len(kept)} distinct sequences" + (f", {excluded} left out" if excluded else ""),
             expected=f"at least {FEWEST}; some thousand for embeddings that are worth using",
             remedy="give the FASTA of a proteome",
@@ -163,24 +167,24 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     return LanguageText(name=name, train=train, held_out=held_out, excluded=excluded)
 
 
-def _of_dataset(config: TrainEmbedderConfig) -> tuple[str, dict[str, str], set[str]]:
+def _of_dataset(data: DatasetOptions) -> tuple[str, dict[str, str], set[str]]:
     """Data set name, training and validation sequences, and test sequences."""
-    config = replace(config, dataset=config.dataset or DEFAULT_DATASET)
-    dataset = prepare(config, ("train", "validation"))
+    data = replace(data, dataset=data.dataset or DEFAULT_DATASET)
+    dataset = prepare(data, ("train", "validation"))
     sequences: dict[str, str] = {}
     for fasta in dict.fromkeys(split.fasta for split in dataset.splits.values()):
         sequences |= read_fasta(fasta).sequences
-    return dataset.name, sequences, _test_sequences(config, sequences)
+    return dataset.name, sequences, _test_sequences(data, sequences)
 
 
-def _test_sequences(config: TrainEmbedderConfig, sequences: Mapping[str, str]) -> set[str]:
+def _test_sequences(data: DatasetOptions, sequences: Mapping[str, str]) -> set[str]:
     try:
-        test = prepare(config, ("test",)).splits["test"]
+        test = prepare(data, ("test",)).splits["test"]
     except NotInMirrorError as error:
         logger.warning(
             "the mirror has no test files of %s (%s): the model learns only from the proteins of the "
             "training and validation files, and no test protein can be left out",
-            config.dataset, error.what,
+            data.dataset, error.what,
         )  # fmt: skip
         return set()
     found = {**sequences, **read_fasta(test.fasta).sequences}
@@ -192,9 +196,9 @@ def _task(config: TrainEmbedderConfig, text: LanguageText, device: torch.device)
         train=[tokenize(sequence) for sequence in text.train.values()],
         validation=[tokenize(sequence) for sequence in text.held_out.values()],
         separator=SEPARATOR,
-        window=config.window,
-        batch_size=config.batch_size,
-        seed=config.seed,
+        window=config.model.window,
+        batch_size=config.training.batch_size,
+        seed=config.compute.seed,
         device=device,
     )
 
@@ -225,7 +229,7 @@ def _log_start(
             name=f"{text.name}/sequences",
             context="train",
             digest=text.digest,
-            source=config.fasta or text.name,
+            source=config.text.fasta or text.name,
             size=len(text.train) + len(text.held_out),
             counts="sequences",
         )

@@ -24,8 +24,8 @@ from ppi_train.checkpoints import (
     read_checkpoint,
     verify_checkpoint,
 )
-from ppi_train.config.options import EvaluatedRunOptions
 from ppi_train.errors import CheckpointError
+from ppi_train.runs.options import EvaluatedRunOptions
 from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.runs import RunInfo, download_checkpoint, find_run
 
@@ -195,15 +195,15 @@ def _download(run: RunInfo, name: str, folder: Path, digest: str) -> None:
     logger.info("checkpoint %s of run %s downloaded: %s", name, run.run_id, folder)
 
 
-def resolve_candidate(config: EvaluatedRunOptions) -> ResolvedCheckpoint:
+def resolve_candidate(evaluated: EvaluatedRunOptions) -> ResolvedCheckpoint:
     """The checkpoint that `run_id` or `model_uri` names."""
-    return resolve_checkpoint(candidate_run_id(config))
+    return resolve_checkpoint(candidate_run_id(evaluated))
 
 
-def candidate_run_id(config: EvaluatedRunOptions) -> str:
+def candidate_run_id(evaluated: EvaluatedRunOptions) -> str:
     """The run that `run_id` or `model_uri` names."""
-    if config.model_uri:
-        run_id, _ = resolve_model_uri(config.model_uri)
+    if evaluated.model_uri:
+        run_id, _ = resolve_model_uri(evaluated.model_uri)
         return run_id
-    assert config.run_id is not None  # the schema requires one of the two
-    return config.run_id
+    assert evaluated.run_id is not None  # the schema requires one of the two
+    return evaluated.run_id

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ppi_train.config.fields import describe_fields
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.config.options import OptionGroup
-from ppi_train.config.schema import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError
+from ppi_train.runs.configs import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.tracking.runs import RunInfo
 
-C = TypeVar("C", bound=OptionGroup)
+C = TypeVar("C", bound=ModeConfig)
 Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
 
 
-def part_of(config: OptionGroup, schema: type[C], **changes: object) -> C:
+def part_of(config: ModeConfig, schema: type[C], **changes: object) -> C:
     """A config of another mode: the values of the options that both have, with changes."""
-    names = [field.name for field in dataclasses.fields(schema)]
-    values: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    return schema(**(values | changes))
+    known = schema().values
+    shared = {name: value for name, value in config.values.items() if name in known}
+    return schema.of(**(shared | changes))
 
 
 def original_config(run: RunInfo) -> Resumable:

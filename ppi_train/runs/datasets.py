@@ -14,25 +14,25 @@ from ppi_train.tracking.run import TrackedDataset
 DEFAULT_DATASET = "example"
 
 
-def mirror_of(config: DatasetOptions) -> str | None:
+def mirror_of(data: DatasetOptions) -> str | None:
     """The folder or server to fetch from in place of the internet, if any."""
-    return config.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
+    return data.mirror or os.environ.get("PPI_TRAIN_MIRROR") or None
 
 
-def training_fastas(config: DatasetOptions) -> list[Path]:
+def training_fastas(data: DatasetOptions) -> list[Path]:
     """The FASTAs of a data set's training and validation pairs, each once."""
-    dataset = prepare(config, ("train", "validation"))
+    dataset = prepare(data, ("train", "validation"))
     return sorted({split.fasta for split in dataset.splits.values()})
 
 
-def prepare(config: DatasetOptions, splits: Sequence[str]) -> Dataset:
+def prepare(data: DatasetOptions, splits: Sequence[str]) -> Dataset:
     """The files of a data set's splits, fetched or generated if absent."""
     return prepare_dataset(
-        config.dataset or DEFAULT_DATASET,
-        data_dir=Path(config.data_dir),
-        mirror=mirror_of(config),
+        data.dataset or DEFAULT_DATASET,
+        data_dir=Path(data.data_dir),
+        mirror=mirror_of(data),
         splits=splits,
-        data_seed=config.data_seed,
+        data_seed=data.data_seed,
     )
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
-from ppi_train.config.embedding_options import EmbedderOptions
 from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
+from ppi_train.embeddings.options import EmbedderOptions
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 
@@ -46,17 +46,17 @@ class EmbeddingSettings:
     device: str = "cpu"
 
     @classmethod
-    def of_config(cls, config: EmbedderOptions, *, device: str) -> EmbeddingSettings:
-        """The settings of a config, with the defaults filled in."""
+    def of_options(cls, options: EmbedderOptions, *, device: str) -> EmbeddingSettings:
+        """The settings of these options, with the defaults filled in."""
         return cls(
-            embedder=config.embedder or DEFAULT_EMBEDDER,
-            run_id=config.embedder_run_id,
-            model=config.embedder_model,
-            precision=config.embedder_precision,
-            granularity=config.granularity,
-            max_length=config.max_length,
-            truncation=config.truncation or DEFAULT_TRUNCATION,
-            dtype=config.embedding_dtype,
+            embedder=options.embedder or DEFAULT_EMBEDDER,
+            run_id=options.embedder_run_id,
+            model=options.embedder_model,
+            precision=options.embedder_precision,
+            granularity=options.granularity,
+            max_length=options.max_length,
+            truncation=options.truncation or DEFAULT_TRUNCATION,
+            dtype=options.embedding_dtype,
             device=device,
         )
 

@@ -19,13 +19,14 @@ import numpy as np
 
 import ppi_train
 from ppi_train.config.fields import FieldSpec, describe_fields
-from ppi_train.config.schema import MODES, EvalConfig, FinetuneConfig, TrainConfig
+from ppi_train.config.options import DatasetOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs
 from ppi_train.errors import DataError, UserError
 from ppi_train.reporting.page import Column, Row, Section, Table
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.config import original_config
+from ppi_train.runs.configs import MODES, PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.runs import RunInfo, download_artifact, find_run
@@ -152,7 +153,7 @@ class TrainingLineage:
 
 
 def training_lineage(
-    resolved: ResolvedCheckpoint, config: EvalConfig, *, with_sequences: bool
+    resolved: ResolvedCheckpoint, data: DatasetOptions, *, with_sequences: bool
 ) -> TrainingLineage | None:
     """Reads the available training data of a run and its ancestors.
 
@@ -160,7 +161,7 @@ def training_lineage(
 
     Args:
         resolved: The run.
-        config: Gives the present folder of data sets.
+        data: Gives the present folder of data sets.
         with_sequences: Whether sequences are read too.
     """
     tables, notes = [], []
@@ -176,8 +177,8 @@ def training_lineage(
             continue
         try:
             trained = original_config(run)
-            assert isinstance(trained, TrainConfig | FinetuneConfig)
-            sequences |= _sequences(trained, config)
+            assert isinstance(trained, PairTrainingConfig)
+            sequences |= _sequences(trained, data)
         except UserError as error:
             notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
     for note in notes:
@@ -205,16 +206,16 @@ def joined(tables: Sequence[PairTable], source: str) -> PairTable:
     return pairs_from_ids(a, b, np.array(list(labels.values())), source)
 
 
-def _sequences(trained: TrainConfig | FinetuneConfig, config: EvalConfig) -> dict[str, str]:
+def _sequences(trained: PairTrainingConfig, data: DatasetOptions) -> dict[str, str]:
     """The sequences that a run was trained on.
 
     Empty if the run was given its own pairs with embeddings, but no FASTA.
     """
-    if trained.fasta:
-        return dict(read_fasta(trained.fasta).sequences)
-    if trained.train_pairs:
+    if trained.cache.fasta:
+        return dict(read_fasta(trained.cache.fasta).sequences)
+    if trained.pairs.train_pairs:
         return {}
-    wanted = replace(config, dataset=trained.dataset or DEFAULT_DATASET, data_seed=trained.data_seed)
+    wanted = replace(data, dataset=trained.data.dataset or DEFAULT_DATASET, data_seed=trained.data.data_seed)
     return dict(read_fasta(prepare(wanted, ("train",)).splits["train"].fasta).sequences)
 
 

@@ -17,7 +17,6 @@ import torch
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import DatasetOptions
-from ppi_train.config.schema import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
@@ -25,6 +24,7 @@ from ppi_train.errors import ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.configs import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
@@ -61,22 +61,22 @@ def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> Spl
         ConfigError: no pairs are named, and the user's own tables of the run have no test set.
         DataError: the data set is not available.
     """
-    fasta = Path(config.fasta) if config.fasta else None
-    sequences = fasta or (Path(trained.fasta) if trained.fasta else None)
-    own_fasta = fasta if config.embeddings else sequences
-    if config.test_pairs:
-        path = Path(config.test_pairs)
+    fasta = Path(config.cache.fasta) if config.cache.fasta else None
+    sequences = fasta or (Path(trained.cache.fasta) if trained.cache.fasta else None)
+    own_fasta = fasta if config.cache.embeddings else sequences
+    if config.pairs.test_pairs:
+        path = Path(config.pairs.test_pairs)
         files = SplitFiles(pairs=path, fasta=own_fasta)
         return SplitSource(split="test", name=path.stem, files=files, sequences=sequences)
-    if trained.train_pairs and not config.dataset:
+    if trained.pairs.train_pairs and not config.data.dataset:
         return replace(_own_split(config, trained, own_fasta, run_id), sequences=sequences)
     return _dataset_split(config, trained, fasta)
 
 
 def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_id: str) -> SplitSource:
     """A split of the user's tables that the run was trained on."""
-    own = {"train": trained.train_pairs, "validation": trained.val_pairs}
-    split = "validation" if config.split == "auto" else config.split
+    own = {"train": trained.pairs.train_pairs, "validation": trained.pairs.val_pairs}
+    split = "validation" if config.pairs.split == "auto" else config.pairs.split
     pairs = own.get(split)
     if pairs is None:
         raise ConfigError(
@@ -84,7 +84,7 @@ def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_
             where=f"run {run_id}",
             remedy="give test_pairs, or split=validation",
         )
-    if config.split == "auto":
+    if config.pairs.split == "auto":
         logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
     files = SplitFiles(pairs=Path(pairs), fasta=fasta)
     return SplitSource(split=split, name=files.pairs.stem, files=files, sequences=fasta)
@@ -92,30 +92,30 @@ def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_
 
 def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> SplitSource:
     """A split of the named data set, or of the run's own."""
-    name = config.dataset or trained.dataset or DEFAULT_DATASET
-    wanted = replace(config, dataset=name, data_seed=config.data_seed or trained.data_seed)
-    found = available_split(wanted, config.split)
-    files = SplitFiles(pairs=found.pairs, fasta=None if config.embeddings else fasta or found.fasta)
+    name = config.data.dataset or trained.data.dataset or DEFAULT_DATASET
+    wanted = replace(config.data, dataset=name, data_seed=config.data.data_seed or trained.data.data_seed)
+    found = available_split(wanted, config.pairs.split)
+    files = SplitFiles(pairs=found.pairs, fasta=None if config.cache.embeddings else fasta or found.fasta)
     return SplitSource(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
-def available_split(config: DatasetOptions, split: str) -> Split:
+def available_split(data: DatasetOptions, split: str) -> Split:
     """Prepares a split of a data set.
 
     `auto` is the test split, or else, with a warning, the validation split if the mirror has no test files.
     """
     wanted = "test" if split == "auto" else split
     try:
-        return prepare(config, (wanted,)).splits[wanted]
+        return prepare(data, (wanted,)).splits[wanted]
     except NotInMirrorError as error:
         if split != "auto":
             raise
         logger.warning(
             "the mirror does not hold the test files of %s (%s): scoring VALIDATION instead",
-            config.dataset,
+            data.dataset,
             error.what,
         )
-        return prepare(config, ("validation",)).splits["validation"]
+        return prepare(data, ("validation",)).splits["validation"]
 
 
 def trained_config(checkpoint: Checkpoint) -> Trained:
@@ -140,14 +140,14 @@ def evaluation_inputs(
     recipe = embedding["recipe"]
     fasta = split.files.fasta
     cache = open_cache(
-        config.embeddings or (trained.embeddings if fasta is None else None),
+        config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],
-        EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device),
-        data_dir=Path(config.data_dir),
+        EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device),
+        data_dir=Path(config.data.data_dir),
         wanted=recipe,
-        memory_mb=config.cache_memory_mb,
+        memory_mb=config.cache.cache_memory_mb,
     )
-    return drop_or_refuse_missing(split.name, tables, cache, missing=config.missing, fasta=fasta)
+    return drop_or_refuse_missing(split.name, tables, cache, missing=config.cache.missing, fasta=fasta)
 
 
 def validation_inputs(
@@ -174,8 +174,8 @@ def validation_inputs(
         return SplitInputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
-    own = replace(
-        config, split="validation", dataset=None, test_pairs=None, fasta=None, embeddings=trained.embeddings
+    own = config.replace(
+        split="validation", dataset=None, test_pairs=None, fasta=None, embeddings=trained.cache.embeddings
     )
     split = evaluated_split(own, trained, resolved.run.run_id)
     return evaluation_inputs(own, split, checkpoint, trained)
@@ -227,11 +227,11 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
     """
     checkpoint = resolved.read()
     inputs = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
-    seed_everything(config.seed, deterministic=config.deterministic)
-    device = resolve_device(config.device)
+    seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
+    device = resolve_device(config.compute.device)
     model = model_from_checkpoint(checkpoint, device)
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
-    scores = score_pairs_with_uncertainty(model, data, batch_size=config.batch_size)
+    scores = score_pairs_with_uncertainty(model, data, batch_size=config.scoring.batch_size)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
     return SplitScores(
         model=checkpoint.description["model"]["name"],

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ppi_train.checkpoints import checkpoint_digest, checkpoint_step
-from ppi_train.config.interval import Interval, parse_interval
+from ppi_train.config.fields import Interval, parse_interval
 from ppi_train.io.progress import Progress
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.run import TrackedRun
@@ -80,7 +80,7 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         task = trainer.task
-        parts = [f"{task.round_name} {trainer.epoch}/{trainer.config.epochs}"]
+        parts = [f"{task.round_name} {trainer.epoch}/{trainer.options.epochs}"]
         if "train/loss" in metrics:
             parts.append(f"train loss {metrics['train/loss']:.4f}")
         parts.append(task.headline(metrics))

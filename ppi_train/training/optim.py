@@ -17,17 +17,17 @@ from ppi_train.config.options import SchedulerOptions, TrainingOptions
 _ONE_CYCLE_START = 1 / 25
 
 
-def build_optimizer(model: nn.Module, config: TrainingOptions) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); biases and scales are not decayed."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(0.9, config.adam_beta2),
+        lr=options.learning_rate,
+        betas=(0.9, options.adam_beta2),
         fused=True,
     )
 
@@ -41,37 +41,37 @@ class Schedule:
 
     Args:
         optimizer: All of its groups get the same rate.
-        config: The scheduler's settings.
+        options: The scheduler's settings.
         peak: The learning rate after warm-up.
         total_steps: Optimiser steps of the whole run.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, config: SchedulerOptions, *, peak: float, total_steps: int
+        self, optimizer: torch.optim.Optimizer, options: SchedulerOptions, *, peak: float, total_steps: int
     ) -> None:
         self._optimizer = optimizer
-        self._config = config
+        self._options = options
         self._peak = peak
         self._total = total_steps
-        self._warmup = round(config.warmup_fraction * total_steps) if config.scheduler != "none" else 0
+        self._warmup = round(options.warmup_fraction * total_steps) if options.scheduler != "none" else 0
         self._factor = 1.0
         self._best = math.inf
         self._waited = 0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        floor = min(self._config.min_learning_rate, self._peak)
+        floor = min(self._options.min_learning_rate, self._peak)
         if step < self._warmup:
             return self._rising((step + 1) / self._warmup)
         progress = (step - self._warmup) / max(1, self._total - self._warmup)
-        if self._config.scheduler in ("cosine", "one_cycle"):
+        if self._options.scheduler in ("cosine", "one_cycle"):
             return _cosine(self._peak, floor, progress)
-        if self._config.scheduler == "linear":
+        if self._options.scheduler == "linear":
             return self._peak + (floor - self._peak) * progress
         return max(floor, self._peak * self._factor)
 
     def _rising(self, progress: float) -> float:
-        if self._config.scheduler == "one_cycle":
+        if self._options.scheduler == "one_cycle":
             return _cosine(self._peak * _ONE_CYCLE_START, self._peak, progress)
         return self._peak * progress
 
@@ -84,14 +84,14 @@ class Schedule:
 
     def after_epoch(self, loss_like: float) -> None:
         """Updates `plateau` with the epoch's validation figure, lower being better."""
-        if self._config.scheduler != "plateau":
+        if self._options.scheduler != "plateau":
             return
         if loss_like < self._best:
             self._best, self._waited = loss_like, 0
             return
         self._waited += 1
-        if self._waited > self._config.plateau_patience:
-            self._factor, self._waited = self._factor * self._config.plateau_factor, 0
+        if self._waited > self._options.plateau_patience:
+            self._factor, self._waited = self._factor * self._options.plateau_factor, 0
 
     def state_dict(self) -> dict[str, float]:
         return {"factor": self._factor, "best": self._best, "waited": self._waited}

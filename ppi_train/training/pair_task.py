@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ppi_train.config.schema import PairLoopConfig
+from ppi_train.config.options import PairLossOptions
 from ppi_train.errors import UserError
 from ppi_train.features import (
     PairBatch,
@@ -64,7 +64,8 @@ class PairTask:
     """The training `Task` of all pair models.
 
     Args:
-        config: Settings of the loss, and the seed of the order.
+        loss: Settings of the loss.
+        seed: Seed of the order.
         train, validation: The pairs, on one device.
         ranking_metrics: (logits, labels) -> `auroc`, `auprc`, and further metrics to log as `val/...`.
         batch_size: Pairs of a batch.
@@ -78,8 +79,9 @@ class PairTask:
 
     def __init__(
         self,
-        config: PairLoopConfig,
+        loss: PairLossOptions,
         *,
+        seed: int,
         train: PairData,
         validation: PairData,
         ranking_metrics: RankingMetrics,
@@ -89,8 +91,8 @@ class PairTask:
     ) -> None:
         self._fresh_negatives = fresh_negatives
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
-        self._seed, self._smoothing = config.seed, config.label_smoothing
-        self._weights = class_weights(train.labels, config.class_weight)
+        self._seed, self._smoothing = seed, loss.label_smoothing
+        self._weights = class_weights(train.labels, loss.class_weight)
         self.device, self.size = train.pairs.device, len(train)
         self._batch_size = batch_size
         self._epochs_pairs = train

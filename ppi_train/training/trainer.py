@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.checkpoints import write_checkpoint
-from ppi_train.config.schema import LoopConfig
+from ppi_train.config.options import SchedulerOptions, TrainingOptions
 from ppi_train.errors import CheckpointError, UserError
 from ppi_train.models.device import autocast
 from ppi_train.training.callbacks import Callback
@@ -67,7 +67,9 @@ class Trainer:
 
     Args:
         model: The model, on the task's device.
-        config: Hyper-parameters.
+        options: Hyper-parameters.
+        scheduler: Course of the learning rate.
+        amp: Mixed precision: `off`, `bf16` or `fp16`.
         task: What it learns from.
         checkpoints: Folder for `best` and `last`.
         description: The checkpoints' description of model and data, as plain JSON.
@@ -79,24 +81,30 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        config: LoopConfig,
+        options: TrainingOptions,
         *,
+        scheduler: SchedulerOptions,
+        amp: str,
         task: Task,
         checkpoints: Path,
         description: Mapping[str, object],
         callbacks: Sequence[Callback] = (),
         warm_start: Callable[[], None] | None = None,
     ) -> None:
-        self.model, self.config, self.task = model, config, task
+        self.model, self.options, self.task = model, options, task
         self._checkpoints, self._description = checkpoints, description
         self._callbacks, self._warm_start = callbacks, warm_start
         self.device = task.device
-        self.optimizer = build_optimizer(model, config)
-        steps_per_epoch = -(-task.n_batches // config.accumulation_steps)
+        self.optimizer = build_optimizer(model, options)
+        steps_per_epoch = -(-task.n_batches // options.accumulation_steps)
         self.schedule = Schedule(
-            self.optimizer, config, peak=config.learning_rate, total_steps=steps_per_epoch * config.epochs
+            self.optimizer,
+            scheduler,
+            peak=options.learning_rate,
+            total_steps=steps_per_epoch * options.epochs,
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "fp16")
+        self._amp = amp
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
         self._checkpoint_requested = self._stop_requested = False
@@ -105,8 +113,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the last epoch is done, or training stops early."""
-        patience = self.config.early_stopping_patience
-        return self.epoch >= self.config.epochs or (0 < patience <= self._epochs_without_gain)
+        patience = self.options.early_stopping_patience
+        return self.epoch >= self.options.epochs or (0 < patience <= self._epochs_without_gain)
 
     @property
     def units_done(self) -> int:
@@ -116,7 +124,7 @@ class Trainer:
     @property
     def units_total(self) -> int:
         """Units of all epochs."""
-        return self.task.units_per_item * self.config.epochs * self.task.size
+        return self.task.units_per_item * self.options.epochs * self.task.size
 
     @property
     def rate_metric(self) -> str:
@@ -184,8 +192,8 @@ class Trainer:
         """Records an epoch's metrics, updates the schedule, and writes checkpoints."""
         self.result.history.append({"epoch": float(self.epoch), **metrics})
         # The schedule and the comparison both expect "lower is better".
-        sign = 1.0 if self.config.early_stopping_metric == "val/loss" else -1.0
-        loss_like = sign * metrics[self.config.early_stopping_metric]
+        sign = 1.0 if self.options.early_stopping_metric == "val/loss" else -1.0
+        loss_like = sign * metrics[self.options.early_stopping_metric]
         if self.epoch:
             self.schedule.after_epoch(loss_like)
         if self._update_best(loss_like, sign):
@@ -199,7 +207,7 @@ class Trainer:
     def _update_best(self, loss_like: float, sign: float) -> bool:
         """Records the epoch as the best one if it is; returns whether it is."""
         best = self.result.best
-        improved = not best or loss_like < sign * best[self.config.early_stopping_metric]
+        improved = not best or loss_like < sign * best[self.options.early_stopping_metric]
         if improved:
             self.result.best = self.result.history[-1]
         self._epochs_without_gain = 0 if improved else self._epochs_without_gain + 1
@@ -216,8 +224,8 @@ class Trainer:
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
         batches = self.task.batches(self.epoch)[self._part.batches :]
         with closing(cast(Any, self.task.load([batch for batch in batches if len(batch)]))) as loaded:
-            for start in range(0, len(batches), self.config.accumulation_steps):
-                group = [len(batch) for batch in batches[start : start + self.config.accumulation_steps]]
+            for start in range(0, len(batches), self.options.accumulation_steps):
+                group = [len(batch) for batch in batches[start : start + self.options.accumulation_steps]]
                 n_items = sum(group)
                 self.schedule.before_step(self.step)
                 if n_items:
@@ -245,7 +253,7 @@ class Trainer:
             raise UserError(
                 "training diverged: the loss is not a finite number",
                 where=f"epoch {self.epoch + 1}",
-                got=f"train/loss={mean_loss} with learning_rate={self.config.learning_rate}",
+                got=f"train/loss={mean_loss} with learning_rate={self.options.learning_rate}",
                 remedy="lower learning_rate, raise warmup_fraction, or set gradient_clip",
             )
         return mean_loss
@@ -257,13 +265,13 @@ class Trainer:
         """
         loss_sum = torch.zeros((), device=self.device)
         for batch in batches:
-            with autocast(self.device, self.config.amp):
+            with autocast(self.device, self._amp):
                 loss = self.task.loss(self.model, batch)
             self.scaler.scale(loss / n_items).backward()
             loss_sum += loss.detach()
-        if self.config.gradient_clip:
+        if self.options.gradient_clip:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_sets import read_complexes, read_node_sets, read_proteins
+from ppi_train.runs.configs import TrainConfig
 from tests.support.mutations import broken
 from tests.support.watched import outcome
 

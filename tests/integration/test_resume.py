@@ -23,10 +23,10 @@ from mlflow.entities import Param
 
 from ppi_train.checkpoints import MARKER, WEIGHTS, checkpoint_digest, read_checkpoint
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.modes import execute_pipeline
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from tests.support import ROOT
 from tests.support.faults import PASS, REFUSE, faulty_proxy
@@ -489,6 +489,7 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     wanted, _ = load_config(TrainConfig, SHORT | folders | given)
     found = original_config(find_run(run_id))
     assert isinstance(found, TrainConfig)
-    assert found.learning_rate == wanted.learning_rate
-    assert (found.class_weight, found.max_length, found.deterministic) == ("balanced", 200, True)
-    assert (found.checkpoint_every, found.batch_size) == ("7 steps", 128)
+    assert found.training.learning_rate == wanted.training.learning_rate
+    assert (found.loss.class_weight, found.embedder.max_length) == ("balanced", 200)
+    assert found.compute.deterministic
+    assert (found.training.checkpoint_every, found.sampling.batch_size) == ("7 steps", 128)

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import CacheError
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.runs.configs import TrainConfig
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_the_logged_config_makes_the_same_run_again(
     path = store.download_artifacts(first.run_id, "config.yaml", str(tmp_path))
     config, _ = load_config(TrainConfig, {}, config_file=path)
     again = execute_pipeline("train_only", config)
-    assert config.hidden_dim == 32
+    assert config.model.hyperparameters["hidden_dim"] == 32
     assert metrics_of(store, again.run_id) == metrics_of(store, first.run_id)
     assert yaml.safe_load(Path(path).read_text())["embedder"] == "descriptors"
 

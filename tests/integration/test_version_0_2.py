@@ -21,13 +21,13 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import TrainConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.embedders.descriptors import Descriptors
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.modes.train.training_run import validation_metrics
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
 from tests.support import ROOT
@@ -81,14 +81,17 @@ def test_an_interrupted_training_continues_the_same(expected: dict[str, Any], tm
     config, _ = load_config(TrainConfig, given)
     trainer = Trainer(
         model_from_checkpoint(checkpoint, CPU),
-        config,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=PairTask(
-            config,
+            config.loss,
+            seed=config.compute.seed,
             train=pair_data("train"),
             validation=pair_data("val"),
             ranking_metrics=validation_metrics,
-            batch_size=config.batch_size or 1024,
-            share_proteins=config.sampling == "shared",
+            batch_size=config.sampling.batch_size or 1024,
+            share_proteins=config.sampling.sampling == "shared",
         ),
         checkpoints=tmp_path,
         description={},

@@ -18,7 +18,8 @@ import torch
 from ppi_train.inference import predict as prediction_work
 from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.scan import EncodedProteins
-from ppi_train.models.pooled_mlp import PooledMlp
+from ppi_train.models.pooled_mlp import PooledMlpOptions
+from ppi_train.models.pooled_mlp.model import PooledMlp
 
 PROTEINS = 90
 SIDE = 12
@@ -38,7 +39,7 @@ class TiringModel(PooledMlp):
 
 def encode(blocks: int) -> EncodedProteins:
     torch.manual_seed(0)
-    model = TiringModel(8, hidden_dim=16, members=2).eval()
+    model = TiringModel(8, PooledMlpOptions(hidden_dim=16, members=2)).eval()
     model.blocks = blocks
     with torch.inference_mode():
         states = model.encode(torch.randn(PROTEINS, 8))

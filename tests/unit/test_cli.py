@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -46,21 +45,6 @@ def test_help_needs_neither_torch_nor_mlflow(mode: str) -> None:
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
     assert "Example:" in done.stdout
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("full_pipeline", "--help")])
-def test_help_answers_within_half_a_second(arguments: tuple[str, ...]) -> None:
-    def processor_seconds() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    seconds = []
-    for _ in range(3):
-        before = processor_seconds()
-        done = run("-m", "ppi_train", *arguments)
-        assert done.returncode == 0, done.stderr
-        seconds.append(processor_seconds() - before)
-    assert min(seconds) < 0.5
 
 
 def test_help_lists_the_modes_with_a_line_each() -> None:

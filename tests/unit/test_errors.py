@@ -11,8 +11,8 @@ import pytest
 
 from ppi_train.cli import _Shown
 from ppi_train.config.loading import load_config, logged_parameters
-from ppi_train.config.schema import MODES
 from ppi_train.errors import ConfigError, DataError, nearest, shown
+from ppi_train.runs.configs import MODES
 
 SECRETS = {
     "https://ann:s3cret@lab.org/data": "https://***@lab.org/data",

@@ -8,15 +8,15 @@ import typing
 
 import pytest
 
-from ppi_train.config import schema
 from ppi_train.config.loading import load_config
 from ppi_train.errors import ConfigError
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
+from ppi_train.runs import configs
 from tests.support import ROOT
 
 
 def test_every_mode_has_a_config_class() -> None:
-    assert set(MODES) == set(schema.MODES)
+    assert set(MODES) == set(configs.MODES)
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.name)

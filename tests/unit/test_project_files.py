@@ -14,12 +14,9 @@ import pytest
 import yaml
 
 from ppi_train import cli
-from ppi_train.config.embedding_options import EMBEDDER_NAMES
 from ppi_train.config.fields import describe_fields
-from ppi_train.config.options import DATASET_NAMES, MODEL_NAMES
+from ppi_train.config.options import DATASET_NAMES
 from ppi_train.data.benchmarks.prepare import DATASETS
-from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.models.registry import MODEL_FACTORIES
 from ppi_train.modes import MODES, Mode, find_mode
 from tests.support import ROOT
 
@@ -73,10 +70,8 @@ def test_the_package_installs_the_console_command_and_not_the_entry_points() -> 
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["ppi_train*"]
 
 
-def test_the_schema_names_what_the_registries_hold() -> None:
+def test_the_options_name_the_data_sets_of_the_catalogue() -> None:
     assert set(DATASET_NAMES) == set(DATASETS)
-    assert set(MODEL_NAMES) == set(MODEL_FACTORIES)
-    assert set(EMBEDDER_NAMES) == set(EMBEDDERS)
 
 
 def test_conda_yaml_agrees_with_pyproject() -> None:

@@ -1,14 +1,20 @@
-"""The registry of embedders."""
+"""The registry of embedders; it imports none before one is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest
-from ppi_train.embeddings.embedders.descriptors import Descriptors
 from ppi_train.errors import ConfigError, nearest
 
-EmbedderFactory = Callable[[EmbedderRequest], Embedder]
+if TYPE_CHECKING:
+    from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest
+
+
+def _descriptors(request: EmbedderRequest) -> Embedder:
+    from ppi_train.embeddings.embedders.descriptors import Descriptors
+
+    return Descriptors.from_request(request)
 
 
 def _protein_lm(request: EmbedderRequest) -> Embedder:
@@ -23,9 +29,8 @@ def _esm2(request: EmbedderRequest) -> Embedder:
     return Esm2.from_request(request)
 
 
-# What a factory needs beyond this package is imported when it is called.
-EMBEDDERS: dict[str, EmbedderFactory] = {
-    "descriptors": Descriptors.from_request,
+EMBEDDERS: dict[str, Callable[[EmbedderRequest], Embedder]] = {
+    "descriptors": _descriptors,
     "protein_lm": _protein_lm,
     "esm2": _esm2,
 }

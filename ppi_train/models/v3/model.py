@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.nn.functional import dropout
 
 from ppi_train.models.base import Packed, member_losses
 from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
-from ppi_train.models.registry import register
 from ppi_train.models.v3.layers import (
     N_ENDS,
     N_MOMENTS,
@@ -22,6 +21,9 @@ from ppi_train.models.v3.layers import (
     attention_pool,
     residue_weights,
 )
+
+if TYPE_CHECKING:
+    from ppi_train.models.v3 import V3Options
 
 _SLOT_SPREAD = 2.0
 """Slot inputs are divided by this many deviations of the mean: the fixed statistics dominate at first."""
@@ -100,7 +102,6 @@ class SlotEncoder(nn.Module):
         return self.weight * dropout(shown, self.states.input_dropout, self.training)
 
 
-@register("v3")
 class V3(EnsembleModel):
     """An ensemble over fixed and learned summaries of residues.
 
@@ -108,44 +109,34 @@ class V3(EnsembleModel):
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
-        hidden_dim: Width of a member's state.
-        head_dim: Width of the hidden layer that scores a pair.
-        dropout: Share of activations dropped in training.
-        input_dropout: Share of the numbers of statistics and slots that a member does not see in a batch.
-        members: Networks whose mean is the score.
-        slots: Learned summaries of a protein for each member.
+        options: Hyper-parameters.
     """
 
     GRANULARITY: ClassVar[str] = "residue"
     residue_scale: Tensor
     encoder: SlotEncoder
 
-    def __init__(
-        self,
-        input_dim: int,
-        *,
-        hidden_dim: int = 128,
-        head_dim: int = 32,
-        dropout: float = 0.3,
-        input_dropout: float = 0.5,
-        members: int = 4,
-        slots: int = 4,
-    ) -> None:
-        statistics = ResidueStatistics(input_dim)
-        super().__init__(statistics.count + members * slots * input_dim)
-        self.statistics, self.slots = statistics, members * slots
+    def __init__(self, input_dim: int, options: V3Options) -> None:
+        statistics, slots = ResidueStatistics(input_dim), options.members * options.slots
+        super().__init__(statistics.count + slots * input_dim)
+        self.statistics, self.slots = statistics, slots
         self.described_width = statistics.count
         self.register_buffer("residue_scale", torch.ones(input_dim))
         self.encoder = SlotEncoder(
             statistics.count,
             input_dim,
-            slots=slots,
-            members=members,
-            hidden_dim=hidden_dim,
-            dropout=dropout,
-            input_dropout=input_dropout,
+            slots=options.slots,
+            members=options.members,
+            hidden_dim=options.hidden_dim,
+            dropout=options.dropout,
+            input_dropout=options.input_dropout,
         )
-        self.head = MemberPairHead(members=members, hidden_dim=hidden_dim, head_dim=head_dim, dropout=dropout)
+        self.head = MemberPairHead(
+            members=options.members,
+            hidden_dim=options.hidden_dim,
+            head_dim=options.head_dim,
+            dropout=options.dropout,
+        )
         self.similarity = SimilarityExpert(statistics.count - statistics.n_moments)
 
     def fit_input_statistics(self, proteins: Iterable[Packed]) -> None:

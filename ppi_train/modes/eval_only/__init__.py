@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -19,6 +17,7 @@ from ppi_train.modes.eval_only.networks import evaluate_network, log_network
 from ppi_train.modes.eval_only.references import read_references, reference_digests
 from ppi_train.modes.eval_only.report import log_evaluation, log_report
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
+from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.lineage import code_version
 from ppi_train.runs.scored_split import SplitScores, score_split, split_for
 from ppi_train.tracking.run import TrackedRun
@@ -38,15 +37,17 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CheckpointError: the run has no whole checkpoint.
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
-    resolved = resolve_candidate(config)
+    resolved = resolve_candidate(config.evaluated)
     model_id = logged_model_of(resolved.run)  # before the long work, while the server is known to answer
     evaluated = split_for(resolved, config)
-    references = read_references(config, evaluated)
+    references = read_references(
+        config.network, config.data, evaluated, own_pairs=bool(config.pairs.test_pairs)
+    )
     scored = score_split(resolved, config, evaluated)
     split, inputs = scored.split, scored.inputs
-    named = replace(config, dataset=None if config.test_pairs else inputs.name, split=split)
+    named = config.replace(dataset=None if config.pairs.test_pairs else inputs.name, split=split)
     _introduce(tracked, scored, resolved, named)
-    output = Path(config.output_dir) / tracked.run_id
+    output = Path(config.output.output_dir) / tracked.run_id
     prefix = METRIC_PREFIX[split]
     leakage = evaluate_leakage(scored.table, scored.logits, resolved, config, evaluated, prefix=prefix)
     measured = _measure(scored, leakage, config)
@@ -98,8 +99,8 @@ def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: Eval
     return measure_pairs(
         scored.table,
         scored.logits,
-        resamples=config.bootstrap_resamples,
-        seed=config.seed,
+        resamples=config.measure.bootstrap_resamples,
+        seed=config.compute.seed,
         lengths=scored.inputs.cache.lengths,
         seen=leakage.audit.seen if leakage else None,
         degrees=leakage.training_degrees(scored.table) if leakage else None,
@@ -115,14 +116,14 @@ def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:
 
 def inputs_of(config: EvalConfig) -> dict[str, str]:
     """Digests of all inputs of an evaluation, without reading embeddings."""
-    resolved = resolve_candidate(config)
+    resolved = resolve_candidate(config.evaluated)
     files = split_for(resolved, config).files
     digests = {"checkpoint": resolved.digest, "pairs": read_pairs(files.pairs).digest}
     if files.fasta:
         digests["fasta"] = read_fasta(files.fasta).digest
-    if config.embeddings:
-        digests["embeddings"] = EmbeddingCache(config.embeddings).digest
-    return digests | reference_digests(config)
+    if config.cache.embeddings:
+        digests["embeddings"] = EmbeddingCache(config.cache.embeddings).digest
+    return digests | reference_digests(config.network)
 
 
 def _interval_text(metrics: Mapping[str, float], key: str) -> str:

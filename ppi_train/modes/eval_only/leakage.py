@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.config.schema import EvalConfig
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import UserError, first_ten
@@ -20,6 +19,7 @@ from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.lineage import TrainingLineage, training_lineage
 from ppi_train.runs.scored_split import SplitSource
 from ppi_train.tracking.run import TrackedRun
@@ -122,22 +122,22 @@ def evaluate_leakage(
         split: The split that the pairs come from.
         prefix: Prefix of the gains' metric names, such as `test`.
     """
-    if config.audit == "off":
+    if config.leakage.audit == "off":
         return None
     if split.split == "train":
         logger.info("no audit: these are the training pairs themselves")
         return None
-    lineage = training_lineage(resolved, config, with_sequences=config.audit == "full")
+    lineage = training_lineage(resolved, config.data, with_sequences=config.leakage.audit == "full")
     if lineage is None:
         logger.warning("no audit, and no gain over the trivial baselines: there are no training pairs")
         return None
     notes = list(lineage.notes)
-    sequences = _all_sequences(table, lineage, split, notes) if config.audit == "full" else None
-    audit = audit_tables(lineage.table, table, sequences, data_dir=Path(config.data_dir))
+    sequences = _all_sequences(table, lineage, split, notes) if config.leakage.audit == "full" else None
+    audit = audit_tables(lineage.table, table, sequences, data_dir=Path(config.data.data_dir))
     gains: dict[str, Gain] = {}
     if 0 < table.positives < len(table):
         gains = gains_over_trivial(
-            logits, table, audit, resamples=config.bootstrap_resamples, seed=config.seed
+            logits, table, audit, resamples=config.measure.bootstrap_resamples, seed=config.compute.seed
         )
     else:
         notes.append("no gain over the trivial baselines: the scored pairs have one class only")

@@ -21,8 +21,6 @@ import numpy as np
 import torch
 
 from ppi_train.checkpoints import model_from_checkpoint
-from ppi_train.config.evaluation_options import OWN
-from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import UserError
 from ppi_train.evaluation.network import Network, density_threshold, network_from_pairs
@@ -34,6 +32,7 @@ from ppi_train.evaluation.network.topology import (
     network_metrics,
     sampling_noise,
 )
+from ppi_train.evaluation.options import OWN
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
 from ppi_train.inference.pair_grid import PairGrid
@@ -43,6 +42,7 @@ from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel
 from ppi_train.modes.eval_only.references import NetworkReferences
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.scored_split import validation_inputs
 from ppi_train.tracking.run import TrackedRun
@@ -142,7 +142,7 @@ def evaluate_network(
     if not references:
         return None
     truth = true_network(inputs.tables[split])
-    sets = references.sets_of(truth, config.seed)
+    sets = references.sets_of(truth, config.compute.seed)
     samples = {kind: TrueSample.of(truth, node_sets) for kind, node_sets in sets.items()}
     true_function = _function(
         references, truth, truth
@@ -165,7 +165,7 @@ def evaluate_network(
         f"{called.scored:,}", f"{len(truth.proteins):,}", called.seconds,
     )  # fmt: skip
     noise = {
-        kind: sampling_noise(sample, kind, seed=config.seed)
+        kind: sampling_noise(sample, kind, seed=config.compute.seed)
         for kind, sample in samples.items()
         if kind != OWN
     }
@@ -220,7 +220,7 @@ def _matched_threshold(
     try:
         validation = validation_inputs(resolved, config, inputs)
         data = validation.pair_data("validation", model.GRANULARITY).to(device)
-        logits = score_pairs(model, data, batch_size=config.batch_size).cpu().numpy()
+        logits = score_pairs(model, data, batch_size=config.scoring.batch_size).cpu().numpy()
         return density_threshold(logits, data.labels.cpu().numpy(), density), []
     except UserError as error:
         note = f"no threshold that matches the density, for want of validation pairs: {error.what}"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.config.evaluation_options import DRAW, OFF, WALKS
-from ppi_train.config.schema import EvalConfig
+from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.protein_sets import published_node_sets, read_complexes, read_node_sets, read_proteins
 from ppi_train.errors import DataError
 from ppi_train.evaluation.network import Network, sample_node_sets
 from ppi_train.evaluation.network.topology import NodeSets
+from ppi_train.evaluation.options import DRAW, OFF, WALKS, NetworkOptions
 from ppi_train.io.files import file_digest, reading
 from ppi_train.runs.datasets import mirror_of
 from ppi_train.runs.scored_split import SplitSource
@@ -66,8 +66,10 @@ class NetworkReferences:
         return dict(self.node_sets)
 
 
-def read_references(config: EvalConfig, split: SplitSource) -> NetworkReferences:
-    """Reads the reference files that the config names.
+def read_references(
+    network: NetworkOptions, data: DatasetOptions, split: SplitSource, *, own_pairs: bool
+) -> NetworkReferences:
+    """Reads the reference files that the options name.
 
     Called before anything is scored, so that mistakes in the files are reported at once. The node sets of
     a data set belong to its test set: they are used for that split only, and left out with a warning if
@@ -76,25 +78,25 @@ def read_references(config: EvalConfig, split: SplitSource) -> NetworkReferences
     Raises:
         DataError: a file is malformed.
     """
-    files = {kind: Path(path) for kind, path in config.node_set_files.items()}
-    if config.node_sets is None and split.split == "test" and not config.test_pairs:
-        files = _published(config, split.name)
+    files = {kind: Path(path) for kind, path in network.node_set_files.items()}
+    if network.node_sets is None and split.split == "test" and not own_pairs:
+        files = _published(data, split.name)
     return NetworkReferences(
         node_sets={kind: read_node_sets(path) for kind, path in files.items()},
         files=files,
-        draws=config.node_sets == (DRAW,),
-        complexes=read_complexes(config.complexes) if config.complexes else {},
-        essential=read_proteins(config.essential).accessions if config.essential else (),
-        non_essential=read_proteins(config.non_essential).accessions if config.non_essential else (),
+        draws=network.node_sets == (DRAW,),
+        complexes=read_complexes(network.complexes) if network.complexes else {},
+        essential=read_proteins(network.essential).accessions if network.essential else (),
+        non_essential=read_proteins(network.non_essential).accessions if network.non_essential else (),
     )
 
 
-def reference_digests(config: EvalConfig) -> dict[str, str]:
-    """Digests of the reference files that the config names."""
-    found = {f"node_sets/{kind}": _digest(path) for kind, path in config.node_set_files.items()}
-    if config.node_sets and not found:
-        found = {"node_sets": config.node_sets[0]}  # a word in place of files
-    named = {name: getattr(config, name) for name in ("complexes", "essential", "non_essential")}
+def reference_digests(network: NetworkOptions) -> dict[str, str]:
+    """Digests of the reference files that the options name."""
+    found = {f"node_sets/{kind}": _digest(path) for kind, path in network.node_set_files.items()}
+    if network.node_sets and not found:
+        found = {"node_sets": network.node_sets[0]}  # a word in place of files
+    named = {name: getattr(network, name) for name in ("complexes", "essential", "non_essential")}
     return found | {name: _digest(path) for name, path in named.items() if path}
 
 
@@ -103,9 +105,9 @@ def _digest(path: str) -> str:
         return file_digest(Path(path))
 
 
-def _published(config: EvalConfig, dataset: str) -> dict[str, Path]:
+def _published(data: DatasetOptions, dataset: str) -> dict[str, Path]:
     try:
-        return published_node_sets(dataset, data_dir=Path(config.data_dir), mirror=mirror_of(config))
+        return published_node_sets(dataset, data_dir=Path(data.data_dir), mirror=mirror_of(data))
     except NotInMirrorError as error:
         logger.warning("the mirror has no node sets of %s: no network metrics: %s", dataset, error.where)
         return {}

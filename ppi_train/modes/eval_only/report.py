@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import EvalConfig
 from ppi_train.data.pairs import PairTable
 from ppi_train.evaluation.measure import MeasuredPairs
 from ppi_train.evaluation.network import Network
@@ -29,6 +28,7 @@ from ppi_train.reporting.sections import (
     strata_section,
 )
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.lineage import code_version, lineage_section
 from ppi_train.runs.scored_split import SplitScores
 from ppi_train.tracking.run import TrackedRun
@@ -134,7 +134,7 @@ def log_report(
 
 
 def _calls(config: EvalConfig) -> str:
-    resamples = config.bootstrap_resamples
+    resamples = config.measure.bootstrap_resamples
     intervals = f"95% intervals by bootstrap, {resamples:,} resamples." if resamples else "No intervals."
     return f"Pairs are called interacting at a probability of {THRESHOLD} or above. {intervals}"
 
@@ -155,9 +155,9 @@ def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
     if leakage:
         found = leakage.audit.measures
         return leakage_section(found, train=leakage.train.source, test=leakage.test, notes=leakage.notes)
-    if config.audit == "off":
+    if config.leakage.audit == "off":
         return "The test pairs were not compared with the training pairs: audit=off."
-    if config.split == "train":
+    if config.pairs.split == "train":
         return "These are the training pairs themselves."
     return "The test pairs were not compared with the training pairs, which could not be read."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import FinetuneConfig
 from ppi_train.features import ProteinIterator, with_static_features
 from ppi_train.models.device import resolve_device, seed_everything
-from ppi_train.models.registry import own_batch_size
+from ppi_train.models.registry import find_model
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.training_run import (
     TrainingJob,
@@ -29,6 +27,7 @@ from ppi_train.modes.train.training_run import (
     training_inputs,
 )
 from ppi_train.runs.checkpoints import resolve_checkpoint
+from ppi_train.runs.configs import FinetuneConfig
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
@@ -45,7 +44,7 @@ def run(config: FinetuneConfig, tracked: TrackedRun) -> PipelineResult:
 
     The ancestor's metrics on the new data are logged as epoch 0.
     """
-    with run_folder(config.output_dir, tracked.run_id) as output:
+    with run_folder(config.output.output_dir, tracked.run_id) as output:
         return finetuning_job(config).train(tracked, output, None)
 
 
@@ -58,17 +57,17 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
         TrackingError, CheckpointError: the ancestor is not available; see `resolve_checkpoint`.
         CacheError: a given cache has another embedder or dimension than the ancestor's.
     """
-    assert config.pretrain_run_id is not None  # the schema requires it
-    resolved = resolve_checkpoint(config.pretrain_run_id)
+    run_id = config.pretrain.pretrain_run_id
+    assert run_id is not None  # the schema requires it
+    resolved = resolve_checkpoint(run_id)
     start = resolved.read()
     embedding: dict[str, Any] = start.description["embedding"]
     recipe = embedding["recipe"]
-    settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.device)
-    inputs = training_inputs(config, settings, recipe)
-    completed = replace(
-        config,
-        dataset=None if config.train_pairs else inputs.name,
-        batch_size=config.batch_size or own_batch_size(start.description["model"]["name"]),
+    settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device)
+    inputs = training_inputs(config.data, config.pairs, config.cache, settings, recipe)
+    completed = config.replace(
+        dataset=None if config.pairs.train_pairs else inputs.name,
+        batch_size=config.sampling.batch_size or find_model(start.description["model"]["name"]).BATCH_SIZE,
     )
     return TrainingJob(
         mode=MODE,
@@ -89,19 +88,20 @@ def _train(
     continued: Checkpoint | None,
 ) -> PipelineResult:
     """Fits the model of a checkpoint, evaluates the best checkpoint and logs it."""
-    device = resolve_device(config.device)
+    device = resolve_device(config.compute.device)
     name, hyperparameters = start.description["model"]["name"], start.description["model"]["hyperparameters"]
     lineage = (*start.description.get("lineage", ()), ancestor.run_id)
     parameters = {**_inherited_parameters(ancestor), **logged_parameters(config)}
-    with CheckpointUploader(tracked, output / "checkpoints", every=config.checkpoint_every) as uploader:
+    saving = config.training.checkpoint_every
+    with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         tags = {"model": name, "pretrain_run_id": ancestor.run_id, "lineage": ",".join(lineage)}
         log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
         tracked.describe(_lineage_note(ancestor, lineage, tracked))
 
-        seed_everything(config.seed, deterministic=config.deterministic)
+        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
         model = model_from_checkpoint(start, torch.device("cpu"))
         model.temperature = 1.0  # the ancestor's was fitted on other pairs
-        if config.freeze == "encoder":
+        if config.warm_start.freeze == "encoder":
             model.freeze_encoder()
         model = model.to(device)
         train, validation = (
@@ -111,14 +111,16 @@ def _train(
 
         trainer = Trainer(
             model,
-            config,
-            task=pair_task(config, model, train, validation),
+            config.training,
+            scheduler=config.scheduler,
+            amp=config.compute.amp,
+            task=pair_task(config, train, validation),
             checkpoints=uploader.folder,
             description=describe_pair_model(
                 MODE, config, inputs, model=name, hyperparameters=hyperparameters, lineage=lineage
             ),
             callbacks=run_callbacks(tracked, uploader),
-            warm_start=lambda: model.shrink(config.shrink, ProteinIterator(train.features)),
+            warm_start=lambda: model.shrink(config.warm_start.shrink, ProteinIterator(train.features)),
         )
         fit(trainer, tracked, continued)
 

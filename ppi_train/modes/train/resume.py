@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.checkpoints import Checkpoint, read_checkpoint, recover_checkpoint
-from ppi_train.config.fields import describe_fields
 from ppi_train.config.loading import logged_parameters
-from ppi_train.config.schema import FinetuneConfig, ResumeConfig, TrainEmbedderConfig
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.modes.base import PipelineResult, tracking_of
 from ppi_train.modes.train.finetune import finetuning_job
@@ -20,6 +18,8 @@ from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
 from ppi_train.runs.checkpoints import fetch_checkpoint, find_training_run
 from ppi_train.runs.config import Resumable, original_config
+from ppi_train.runs.configs import FinetuneConfig, ResumeConfig, TrainEmbedderConfig
+from ppi_train.runs.options import ResumedRunOptions
 from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME
 from ppi_train.tracking.outbox.sync import sync_outbox
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
@@ -43,13 +43,14 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
         CheckpointError: it is not a training run, or it has finished.
         DataError: the data are not those that the run was trained on.
     """
-    assert config.run_id is not None  # the schema requires it
-    run = send_what_it_left(find_training_run(config.run_id), config.output_dir)
+    resumed = config.resumed
+    assert resumed.run_id is not None  # the schema requires it
+    run = send_what_it_left(find_training_run(resumed.run_id), resumed.output_dir)
     tracked.set_tags({"mlflow.parentRunId": run.run_id, "ppi.resumed_run_id": run.run_id})
     tracked.identify(model=run.tags.get("ppi.model", ""), dataset=run.tags.get("ppi.dataset", ""))
     tracked.log_parameters(logged_parameters(config))
-    original = _with_places(original_config(run), config)
-    _refuse_unless_interrupted(run, ran_here=was_here(original.output_dir, run.run_id))
+    original = _with_places(original_config(run), resumed)
+    _refuse_unless_interrupted(run, ran_here=was_here(original.output.output_dir, run.run_id))
     return continue_training(run.run_id, _job(original))
 
 
@@ -65,9 +66,9 @@ def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
     Raises:
         UserError: as in `run`.
     """
-    ran_here = was_here(job.config.output_dir, run_id)
-    send_what_it_left(find_training_run(run_id), job.config.output_dir)
-    with run_folder(job.config.output_dir, run_id) as output:
+    ran_here = was_here(job.config.output.output_dir, run_id)
+    send_what_it_left(find_training_run(run_id), job.config.output.output_dir)
+    with run_folder(job.config.output.output_dir, run_id) as output:
         run = find_training_run(run_id)  # as it is now that no other process here can change it
         _refuse_unless_interrupted(run, ran_here=ran_here)
         _check_same_data(run, job)
@@ -98,18 +99,16 @@ def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
     return find_training_run(run.run_id) if outboxes else run
 
 
-def _with_places(original: Resumable, config: ResumeConfig) -> Resumable:
+def _with_places(original: Resumable, resumed: ResumedRunOptions) -> Resumable:
     """The config with the paths that the user has changed."""
-    places = {spec.name: getattr(config, spec.name) for spec in describe_fields(ResumeConfig)}
+    places = {name: place for name, place in vars(resumed).items() if place is not None}
     del places["run_id"]
-    known = {spec.name for spec in describe_fields(type(original))}
-    given = {name: place for name, place in places.items() if place is not None}
-    strange = sorted(set(given) - known)
+    strange = sorted(places.keys() - original.values.keys())
     if strange:
         raise ConfigError(
-            f"a run of this mode has no parameter {', '.join(strange)}", where=f"run {config.run_id}"
+            f"a run of this mode has no parameter {', '.join(strange)}", where=f"run {resumed.run_id}"
         )
-    return replace(original, **given)
+    return original.replace(**places)
 
 
 def _refuse_unless_interrupted(run: RunInfo, *, ran_here: bool) -> None:

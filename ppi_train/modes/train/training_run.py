@@ -13,9 +13,11 @@ import torch
 import yaml
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, read_checkpoint
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values
-from ppi_train.config.schema import LoopConfig, PairLoopConfig, TrainDataConfig
+from ppi_train.config.options import DatasetOptions, TrainPairsOptions
 from ppi_train.embeddings.cache.reader import describe_cache
+from ppi_train.embeddings.options import CacheOptions
 from ppi_train.evaluation.pair_metrics import (
     expected_calibration_error,
     pair_metrics,
@@ -25,10 +27,11 @@ from ppi_train.evaluation.pair_metrics import (
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.features import PairData
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
-from ppi_train.models.base import PairModel
 from ppi_train.models.device import describe_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only.report import log_evaluation
+from ppi_train.runs.config import Resumable
+from ppi_train.runs.configs import PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
@@ -58,50 +61,56 @@ class TrainingJob:
     """
 
     mode: str
-    config: LoopConfig
+    config: Resumable
     digests: Mapping[str, str]
     recorded: Mapping[str, str]
     train: Callable[[TrackedRun, Path, Checkpoint | None], PipelineResult]
 
 
 def training_inputs(
-    config: TrainDataConfig, settings: EmbeddingSettings, wanted: Mapping[str, object]
+    data: DatasetOptions,
+    pairs: TrainPairsOptions,
+    cache_options: CacheOptions,
+    settings: EmbeddingSettings,
+    wanted: Mapping[str, object],
 ) -> SplitInputs:
     """Training and validation pairs, with embeddings of their proteins.
 
     Args:
-        config: Where pairs, sequences and embeddings come from.
+        data, pairs: The data set, or the tables in its place.
+        cache_options: Where sequences and embeddings come from.
         settings: How sequences are embedded, if no cache is given.
         wanted: Part of the recipe that the cache must have; see `open_cache`.
     """
-    files, name = _training_files(config)
+    files, name = _training_files(data, pairs, cache_options)
     tables = read_tables(files)
     fastas = [source.fasta for source in files.values() if source.fasta]
     cache = open_cache(
-        config.embeddings,
+        cache_options.embeddings,
         fastas,
         settings,
-        data_dir=Path(config.data_dir),
+        data_dir=Path(data.data_dir),
         wanted=wanted,
-        memory_mb=config.cache_memory_mb,
+        memory_mb=cache_options.cache_memory_mb,
     )
-    return drop_or_refuse_missing(
-        name, tables, cache, missing=config.missing, fasta=fastas[0] if fastas else None
-    )
+    fasta = fastas[0] if fastas else None
+    return drop_or_refuse_missing(name, tables, cache, missing=cache_options.missing, fasta=fasta)
 
 
-def _training_files(config: TrainDataConfig) -> tuple[dict[str, SplitFiles], str]:
-    if config.train_pairs and config.val_pairs:
-        fasta = Path(config.fasta) if config.fasta else None
-        own = {"train": Path(config.train_pairs), "validation": Path(config.val_pairs)}
+def _training_files(
+    data: DatasetOptions, pairs: TrainPairsOptions, cache: CacheOptions
+) -> tuple[dict[str, SplitFiles], str]:
+    if pairs.train_pairs and pairs.val_pairs:
+        fasta = Path(cache.fasta) if cache.fasta else None
+        own = {"train": Path(pairs.train_pairs), "validation": Path(pairs.val_pairs)}
         files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
-        return files, Path(config.train_pairs).stem
-    dataset = prepare(config, ("train", "validation"))
+        return files, Path(pairs.train_pairs).stem
+    dataset = prepare(data, ("train", "validation"))
     files = {
-        split: SplitFiles(pairs=source.pairs, fasta=None if config.embeddings else source.fasta)
+        split: SplitFiles(pairs=source.pairs, fasta=None if cache.embeddings else source.fasta)
         for split, source in dataset.splits.items()
     }
-    return files, config.dataset or DEFAULT_DATASET
+    return files, data.dataset or DEFAULT_DATASET
 
 
 def recorded_digests(inputs: SplitInputs) -> dict[str, str]:
@@ -113,7 +122,7 @@ def recorded_digests(inputs: SplitInputs) -> dict[str, str]:
 def log_start(
     tracked: TrackedRun,
     output: Path,
-    config: PairLoopConfig,
+    config: PairTrainingConfig,
     inputs: SplitInputs,
     *,
     device: torch.device,
@@ -157,7 +166,7 @@ def _warn_of_changes(run: RunInfo, now: Mapping[str, str]) -> None:
             )
 
 
-def log_config(tracked: TrackedRun, output: Path, config: LoopConfig) -> None:
+def log_config(tracked: TrackedRun, output: Path, config: ModeConfig) -> None:
     """Writes the config as YAML and logs the file."""
     file = output / "config.yaml"
     file.write_text(yaml.safe_dump(config_values(config), sort_keys=False))
@@ -166,7 +175,7 @@ def log_config(tracked: TrackedRun, output: Path, config: LoopConfig) -> None:
 
 def describe_pair_model(
     mode: str,
-    config: PairLoopConfig,
+    config: PairTrainingConfig,
     inputs: SplitInputs,
     *,
     model: str,
@@ -187,16 +196,19 @@ def describe_pair_model(
     }
 
 
-def pair_task(config: PairLoopConfig, model: PairModel, train: PairData, validation: PairData) -> PairTask:
+def pair_task(config: PairTrainingConfig, train: PairData, validation: PairData) -> PairTask:
     """The task of a pair model, as the config specifies."""
+    batch_size = config.sampling.batch_size
+    assert batch_size is not None  # the job has filled in the model's own
     return PairTask(
-        config,
+        config.loss,
+        seed=config.compute.seed,
         train=train,
         validation=validation,
         ranking_metrics=validation_metrics,
-        batch_size=config.batch_size or model.BATCH_SIZE,
-        share_proteins=config.sampling == "shared",
-        fresh_negatives=config.fresh_negatives,
+        batch_size=batch_size,
+        share_proteins=config.sampling.sampling == "shared",
+        fresh_negatives=config.sampling.fresh_negatives,
     )
 
 
@@ -253,7 +265,7 @@ def evaluate_best(
         split="validation",
         uncertainty=uncertainty,
         history=result.history,
-        best_metric=trainer.config.early_stopping_metric,
+        best_metric=trainer.options.early_stopping_metric,
     )
     return {
         **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ppi_train.config.fields import describe_fields
+from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values, load_config, logged_parameters
-from ppi_train.config.options import OptionGroup
-from ppi_train.config.schema import (
+from ppi_train.errors import ConfigError
+from ppi_train.runs.configs import (
     MODES,
     CompareConfig,
     EmbedConfig,
@@ -25,7 +25,6 @@ from ppi_train.config.schema import (
     TrainConfig,
     TrainEmbedderConfig,
 )
-from ppi_train.errors import ConfigError
 
 
 def _file(tmp_path: Path, text: str | bytes) -> str:
@@ -37,7 +36,7 @@ def _file(tmp_path: Path, text: str | bytes) -> str:
 def _message(
     overrides: dict[str, object] | None = None,
     *,
-    schema: type[OptionGroup] = TrainConfig,
+    schema: type[ModeConfig] = TrainConfig,
     config_file: str | None = None,
 ) -> str:
     with pytest.raises(ConfigError) as caught:
@@ -48,21 +47,22 @@ def _message(
 def test_nothing_given_means_the_defaults() -> None:
     config, warnings = load_config(TrainConfig, {})
     assert config == TrainConfig()
-    assert (config.scheduler, config.train_pairs) == ("cosine", None)
+    assert (config.scheduler.scheduler, config.pairs.train_pairs) == ("cosine", None)
     assert warnings == []
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     path = _file(tmp_path, "epochs: 3\nlearning_rate: 1e-4\ndeterministic: yes\n")
     config, _ = load_config(TrainConfig, {"epochs": "5", "amp": "bf16"}, config_file=path)
-    assert (config.epochs, config.learning_rate, config.deterministic, config.amp) == (5, 1e-4, True, "bf16")
-    assert config.batch_size == TrainConfig().batch_size
+    assert (config.training.epochs, config.training.learning_rate) == (5, 1e-4)
+    assert (config.compute.deterministic, config.compute.amp) == (True, "bf16")
+    assert config.sampling == TrainConfig().sampling
 
 
 def test_the_empty_text_and_null_are_not_given(tmp_path: Path) -> None:
     path = _file(tmp_path, "epochs: 3\nfasta: ''\nval_pairs:\nmax_length: null\n")
     config, warnings = load_config(TrainConfig, {"epochs": "", "seed": None}, config_file=path)
-    assert config == TrainConfig(epochs=3)
+    assert config == TrainConfig.of(epochs=3)
     assert warnings == []
 
 
@@ -115,7 +115,7 @@ def test_a_refused_value_is_not_also_called_absent(tmp_path: Path) -> None:
         (PrepareDataConfig, "splits", ",", "expected one or more of train, validation, test; got none"),
     ],
 )
-def test_bounds_types_and_choices(schema: type[OptionGroup], name: str, value: str, problem: str) -> None:
+def test_bounds_types_and_choices(schema: type[ModeConfig], name: str, value: str, problem: str) -> None:
     expected = f"the configuration has a problem:\n  - {name}: {problem}"
     assert _message({name: value}, schema=schema) == expected
 
@@ -225,7 +225,7 @@ def test_patience_beyond_the_last_epoch_is_named() -> None:
     ],
 )
 def test_fields_that_do_not_go_together(
-    schema: type[OptionGroup], given: dict[str, object], problems: list[str]
+    schema: type[ModeConfig], given: dict[str, object], problems: list[str]
 ) -> None:
     assert _message(given, schema=schema).splitlines()[1:] == [f"  - {problem}" for problem in problems]
 
@@ -242,11 +242,11 @@ def test_fields_that_do_not_go_together(
 )
 def test_fields_that_go_together(given: dict[str, object]) -> None:
     config, warnings = load_config(TrainConfig, given)
-    assert {name: getattr(config, name) for name in given} == given
+    assert {name: config.values[name] for name in given} == given
     assert warnings == []
 
 
-def _other_value(schema: type[OptionGroup], name: str) -> object:
+def _other_value(schema: type[ModeConfig], name: str) -> object:
     """A value that is allowed and, where there is another, not the default."""
     spec = {field.name: field for field in describe_fields(schema)}[name]
     if name == "device":
@@ -282,7 +282,7 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
         values |= {**one_kind, "output": "no.parquet", "edges": "no.tsv"}
     if schema is PipelineConfig:
         values["offline"] = False  # its stages need the server
-    config = schema(**values)
+    config = schema.of(**values)
     written = _file(tmp_path, yaml.safe_dump(config_values(config)))
     assert load_config(schema, {}, config_file=written)[0] == config
     needed = {"run_id", "pretrain_run_id", "registered_model"} if schema is not PipelineConfig else set()
@@ -297,14 +297,14 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
         named["output"] = "no.parquet"
     if schema is CompareConfig:
         named["run_ids"] = ("one", "other")
-    required = schema(**named)
+    required = schema.of(**named)
     written = _file(tmp_path, yaml.safe_dump(config_values(required)))
     assert load_config(schema, {}, config_file=written)[0] == required
 
 
 def test_logged_parameters_are_texts_by_section() -> None:
-    logged = logged_parameters(TrainConfig(deterministic=True, learning_rate=1e-4))
-    assert len(logged) == len(dataclasses.fields(TrainConfig))
+    logged = logged_parameters(TrainConfig.of(deterministic=True, learning_rate=1e-4))
+    assert len(logged) == len(describe_fields(TrainConfig))
     assert logged["compute.deterministic"] == "true"
     assert logged["training.learning_rate"] == "0.0001"
     assert logged["data.train_pairs"] == ""

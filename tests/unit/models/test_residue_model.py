@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppi_train.errors import ConfigError
 from ppi_train.models.base import Packed, PairModel
-from ppi_train.models.registry import MODEL_FACTORIES, build_model
+from ppi_train.models.registry import build_model
 from ppi_train.models.residue_model import ResidueModel
 
 MODELS = ("pair_transformer", "contact_map")
@@ -158,8 +158,8 @@ def test_one_pair_of_one_residue_each_can_be_learned_from(name: str) -> None:
 
 @torch.no_grad()
 def test_weights_and_what_training_noted_survive_a_reload(model: PairModel) -> None:
-    name = next(name for name in MODELS if type(model) is MODEL_FACTORIES[name])
-    other = build_model(name, input_dim=DIMENSION, **SMALL[name])
+    others = [build_model(name, input_dim=DIMENSION, **SMALL[name]) for name in MODELS]
+    other = next(other for other in others if type(other) is type(model))
     other.load_state_dict(model.state_dict())
     proteins, pairs = packed([12, 1, 30, 13]), all_pairs(4)
     for score, same in zip(
@@ -177,7 +177,7 @@ def scored(model: PairModel, proteins: Packed, pairs: Tensor) -> tuple[Tensor, T
 @pytest.mark.parametrize("rows", [40, 10_000])
 def test_gradients_are_those_without_groups(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made again for the gradient, a group at a time, gives the gradient of doing all at once."""
-    module = f"ppi_train.models.{name}"
+    module = f"ppi_train.models.{name}.model"
     monkeypatch.setattr(f"{module}.{'_GROUP_ROWS' if name == 'pair_transformer' else '_GROUP_CELLS'}", rows)
     model = built(name, dropout=0.0)
     model.eval()  # running statistics, as those of a batch are those of a group

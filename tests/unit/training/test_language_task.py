@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppi_train.config.schema import TrainEmbedderConfig
 from ppi_train.embeddings.embedders.protein_lm import CausalLstm
 from ppi_train.errors import DataError
+from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
 from ppi_train.training.trainer import Trainer
@@ -106,11 +106,14 @@ def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "epochs": 2 * PARTS_A_PASS, "batch_size": 8, "learning_rate": 0.02, "early_stopping_patience": 0,
     }  # fmt: skip
+    config = TrainEmbedderConfig.of(**settings)
     torch.manual_seed(0)
     logged: dict[int, dict[str, float]] = {}
     trainer = Trainer(
         CausalLstm(16, 1),
-        TrainEmbedderConfig(**settings),
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=learned,
         checkpoints=tmp_path,
         description={},

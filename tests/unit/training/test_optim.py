@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ppi_train.config.schema import TrainConfig
+from ppi_train.config.options import TrainingOptions
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.optim import Schedule, build_optimizer
 
 PEAK = 0.1
@@ -18,9 +19,9 @@ STEPS = 100
 
 
 def _schedule(**settings: object) -> Schedule:
-    config = TrainConfig(**settings)  # type: ignore[arg-type]
+    config = TrainConfig.of(**settings)
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=PEAK)
-    return Schedule(optimizer, config, peak=PEAK, total_steps=STEPS)
+    return Schedule(optimizer, config.scheduler, peak=PEAK, total_steps=STEPS)
 
 
 def _rates(**settings: object) -> list[float]:
@@ -108,9 +109,9 @@ def test_a_loaded_state_continues_the_same_course() -> None:
 
 
 def test_every_group_of_the_optimiser_gets_the_rate() -> None:
-    config = TrainConfig(learning_rate=PEAK, warmup_fraction=0.1)
-    optimizer = build_optimizer(nn.Linear(3, 2), config)
-    schedule = Schedule(optimizer, config, peak=PEAK, total_steps=STEPS)
+    config = TrainConfig.of(learning_rate=PEAK, warmup_fraction=0.1)
+    optimizer = build_optimizer(nn.Linear(3, 2), config.training)
+    schedule = Schedule(optimizer, config.scheduler, peak=PEAK, total_steps=STEPS)
     assert schedule.before_step(4) == pytest.approx(PEAK / 2)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([PEAK / 2] * 2)
 
@@ -118,7 +119,7 @@ def test_every_group_of_the_optimiser_gets_the_rate() -> None:
 def test_matrices_are_decayed_and_biases_and_scales_are_not() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2), nn.Linear(2, 1))
     model[2].requires_grad_(False)
-    optimizer = build_optimizer(model, TrainConfig(weight_decay=0.3))
+    optimizer = build_optimizer(model, TrainingOptions(weight_decay=0.3))
     decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
     assert [parameter is model[0].weight for parameter in decayed["params"]] == [True]

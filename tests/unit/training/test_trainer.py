@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ppi_train.checkpoints import read_checkpoint
-from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import DeviceError, UserError
 from ppi_train.features import PairData, ProteinIterator, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.pair_task import PairTask, class_weights
 from ppi_train.training.trainer import Trainer
@@ -101,9 +101,10 @@ def _trainer(
         "scheduler": "cosine",
         "warmup_fraction": 0.05,
     }
-    config = TrainConfig(**{**options, **settings})
+    config = TrainConfig.of(**{**options, **settings})
     task = PairTask(
-        config,
+        config.loss,
+        seed=config.compute.seed,
         train=_data() if train is None else train,
         validation=_data(100, seed=1) if validation is None else validation,
         ranking_metrics=_ranking,
@@ -111,7 +112,9 @@ def _trainer(
     )
     return Trainer(
         SumModel(),
-        config,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=task,
         checkpoints=folder,
         description={"model": {"name": "sum"}},

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ppi_train.checkpoints import read_checkpoint
-from ppi_train.config.interval import Interval, parse_interval
-from ppi_train.config.schema import TrainConfig
+from ppi_train.config.fields import Interval, parse_interval
 from ppi_train.errors import CheckpointError
 from ppi_train.features import PairData, VectorFeatures
 from ppi_train.models.base import PairModel
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.callbacks import Callback, CheckpointSaver, MetricLogger, SaveInterval
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.signals import Interruption
@@ -86,7 +86,7 @@ def small_trainer(folder: Path, callbacks: Sequence[Callback], **settings: Any) 
     }  # fmt: skip
     factor = settings.pop("shrink", None)
     batch_size = settings.pop("batch_size", 41)
-    config = TrainConfig(**{**options, **settings})
+    config = TrainConfig.of(**{**options, **settings})
     model = DropoutModel()
 
     def shrink() -> None:
@@ -96,15 +96,18 @@ def small_trainer(folder: Path, callbacks: Sequence[Callback], **settings: Any) 
 
     return Trainer(
         model,
-        config,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
         task=PairTask(
-            config,
+            config.loss,
+            seed=config.compute.seed,
             train=data(200, 0),
             validation=data(100, 1),
             ranking_metrics=ranking,
             batch_size=batch_size,
-            share_proteins=config.sampling == "shared",
-            fresh_negatives=config.fresh_negatives,
+            share_proteins=config.sampling.sampling == "shared",
+            fresh_negatives=config.sampling.fresh_negatives,
         ),
         checkpoints=folder,
         description={},

@@ -1,4 +1,4 @@
-"""Parameters for making a benchmark, and for auditing one."""
+"""Options of a new split of a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import OptionGroup
+from ppi_train.config.groups import OptionGroup
 
 SPLIT_METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
 NEGATIVE_KINDS = ("degree_matched", "uniform")
@@ -66,34 +66,4 @@ class NewSplitOptions(OptionGroup):
     def unused_options(self, given: frozenset[str]) -> list[str]:
         if "max_identity" in given and self.method != "clustered":
             return [f"max_identity={self.max_identity} has no effect: method={self.method}"]
-        return []
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditedPairsOptions(OptionGroup):
-    SECTION: ClassVar[str] = "data"
-
-    train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
-    test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.")
-    fasta: str | None = option(
-        None, "Sequences of the proteins in your own pairs; unset: similarity is not measured."
-    )
-    split: str = option(
-        "auto",
-        "Split of the dataset to audit; auto is test if the test files are available, else validation.",
-        choices=("auto", "validation", "test"),
-    )
-
-    def validate(self) -> list[str]:
-        if bool(self.train_pairs) != bool(self.test_pairs):
-            return ["train_pairs and test_pairs: give both or none"]
-        if self.train_pairs and getattr(self, "dataset", None):
-            return ["dataset and train_pairs: give one of them, not both"]
-        if self.fasta and not self.train_pairs:
-            return ["fasta: goes with train_pairs and test_pairs"]
-        return []
-
-    def unused_options(self, given: frozenset[str]) -> list[str]:
-        if "split" in given and self.train_pairs:
-            return [f"split={self.split} has no effect: test_pairs is given"]
         return []

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ppi_train.checkpoints import read_checkpoint
-from ppi_train.config.schema import TrainConfig
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.features import PackedFeatures, PairData
 from ppi_train.models.base import Packed
-from ppi_train.models.pair_transformer import PairTransformer
+from ppi_train.models.pair_transformer import PairTransformerOptions
+from ppi_train.models.pair_transformer.model import PairTransformer
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
+from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.callbacks import Callback, CheckpointSaver
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
@@ -30,7 +31,8 @@ def proteins(lengths: list[int]) -> Packed:
 
 def built() -> PairTransformer:
     torch.manual_seed(0)
-    return PairTransformer(DIMENSION, hidden_dim=16, heads=4, random_features=32, max_residues=12)
+    options = PairTransformerOptions(hidden_dim=16, heads=4, random_features=32, max_residues=12)
+    return PairTransformer(DIMENSION, options)
 
 
 @torch.no_grad()
@@ -79,7 +81,7 @@ def test_a_frozen_encoder_stays_as_it_is_to_the_bit() -> None:
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="heads of attention do not divide") as caught:
-        PairTransformer(DIMENSION, hidden_dim=10, heads=4)
+        PairTransformer(DIMENSION, PairTransformerOptions(hidden_dim=10, heads=4))
     assert "hidden_dim=10, heads=4" in str(caught.value)
 
 
@@ -92,15 +94,25 @@ def trainer(folder: Path, *callbacks: Callback) -> Trainer:
     data = PairData(
         features=PackedFeatures(proteins([9, 1, 30, 14, 6, 20])), pairs=pairs, labels=labels_of(pairs)
     )
-    config = TrainConfig(epochs=2, batch_size=5, early_stopping_patience=0, learning_rate=0.01)
+    config = TrainConfig.of(epochs=2, batch_size=5, early_stopping_patience=0, learning_rate=0.01)
     task = PairTask(
-        config,
+        config.loss,
+        seed=config.compute.seed,
         train=data,
         validation=data,
         ranking_metrics=ranking_metrics,
-        batch_size=config.batch_size or 8,
+        batch_size=config.sampling.batch_size or 8,
     )
-    return Trainer(built(), config, task=task, checkpoints=folder, description={}, callbacks=callbacks)
+    return Trainer(
+        built(),
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
+        task=task,
+        checkpoints=folder,
+        description={},
+        callbacks=callbacks,
+    )
 
 
 def labels_of(pairs: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ppi_train.config.loading import load_config
-from ppi_train.config.schema import PredictConfig
 from ppi_train.errors import ConfigError
+from ppi_train.runs.configs import PredictConfig
 
 RIGHT = {"run_id": "1", "fasta": "f", "all_pairs": "true", "output": "o.parquet"}
 
@@ -40,7 +40,7 @@ def test_what_makes_no_sense_is_refused(given: dict[str, str], message: str) -> 
 def test_lists_may_bring_their_own_sequences() -> None:
     lists = {"all_pairs": "", "fasta": "", "proteins_a": "a.fasta", "proteins_b": "b.fasta"}
     config, warnings = load_config(PredictConfig, RIGHT | lists)
-    assert config.proteins_a == "a.fasta"
+    assert config.prediction.proteins_a == "a.fasta"
     assert not warnings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ppi_train.errors import ConfigError
 from ppi_train.models.base import Packed
 from ppi_train.models.ensemble import GaussianOutput
-from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
 from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
+
+if TYPE_CHECKING:
+    from ppi_train.models.pair_transformer import PairTransformerOptions
 
 _GROUP_ROWS = 16_384
 """Residues of pairs scored at once, padding included."""
 
 
-@register("pair_transformer")
 class PairTransformer(ResidueModel):
     """The transformer pair model (TUnA).
 
@@ -33,31 +34,17 @@ class PairTransformer(ResidueModel):
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
-        hidden_dim: Width of a residue's state, h.
-        heads: Attention heads; must divide `hidden_dim`.
-        dropout: Share of activations dropped in training.
-        random_features: Random features of the Gaussian process.
-        max_residues: See `ResidueModel`.
+        options: Hyper-parameters; the width of a residue's state is h.
 
     Raises:
         ConfigError: the heads do not divide the width.
     """
 
-    BATCH_SIZE: ClassVar[int] = 64
-
     encoder: nn.ModuleDict
 
-    def __init__(
-        self,
-        input_dim: int,
-        *,
-        hidden_dim: int = 64,
-        heads: int = 8,
-        dropout: float = 0.2,
-        random_features: int = 1024,
-        max_residues: int = 512,
-    ) -> None:
-        super().__init__(input_dim, max_residues=max_residues)
+    def __init__(self, input_dim: int, options: PairTransformerOptions) -> None:
+        super().__init__(input_dim, max_residues=options.max_residues)
+        hidden_dim, heads = options.hidden_dim, options.heads
         if hidden_dim % heads:
             raise ConfigError(
                 "the heads of attention do not divide the width of a residue's state",
@@ -66,13 +53,15 @@ class PairTransformer(ResidueModel):
             )
 
         def layer() -> EncoderLayer:
-            return EncoderLayer(hidden_dim, heads=heads, inner=4 * hidden_dim, dropout=dropout)
+            return EncoderLayer(hidden_dim, heads=heads, inner=4 * hidden_dim, dropout=options.dropout)
 
         self.encoder = nn.ModuleDict(
             {"project": SpectralLinear(input_dim, hidden_dim), "within_protein": layer()}
         )
         self.over_pair = layer()
-        self.output = GaussianOutput(hidden_dim, features=random_features, length_scale=math.sqrt(hidden_dim))
+        self.output = GaussianOutput(
+            hidden_dim, features=options.random_features, length_scale=math.sqrt(hidden_dim)
+        )
 
     def encode_residues(self, values: Tensor, lengths: Sequence[int]) -> Tensor:
         projected = self.encoder["project"](self.standardise(values))

@@ -1,16 +1,16 @@
-"""Parameters of embeddings: the embedder, its training data and its caches."""
+"""Option groups of embeddings: the embedder, its training data and its caches."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import AMP, OptionGroup
+from ppi_train.config.groups import OptionGroup
+from ppi_train.config.options import TrainingOptions
+from ppi_train.embeddings.embedders import EMBEDDERS
 
-EMBEDDER_NAMES = ("descriptors", "protein_lm", "esm2")
 LM_HIDDEN_DIM = 384
 LM_EPOCHS = 4
 LM_RATE = 3e-3
@@ -39,11 +39,8 @@ class CacheOptions(OptionGroup):
 @dataclass(frozen=True, kw_only=True)
 class EmbedderOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
-    TRAINS_EMBEDDER: ClassVar[bool] = False
-    """Whether the mode trains a language model if none is given."""
-
     embedder: str | None = option(
-        None, "What turns a sequence into an embedding (default: descriptors).", choices=EMBEDDER_NAMES
+        None, "What turns a sequence into an embedding (default: descriptors).", choices=tuple(EMBEDDERS)
     )
     embedder_run_id: str | None = option(
         None, "protein_lm: the MLflow run of train_embedder that has its weights."
@@ -67,9 +64,9 @@ class EmbedderOptions(OptionGroup):
         "float32", "Number format in a newly made cache.", choices=("float16", "float32")
     )
 
-    def validate(self) -> list[str]:
-        needed = self.embedder == "protein_lm" and not (self.TRAINS_EMBEDDER or self.embedder_run_id)
-        if needed and not getattr(self, "embeddings", None):
+    def missing_weights(self) -> list[str]:
+        """The problem that `protein_lm` is to embed sequences with the weights of no run."""
+        if self.embedder == "protein_lm" and not self.embedder_run_id:
             return ["embedder_run_id: required with embedder=protein_lm; the ID of a run of train_embedder"]
         return []
 
@@ -83,57 +80,6 @@ class EmbedderOptions(OptionGroup):
         if "truncation" in given and self.max_length is None:
             idle.append(f"truncation={self.truncation} has no effect: max_length is not given")
         return idle
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExcludeOptions(OptionGroup):
-    SECTION: ClassVar[str] = "embedder"
-
-    exclude_fasta: str | None = option(
-        None, "Sequences kept out of the language model's text, besides the test proteins of the dataset."
-    )
-    exclude_pairs: str | None = option(
-        None, "Pairs whose proteins are kept out of that text, by their accession."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageTextOptions(ExcludeOptions):
-    SECTION: ClassVar[str] = "embedder"
-
-    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelOptions(OptionGroup):
-    SECTION: ClassVar[str] = "model"
-
-    hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
-    num_layers: int = option(1, "Recurrent layers.", low=1)
-    window: int = option(256, "Residues that are read in one go.", low=16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageBatchOptions(OptionGroup):
-    SECTION: ClassVar[str] = "training"
-
-    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageStageOptions(ExcludeOptions):
-    SECTION: ClassVar[str] = "embedder"
-
-    lm_hidden_dim: int = option(LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1)
-    lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1)
-    lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
-    lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
-
-    def unused_options(self, given: frozenset[str]) -> list[str]:
-        if getattr(self, "trains_embedder", False):
-            return []
-        names = [field.name for field in dataclasses.fields(LanguageStageOptions) if field.name in given]
-        return [f"{name} has no effect: no language model is trained" for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +133,7 @@ class ImportOptions(OptionGroup):
             "embedder_name": "a name for what made the embeddings, such as esm2_t33",
         }
         found = [f"{name}: required; {what}" for name, what in needed.items() if not getattr(self, name)]
-        if self.embedder_name in EMBEDDER_NAMES:
+        if self.embedder_name in EMBEDDERS:
             found.append(
                 f"embedder_name: {self.embedder_name} is an embedder of this project; give another name"
             )
@@ -202,3 +148,49 @@ class ImportOptions(OptionGroup):
         if "truncation" in given and self.max_length is None:
             return [f"truncation={self.truncation} has no effect: max_length is not given"]
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludeOptions(OptionGroup):
+    SECTION: ClassVar[str] = "embedder"
+
+    exclude_fasta: str | None = option(
+        None, "Sequences kept out of the language model's text, besides the test proteins of the dataset."
+    )
+    exclude_pairs: str | None = option(
+        None, "Pairs whose proteins are kept out of that text, by their accession."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageTextOptions(OptionGroup):
+    SECTION: ClassVar[str] = "embedder"
+
+    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelOptions(OptionGroup):
+    SECTION: ClassVar[str] = "model"
+
+    hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
+    num_layers: int = option(1, "Recurrent layers.", low=1)
+    window: int = option(256, "Residues that are read in one go.", low=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageTrainingOptions(TrainingOptions):
+    """The training loop of a language model, with defaults of its own."""
+
+    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
+    epochs: int = option(LM_EPOCHS, "Passes over the sequences.", low=1)
+    learning_rate: float = option(LM_RATE, "Peak learning rate of AdamW.", above=0)
+    adam_beta2: float = option(
+        0.98, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
+    )
+    early_stopping_metric: str = option(
+        "val/loss", "Validation metric that picks the best weights.", choices=("val/loss",)
+    )
+    early_stopping_patience: int = option(
+        0, "Fifths of a pass without improvement before stopping; 0: never.", low=0
+    )

@@ -14,7 +14,7 @@ description; docs/models.md says what differs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, dropout, fold,
 
 from ppi_train.models.base import Packed
 from ppi_train.models.ensemble import FeaturePosterior
-from ppi_train.models.registry import register
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
+
+if TYPE_CHECKING:
+    from ppi_train.models.contact_map import ContactMapOptions
 
 _BLOCK_CELLS = 65_536
 """Cells whose differences are in memory at once: d floats each."""
@@ -212,7 +214,6 @@ _GROUP_CELLS = 2**18
 """Map cells computed at once, padding included: some 50 MB per layer. A single map may be larger."""
 
 
-@register("contact_map")
 class ContactMap(ResidueModel):
     """The contact-map pair model (D-SCRIPT).
 
@@ -223,40 +224,22 @@ class ContactMap(ResidueModel):
 
     Args:
         input_dim: Numbers in a residue's embedding, d.
-        hidden_dim: Width of a residue's state, h.
-        dropout: Share of a state dropped in training.
-        sparsity: Share of the loss that is the mean of the map; the rest is the cross entropy.
-        max_residues: See `ResidueModel`.
-        channels, width: Sizes of the two convolutions.
-        pool_width: See `AboveMeanPool`.
+        options: Hyper-parameters; the width of a residue's state is h.
     """
-
-    BATCH_SIZE: ClassVar[int] = 16
 
     MIDDLE = 0.5
     """The pooled contact at which the probability is one half."""
     _FIRST_SLOPE = 20.0
     _RANDOM_FEATURES = 256
 
-    def __init__(
-        self,
-        input_dim: int,
-        *,
-        hidden_dim: int = 100,
-        dropout: float = 0.5,
-        sparsity: float = 0.65,
-        max_residues: int = 800,
-        channels: int = 50,
-        width: int = 7,
-        pool_width: int = 9,
-    ) -> None:
-        super().__init__(input_dim, max_residues=max_residues)
-        self.dropout, self.sparsity = dropout, sparsity
-        self.encoder = nn.Linear(input_dim, hidden_dim)
-        self.cells = PairConvolution(hidden_dim, channels)
-        self.norm_cells, self.norm_contacts = MapNorm(channels), MapNorm(1)
-        self.convolution = SymmetricConvolution(channels, width)
-        self.pool = AboveMeanPool(pool_width)
+    def __init__(self, input_dim: int, options: ContactMapOptions) -> None:
+        super().__init__(input_dim, max_residues=options.max_residues)
+        self.dropout, self.sparsity = options.dropout, options.sparsity
+        self.encoder = nn.Linear(input_dim, options.hidden_dim)
+        self.cells = PairConvolution(options.hidden_dim, options.channels)
+        self.norm_cells, self.norm_contacts = MapNorm(options.channels), MapNorm(1)
+        self.convolution = SymmetricConvolution(options.channels, options.width)
+        self.pool = AboveMeanPool(options.pool_width)
         self.slope = nn.Parameter(torch.tensor(self._FIRST_SLOPE))
         # Both inputs are in units of a logit, so that 1 is a small distance.
         self.posterior = FeaturePosterior(2, features=self._RANDOM_FEATURES, length_scale=1.0)

@@ -1,4 +1,4 @@
-"""Parameters of `predict`: pairs to score, pairs to keep, and output."""
+"""Option groups of prediction and explanation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import OptionGroup
+from ppi_train.config.groups import OptionGroup
 
 EDGE_ENDINGS = (".graphml", ".tsv")
 
@@ -68,4 +68,19 @@ class PredictionOptions(OptionGroup):
         idle = [name for name in ("top_k", "include_self") if name in given and self.pairs]
         return [
             f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplanationOptions(OptionGroup):
+    SECTION: ClassVar[str] = "explanation"
+
+    protein_a: str | None = option(None, "Accession of one protein of the pair.")
+    protein_b: str | None = option(None, "Accession of the other; may be the same.")
+
+    def validate(self) -> list[str]:
+        return [
+            f"{name}: required; an accession of the FASTA, data set or cache"
+            for name in ("protein_a", "protein_b")
+            if not getattr(self, name)
         ]

@@ -1,4 +1,4 @@
-"""Parameters of the leakage audit and of the network evaluation."""
+"""Option groups of evaluation: scoring, intervals, the audit for leakage, networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppi_train.config.fields import option
-from ppi_train.config.options import OptionGroup
+from ppi_train.config.groups import OptionGroup
 
 AUDITS = ("full", "overlap", "off")
 # How node sets were drawn; OWN if that is not stated.
@@ -14,6 +14,27 @@ WALKS = ("bfs", "dfs", "random_walk")
 OWN = "own"
 # Given in place of files.
 DRAW, OFF = "draw", "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(OptionGroup):
+    SECTION: ClassVar[str] = "evaluation"
+
+    batch_size: int = option(8192, "Pairs scored at once.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(OptionGroup):
+    SECTION: ClassVar[str] = "evaluation"
+
+    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval; 0: no intervals.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedMeasureOptions(MeasureOptions):
+    """Intervals where models are compared, which cannot do without them."""
+
+    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval.", low=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +47,34 @@ class LeakageOptions(OptionGroup):
         "takes half a minute for thousands of proteins, the first time.",
         choices=AUDITS,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedPairsOptions(OptionGroup):
+    SECTION: ClassVar[str] = "data"
+
+    train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
+    test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.")
+    fasta: str | None = option(
+        None, "Sequences of the proteins in your own pairs; unset: similarity is not measured."
+    )
+    split: str = option(
+        "auto",
+        "Split of the dataset to audit; auto is test if the test files are available, else validation.",
+        choices=("auto", "validation", "test"),
+    )
+
+    def validate(self) -> list[str]:
+        if bool(self.train_pairs) != bool(self.test_pairs):
+            return ["train_pairs and test_pairs: give both or none"]
+        if self.fasta and not self.train_pairs:
+            return ["fasta: goes with train_pairs and test_pairs"]
+        return []
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        if "split" in given and self.train_pairs:
+            return [f"split={self.split} has no effect: test_pairs is given"]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)

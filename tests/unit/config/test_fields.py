@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from ppi_train.config.coercion import as_bool, as_float, as_int, as_str, as_str_list
+from ppi_train.config.fields import as_bool, as_float, as_int, as_str, as_str_list
 
 
 @pytest.mark.parametrize(("value", "expected"), [("P1", "P1"), ("", ""), (" x ", " x "), ("no", "no")])

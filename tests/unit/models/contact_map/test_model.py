@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
 from ppi_train.models.base import Packed
-from ppi_train.models.contact_map import AboveMeanPool, ContactMap, MapNorm
+from ppi_train.models.contact_map import ContactMapOptions
+from ppi_train.models.contact_map.model import AboveMeanPool, ContactMap, MapNorm
 
 DIMENSION = 6
 LENGTHS = [23, 9, 31, 1]
@@ -23,7 +24,7 @@ def proteins() -> Packed:
 def model() -> ContactMap:
     """With statistics of maps that it has seen, in evaluation mode."""
     torch.manual_seed(0)
-    made = ContactMap(DIMENSION, hidden_dim=10, channels=7, max_residues=40).train()
+    made = ContactMap(DIMENSION, ContactMapOptions(hidden_dim=10, channels=7, max_residues=40)).train()
     pairs = torch.combinations(torch.arange(3), with_replacement=True)
     for _ in range(5):
         made.losses(proteins(), pairs, torch.ones(6))
@@ -47,7 +48,7 @@ def plain_map(model: ContactMap, a: Tensor, b: Tensor) -> Tensor:
 def test_maps_are_those_of_the_plain_formula(
     model: ContactMap, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppi_train.models.contact_map._BLOCK_CELLS", block)
+    monkeypatch.setattr("ppi_train.models.contact_map.model._BLOCK_CELLS", block)
     pairs = torch.combinations(torch.arange(4), with_replacement=True)
     states = model.encode(proteins()).values.split(LENGTHS)
     for found, (a, b) in zip(model.contacts(proteins(), pairs), pairs.tolist(), strict=True):
@@ -123,7 +124,7 @@ def test_a_sparser_loss_makes_emptier_maps() -> None:
     filled = []
     for sparsity in (0.0, 0.9):
         torch.manual_seed(0)
-        model = ContactMap(DIMENSION, hidden_dim=10, channels=7, sparsity=sparsity).train()
+        model = ContactMap(DIMENSION, ContactMapOptions(hidden_dim=10, channels=7, sparsity=sparsity)).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
         pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
         for _ in range(40):

@@ -1,0 +1,367 @@
+"""The config of every run mode, composed of option groups.
+
+The commands' options, the config file's keys and the parameters that a run logs come from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppi_train.config.groups import ModeConfig
+from ppi_train.config.options import (
+    ComputeOptions,
+    DatasetOptions,
+    DeviceOptions,
+    OfflineTrackingOptions,
+    OutputOptions,
+    PairLossOptions,
+    SamplingOptions,
+    SchedulerOptions,
+    SplitOptions,
+    TestPairsOptions,
+    TrackingOptions,
+    TrainingOptions,
+    TrainPairsOptions,
+)
+from ppi_train.data.options import NewSplitOptions
+from ppi_train.embeddings.options import (
+    CacheOptions,
+    EmbedderOptions,
+    EmbedOutputOptions,
+    ExcludeOptions,
+    ImportOptions,
+    LanguageModelOptions,
+    LanguageTextOptions,
+    LanguageTrainingOptions,
+)
+from ppi_train.evaluation.options import (
+    AuditedPairsOptions,
+    LeakageOptions,
+    MeasureOptions,
+    NetworkOptions,
+    PairedMeasureOptions,
+    ScoringOptions,
+)
+from ppi_train.inference.options import ExplanationOptions, PredictionOptions
+from ppi_train.models.choice import ModelChoice
+from ppi_train.runs.options import (
+    FINETUNE_EPOCHS,
+    FINETUNE_RATE,
+    ComparedRunsOptions,
+    EvaluatedRunOptions,
+    FinetuneStageOptions,
+    LanguageStageOptions,
+    PretrainOptions,
+    PromotionOptions,
+    RegistryOptions,
+    ResumedRunOptions,
+    StageOptions,
+    SyncOptions,
+    SyncTrackingOptions,
+    WarmStartOptions,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareDataConfig(ModeConfig):
+    """`prepare_data`: fetch and verify a benchmark, or write the built-in example."""
+
+    data: DatasetOptions = DatasetOptions()
+    splits: SplitOptions = SplitOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(ModeConfig):
+    """`split`: split a network into train, validation and test; draw negatives; audit."""
+
+    split: NewSplitOptions = NewSplitOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(ModeConfig):
+    """`audit`: measure the overlap of test and training set, and its effect."""
+
+    data: DatasetOptions = DatasetOptions()
+    pairs: AuditedPairsOptions = AuditedPairsOptions()
+    output: OutputOptions = OutputOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        if self.data.dataset and self.pairs.train_pairs:
+            return ["dataset and train_pairs: give one of them, not both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig(ModeConfig):
+    """`embed`: FASTA -> Parquet embedding cache."""
+
+    data: DatasetOptions = DatasetOptions()
+    embedder: EmbedderOptions = EmbedderOptions()
+    compute: DeviceOptions = DeviceOptions()
+    output: EmbedOutputOptions = EmbedOutputOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        return [*_fasta_or_dataset(self.output.fasta, self.data), *self.embedder.missing_weights()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(ModeConfig):
+    """`import_embeddings`: embeddings made elsewhere -> Parquet embedding cache."""
+
+    source: ImportOptions = ImportOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEmbedderConfig(ModeConfig):
+    """`train_embedder`: train the language model behind the embedder `protein_lm` on sequences."""
+
+    data: DatasetOptions = DatasetOptions()
+    text: LanguageTextOptions = LanguageTextOptions()
+    exclude: ExcludeOptions = ExcludeOptions()
+    model: LanguageModelOptions = LanguageModelOptions()
+    training: LanguageTrainingOptions = LanguageTrainingOptions()
+    scheduler: SchedulerOptions = SchedulerOptions(scheduler="linear")
+    compute: ComputeOptions = ComputeOptions()
+    output: OutputOptions = OutputOptions()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        return _fasta_or_dataset(self.text.fasta, self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTrainingConfig(ModeConfig):
+    """What every training of a pair model has: data, hyper-parameters, device and output."""
+
+    data: DatasetOptions = DatasetOptions()
+    pairs: TrainPairsOptions = TrainPairsOptions()
+    cache: CacheOptions = CacheOptions()
+    training: TrainingOptions = TrainingOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    loss: PairLossOptions = PairLossOptions()
+    scheduler: SchedulerOptions = SchedulerOptions()
+    compute: ComputeOptions = ComputeOptions()
+    output: OutputOptions = OutputOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+    def validate(self) -> list[str]:
+        own = {"train_pairs": self.pairs.train_pairs, "val_pairs": self.pairs.val_pairs}
+        given = [name for name, value in own.items() if value]
+        if not given:
+            return ["fasta: goes with train_pairs and val_pairs"] if self.cache.fasta else []
+        found = [f"{name}: required, since {given[0]} is given" for name, value in own.items() if not value]
+        if self.data.dataset:
+            found.append(f"dataset and {given[0]}: give one of them, not both")
+        if not (self.cache.fasta or self.cache.embeddings):
+            found.append(f"fasta or embeddings: one is required, since {given[0]} is given")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(PairTrainingConfig):
+    """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
+
+    embedder: EmbedderOptions = EmbedderOptions()
+    model: ModelChoice = ModelChoice()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        needs_weights = not self.cache.embeddings
+        return [*super().validate(), *(self.embedder.missing_weights() if needs_weights else [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(PairTrainingConfig):
+    """`finetune_from_pretrain`: continue training from the weights of an earlier run."""
+
+    training: TrainingOptions = TrainingOptions(epochs=FINETUNE_EPOCHS, learning_rate=FINETUNE_RATE)
+    pretrain: PretrainOptions = PretrainOptions()
+    warm_start: WarmStartOptions = WarmStartOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeConfig(ModeConfig):
+    """`resume`: continue an interrupted training run, exactly, in the same MLflow run."""
+
+    resumed: ResumedRunOptions = ResumedRunOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig(ModeConfig):
+    """`sync`: send the journals of runs that the tracking server lacks."""
+
+    sync: SyncOptions = SyncOptions()
+    tracking: SyncTrackingOptions = SyncTrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig(ModeConfig):
+    """What every scoring of labelled pairs with trained models has."""
+
+    data: DatasetOptions = DatasetOptions()
+    pairs: TestPairsOptions = TestPairsOptions()
+    cache: CacheOptions = CacheOptions()
+    compute: ComputeOptions = ComputeOptions()
+    scoring: ScoringOptions = ScoringOptions()
+    measure: MeasureOptions = MeasureOptions()
+    output: OutputOptions = OutputOptions()
+
+    def validate(self) -> list[str]:
+        if self.data.dataset and self.pairs.test_pairs:
+            return ["dataset and test_pairs: give one of them, not both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(ScoringConfig):
+    """`eval_only`: score a test set with a run's best checkpoint or registered model."""
+
+    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    leakage: LeakageOptions = LeakageOptions()
+    network: NetworkOptions = NetworkOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(ScoringConfig):
+    """`compare`: evaluate runs on the same test pairs, with paired differences."""
+
+    measure: MeasureOptions = PairedMeasureOptions()
+    compared: ComparedRunsOptions = ComparedRunsOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(ModeConfig):
+    """`predict`: score pairs, or all pairs of proteins, with the best checkpoint."""
+
+    data: DatasetOptions = DatasetOptions()
+    cache: CacheOptions = CacheOptions()
+    compute: DeviceOptions = DeviceOptions()
+    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    prediction: PredictionOptions = PredictionOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+    def validate(self) -> list[str]:
+        lists = bool(self.prediction.proteins_a or self.prediction.proteins_b)
+        return _protein_source(self.data, self.cache, lists_given=lists)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(ModeConfig):
+    """`explain`: find the residues of two proteins that determine their score."""
+
+    data: DatasetOptions = DatasetOptions()
+    cache: CacheOptions = CacheOptions()
+    compute: DeviceOptions = DeviceOptions()
+    output: OutputOptions = OutputOptions()
+    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    explanation: ExplanationOptions = ExplanationOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+    def validate(self) -> list[str]:
+        return _protein_source(self.data, self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteConfig(ScoringConfig):
+    """`promote`: register a model; move the alias if it is better."""
+
+    measure: MeasureOptions = PairedMeasureOptions()
+    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    registry: RegistryOptions = RegistryOptions()
+    promotion: PromotionOptions = PromotionOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+    def validate(self) -> list[str]:
+        return [*super().validate(), *self.registry.missing_name()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackConfig(ModeConfig):
+    """`rollback`: give the alias back to the version that held it before."""
+
+    registry: RegistryOptions = RegistryOptions()
+
+    def validate(self) -> list[str]:
+        return self.registry.missing_name()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(PairTrainingConfig):
+    """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""
+
+    embedder: EmbedderOptions = EmbedderOptions()
+    model: ModelChoice = ModelChoice()
+    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+    language: LanguageStageOptions = LanguageStageOptions()
+    exclude: ExcludeOptions = ExcludeOptions()
+    warm_start: WarmStartOptions = WarmStartOptions()
+    finetune: FinetuneStageOptions = FinetuneStageOptions()
+    test: TestPairsOptions = TestPairsOptions()
+    measure: MeasureOptions = MeasureOptions()
+    leakage: LeakageOptions = LeakageOptions()
+    network: NetworkOptions = NetworkOptions()
+    registry: RegistryOptions = RegistryOptions()
+    promotion: PromotionOptions = PromotionOptions()
+    stages: StageOptions = StageOptions()
+
+    @property
+    def trains_embedder(self) -> bool:
+        """Whether a language model is trained first."""
+        given = self.embedder.embedder_run_id or self.cache.embeddings
+        return self.embedder.embedder == "protein_lm" and not given
+
+    def validate(self) -> list[str]:
+        found = super().validate()
+        if self.tracking.offline:
+            found.append(
+                "offline: the stages find one another at the tracking server; run train_only offline"
+            )
+        return found
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        idle: list[str] = []
+        if not self.trains_embedder:
+            names = (*vars(self.exclude), *vars(self.language))
+            idle += [f"{name} has no effect: no language model is trained" for name in names if name in given]
+        if not self.registry.registered_model:
+            names = ("alias", *vars(self.promotion))
+            idle += [f"{name} has no effect: no registered_model is named" for name in names if name in given]
+        return idle
+
+
+def _fasta_or_dataset(fasta: str | None, data: DatasetOptions) -> list[str]:
+    return ["fasta and dataset: give one of them, not both"] if fasta and data.dataset else []
+
+
+def _protein_source(data: DatasetOptions, cache: CacheOptions, *, lists_given: bool = False) -> list[str]:
+    """The problem that the proteins have two sources, or none; lists may bring their own sequences."""
+    if cache.fasta or data.dataset or cache.embeddings or lists_given:
+        return _fasta_or_dataset(cache.fasta, data)
+    return ["fasta: required (or embeddings, or dataset); the proteins' sequences or embeddings"]
+
+
+MODES: dict[str, type[ModeConfig]] = {
+    "full_pipeline": PipelineConfig,
+    "prepare_data": PrepareDataConfig,
+    "split": SplitConfig,
+    "audit": AuditConfig,
+    "train_embedder": TrainEmbedderConfig,
+    "embed": EmbedConfig,
+    "import_embeddings": ImportConfig,
+    "train_only": TrainConfig,
+    "finetune_from_pretrain": FinetuneConfig,
+    "resume": ResumeConfig,
+    "sync": SyncConfig,
+    "eval_only": EvalConfig,
+    "compare": CompareConfig,
+    "predict": PredictConfig,
+    "explain": ExplainConfig,
+    "promote": PromoteConfig,
+    "rollback": RollbackConfig,
+}
