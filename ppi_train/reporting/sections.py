@@ -203,10 +203,11 @@ def _sentences(
         value=auprc.value - best[1]
     )  # fmt: skip
     interval = f" (95% interval {gain.interval})" if gain.interval else ""
+    lowest = gain.value if gain.low is None else gain.low
     sentences.append(
         f"The best trivial way of scoring, {best[0]}, has an AUPRC of {number(best[1])}; the model's gain "
         f"over it is {number(gain.value)}{interval}."
-        + (" It has learned nothing beyond such a baseline." if (gain.low or gain.value) <= 0 else "")
+        + (" It has learned nothing beyond such a baseline." if lowest <= 0 else "")
     )
     return tuple(sentences)
 

@@ -190,6 +190,13 @@ def test_the_headline_tells_the_gain_over_the_best_trivial_way() -> None:
     assert "learned nothing" not in words
     weak = evaluation_headline(METRICS | {"auprc": 0.54}, prevalence=0.5, measures=MEASURES)
     assert "learned nothing" in " ".join(weak.sentences)
+    touching = METRICS | {
+        "auprc_over_trivial": 0.05,
+        "auprc_over_trivial_ci_low": 0.0,
+        "auprc_over_trivial_ci_high": 0.1,
+    }
+    headline = evaluation_headline(touching, prevalence=0.5, measures=MEASURES)
+    assert "learned nothing" in " ".join(headline.sentences)
     chance = {"auroc": 0.51, "auroc_ci_low": 0.48, "auroc_ci_high": 0.54, "auprc": 0.5}
     assert "no evidence" in " ".join(evaluation_headline(chance, prevalence=0.5).sentences)
 
