@@ -230,15 +230,15 @@ def _config(mode: str, values: dict[str, str]) -> ModeConfig:
     try:
         config, warnings = load_config(find_mode(mode).config, values, config_file=config_file or None)
     except UserError as error:
-        _mark_failed(str(error))
+        _mark_failed(str(error), find_mode(mode).names)
         raise
     for warning in warnings:
         logging.getLogger(__name__).warning("%s", warning)
     return config
 
 
-def _mark_failed(message: str) -> None:
-    """Marks the run that `mlflow run` made as FAILED.
+def _mark_failed(message: str, mode_names: tuple[str, ...]) -> None:
+    """Marks the run that `mlflow run` made for a mode as FAILED.
 
     It must not stay RUNNING, though no pipeline has started with it.
     """
@@ -247,7 +247,7 @@ def _mark_failed(message: str) -> None:
     from ppi_train.tracking.run import mark_failed
 
     try:
-        mark_failed(message)
+        mark_failed(message, mode_names)
     except UserError as error:
         click.echo(f"warning: {error}", err=True)
 
