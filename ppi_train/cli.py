@@ -22,6 +22,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
+from ppi_train.io.terminal import leave_lost_terminal
 from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
 
@@ -50,7 +51,11 @@ HEADINGS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM, so that the run ends KILLED and not RUNNING."""
+    """Raised on SIGTERM and SIGHUP, so that the run ends KILLED and not RUNNING."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = signal.Signals(number)
 
 
 class _ModeGroup(click.Group):
@@ -173,15 +178,20 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     shutdown = _Shutdown()
     signal.signal(signal.SIGTERM, shutdown)
     signal.signal(signal.SIGINT, shutdown)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under `nohup`
+        signal.signal(signal.SIGHUP, shutdown)
     _end_with_mlflow_run()
     try:
         config = _config(mode, values)
         return execute_pipeline(mode, config).exit_code
     except UserError as error:
         return _refuse(error)
-    except KeyboardInterrupt as error:
-        click.echo(f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}", err=True)
-        return 143 if isinstance(error, Terminated) else 130
+    except Terminated as error:
+        click.echo(f"stopped by {error.number.name}", err=True)
+        return 128 + error.number
+    except KeyboardInterrupt:
+        click.echo("stopped by Ctrl-C", err=True)
+        return 130
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
             return _refuse(_half_installed(error))
@@ -230,15 +240,15 @@ def _config(mode: str, values: dict[str, str]) -> ModeConfig:
     try:
         config, warnings = load_config(find_mode(mode).config, values, config_file=config_file or None)
     except UserError as error:
-        _mark_failed(str(error))
+        _mark_failed(str(error), find_mode(mode).names)
         raise
     for warning in warnings:
         logging.getLogger(__name__).warning("%s", warning)
     return config
 
 
-def _mark_failed(message: str) -> None:
-    """Marks the run that `mlflow run` made as FAILED.
+def _mark_failed(message: str, mode_names: tuple[str, ...]) -> None:
+    """Marks the run that `mlflow run` made for a mode as FAILED.
 
     It must not stay RUNNING, though no pipeline has started with it.
     """
@@ -247,7 +257,7 @@ def _mark_failed(message: str) -> None:
     from ppi_train.tracking.run import mark_failed
 
     try:
-        mark_failed(message)
+        mark_failed(message, mode_names)
     except UserError as error:
         click.echo(f"warning: {error}", err=True)
 
@@ -265,7 +275,7 @@ class _Shown(logging.Formatter):
 
 
 class _Shutdown:
-    """Signal handler of Ctrl-C and SIGTERM.
+    """Signal handler of Ctrl-C, SIGTERM and SIGHUP.
 
     It raises, and then ignores further signals for a while, in which the run uploads the rest and ends.
     """
@@ -275,10 +285,14 @@ class _Shutdown:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            leave_lost_terminal()
         if self._raised_at is not None and time.monotonic() - self._raised_at < PATIENCE:
             return  # on Ctrl-C, which we receive too, `mlflow run` also sends a SIGTERM
         self._raised_at = time.monotonic()
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated(number)
 
 
 main = _ModeGroup(

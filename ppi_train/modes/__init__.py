@@ -285,7 +285,9 @@ def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> Pi
 
     tracking = tracking_of(config)
     with (
-        TrackedRun(mode.name, system_metrics=mode.system_metrics, tracking=tracking) as run,
+        TrackedRun(
+            mode.name, aliases=mode.aliases, system_metrics=mode.system_metrics, tracking=tracking
+        ) as run,
         _room_on_disk(),
     ):
         return function(config, run)

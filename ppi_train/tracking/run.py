@@ -8,7 +8,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ import mlflow
 from mlflow.entities import RunTag
 from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError, UserError, shown
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
 from ppi_train.tracking.final_status import keep_status
+from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, GivenRun, find_given_run
 from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
@@ -43,7 +45,7 @@ from ppi_train.tracking.outbox.records import (
 from ppi_train.tracking.outbox.store import NAME, Store
 from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import BackgroundWorker
-from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo
+from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo, get_run
 from ppi_train.tracking.system_metrics import SystemMetrics
 
 __all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed"]
@@ -56,7 +58,6 @@ DEFAULT_FOLDER = "runs"
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
 _KIND = "mlflow.experimentKind"
-_PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +76,24 @@ class Tracking:
 class TrackedRun:
     """A context manager around one MLflow run.
 
-    Uses the run that `mlflow run` has created (MLFLOW_RUN_ID); otherwise creates one, nested in the active
-    run, if any. What is logged goes to an outbox on this machine's disk, from which a thread sends it to the
-    server: no call here waits for the disk or the server, or fails because of them. When the block ends, the
-    run is FINISHED, FAILED with the message in `ppi.error`, or KILLED on a signal, but never RUNNING. What
-    the server has not received by then stays in the outbox, for `sync`.
+    Uses the run that `mlflow run` has created for the mode (MLFLOW_RUN_ID); otherwise creates one, nested in
+    the run of MLFLOW_RUN_ID or in the active run, if any. What is logged goes to an outbox on this machine's
+    disk, from which a thread sends it to the server: no call here waits for the disk or the server, or fails
+    because of them. When the block ends, the run is FINISHED, FAILED with the message in `ppi.error`, or
+    KILLED on a signal, but never RUNNING. What the server has not received by then stays in the outbox, for
+    `sync`.
 
     Args:
         mode: The run mode.
+        aliases: Its other names, by which `mlflow run` may have started it.
         continues: An interrupted run to continue, in place of a new one. Metric points that it already has
             are not logged again.
         system_metrics: Whether the use of processor and memory is logged.
         tracking: Settings for tracking.
 
     Raises:
-        TrackingError: the tracking server does not answer at the start.
+        TrackingError: the tracking server does not answer at the start, or MLFLOW_RUN_ID names a run that
+            has ended or that it does not have.
         StorageError: the outbox cannot be made.
     """
 
@@ -99,11 +103,13 @@ class TrackedRun:
         self,
         mode: str,
         *,
+        aliases: Sequence[str] = (),
         continues: RunInfo | None = None,
         system_metrics: bool = True,
         tracking: Tracking | None = None,
     ) -> None:
-        self._mode, self._continues, self._system_metrics = mode, continues, system_metrics
+        self._mode, self._names = mode, (mode, *aliases)
+        self._continues, self._system_metrics = continues, system_metrics
         self._tracking = tracking or Tracking()
         self._worker: BackgroundWorker | None = None
         self._system: SystemMetrics | None = None
@@ -122,7 +128,7 @@ class TrackedRun:
                 self._take_up()
         self._start_seconds = self.seconds
         if self._tracking.offline:
-            self.set_tags({"ppi.mode": self._mode})
+            self.set_tags({MODE_TAG: self._mode})
             logger.info("run %s, offline: %s", self.run_id, self._store.path)
         else:
             logger.info("run %s at %s", self.run_id, shown(mlflow.get_tracking_uri()))
@@ -145,9 +151,11 @@ class TrackedRun:
 
         `sync` creates it on the server, or finds the one that `mlflow run` has created.
         """
-        given = os.environ.pop("MLFLOW_RUN_ID", None)
+        given = os.environ.pop(VARIABLE, "")
         self._of_mlflow_run, self._may_rename = False, True
-        self.run_id, self.experiment_id = given or uuid.uuid4().hex, "0"
+        is_used = bool(given) and self._path_of(given).exists()  # by another offline mode, not sent yet
+        self.run_id = given if given and not is_used else uuid.uuid4().hex
+        self.experiment_id = "0"
         header = Header(
             run_id=self.run_id,
             journal_id=self._journal_id,
@@ -155,51 +163,73 @@ class TrackedRun:
             server="",
             started=int(1000 * self.started_at),
             experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
-            tags={**context.resolve_tags(self._parent()), "mlflow.runName": self._mode},
+            tags={
+                **context.resolve_tags(self._parent(given if is_used else "")),
+                "mlflow.runName": self._mode,
+            },
         )
-        self._store = Store.create(self._tracking.folder / self.run_id / NAME, header)
+        self._store = Store.create(self._path_of(self.run_id), header)
+
+    def _path_of(self, run_id: str) -> Path:
+        return self._tracking.folder / run_id / NAME
 
     def _take_up(self) -> None:
         connect()
-        given = os.environ.get("MLFLOW_RUN_ID")
-        self._of_mlflow_run = bool(given) and not self._continues
         self._client = mlflow.MlflowClient()
-        known = self._continues.run_id if self._continues else given
-        run = self._existing_run(known) if known else self._new_run()
+        run = self._continued_run(self._continues.run_id) if self._continues else self._given_or_new_run()
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
         # A name that a user gave to `mlflow run` is kept; a random name from MLflow is not.
-        named = given and not RANDOM_NAME.fullmatch(run.info.run_name or "")
-        self._may_rename = not (named or self._continues)
-        path = (self._tracking.folder / self.run_id / NAME).absolute()
+        is_named = self._of_mlflow_run and not RANDOM_NAME.fullmatch(run.info.run_name or "")
+        self._may_rename = not (is_named or self._continues)
+        path = self._path_of(self.run_id).absolute()
         place = JournalPlace(journal_id=self._journal_id, host=socket.gethostname(), path=path)
-        tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {"ppi.mode": self._mode})
+        tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {MODE_TAG: self._mode})
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self._open_store(path)
         self._worker = BackgroundWorker(self._store, Transport(self.run_id, path.parent))
 
-    def _existing_run(self, run_id: str) -> mlflow.entities.Run:
-        run = self._client.get_run(run_id)
-        if run.info.lifecycle_stage == "deleted":
-            raise TrackingError("the run was deleted", where=mlflow.get_tracking_uri(), got=run_id)
+    def _continued_run(self, run_id: str) -> mlflow.entities.Run:
+        run = get_run(run_id)
+        self._of_mlflow_run = False
+        self._store = self._new_store(run_id)
         self._client.update_run(run_id, status="RUNNING")
-        if self._continues and "ppi.error" in run.data.tags:
+        if "ppi.error" in run.data.tags:
             self._client.delete_tag(run_id, "ppi.error")
-        if not self._continues:
-            os.environ.pop("MLFLOW_RUN_ID", None)  # a run nested in this one must not use the same ID
-            self._show_as_training(str(run.info.experiment_id))
         return run
 
-    def _new_run(self) -> mlflow.entities.Run:
-        experiment_id = str(_get_experiment_id())
-        tags = context.resolve_tags(self._parent())
-        run = self._client.create_run(experiment_id, tags=tags, run_name=self._mode)
-        self._show_as_training(experiment_id)
+    def _given_or_new_run(self) -> mlflow.entities.Run:
+        given = find_given_run(self._names)
+        os.environ.pop(VARIABLE, None)  # a run nested in this one must not use the same ID
+        run = given.run if given and self._may_take(given) else None
+        self._of_mlflow_run = run is not None
+        if run is None:
+            run = self._new_run(given.run if given else None)
+            with self._failed_without_outbox(run.info.run_id):
+                self._store = self._new_store(run.info.run_id)
+        self._show_as_training(str(run.info.experiment_id))
         return run
 
-    def _parent(self) -> dict[str, str]:
+    def _may_take(self, given: GivenRun) -> bool:
+        """Opens the outbox of a given run; False if the run, or its outbox, belongs to another process."""
+        if given.shared:
+            return False
+        run_id = given.run.info.run_id
+        with self._failed_without_outbox(run_id):
+            try:
+                self._store = self._new_store(run_id)
+            except TrackingError as error:
+                logger.info("a new run is nested in run %s: %s", run_id, error.what)
+                return False
+        return True
+
+    def _new_run(self, parent: mlflow.entities.Run | None) -> mlflow.entities.Run:
+        experiment_id = str(parent.info.experiment_id if parent else _get_experiment_id())
+        tags = context.resolve_tags(self._parent(parent.info.run_id if parent else ""))
+        return self._client.create_run(experiment_id, tags=tags, run_name=self._mode)
+
+    def _parent(self, given: str = "") -> dict[str, str]:
         around = mlflow.active_run()
-        outer = self._active[-1].run_id if self._active else around.info.run_id if around else ""
-        return {_PARENT: outer} if outer else {}
+        outer = self._active[-1].run_id if self._active else around.info.run_id if around else given
+        return {MLFLOW_PARENT_RUN_ID: outer} if outer else {}
 
     def _show_as_training(self, experiment_id: str) -> None:
         """Makes the UI open the experiment on its runs and models.
@@ -214,19 +244,23 @@ class TrackedRun:
             if not is_conflict(error):  # another run has set it meanwhile
                 raise
 
-    def _open_store(self, path: Path) -> None:
+    def _new_store(self, run_id: str) -> Store:
         header = Header(
-            run_id=self.run_id,
+            run_id=run_id,
             journal_id=self._journal_id,
             offline=False,
             server=without_secrets(mlflow.get_tracking_uri()),
             started=int(1000 * self.started_at),
         )
+        return Store.create(self._path_of(run_id).absolute(), header)
+
+    @contextmanager
+    def _failed_without_outbox(self, run_id: str) -> Iterator[None]:
+        """Ends a run FAILED, not RUNNING, if its outbox cannot be made."""
         try:
-            self._store = Store.create(path, header)
+            yield
         except UserError as error:
-            self._client.set_tag(self.run_id, "ppi.error", str(error)[:_TAG_LIMIT])
-            self._client.set_terminated(self.run_id, "FAILED")
+            _end_failed(self._client, run_id, str(error))
             raise
 
     @property
@@ -431,16 +465,24 @@ def _points(metrics: Mapping[str, float], step: int) -> tuple[Point, ...]:
     )
 
 
-def mark_failed(message: str) -> None:
-    """Marks the run that `mlflow run` created as FAILED.
+def mark_failed(message: str, mode_names: Collection[str]) -> None:
+    """Marks the run that `mlflow run` created for a mode as FAILED.
 
-    For a mistake that was found before the run was started.
+    For a mistake that was found before the run was started. A run that is not for this mode alone stays as
+    it is.
+
+    Raises:
+        TrackingError: as in `find_given_run`.
     """
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if not run_id:
+    if not os.environ.get(VARIABLE):
         return
     connect()
     with translated_errors("mark the run as FAILED"):
-        client = mlflow.MlflowClient()
-        client.set_tag(run_id, "ppi.error", message[:_TAG_LIMIT])
-        client.set_terminated(run_id, "FAILED")
+        given = find_given_run(mode_names)
+        if given and not given.shared:
+            _end_failed(mlflow.MlflowClient(), given.run.info.run_id, message)
+
+
+def _end_failed(client: mlflow.MlflowClient, run_id: str, message: str) -> None:
+    client.set_tag(run_id, "ppi.error", message[:_TAG_LIMIT])
+    client.set_terminated(run_id, "FAILED")

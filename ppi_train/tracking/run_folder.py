@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from ppi_train.errors import TrackingError
+from ppi_train.errors import StorageError, TrackingError
 
 _LOCK = "lock"
 _RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
@@ -23,13 +25,13 @@ def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
 
     Raises:
         TrackingError: another process on this machine works on the run, or its ID is not a valid folder name.
+        StorageError: the folder cannot be made or locked.
     """
     folder = _folder(output_dir, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a+") as lock:
+    with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             raise TrackingError(
                 "another process works on this run",
@@ -37,10 +39,29 @@ def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
                 got=f"held by process {lock.read() or '?'}",
                 remedy="wait until it ends, or end it",
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        except OSError as error:
+            raise _unusable(folder, error) from error
+        with contextlib.suppress(OSError):  # for the message above only
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield folder
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / _LOCK).open("a+")
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        "the folder of the run cannot be used",
+        where=folder.absolute(),
+        got=error.strerror,
+        remedy="give an output_dir that can be written to",
+    )
 
 
 def was_here(output_dir: str, run_id: str) -> bool:

@@ -84,6 +84,21 @@ def find_run(run_id: str) -> RunInfo:
         TrackingError: no such run, a deleted one, or a server that does not answer.
     """
     connect()
+    return _found(get_run(run_id))
+
+
+def get_run(run_id: str, *, named_by: str = "", remedy: str = _HINT) -> Run:
+    """Looks a run up as MLflow has it, on the server that is connected.
+
+    Args:
+        run_id: Its ID.
+        named_by: What gave the ID, for the message.
+        remedy: What to do if the run is not there.
+
+    Raises:
+        TrackingError: as `find_run`.
+    """
+    shown_id = f"{named_by}={run_id}" if named_by else run_id
     try:
         with translated_errors("look the run up"):
             run = mlflow.MlflowClient().get_run(run_id)
@@ -94,17 +109,17 @@ def find_run(run_id: str) -> RunInfo:
             "INVALID_PARAMETER_VALUE",
         ):
             raise TrackingError(
-                "there is no such run", where=mlflow.get_tracking_uri(), got=run_id, remedy=_HINT
+                "there is no such run", where=mlflow.get_tracking_uri(), got=shown_id, remedy=remedy
             ) from None
         raise
     if run.info.lifecycle_stage == "deleted":
         raise TrackingError(
             "the run was deleted",
             where=mlflow.get_tracking_uri(),
-            got=run_id,
+            got=shown_id,
             remedy=f"restore it with `mlflow runs restore --run-id {run_id}`",
         )
-    return _found(run)
+    return run
 
 
 def _found(run: Run) -> RunInfo:

@@ -1,4 +1,4 @@
-"""Deferred handling of Ctrl-C and SIGTERM during training.
+"""Deferred handling of Ctrl-C, SIGTERM and SIGHUP during training.
 
 Signals take effect between two steps, where the training state is consistent.
 """
@@ -12,24 +12,26 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ppi_train.io.terminal import leave_lost_terminal
 from ppi_train.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from ppi_train.training.trainer import Trainer
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # `mlflow run` reacts to Ctrl-C, which we receive too, with its own SIGTERM: that is no second request.
 PATIENCE = 5.0
 
 
 class Interruption(Callback):
-    """Stops training after the current step on Ctrl-C or SIGTERM.
+    """Stops training after the current step on Ctrl-C, SIGTERM or SIGHUP.
 
     The signal reaches its previous handler when training has ended, with its state in `last`. A second
     signal, after `PATIENCE` seconds, takes effect at once. It should be the last callback, so that the
     others see how training ended.
 
-    Outside the main thread, where Python allows no handlers, signals are not deferred.
+    A SIGHUP that `nohup` has turned off stays off. Outside the main thread, where Python allows no handlers,
+    signals are not deferred.
     """
 
     def __init__(self) -> None:
@@ -39,7 +41,9 @@ class Interruption(Callback):
 
     def on_start(self, trainer: Trainer) -> None:  # noqa: ARG002
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            off = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            deferred = [number for number in _SIGNALS if not (off and number == signal.SIGHUP)]
+            self._previous = {number: signal.signal(number, self._note) for number in deferred}
 
     def on_step_end(self, trainer: Trainer) -> None:
         if self._pending is not None:
@@ -52,6 +56,8 @@ class Interruption(Callback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            leave_lost_terminal()
         if self._pending is None:
             self._pending, self._noted_at = number, time.monotonic()
         elif time.monotonic() - self._noted_at >= PATIENCE:

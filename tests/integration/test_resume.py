@@ -309,7 +309,9 @@ def interrupted(
     return re.findall(r"run ([0-9a-f]{32}) at ", before)[0], before + after, process.returncode
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewhere(
     number: signal.Signals,
     code: int,

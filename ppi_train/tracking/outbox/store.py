@@ -78,12 +78,13 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = _locked(path)
+            holds_more = path.exists() and path.stat().st_size > 0
         except OSError as error:
             raise StorageError(
                 "the outbox of the run cannot be made", where=path.absolute(), got=error.strerror,
                 remedy="give an output_dir that can be written to",
             ) from None  # fmt: skip
-        if path.exists() and path.stat().st_size:
+        if holds_more:
             lock.close()
             raise TrackingError(
                 "the run has an outbox that was never sent",
@@ -240,8 +241,11 @@ class Store:
     def remove(self) -> None:
         """Removes an outbox that was sent; its folder goes too if nothing else is in it."""
         self._end_thread()
-        self.path.unlink(missing_ok=True)
-        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("the server has all, but the outbox cannot be removed (%s): %s", error, self.path)
         self.checkpoints.remove_all()
         self._release_for_good()
         with contextlib.suppress(OSError):
@@ -251,7 +255,11 @@ class Store:
         """Closes an outbox of refused records; gives its new name, under which it is sent on demand only."""
         self._end_thread()
         kept = self.path.with_name(f"refused-{time.time_ns()}-{NAME}")
-        self.path.rename(kept)
+        try:
+            self.path.rename(kept)
+        except OSError as error:  # also if the disk did not take the file in the first place
+            logger.warning("the outbox cannot be renamed to %s: %s", kept.name, error)
+            kept = self.path
         self._release_for_good()
         return kept
 
@@ -262,7 +270,8 @@ class Store:
         self._thread.join()
 
     def _release_for_good(self) -> None:
-        _lock_of(self.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _lock_of(self.path).unlink(missing_ok=True)
         self._lock.close()
 
 

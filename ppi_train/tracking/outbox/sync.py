@@ -11,9 +11,11 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError
 from ppi_train.tracking.connection import first_line, translated_errors
+from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, was_free, was_running
 from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import Worker
@@ -94,8 +96,9 @@ def _bound_run(store: Store, experiment_id: str) -> tuple[Run, bool]:
     client = mlflow.MlflowClient()
     if store.run_id:
         return _known_run(client, store), False
-    run = _given_run(client, store) or _made_before(client, store, experiment_id)
-    run = run or _make(client, store, experiment_id)
+    given = _given_run(client, store)
+    run = _own_run(given, store) or _made_before(client, store, experiment_id)
+    run = run or _make(client, store, experiment_id, given)
     place = JournalPlace(journal_id=store.header.journal_id, host="", path=store.path.absolute())
     client.log_batch(run.info.run_id, tags=[RunTag(JOURNAL_TAG, place.to_tag())])
     store.bind(run.info.run_id)
@@ -127,9 +130,20 @@ def _known_run(client: mlflow.MlflowClient, store: Store) -> Run:
 
 
 def _given_run(client: mlflow.MlflowClient, store: Store) -> Run | None:
-    """The run that `mlflow run` has made for an offline one, if it is on this server."""
+    """The run of MLFLOW_RUN_ID when an offline run began, if it is on this server."""
     run = _find(client, store.header.run_id)
     return run if run and run.info.lifecycle_stage == "active" else None
+
+
+def _own_run(given: Run | None, store: Store) -> Run | None:
+    """The given run, unless it is another mode's, or had ended when the offline run began."""
+    if given is None or _is_its(given, store) or was_free(given, store.header.started):
+        return given
+    logger.warning(
+        "run %s (%s), which %s named, is used by another mode or had ended: a new run is made",
+        given.info.run_id, given.info.status, VARIABLE,
+    )  # fmt: skip
+    return None
 
 
 def _find(client: mlflow.MlflowClient, run_id: str) -> Run | None:
@@ -155,15 +169,19 @@ def _made_before(client: mlflow.MlflowClient, store: Store, experiment_id: str) 
         [_experiment(client, store, experiment_id)],
         filter_string=f"tags.`{_OFFLINE_ID}` = '{store.header.run_id}'",
     )
-    return found[0] if found else None
+    # Other outboxes may have the same ID: those of modes that were given the same run.
+    own = [run for run in found if _is_its(run, store) or MODE_TAG not in run.data.tags]
+    return own[0] if own else None
 
 
-def _make(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> Run:
+def _make(client: mlflow.MlflowClient, store: Store, experiment_id: str, given: Run | None) -> Run:
     header = store.header
+    is_nested = given is not None and was_running(given, header.started)
+    parent = {MLFLOW_PARENT_RUN_ID: header.run_id} if is_nested else {}
     return client.create_run(
         _experiment(client, store, experiment_id),
         start_time=header.started,
-        tags={**header.tags, _OFFLINE_ID: header.run_id},
+        tags={**header.tags, **parent, _OFFLINE_ID: header.run_id},
     )
 
 
