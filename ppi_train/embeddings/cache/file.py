@@ -31,6 +31,7 @@ from ppi_train.embeddings.cache import (
 from ppi_train.errors import CacheError, first_line
 from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
+from ppi_train.io.unavailable import unavailable_error
 
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
 # enough that one protein's row group costs little to read for itself.
@@ -67,6 +68,7 @@ class CacheFile:
 
     Raises:
         CacheError: the file is absent, cut short, corrupt, not a cache, or of a newer version.
+        UnavailableError: it could not be read, for a reason that does not lie in its bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +97,14 @@ class CacheFile:
         self._check_size(size)
 
     def refuse(self, error: object) -> NoReturn:
-        """Raises the CacheError for a damaged file."""
+        """Raises the CacheError for a damaged file.
+
+        Raises:
+            UnavailableError: the error does not come from the file's bytes; the file may be whole.
+        """
+        unavailable = unavailable_error(error, self.path.absolute(), "the embedding cache could not be read")
+        if unavailable is not None:
+            raise unavailable from None
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),

@@ -39,6 +39,7 @@ from ppi_train.embeddings.cache.residues import (
 )
 from ppi_train.errors import CacheError, first_ten
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
+from ppi_train.io.unavailable import described_by_cause
 
 logger = logging.getLogger(__name__)
 
@@ -289,6 +290,9 @@ class EmbeddingCache:
 def _expand(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
+        with described_by_cause(path):
+            if path.is_dir():
+                next(path.iterdir(), None)  # `glob` passes over a folder that may not be listed
         files += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise CacheError(

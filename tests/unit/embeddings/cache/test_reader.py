@@ -467,7 +467,7 @@ def test_vectors_that_changed_have_another_digest(
 def test_the_digest_of_the_numbers_follows_from_them_alone(tmp_path: Path, granularity: str) -> None:
     embeddings, spec = _embeddings(granularity), _spec(granularity=granularity)
     path = _write(tmp_path / "cache.parquet", embeddings, spec)
-    backwards = dict(reversed(embeddings.items()))
+    backwards = dict(reversed(list(embeddings.items())))
     assert (
         EmbeddingCache(_write(tmp_path / "backwards.parquet", backwards, spec)).content_digest
         == EmbeddingCache(path).content_digest
