@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from ppi_train.errors import CheckpointError, StorageError
 from ppi_train.io.files import check_torch_archive, file_digest
+from ppi_train.io.unavailable import described_by_cause, out_of_memory, unavailable_error
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
 
@@ -210,7 +211,13 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
 
     Raises:
         CheckpointError: the marker is missing or invalid, or a file is missing, altered, or not named in it.
+        UnavailableError: a file could not be read; the checkpoint may be whole.
     """
+    with described_by_cause(folder):
+        return _verified(folder)
+
+
+def _verified(folder: Path) -> dict[str, str]:
     digests = _read_marker(folder)
     names = set(digests)
     # The marker is untrusted input: only files with a checkpoint's own names are ever opened.
@@ -246,8 +253,8 @@ def _read_marker(folder: Path) -> dict[str, str]:
         )
     try:
         return dict(json.loads((folder / MARKER).read_text()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        raise CheckpointError(
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise unavailable_error(error, folder / MARKER) or CheckpointError(
             f"the checkpoint is not one of ours: its {MARKER} cannot be read",
             where=folder,
             expected="the sha256 of each file, as JSON",
@@ -265,8 +272,8 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(
+    except (OSError, ValueError, RecursionError, SafetensorError, MemoryError) as error:
+        raise unavailable_error(error, folder) or CheckpointError(
             "the checkpoint is not one of ours: it cannot be read",
             where=folder,
             got=error,
@@ -295,6 +302,9 @@ def _read_training_state(path: Path) -> dict[str, Any]:
         check_torch_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        unavailable = unavailable_error(error, path)
+        if unavailable is not None:
+            raise unavailable from error
         # On malformed bytes torch's unpickler raises any kind of exception; and its message, which advises
         # to load the file with weights_only=False, must not be shown to a user.
         state = error
@@ -326,6 +336,8 @@ def model_from_checkpoint(checkpoint: Checkpoint, device: torch.device) -> PairM
         _check_sizes(described, checkpoint.weights)
         model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
     except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
+        if out_of_memory(error):
+            raise
         raise CheckpointError(
             "the checkpoint does not describe a model that this version has", got=error
         ) from None

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ppi_train.errors import DataError, first_line
 from ppi_train.io.files import BOM, read_file, refuse_endless, unpack
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
+from ppi_train.io.unavailable import unavailable_error
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Arr
     except DataError:
         raise
     except BROKEN as error:
-        raise _damaged(path, error) from error
+        raise (unavailable_error(error, path) or _damaged(path, error)) from error
     return columns, lambda row: f"row {row + 1}"
 
 
@@ -109,14 +110,14 @@ def _has_dictionary(opened: pq.ParquetFile, name: str) -> bool:
 
 def _refuse_footer(path: Path) -> None:
     """Refuses a Parquet file with too large a footer before reading it."""
-    if not path.is_file():
-        return
     try:
+        if not path.is_file():
+            return
         with path.open("rb") as stream:
             is_parquet = stream.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
         if is_parquet:
             check_footer(path, path.stat().st_size)
-    except PermissionError:
+    except OSError:
         return  # `read_file` reports it
     except ValueError as error:
         raise _damaged(path, error) from error

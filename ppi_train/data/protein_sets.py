@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 from ppi_train.data.benchmarks import CATALOGUE, fetch
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import DataError, first_ten
-from ppi_train.io.files import BOM, BZIP2_MAGIC, GZIP_MAGIC, read_file, text_lines
+from ppi_train.io.files import BOM, BZIP2_MAGIC, GZIP_MAGIC, read_file, reading, text_lines
+from ppi_train.io.unavailable import unavailable_error
 
 NodeSets = dict[int, list[tuple[str, ...]]]
 MAX_BYTES = 16 << 20  # PRING's files for Arabidopsis have a third of a MB
@@ -111,7 +112,9 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
             content; a set is empty, has a protein twice, or one that is not known.
     """
     source = Path(path)
-    if source.is_file() and source.stat().st_size > MAX_BYTES:
+    with reading(path, _KIND):
+        large = source.is_file() and source.stat().st_size > MAX_BYTES
+    if large:
         _refuse(path, f"{source.stat().st_size:,} bytes", f"at most {MAX_BYTES:,} bytes")
     data = read_file(path, _KIND)
     # No pickle begins with a brace.
@@ -122,7 +125,7 @@ def read_node_sets(path: str | Path, *, known: Collection[str] | None = None) ->
         raise
     # What a damaged pickle raises is not documented; among others IndexError, KeyError and TypeError.
     except Exception as error:
-        raise DataError(
+        raise unavailable_error(error, path) or DataError(
             f"the {_KIND} is damaged, or neither a pickle nor JSON",
             where=path,
             got=f"{type(error).__name__}: {str(error)[:200]}",

@@ -39,6 +39,7 @@ from ppi_train.data.alignment import (
     pair_scores,
 )
 from ppi_train.io.files import write_file
+from ppi_train.io.unavailable import unavailable_error
 
 logger = logging.getLogger(__name__)
 
@@ -438,5 +439,7 @@ def _read(path: Path) -> Similarities | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        logger.warning("%s is damaged (%s): the search is done again", path, error)
+        unavailable = unavailable_error(error, path)
+        reason = "cannot be read" if unavailable else "is damaged"
+        logger.warning("%s %s (%s): the search is done again", path, reason, error)
         return None

@@ -25,6 +25,7 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import ConfigError, DataError, first_line
 from ppi_train.io.files import file_digest, lock_file, output_exists_error, remove_locked, write_file
 from ppi_train.io.parquet import BROKEN, open_parquet
+from ppi_train.io.unavailable import described_by_cause, unavailable_error
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class _Part:
 
     @property
     def intact(self) -> bool:
-        return self.first < self.stop and file_digest(self.path) == self.digest
+        with described_by_cause(self.path):
+            return self.first < self.stop and file_digest(self.path) == self.digest
 
     def batches(self) -> Iterator[dict[str, np.ndarray]]:
         """Its columns by name, some rows at a time.
@@ -63,7 +65,7 @@ class _Part:
                         name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names
                     }
         except BROKEN as error:
-            raise DataError(
+            raise unavailable_error(error, self.path.absolute()) or DataError(
                 "a finished part of the prediction cannot be read",
                 where=self.path.absolute(),
                 got=first_line(error),
@@ -231,6 +233,11 @@ def _read_job(path: Path) -> dict[str, object] | None:
     """The job that parts belong to; None if it is unreadable."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        unavailable = unavailable_error(error, path)
+        if unavailable is not None:
+            raise unavailable from error
         return None
     return found if isinstance(found, dict) else None

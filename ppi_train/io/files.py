@@ -31,7 +31,8 @@ from typing import IO, NoReturn, cast
 from isal import isal_zlib
 from isal.igzip import IGzipFile
 
-from ppi_train.errors import ConfigError, DataError, StorageError
+from ppi_train.errors import ConfigError, DataError, StorageError, first_line
+from ppi_train.io.unavailable import unavailable_error
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +106,14 @@ def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
         DataError: a stretch of LONGEST_STRETCH bytes does not have the mark.
     """
     file = Path(path)
-    if not file.is_file() or file.stat().st_size <= FREE_BYTES or not os.access(file, os.R_OK):
-        return  # `read_file` reports any problem
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with reading(path, kind):
+        if not file.is_file() or file.stat().st_size <= FREE_BYTES:
+            return  # `read_file` reports any problem
+    with (
+        reading(path, kind),
+        file.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         if content[:2] == GZIP_MAGIC or content[:3] == BZIP2_MAGIC or content[:4] == b"PAR1":
             return
         for start in range(0, len(content) - LONGEST_STRETCH, LONGEST_STRETCH):
@@ -133,7 +139,8 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
         kind: Names the file in messages.
 
     Raises:
-        DataError: the file is absent, a directory or not readable.
+        DataError: the file is absent or a directory.
+        UnavailableError: it cannot be read, or memory ran out.
     """
     try:
         yield
@@ -147,8 +154,11 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
         raise DataError(
             f"the {kind} is a directory", where=path, expected="a file", remedy="name a file inside it"
         ) from error
-    except OSError as error:
-        raise DataError(f"the {kind} cannot be read", where=path, got=error.strerror) from error
+    except (OSError, MemoryError) as error:
+        unavailable = unavailable_error(error, path, f"the {kind} cannot be read")
+        if unavailable is not None:
+            raise unavailable from error
+        raise DataError(f"the {kind} cannot be read", where=path, got=first_line(error)) from error
 
 
 def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> bytes:

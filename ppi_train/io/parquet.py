@@ -21,8 +21,9 @@ FREE_ROWS = 1_000_000
 ROWS_PER_BYTE = 20
 _TRAILER = 8  # the footer's size in four bytes, and PAR1
 
-# What Arrow raises for an incomplete file; the errors raised here are included.
-BROKEN = (pa.ArrowException, OSError, ValueError, EOFError, KeyError)
+# What Arrow raises for an incomplete file; the errors raised here are included. Some do not come from the
+# file's bytes: readers ask `unavailable_error` first.
+BROKEN = (pa.ArrowException, OSError, ValueError, EOFError, KeyError, MemoryError)
 
 
 def open_parquet(source: Path | bytes, *, max_rows: int | None = None, **options: object) -> pq.ParquetFile:

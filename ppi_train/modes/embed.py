@@ -45,7 +45,12 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
     made = _embed_all(config)
     paths = list(made)
     cache = EmbeddingCache(*paths)
-    tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
+    tracked.set_tags(
+        {
+            "ppi.embedding_cache_digest": cache.digest,
+            "ppi.embedding_content_digest": cache.content_digest,
+        }
+    )
     metrics = {"embedding/proteins": float(len(cache)), "embedding/dimension": float(cache.spec.dimension)}
     metrics |= _work_metrics(list(made.values()))
     tracked.log_metrics(metrics)

@@ -31,7 +31,12 @@ def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
     check_output(output, options.overwrite)
     found = _import(options, output)
     cache = EmbeddingCache(output)
-    tracked.set_tags({"ppi.embedding_cache_digest": cache.digest})
+    tracked.set_tags(
+        {
+            "ppi.embedding_cache_digest": cache.digest,
+            "ppi.embedding_content_digest": cache.content_digest,
+        }
+    )
     tracked.describe(_note(found))
     metrics = {
         "embedding/proteins": float(len(cache)),

@@ -18,7 +18,7 @@ from ppi_train.config.options import DatasetOptions, DeviceOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
-from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
 from ppi_train.embeddings.options import CacheOptions
 from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
 from ppi_train.features import features_of
@@ -138,7 +138,7 @@ def opened_cache(
         CacheError: see `open_cache`.
     """
     embedding: dict[str, Any] = checkpoint.description["embedding"]
-    return open_cache(
+    opened = open_cache(
         cache.embeddings,
         fastas,
         EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=compute.device),
@@ -146,6 +146,8 @@ def opened_cache(
         wanted=embedding["recipe"],
         memory_mb=cache.cache_memory_mb,
     )
+    warn_of_other_numbers(opened, embedding)
+    return opened
 
 
 def _cache(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> EmbeddingCache:
@@ -272,7 +274,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     _log_start(config, tracked, resolved, checkpoint, inputs)
     origin = {
         "checkpoint": resolved.digest,
-        "embeddings": inputs.cache.digest,
+        **inputs.cache.digests,
         "proteins": inputs.digest,
         "device": device.type,
     }

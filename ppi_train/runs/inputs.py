@@ -66,7 +66,7 @@ class SplitInputs:
     def digests(self) -> dict[str, str]:
         """Digests of the pairs of each split and of the embeddings."""
         pairs = {f"{self.name}/{split}": table.digest for split, table in self.tables.items()}
-        return {**pairs, "embeddings": self.cache.digest}
+        return {**pairs, **self.cache.digests}
 
     def log(self, tracked: TrackedRun) -> None:
         """Records every split with its digest and size, and what was dropped."""

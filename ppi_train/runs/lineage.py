@@ -231,6 +231,7 @@ def lineage_table(resolved: ResolvedCheckpoint, inputs: SplitInputs, *, caption:
         ("embedder", str(spec.embedder["name"])),
         *([("embedder trained by", f"run {spec.embedder_run_id}")] if spec.embedder_run_id else []),
         ("embeddings", f"sha256 {inputs.cache.digest}"),
+        ("their numbers", f"sha256 {inputs.cache.content_digest}"),
         *((f"training data {name}", f"sha256 {digest}…") for name, digest in sorted(run.datasets.items())),
         *(
             (f"scored data {inputs.name}/{split}", f"sha256 {table.digest}")

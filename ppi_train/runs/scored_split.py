@@ -20,6 +20,7 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
+from ppi_train.embeddings.cache.reader import warn_of_other_numbers
 from ppi_train.errors import ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
@@ -147,6 +148,7 @@ def evaluation_inputs(
         wanted=recipe,
         memory_mb=config.cache.cache_memory_mb,
     )
+    warn_of_other_numbers(cache, embedding)
     return drop_or_refuse_missing(split.name, tables, cache, missing=config.cache.missing, fasta=fasta)
 
 

@@ -21,6 +21,7 @@ from ppi_train.errors import CacheError, CheckpointError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.modes import PipelineResult, execute_pipeline
+from tests.support.changed_cache import write_scaled
 
 
 @pytest.fixture(autouse=True)
@@ -265,3 +266,20 @@ def test_embed_writes_a_cache_that_training_takes(
     assert result.metrics["best_epoch"] == 1
     with pytest.raises(CacheError, match="another max_length than asked for"):
         execute_pipeline("train_only", folders | {"embeddings": str(output), "max_length": 200})
+
+
+def test_a_cache_with_other_numbers_than_in_training_is_said(
+    store: mlflow.MlflowClient, folders: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = execute_pipeline("embed", {"data_dir": folders["data_dir"]}).outputs["embeddings"]
+    run_id = execute_pipeline("train_only", folders | {"epochs": 1, "embeddings": made}).run_id
+    scaled = tmp_path / "scaled.parquet"
+    write_scaled(Path(made), scaled, 1.5)
+    tags = []
+    for embeddings, warned in ((made, False), (str(scaled), True)):
+        caplog.clear()
+        again = execute_pipeline("eval_only", folders | {"run_id": run_id, "embeddings": embeddings})
+        assert ("THE EMBEDDINGS ARE NOT THOSE" in caplog.text) is warned
+        tags.append(store.get_run(again.run_id).data.tags)
+    assert tags[0]["ppi.embedding_cache_digest"] == tags[1]["ppi.embedding_cache_digest"]
+    assert tags[0]["ppi.embedding_content_digest"] != tags[1]["ppi.embedding_content_digest"]

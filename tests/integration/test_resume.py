@@ -29,6 +29,7 @@ from ppi_train.modes import execute_pipeline
 from ppi_train.runs.configs import TrainConfig
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from tests.support import ROOT
+from tests.support.changed_cache import write_scaled
 from tests.support.faults import PASS, REFUSE, faulty_proxy
 
 # The default's 8 steps an epoch leave little to be killed in: these make 50, each with its own dropout.
@@ -459,6 +460,20 @@ def test_data_that_changed_since(
     moved.write_text("".join(lines))
     assert execute_pipeline("resume", {"run_id": run_id, "train_pairs": str(moved)}).run_id == run_id
     assert store.get_run(run_id).data.tags["ppi.dataset"] == "mine"
+
+
+def test_embeddings_whose_numbers_changed_since(
+    store: mlflow.MlflowClient, folders: dict[str, Any], tmp_path: Path
+) -> None:
+    made = execute_pipeline("embed", {"data_dir": folders["data_dir"]}).outputs["embeddings"]
+    given = tmp_path / "mine.parquet"
+    shutil.copy(made, given)
+    run_id = broken_off(store, folders, embeddings=str(given))
+    write_scaled(Path(made), given, 1.5)
+    with pytest.raises(DataError, match="not those that the run was trained on: embedding_content"):
+        execute_pipeline("resume", {"run_id": run_id})
+    shutil.copy(made, given)
+    assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
 
 
 def test_a_damaged_checkpoint_here_gives_way_to_the_one_on_the_server(

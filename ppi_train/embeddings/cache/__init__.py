@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ METADATA_KEY = b"ppi_train.embedding_cache"
 # This key in a file says that its writer found every number finite; the checksums say that the numbers
 # have not changed since.
 FINITE_KEY = b"ppi_train.all_finite"
+# The digest of the numbers, written last; see `digest_of_numbers`.
+CONTENT_KEY = b"ppi_train.content_digest"
 SCHEMA_VERSION = 1
 GRANULARITIES = ("protein", "residue")
 DTYPES = ("float16", "float32")
@@ -72,7 +75,7 @@ class CacheSpec:
 
     @property
     def digest(self) -> str:
-        """sha256 of all fields; caches with equal digests have equal numbers."""
+        """sha256 of all fields; caches with equal digests were made in the same way."""
         fields = dataclasses.asdict(self) | {"embedder": same_wherever_it_lies(self.embedder)}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -120,6 +123,18 @@ def cache_schema(spec: CacheSpec) -> pa.Schema:
         [pa.field(name, kind, nullable=False) for name, kind in (*columns, *embedding)],
         metadata={METADATA_KEY: spec.to_json().encode()},
     )
+
+
+def digest_of_numbers(proteins: Iterable[tuple[str, str, int]]) -> str:
+    """sha256 of the embeddings of proteins, in whatever order they are stored.
+
+    Args:
+        proteins: The accession of each, the digest of its sequence, and the CRC-32 of its embedding's bytes.
+    """
+    hasher = hashlib.sha256()
+    for accession, sequence, checksum in sorted(proteins):
+        hasher.update(f"{accession}\t{sequence}\t{checksum:08x}\n".encode())
+    return hasher.hexdigest()
 
 
 def all_finite(values: np.ndarray) -> bool:

@@ -27,6 +27,7 @@ from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError
 from ppi_train.io.files import disk_space, free_bytes, output_exists_error
 from ppi_train.io.progress import Progress
+from ppi_train.io.unavailable import UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +174,8 @@ class _Work:
     def _take_over(self, path: Path) -> None:
         try:
             taken = self.sources.take(path, self.distinct)
-        except CacheError as error:
-            logger.warning("nothing is taken over from %s: %s", path, error.what)
+        except (CacheError, UnavailableError) as error:
+            logger.warning("nothing is taken over from %s: %s (%s)", path, error.what, error.got)
             return
         if taken:
             self._taken_over.update(taken)

@@ -19,16 +19,19 @@ import pyarrow.parquet as pq
 from isal.isal_zlib import crc32
 
 from ppi_train.embeddings.cache import (
+    CONTENT_KEY,
     FINITE_KEY,
     METADATA_KEY,
     CacheSpec,
     all_finite,
     cache_schema,
+    digest_of_numbers,
     spec_from_json,
 )
 from ppi_train.errors import CacheError, first_line
 from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
+from ppi_train.io.unavailable import unavailable_error
 
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
 # enough that one protein's row group costs little to read for itself.
@@ -61,9 +64,11 @@ class CacheFile:
     Attributes:
         spec: How it was made.
         found_finite: Whether its writer found every number finite.
+        content_digest: The digest of the numbers that its writer stored; None in older files.
 
     Raises:
         CacheError: the file is absent, cut short, corrupt, not a cache, or of a newer version.
+        UnavailableError: it could not be read, for a reason that does not lie in its bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,11 +91,20 @@ class CacheFile:
             )
         self.spec = spec_from_json(metadata[METADATA_KEY], where=path)
         self.found_finite = metadata.get(FINITE_KEY) == b"true"
+        stored = (self._parquet.metadata.metadata or {}).get(CONTENT_KEY)
+        self.content_digest = None if stored is None else stored.decode("utf-8", "backslashreplace")
         self._check_columns()
         self._check_size(size)
 
     def refuse(self, error: object) -> NoReturn:
-        """Raises the CacheError for a damaged file."""
+        """Raises the CacheError for a damaged file.
+
+        Raises:
+            UnavailableError: the error does not come from the file's bytes; the file may be whole.
+        """
+        unavailable = unavailable_error(error, self.path.absolute(), "the embedding cache could not be read")
+        if unavailable is not None:
+            raise unavailable from None
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),
@@ -166,6 +180,36 @@ class CacheFile:
         values = _numbers(pa.chunked_array([chunk.flatten() for chunk in column.chunks]))
         return values.reshape(-1, self.spec.dimension)
 
+    def checksums(self, index: CacheIndex) -> np.ndarray:
+        """CRC-32 of each protein's bytes, (n,) uint32.
+
+        Those of residues are stored, and checked when the residues are read. Vectors are read for them.
+
+        Raises:
+            CacheError: the numbers are not those that were written.
+        """
+        checksums = index.checksums
+        if self.spec.granularity == "protein":
+            found = [
+                crc32(row) for group in range(self._parquet.num_row_groups) for row in self.vectors(group)
+            ]
+            checksums = np.array(found, dtype=np.uint32)
+        if self.content_digest is not None:
+            self._check_content(index, checksums)
+        return checksums
+
+    def _check_content(self, index: CacheIndex, checksums: np.ndarray) -> None:
+        rows = zip(index.ids, index.digests.to_pylist(), checksums.tolist(), strict=True)
+        found = digest_of_numbers(rows)
+        if found != self.content_digest:
+            raise CacheError(
+                "the numbers in the embedding cache are not those that were written",
+                where=self.path.absolute(),
+                got=f"content digest {found[:12]}",
+                expected=f"content digest {str(self.content_digest)[:12]}, stored in the file",
+                remedy="find out what changed the file; bring it back as it was, or embed into another file",
+            )
+
     def page(self, group: int) -> pq.ColumnChunkMetaData:
         """The footer's entry for the embeddings of a row group."""
         return self._parquet.metadata.row_group(group).column(self._parquet.metadata.num_columns - 1)
@@ -201,6 +245,7 @@ class CacheWriter:
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._rows: list[tuple[str, str, int, np.ndarray]] = []
         self._bytes = 0
+        self._written: list[tuple[str, str, int]] = []
         residues = spec.granularity == "residue"
         self._group_bytes = ROW_GROUP_BYTES if residues else ROW_GROUP_VALUES * spec.values.itemsize
 
@@ -273,8 +318,10 @@ class CacheWriter:
         ids, digests, lengths, embeddings = map(list, zip(*self._rows, strict=True))
         self._rows, self._bytes = [], 0
         small = [pa.array(ids, pa.string()), pa.array(digests, pa.string()), pa.array(lengths, pa.int32())]
+        checksums = [crc32(embedding) for embedding in embeddings]
+        self._written += zip(ids, digests, checksums, strict=True)
         if self._spec.granularity == "residue":
-            small.append(pa.array([crc32(embedding) for embedding in embeddings], pa.uint32()))
+            small.append(pa.array(checksums, pa.uint32()))
         self._file.write_table(pa.Table.from_arrays([*small, self._column(embeddings)], schema=self._schema))
 
     def _column(self, embeddings: list[np.ndarray]) -> pa.Array:
@@ -298,6 +345,8 @@ class CacheWriter:
         try:
             if kind is None:
                 self._flush()
+                content = digest_of_numbers(self._written)
+                self._file.add_key_value_metadata({CONTENT_KEY.decode(): content})
             self._file.close()
             if kind is None:
                 self._partial.replace(self.path)

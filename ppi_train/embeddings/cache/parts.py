@@ -30,6 +30,7 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError
 from ppi_train.io.files import file_digest, lock_file, remove_locked
 from ppi_train.io.parquet import BROKEN, open_parquet
+from ppi_train.io.unavailable import described_by_cause, unavailable_error
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ class CacheSources:
             return []
         new = {digest for digest in wanted if digest not in self._places}
         names = _read(path, lambda file: _names(file, new))
-        self._check_readable(path, list(names.values()))
+        if names and self._open(path).content_digest:  # refuses numbers that were changed since
+            self._check_readable(path, list(names.values()))
         self.add(path, names)
         return list(names)
 
@@ -164,6 +166,9 @@ def _read(path: Path, what: Callable[[pq.ParquetFile], _T]) -> _T:
     except BROKEN as error:
         if isinstance(error, CacheError):
             raise
+        unavailable = unavailable_error(error, path, "the embedding cache could not be read")
+        if unavailable is not None:
+            raise unavailable from error
         raise CacheError("the embedding cache is cut short or corrupt", where=path, got=error) from None
 
 
@@ -198,7 +203,9 @@ class CacheParts:
                 path.unlink()
         self._borrow(wanted)
         for path in self._parts():
-            if file_digest(path) != path.stem:
+            with described_by_cause(path):
+                damaged = file_digest(path) != path.stem
+            if damaged:
                 logger.warning("%s is damaged; its sequences are embedded again", path)
                 path.unlink()
                 continue

@@ -12,6 +12,7 @@ no more than copying from a cache of our own (docs/caches.md has the figures).
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,7 +23,12 @@ import numpy as np
 import pyarrow as pa
 
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.embeddings.cache import CacheSpec, check_recipe, same_wherever_it_lies
+from ppi_train.embeddings.cache import (
+    CacheSpec,
+    check_recipe,
+    digest_of_numbers,
+    same_wherever_it_lies,
+)
 from ppi_train.embeddings.cache.file import CacheFile
 from ppi_train.embeddings.cache.residues import (
     CHUNK_BYTES,
@@ -33,6 +39,9 @@ from ppi_train.embeddings.cache.residues import (
 )
 from ppi_train.errors import CacheError, first_ten
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
+from ppi_train.io.unavailable import described_by_cause
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -125,7 +134,7 @@ class EmbeddingCache:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of recipe, number format and sequences, which determine the numbers."""
+        """sha256 of recipe, number format and sequences, from which the numbers were made."""
         formats = sorted({file.spec.dtype for file in self._files})
         recipe = self.spec.recipe() | {"embedder": same_wherever_it_lies(self.spec.embedder)}
         hasher = hashlib.sha256(repr((sorted(recipe.items()), formats)).encode())
@@ -136,6 +145,27 @@ class EmbeddingCache:
             hasher.update(f"{protein_id}\t{digests[self._rows[protein_id]]}\n".encode())
         return hasher.hexdigest()
 
+    @cached_property
+    def content_digest(self) -> str:
+        """sha256 of the numbers themselves, whatever files they are in and in whatever order.
+
+        Vectors are read for it, as fast as the disk gives them.
+
+        Raises:
+            CacheError: the numbers of a file are not those that were written.
+        """
+        files = zip(self._files, self._indexes, strict=True)
+        checksums = np.concatenate([file.checksums(index) for file, index in files]).tolist()
+        digests = self._digests.to_pylist()
+        return digest_of_numbers(
+            (protein, digests[row], checksums[row]) for protein, row in self._rows.items()
+        )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of how the embeddings were made, and of their numbers."""
+        return {"embeddings": self.digest, "embedding_content": self.content_digest}
+
     @property
     def tags(self) -> dict[str, str]:
         """Tags that identify the embeddings in a run."""
@@ -143,6 +173,7 @@ class EmbeddingCache:
             "embedder": str(self.spec.embedder["name"]),
             "embedder_run_id": self.spec.embedder_run_id,
             "embedding_cache_digest": self.digest,
+            "embedding_content_digest": self.content_digest,
         }
 
     def missing(self, proteins: Sequence[str]) -> list[str]:
@@ -259,6 +290,9 @@ class EmbeddingCache:
 def _expand(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
+        with described_by_cause(path):
+            if path.is_dir():
+                next(path.iterdir(), None)  # `glob` passes over a folder that may not be listed
         files += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise CacheError(
@@ -271,7 +305,33 @@ def _expand(paths: Sequence[str | Path]) -> list[Path]:
 
 def describe_cache(cache: EmbeddingCache) -> dict[str, Any]:
     """The description of a training cache that a checkpoint keeps."""
-    return {"recipe": cache.spec.recipe(), "dtype": cache.spec.dtype, "digest": cache.digest}
+    return {
+        "recipe": cache.spec.recipe(),
+        "dtype": cache.spec.dtype,
+        "digest": cache.digest,
+        "content_digest": cache.content_digest,
+    }
+
+
+def warn_of_other_numbers(cache: EmbeddingCache, described: Mapping[str, Any]) -> None:
+    """Warns if a cache was made like that of a training, but has other numbers.
+
+    They may differ in their last digits only, if both were made on different hardware.
+
+    Args:
+        cache: The cache in use.
+        described: What `describe_cache` said of the cache of the training; older checkpoints have no digest
+            of the numbers.
+    """
+    trained_on = described.get("content_digest")
+    if trained_on and described.get("digest") == cache.digest and trained_on != cache.content_digest:
+        logger.warning(
+            "THE EMBEDDINGS ARE NOT THOSE THAT THE MODEL WAS TRAINED ON: the cache was made in the same way "
+            "from the same sequences, but its numbers have the digest %s, and those of the training had %s "
+            "(ppi.embedding_content_digest); the results cannot be compared, unless both were made on "
+            "different hardware and differ in the last digits only",
+            cache.content_digest[:12], trained_on[:12],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from isal.isal_zlib import crc32
 from ppi_train.embeddings.cache import all_finite
 from ppi_train.embeddings.cache.file import CacheFile, CacheIndex
 from ppi_train.errors import CacheError, first_ten
+from ppi_train.io.unavailable import described_by_cause
 
 # Residues converted at once: so few that the block stays in the processor's cache, titin's too.
 _BLOCK = 1024
@@ -198,7 +199,8 @@ def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> 
     """
     column = file.page(group)
     header = column.total_compressed_size - content
-    page = os.pread(descriptor, _HEADER_START, column.data_page_offset)
+    with described_by_cause(file.path):
+        page = os.pread(descriptor, _HEADER_START, column.data_page_offset)
     plain = column.compression == "UNCOMPRESSED" and set(column.encodings) <= {"PLAIN", "RLE"}
     if not plain or column.has_dictionary_page or header <= 0 or _size_of_data_page(page) != content:
         raise CacheError(

@@ -115,14 +115,14 @@ def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:
 
 
 def inputs_of(config: EvalConfig) -> dict[str, str]:
-    """Digests of all inputs of an evaluation, without reading embeddings."""
+    """Digests of all inputs of an evaluation."""
     resolved = resolve_candidate(config.evaluated)
     files = split_for(resolved, config).files
     digests = {"checkpoint": resolved.digest, "pairs": read_pairs(files.pairs).digest}
     if files.fasta:
         digests["fasta"] = read_fasta(files.fasta).digest
     if config.cache.embeddings:
-        digests["embeddings"] = EmbeddingCache(config.cache.embeddings).digest
+        digests |= EmbeddingCache(config.cache.embeddings).digests
     return digests | reference_digests(config.network)
 
 

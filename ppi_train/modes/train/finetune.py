@@ -10,6 +10,7 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
+from ppi_train.embeddings.cache.reader import warn_of_other_numbers
 from ppi_train.features import ProteinIterator, with_static_features
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.models.registry import find_model
@@ -65,6 +66,7 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
     recipe = embedding["recipe"]
     settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device)
     inputs = training_inputs(config.data, config.pairs, config.cache, settings, recipe)
+    warn_of_other_numbers(inputs.cache, embedding)
     completed = config.replace(
         dataset=None if config.pairs.train_pairs else inputs.name,
         batch_size=config.sampling.batch_size or find_model(start.description["model"]["name"]).BATCH_SIZE,

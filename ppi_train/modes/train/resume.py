@@ -134,11 +134,12 @@ def _refuse_unless_interrupted(run: RunInfo, *, ran_here: bool) -> None:
 
 
 def _check_same_data(run: RunInfo, job: TrainingJob) -> None:
-    """Refuses to continue on other pairs or other embeddings."""
+    """Refuses to continue on other pairs, other embeddings, or embeddings with other numbers."""
     wanted = {name.rpartition("/")[2]: digest for name, digest in run.datasets.items()}
-    cache = run.tags.get("ppi.embedding_cache_digest")
-    if cache:
-        wanted["embeddings"] = cache
+    for name, tag in (("embeddings", "cache"), ("embedding_content", "content")):
+        recorded = run.tags.get(f"ppi.embedding_{tag}_digest")
+        if recorded:
+            wanted[name] = recorded
     found = job.recorded
     changed = [name for name in wanted if found[name] != wanted[name]]
     if changed:

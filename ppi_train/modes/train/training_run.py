@@ -55,7 +55,8 @@ class TrainingJob:
         mode: The run mode.
         config: The config with every default filled in, as the run and its checkpoints record it.
         digests: Digests of all inputs except config and code, by name.
-        recorded: Digests of the data as the run records them, by split; `embeddings` is that of the cache.
+        recorded: Digests of the data as the run records them, by split; those of the cache as in
+            `EmbeddingCache.digests`.
         train: Trains in a tracked run, whose folder on this machine this process has locked. The checkpoint
             is `last` of an interrupted run of the same job, with its training state; None: from the start.
     """
@@ -116,7 +117,7 @@ def _training_files(
 def recorded_digests(inputs: SplitInputs) -> dict[str, str]:
     """Digests of pairs and embeddings, as the run records them."""
     splits = {split: table.digest[:36] for split, table in inputs.tables.items()}
-    return {**splits, "embeddings": inputs.cache.digest}
+    return {**splits, **inputs.cache.digests}
 
 
 def log_start(

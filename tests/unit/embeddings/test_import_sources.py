@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from ppi_train.embeddings.import_sources import open_source
 from ppi_train.embeddings.importing import ImportRules, survey, write_import
 from ppi_train.errors import DataError
 from ppi_train.io.unavailable import UnavailableError
+from tests.support.unreadable import no_file_to_spare, nobody
 
 SEQUENCES = {"P1": "MKVLA", "P2": "MKVL", "P3": "GGHMKVLA"}
 ROWS = {
@@ -338,27 +337,6 @@ EVERY_KIND = [as_h5, as_npz, as_npy, as_pt, as_safetensors, as_parquet]
 def read_first(source: Path) -> None:
     opened = open_source(source)
     opened.read(next(iter(opened.labels)))
-
-
-@contextmanager
-def no_file_to_spare() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open(os.devnull, os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.parametrize("make", EVERY_KIND)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.fasta import sequence_digest
-from ppi_train.embeddings.cache import METADATA_KEY, CacheSpec, cache_schema, check_recipe
+from ppi_train.embeddings.cache import CONTENT_KEY, METADATA_KEY, CacheSpec, cache_schema, check_recipe
 from ppi_train.embeddings.cache import file as cache_writer
 from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -417,3 +417,67 @@ def test_the_digest_follows_from_sequences_and_recipe_alone(tmp_path: Path) -> N
         _write(tmp_path / "recipe.parquet", embeddings, _spec(max_length=500)),
     ]
     assert len({whole, *(EmbeddingCache(path).digest for path in others)}) == 4
+
+
+def _rewritten(path: Path, to: Path, change: Callable[[pa.Table], pa.Table], *, keep_digest: bool) -> Path:
+    """A cache as another program would change it, with the metadata of the original."""
+    source = pq.ParquetFile(path)
+    metadata = dict(source.metadata.metadata)
+    table = change(source.read())
+    kept = {METADATA_KEY: metadata[METADATA_KEY]}
+    if keep_digest:
+        kept[CONTENT_KEY] = metadata[CONTENT_KEY]
+    whole = table.replace_schema_metadata(kept)
+    pq.write_table(whole, to, compression="none", use_dictionary=False, data_page_size=1 << 30)
+    return to
+
+
+def _with_vectors(
+    change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+) -> Callable[..., pa.Table]:
+    def changed(table: pa.Table) -> pa.Table:
+        column = table.column("embedding").combine_chunks()
+        vectors = np.asarray(column.flatten()).reshape(-1, DIMENSION)
+        new = pa.FixedSizeListArray.from_arrays(pa.array(change(vectors).reshape(-1)), type=column.type)
+        return table.set_column(table.num_columns - 1, table.schema.field("embedding"), new)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda vectors: vectors[::-1], lambda vectors: vectors * np.float32(1.5)],
+    ids=["shuffled", "scaled"],
+)
+def test_vectors_that_changed_have_another_digest(
+    tmp_path: Path, change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+) -> None:
+    path = _write(tmp_path / "cache.parquet", _embeddings())
+    whole = EmbeddingCache(path)
+    other = EmbeddingCache(_rewritten(path, tmp_path / "o.parquet", _with_vectors(change), keep_digest=False))
+    assert other.digest == whole.digest
+    assert other.content_digest != whole.content_digest
+    kept = EmbeddingCache(_rewritten(path, tmp_path / "k.parquet", _with_vectors(change), keep_digest=True))
+    with pytest.raises(CacheError, match="numbers in the embedding cache are not those that were written"):
+        _ = kept.content_digest
+
+
+@pytest.mark.usefixtures("_small_groups")
+@pytest.mark.parametrize("granularity", ["protein", "residue"])
+def test_the_digest_of_the_numbers_follows_from_them_alone(tmp_path: Path, granularity: str) -> None:
+    embeddings, spec = _embeddings(granularity), _spec(granularity=granularity)
+    path = _write(tmp_path / "cache.parquet", embeddings, spec)
+    backwards = dict(reversed(list(embeddings.items())))
+    assert (
+        EmbeddingCache(_write(tmp_path / "backwards.parquet", backwards, spec)).content_digest
+        == EmbeddingCache(path).content_digest
+    )
+    halves = [dict(list(embeddings.items())[:4]), dict(list(embeddings.items())[4:])]
+    files = [_write(tmp_path / f"half{n}.parquet", half, spec) for n, half in enumerate(halves)]
+    assert EmbeddingCache(*files).content_digest == EmbeddingCache(path).content_digest
+    older = _rewritten(path, tmp_path / "older.parquet", lambda table: table, keep_digest=False)
+    assert EmbeddingCache(older).content_digest == EmbeddingCache(path).content_digest
+    other = {name: values * np.float32(1.5) for name, values in embeddings.items()}
+    scaled = EmbeddingCache(_write(tmp_path / "scaled.parquet", other, spec))
+    assert scaled.content_digest != EmbeddingCache(path).content_digest
+    assert scaled.digest == EmbeddingCache(path).digest
