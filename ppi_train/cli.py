@@ -24,7 +24,7 @@ from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
 from ppi_train.io.terminal import leave_lost_terminal
 from ppi_train.models.registry import model_defaults
-from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode
+from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode, refuse_several_processes
 
 PATIENCE = 5.0
 _SET_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux
@@ -238,6 +238,7 @@ def _half_installed(error: ModuleNotFoundError) -> UserError:
 def _config(mode: str, values: dict[str, str]) -> ModeConfig:
     config_file = values.pop("config", "")
     try:
+        refuse_several_processes()
         config, warnings = load_config(find_mode(mode).config, values, config_file=config_file or None)
     except UserError as error:
         _mark_failed(str(error), find_mode(mode).names)

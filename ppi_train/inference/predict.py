@@ -42,7 +42,7 @@ _MOST_PARTNERS = 20_000_000
 # Bytes of a row: its scores, which do not compress.
 _ROW_BYTES = 8
 # To be increased when the rows of a table change for the same inputs.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,16 @@ class Prediction:
         """The scan that scores the pairs and selects those to keep."""
         least = self.min_probability
         if self.top_k and isinstance(self.pairs, PairGrid):
-            return TopScan(encoded, self.pairs, self.top_k, min_probability=least, uncertainty=uncertainty)
+            # Two lists have their numbers list by list, and not in the order of accessions.
+            ranks = np.argsort(np.argsort(np.array(self.proteins, dtype=object)))
+            return TopScan(
+                encoded,
+                self.pairs,
+                self.top_k,
+                ranks=ranks,
+                min_probability=least,
+                uncertainty=uncertainty,
+            )
         return ThresholdScan(encoded, self.pairs, min_probability=least, uncertainty=uncertainty)
 
 

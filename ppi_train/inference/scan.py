@@ -26,33 +26,39 @@ _AT_ONCE = 8192
 _ROWS = 1 << 20
 # Largest float32 rounding error near 1.
 _SLACK = 2.4e-7
+# In the sortable number of a partner: the bits of its rank, below those of its logit.
+_RANK_BITS = 32
+_LAST_RANK = (1 << _RANK_BITS) - 1
+# All bits of a float32 but its sign.
+_MAGNITUDE = 0x7FFFFFFF
 
 
 class TopPartners:
     """The k best partners of each protein so far.
 
-    Ties are broken arbitrarily.
+    Of equal logits the partner of the lower rank is better, so that the result is the same whatever the order
+    and the size of the blocks. A partner is kept as one sortable number, of its logit and its rank.
 
     Args:
-        proteins: Number of proteins.
+        ranks: (proteins,) int64, the place of each protein in the order of accessions.
         k: Number of partners to keep per protein.
         device: Device on which blocks are scored.
 
     Attributes:
-        logits: (proteins, k) float32, the best first; -inf where there is no partner yet.
-        partners: (proteins, k) int32.
+        keys: (proteins, k) int64, the best first.
     """
 
-    def __init__(self, proteins: int, k: int, device: torch.device) -> None:
-        self.logits = torch.full((proteins, k), -torch.inf, device=device)
-        self.partners = torch.zeros((proteins, k), dtype=torch.int32, device=device)
+    def __init__(self, ranks: np.ndarray, k: int, device: torch.device) -> None:
+        self._ranks, self._by_rank = torch.from_numpy(ranks).to(device), np.argsort(ranks)
+        nobody = _sortable(torch.tensor([-torch.inf], device=device)) << _RANK_BITS
+        self.keys = nobody.repeat(len(ranks), k)
 
     def add(self, a: Tensor, b: Tensor, logits: Tensor) -> None:
         """Takes a block into account.
 
         Args:
             a, b: Proteins of the block's rows (n,) and columns (m,).
-            logits: (n, m); -inf for a pair that does not count.
+            logits: (n, m) float32; -inf for a pair that does not count.
         """
         self._add_to(a, b, logits)
         # The pair of a protein with itself has been added by the call above.
@@ -63,37 +69,47 @@ class TopPartners:
 
         The rows are `proteins` (n,), the columns `partners` (m,).
         """
-        better = (logits.amax(dim=1) > self.logits[proteins, -1]).nonzero().squeeze(1)
+        best = logits.amax(dim=1)
+        worst_kept = _logits(self.keys[proteins, -1])
+        better = ((best >= worst_kept) & (best > -torch.inf)).nonzero().squeeze(1)
         if not len(better):
             return
-        rows = proteins[better]
-        new, at = logits[better].topk(min(self.logits.shape[1], len(partners)), dim=1)
-        known = torch.cat([self.logits[rows], new], dim=1)
-        named = torch.cat([self.partners[rows], partners[at].int()], dim=1)
-        self.logits[rows], order = known.topk(self.logits.shape[1], dim=1)
-        self.partners[rows] = named.gather(1, order)
+        rows, k = proteins[better], self.keys.shape[1]
+        places = _LAST_RANK - self._ranks[partners]
+        new = (_sortable(logits[better]) << _RANK_BITS) | places
+        known = torch.cat([self.keys[rows], new.topk(min(k, len(partners)), dim=1).values], dim=1)
+        self.keys[rows] = known.topk(k, dim=1).values
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All kept pairs: protein, partner and logit, (p,) each.
 
         A pair that is among the best of both proteins is given twice.
         """
-        logits = self.logits.cpu().numpy()
+        logits, keys = _logits(self.keys).cpu().numpy(), self.keys.cpu().numpy()
         proteins, at = np.nonzero(logits > -np.inf)
-        return proteins, self.partners.cpu().numpy()[proteins, at], logits[proteins, at]
+        partners = self._by_rank[_LAST_RANK - (keys[proteins, at] & _LAST_RANK)]
+        return proteins, partners, logits[proteins, at]
 
     def state(self) -> dict[str, np.ndarray]:
-        """The whole state as flat arrays, for `restore`."""
-        return {
-            "logit": self.logits.flatten().cpu().numpy(),
-            "partner": self.partners.flatten().cpu().numpy(),
-        }
+        """The whole state as a flat array, for `restore`."""
+        return {"key": self.keys.flatten().cpu().numpy()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores a `state` of another object of the same shape."""
-        # Copies: arrays that were read from a file must not be written to.
-        self.logits.copy_(torch.from_numpy(state["logit"].copy()).view_as(self.logits))
-        self.partners.copy_(torch.from_numpy(state["partner"].copy()).view_as(self.partners))
+        # A copy: an array that was read from a file must not be written to.
+        self.keys.copy_(torch.from_numpy(state["key"].copy()).view_as(self.keys))
+
+
+def _sortable(logits: Tensor) -> Tensor:
+    """Float32 numbers as int64 in the same order."""
+    bits = (logits + 0.0).contiguous().view(torch.int32)  # -0.0 becomes 0.0, which it equals
+    return (bits ^ ((bits >> 31) & _MAGNITUDE)).long()
+
+
+def _logits(keys: Tensor) -> Tensor:
+    """The logits of the keys of `TopPartners`."""
+    bits = (keys >> _RANK_BITS).int()
+    return (bits ^ ((bits >> 31) & _MAGNITUDE)).view(torch.float32)
 
 
 class BlockScorer(Scorer, Protocol):
@@ -320,6 +336,8 @@ class TopScan:
         proteins: All proteins of the grid, encoded.
         grid: The pairs to score.
         k: Number of partners to keep per protein.
+        ranks: (proteins,) int64, by which partners with equal scores are chosen, the lowest first; None: by
+            their numbers.
         min_probability: Kept pairs below this are removed.
         uncertainty: Whether to compute the standard deviation of each logit.
     """
@@ -333,12 +351,14 @@ class TopScan:
         grid: PairGrid,
         k: int,
         *,
+        ranks: np.ndarray | None = None,
         min_probability: float | None = None,
         uncertainty: bool = False,
     ) -> None:
         self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
         self._threshold = Threshold(min_probability)
-        self._best = TopPartners(grid.proteins, min(k, grid.proteins), proteins.device)
+        ranks = np.arange(grid.proteins) if ranks is None else ranks
+        self._best = TopPartners(ranks, min(k, grid.proteins), proteins.device)
 
     @torch.inference_mode()
     def score(self, number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from ppi_train.errors import ConfigError, StorageError, nearest
 from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
 from ppi_train.runs import configs
 
-__all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode"]
+__all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode", "refuse_several_processes"]
 
 logger = logging.getLogger(__name__)
 
 # To the user, an exhausted quota is a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# How launchers say the number of processes in a job step, whose tasks may also be separate runs on purpose.
+_TASKS_OF_STEP = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +267,39 @@ def find_mode(name: str) -> Mode:
     )
 
 
+def refuse_several_processes() -> None:
+    """Refuses to be one of several processes that share a job.
+
+    Each would do the whole work, in a run of its own.
+
+    Raises:
+        ConfigError: WORLD_SIZE, which torchrun sets, is above 1.
+    """
+    if _number_of("WORLD_SIZE") > 1:
+        raise ConfigError(
+            "a run is one process, and several were started",
+            where="the environment variable WORLD_SIZE",
+            got=os.environ["WORLD_SIZE"],
+            expected="1, or no such variable",
+            remedy="start the command without torchrun, or with --nproc-per-node=1; or unset WORLD_SIZE",
+        )
+
+
+def _warn_of_several_tasks() -> None:
+    for name in _TASKS_OF_STEP:
+        if _number_of(name) > 1:
+            logger.warning(
+                "%s=%s: each of these processes does the whole work, in a run of its own",
+                name, os.environ[name],
+            )  # fmt: skip
+            return
+
+
+def _number_of(variable: str) -> int:
+    text = os.environ.get(variable, "").strip()
+    return int(text) if text.isdecimal() else 0
+
+
 def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
@@ -272,9 +308,11 @@ def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> Pi
         config: The mode's typed config, or its parameters by name.
 
     Raises:
-        UserError: the mode or the config is wrong, or the run ended on a user's mistake; the run is
-            then FAILED, with the message in its tag `ppi.error`.
+        UserError: the mode or the config is wrong, several processes share the job, or the run ended on a
+            user's mistake; the run is then FAILED, with the message in its tag `ppi.error`.
     """
+    refuse_several_processes()
+    _warn_of_several_tasks()
     mode = find_mode(name)
     if not isinstance(config, ModeConfig):
         config, warnings = load_config(mode.config, config)

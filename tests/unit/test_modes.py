@@ -46,6 +46,31 @@ def test_an_unknown_mode_is_refused_with_the_nearest_names() -> None:
     assert "did you mean train_only or pretrain_only" in str(refused.value)
 
 
+@pytest.mark.parametrize("name", [name for mode in MODES.values() for name in mode.names])
+def test_one_of_several_processes_is_refused_in_every_mode(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="WORLD_SIZE\n  got: 2\n"):
+        execute_pipeline(name, {})
+
+
+@pytest.mark.parametrize("size", ["1", "", "many"])
+def test_a_single_process_of_torchrun_is_a_run(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(ConfigError, match="run_id: required"):
+        execute_pipeline("eval_only", {})
+
+
+def test_several_tasks_of_a_job_step_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    with pytest.raises(ConfigError):
+        execute_pipeline("eval_only", {})
+    assert "SLURM_STEP_NUM_TASKS=3: each of these processes does the whole work" in caplog.text
+
+
 def test_the_table_needs_neither_torch_nor_mlflow() -> None:
     code = (
         "import sys, ppi_train.modes\n"

@@ -14,7 +14,7 @@ import torch
 
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
+from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopPartners, TopScan
 from ppi_train.models import base
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
@@ -162,6 +162,68 @@ def test_equal_proteins_do_not_crowd_each_other_out() -> None:
     partners = np.bincount(np.concatenate([found.a, found.b]), minlength=20)
     assert (partners >= 3).all()
     assert len(found) <= 60
+
+
+def copies(order: np.ndarray) -> EncodedProteins:
+    """The proteins of the given numbers, of 300 that are followed by a copy of each."""
+    proteins = encoded(300)
+    return replace(proteins, states=proteins.states.repeat(2, 1)[torch.from_numpy(order)])
+
+
+def kept_pairs(proteins: EncodedProteins, side: int, blocks: np.random.Generator | None) -> np.ndarray:
+    """The pairs that a scan of the best keeps, with its blocks in a random order."""
+    grid = PairGrid(shared=600, side=side)
+    scan = TopScan(proteins, grid, 5)
+    numbers = np.arange(len(grid.blocks)) if blocks is None else blocks.permutation(len(grid.blocks))
+    for number in numbers.tolist():
+        scan.score(number)
+    (found,) = scan.result(iter(()))
+    return np.stack([found.a, found.b])
+
+
+def test_copies_are_chosen_in_the_same_way_whatever_the_blocks() -> None:
+    proteins = copies(np.random.default_rng(0).permutation(600))
+    wanted = kept_pairs(proteins, 1024, None)
+    for seed, side in enumerate((150, 150, 64)):
+        found = kept_pairs(proteins, side, np.random.default_rng(seed))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("side", [3, 7, 100])
+def test_of_equal_scores_the_first_accessions_are_chosen(side: int) -> None:
+    proteins = encoded(20)
+    alike = replace(proteins, states=proteins.states[:1].repeat(20, 1))
+    ranks = np.random.default_rng(0).permutation(20)
+    grid = PairGrid(shared=6, only_a=8, only_b=6, side=side)
+    partners: dict[int, list[int]] = {}
+    for pair in one_by_one(alike, grid):
+        for protein, partner in (pair, pair[::-1]):
+            partners.setdefault(protein, []).append(partner)
+    found = run(TopScan(alike, grid, 2, ranks=ranks), len(grid.blocks))
+    assert {frozenset(pair) for pair in zip(found.a.tolist(), found.b.tolist(), strict=True)} == {
+        frozenset((protein, partner))
+        for protein, others in partners.items()
+        for partner in sorted(others, key=ranks.__getitem__)[:2]
+    }
+
+
+def test_equal_scores_of_either_sign_of_zero_are_equal() -> None:
+    best = TopPartners(np.arange(3), 1, torch.device("cpu"))
+    best.add(torch.tensor([0]), torch.tensor([1, 2]), torch.tensor([[-0.0, 0.0]]))
+    proteins, partners, logits = best.pairs()
+    assert list(zip(proteins.tolist(), partners.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 0)]
+    assert logits.tolist() == [0, 0, 0]
+
+
+def test_a_threshold_keeps_the_same_pairs_whatever_the_size_of_blocks() -> None:
+    proteins = copies(np.random.default_rng(1).permutation(600)[:200])
+    kept = []
+    for side in (1024, 64, 37):
+        grid = PairGrid(shared=200, include_self=True, side=side)
+        found = run(ThresholdScan(proteins, grid, min_probability=0.5), len(grid.blocks))
+        kept.append(sorted(zip(found.a.tolist(), found.b.tolist(), strict=True)))
+    assert kept[0]
+    assert kept[0] == kept[1] == kept[2]
 
 
 def test_a_scan_of_the_best_goes_on_where_another_stopped() -> None:
