@@ -214,7 +214,9 @@ def make_prediction(prediction: Prediction, encode: Callable[[], EncodedProteins
         StorageError: the disk is full; finished parts are kept, and the next call continues from them.
     """
     _refuse_too_many(prediction)
-    with held_prediction(prediction.output, prediction.job, overwrite=prediction.overwrite) as parts:
+    with held_prediction(
+        prediction.output, prediction.job, overwrite=prediction.overwrite, edges=prediction.edges
+    ) as parts:
         work = _Work(prediction, parts)
         with disk_space(prediction.output, lambda: work.bytes_left, kept=lambda: work.kept):
             return work.run(encode())
@@ -285,6 +287,7 @@ class _Work:
         with PredictionWriter(whole, wanted.proteins, about, uncertainty=uncertainty) as writer:
             for rows in scan.result(self._parts.columns()):
                 writer.add(rows.columns)
+        self._parts.about_to_replace([path for path in (wanted.output, wanted.edges) if path])
         if wanted.edges:
             write_edges(wanted.edges, whole)
         whole.replace(wanted.output)
