@@ -242,6 +242,6 @@ def _has_parts(folder: Path) -> bool:
 def _read_json(path: Path) -> object:
     """The content of a file of the folder; None if it is absent or unreadable."""
     try:
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
+        return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
