@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
 EDGE_ENDINGS = (".graphml", ".tsv")
+# In a URL these end a path, or begin a code: two artifacts of a server that proxies them become one.
+_NOT_IN_URLS = "#?%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,13 @@ class PredictionOptions(OptionGroup):
             found.append(
                 f"edges: expected a name that ends in {' or '.join(EDGE_ENDINGS)}; got {self.edges!r}"
             )
+        for name, path in {"output": self.output, "edges": self.edges}.items():
+            wrong = [mark for mark in _NOT_IN_URLS if mark in Path(path or "").name]
+            if wrong:
+                found.append(
+                    f"{name}: expected a file name without {' '.join(wrong)}, which a tracking server "
+                    f"reads as another name; got {path!r}"
+                )
         return found
 
     def unused_options(self, given: frozenset[str]) -> list[str]:

@@ -9,7 +9,8 @@ proteins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -18,16 +19,18 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.data.pairs import PairTable
+from ppi_train.errors import DataError
 from ppi_train.io.files import replacing, write_file
 
 METADATA_KEY = b"ppi_train.prediction"
 ROW_GROUP_ROWS = 1 << 20
 # Bound on the names of a row group, above which Parquet would write out each: larger than they can be.
 _DICTIONARY_BYTES = 1 << 28
+# What XML 1.0 does not allow, not even escaped.
+_NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
 class BufferedRows:
@@ -230,10 +233,18 @@ def write_edges(path: Path, table: Path) -> None:
 def _write_tsv(sink: BinaryIO, table: Path) -> None:
     names = pq.read_schema(table).names
     sink.write(("\t".join(names) + "\n").encode())
-    options = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="needed")
     for batch in batches_of(table):
-        columns = {name: _text(batch.column(name)) for name in names}
-        pa_csv.write_csv(pa.table(columns), sink, options)
+        # Not by pyarrow.csv, which writes all text in quotes, or none: awk and igraph read them as text.
+        columns = [_names(batch.column(name), _cell) for name in names[:2]]
+        columns += [_text(batch.column(name)) for name in names[2:]]
+        sink.write(_joined(columns[0], *(piece for column in columns[1:] for piece in ("\t", column)), "\n"))
+
+
+def _cell(name: str) -> str:
+    """A name as a cell of a TSV, in quotes only where a reader needs them."""
+    if not any(mark in name for mark in '\t"\n\r'):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(column: pa.Array) -> pa.Array:
@@ -267,14 +278,34 @@ def _proteins(table: Path) -> list[str]:
 
 
 def _edges(batch: pa.RecordBatch, scores: list[str]) -> bytes:
-    ends = [_quoted(batch.column(name)) for name in ("protein_a", "protein_b")]
+    ends = [_names(batch.column(name), quoteattr) for name in ("protein_a", "protein_b")]
     pieces = ["    <edge source=", ends[0], " target=", ends[1], ">"]
     for name in scores:
         pieces += [f'<data key="{name}">', _text(batch.column(name)), "</data>"]
-    lines = pc.binary_join_element_wise(*pieces, "</edge>\n", "")
-    return "".join(lines.to_pylist()).encode()
+    return _joined(*pieces, "</edge>\n")
 
 
-def _quoted(column: pa.DictionaryArray) -> pa.Array:
-    names = pa.array([quoteattr(name) for name in column.dictionary.to_pylist()], pa.string())
+def _names(column: pa.DictionaryArray, written: Callable[[str], str]) -> pa.Array:
+    names = pa.array([written(name) for name in column.dictionary.to_pylist()], pa.string())
     return names.take(column.indices)
+
+
+def _joined(*pieces: pa.Array | str) -> bytes:
+    return "".join(pc.binary_join_element_wise(*pieces, "").to_pylist()).encode()
+
+
+def check_names(edges: Path, proteins: Sequence[str]) -> None:
+    """Refuses names that a network file of this format cannot have.
+
+    Raises:
+        DataError: an accession has a character that no XML file may have, such as a control character.
+    """
+    wrong = [name for name in proteins if _NOT_XML.search(name)] if edges.suffix == ".graphml" else []
+    if wrong:
+        raise DataError(
+            f"{len(wrong):,} accessions have characters that GraphML cannot have",
+            where=edges,
+            got=", ".join(ascii(name) for name in wrong[:10]),
+            expected="no control characters",
+            remedy="rename these proteins, or give edges a name that ends in .tsv",
+        )

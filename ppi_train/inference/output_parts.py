@@ -3,15 +3,17 @@
 They are in a folder next to the output. A part has the results of successive blocks of pairs; its name
 gives the blocks and the sha256 of its bytes. Any other file in the folder was never finished, and a part
 whose bytes have changed is computed again, with those after it. `job.json` describes the prediction, so
-that no process continues from the parts of another one.
+that no process continues from the parts of another one. `finished.json` lists the output files that this
+prediction moves into place at its end: only these may exist when a process continues.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _LOCK = "lock"
 _JOB = "job.json"
+_FINISHED = "finished.json"
 _UNFINISHED = "unfinished.parquet"
 _WHOLE = "whole.parquet"
 _PART = re.compile(r"(\d{9})-(\d{9})-([0-9a-f]{64})\.parquet")
@@ -98,7 +101,7 @@ class PredictionParts:
             name = _PART.fullmatch(path.name)
             if name:
                 found.append(_Part(path, int(name[1]), int(name[2]), name[3]))
-            elif path.name not in (_LOCK, _JOB):
+            elif path.name not in (_LOCK, _JOB, _FINISHED):
                 path.unlink()
         for part in sorted(found, key=lambda part: (part.first, -part.stop)):
             if part.first == self.done and part.intact:
@@ -138,6 +141,10 @@ class PredictionParts:
         for part in self._parts:
             yield from part.batches()
 
+    def about_to_replace(self, paths: Sequence[Path]) -> None:
+        """Records the files that are now moved into place, for a process that continues after this one."""
+        write_file(self._folder / _FINISHED, json.dumps([str(path.absolute()) for path in paths]).encode())
+
     def discard(self) -> None:
         """Removes the folder."""
         self._discarded = True
@@ -152,30 +159,36 @@ class PredictionParts:
 def check_outputs(output: Path, edges: Path | None, *, overwrite: bool) -> None:
     """Refuses, before any work is done, to replace a file.
 
-    If there are parts next to the output, replacing it was allowed when they were begun: the output may be
-    the finished one of a process that died while it removed them.
+    A file that exists may be the finished one of a process that died while it removed its parts: that process
+    has recorded which files these are.
 
     Raises:
         ConfigError: the output or the edge list exists and must not be replaced.
     """
-    if overwrite or parts_folder(output).exists():
+    if overwrite:
         return
-    for path in (output, edges):
-        if path is not None and path.exists():
+    finished = _read_json(parts_folder(output) / _FINISHED)
+    for path in filter(None, (output, edges)):
+        ours = isinstance(finished, list) and str(path.absolute()) in finished
+        if os.path.lexists(path) and not ours:
             raise output_exists_error(path)
 
 
 @contextmanager
-def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool) -> Iterator[PredictionParts]:
+def held_prediction(
+    output: Path, job: Mapping[str, object], *, overwrite: bool, edges: Path | None = None
+) -> Iterator[PredictionParts]:
     """Locks the folder of parts and loads those of the same job.
 
     Args:
         output: The table that is being made.
         job: All that determines its bytes; must be serialisable as JSON.
         overwrite: Whether an output, and parts of another job, may be replaced.
+        edges: The network that is being made of it, if any.
 
     Raises:
-        ConfigError: another process makes this output, or the folder has parts of another job.
+        ConfigError: another process makes this output, the folder has parts of another job, or a file exists
+            that must not be replaced.
     """
 
     def busy(process: str) -> NoReturn:
@@ -192,20 +205,21 @@ def held_prediction(output: Path, job: Mapping[str, object], *, overwrite: bool)
         lock_file(lock, busy)
         parts = PredictionParts(folder)
         try:
-            _settle_job(folder, output, job, overwrite=overwrite)
+            _settle_job(folder, job, overwrite=overwrite)
+            check_outputs(output, edges, overwrite=overwrite)
             parts.take_up()
             yield parts
         finally:
             parts.discard_if_empty()
 
 
-def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwrite: bool) -> None:
+def _settle_job(folder: Path, job: Mapping[str, object], *, overwrite: bool) -> None:
     """Removes the parts of another job and records this job."""
     wanted = json.loads(json.dumps(job))
-    found = _read_job(folder / _JOB) if _has_parts(folder) else None
+    found = _read_json(folder / _JOB) if _has_parts(folder) else None
     if found == wanted:
         return
-    if found is not None and not overwrite:
+    if isinstance(found, dict) and not overwrite:
         names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
         raise ConfigError(
             "there are unfinished parts of another prediction next to the output",
@@ -215,8 +229,6 @@ def _settle_job(folder: Path, output: Path, job: Mapping[str, object], *, overwr
             remedy="give the earlier command again to finish it, or give another output, or overwrite=true, "
             "which removes them",
         )
-    if output.exists() and not overwrite:
-        raise output_exists_error(output)
     if found is not None:
         logger.warning("unfinished parts of another prediction are removed: %s", folder)
     for path in folder.iterdir():
@@ -229,10 +241,10 @@ def _has_parts(folder: Path) -> bool:
     return any(_PART.fullmatch(path.name) for path in folder.iterdir())
 
 
-def _read_job(path: Path) -> dict[str, object] | None:
-    """The job that parts belong to; None if it is unreadable."""
+def _read_json(path: Path) -> object:
+    """The content of a file of the folder; None if it is absent or unreadable."""
     try:
-        found = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -240,4 +252,3 @@ def _read_job(path: Path) -> dict[str, object] | None:
         if unavailable is not None:
             raise unavailable from error
         return None
-    return found if isinstance(found, dict) else None

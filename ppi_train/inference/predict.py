@@ -20,7 +20,7 @@ import torch
 from ppi_train.errors import ConfigError
 from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.features import Features
-from ppi_train.inference.output import PredictionWriter, write_edges
+from ppi_train.inference.output import PredictionWriter, check_names, write_edges
 from ppi_train.inference.output_parts import PredictionParts, held_prediction
 from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values
 from ppi_train.inference.scan import EncodedProteins, Scan, ThresholdScan, TopScan, score_cells
@@ -210,11 +210,16 @@ def make_prediction(prediction: Prediction, encode: Callable[[], EncodedProteins
     Raises:
         ConfigError: an output file exists and may not be replaced, unfinished parts of another prediction
             are in its folder, another process works on it, or `top_k` is too large for the memory.
+        DataError: the network's format cannot have a protein's accession.
         CheckpointError: the model gives scores that are not finite.
         StorageError: the disk is full; finished parts are kept, and the next call continues from them.
     """
     _refuse_too_many(prediction)
-    with held_prediction(prediction.output, prediction.job, overwrite=prediction.overwrite) as parts:
+    if prediction.edges:
+        check_names(prediction.edges, prediction.proteins)
+    with held_prediction(
+        prediction.output, prediction.job, overwrite=prediction.overwrite, edges=prediction.edges
+    ) as parts:
         work = _Work(prediction, parts)
         with disk_space(prediction.output, lambda: work.bytes_left, kept=lambda: work.kept):
             return work.run(encode())
@@ -285,6 +290,7 @@ class _Work:
         with PredictionWriter(whole, wanted.proteins, about, uncertainty=uncertainty) as writer:
             for rows in scan.result(self._parts.columns()):
                 writer.add(rows.columns)
+        self._parts.about_to_replace([path for path in (wanted.output, wanted.edges) if path])
         if wanted.edges:
             write_edges(wanted.edges, whole)
         whole.replace(wanted.output)

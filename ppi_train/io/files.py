@@ -301,9 +301,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_locked(folder: Path) -> None:
     """Removes a folder with a lock that this process has.
 
-    It is renamed first, so that no other process locks a file in it.
+    It is renamed first, so that no other process locks a file in it. The new name is random: every container
+    has a process 1.
     """
-    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{os.getpid()}.done")))
+    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.done")))
 
 
 def lock_file(lock: IO[str], busy: Callable[[str], None]) -> None:

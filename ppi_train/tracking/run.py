@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Literal
 
 import mlflow
+import psutil
 from mlflow.entities import RunTag
 from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
@@ -98,6 +99,7 @@ class TrackedRun:
     """
 
     _active: list[TrackedRun] = []  # noqa: RUF012 - shared by the process, the innermost run last
+    _any_ended = False  # in this process
 
     def __init__(
         self,
@@ -120,6 +122,8 @@ class TrackedRun:
 
     def __enter__(self) -> TrackedRun:
         self.started_at = time.time()
+        # Only the first run of a process waits for the process to start.
+        self.startup_from = self.started_at if self._any_ended else psutil.Process().create_time()
         self._journal_id = uuid.uuid4().hex
         with self._call("start a run"):
             if self._tracking.offline:
@@ -424,6 +428,7 @@ class TrackedRun:
         if self._system:
             self._system.stop()
         self._active.remove(self)
+        TrackedRun._any_ended = True
         if self._failure:
             self.set_tags({"ppi.error": self._failure})
         self._append(End(status=status, time=int(time.time() * 1000)))

@@ -20,6 +20,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from ppi_train.checkpoints import checkpoint_digest, write_checkpoint
 from ppi_train.runs.checkpoints import fetch_checkpoint
 from ppi_train.tracking.artifacts import CheckpointStore, LocalCheckpoints, StoredCheckpoints
+from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.runs import find_run
 
 # Uploads checkpoints 1, 2, ... in a child process that kills itself before its n-th step, for ever larger n
@@ -266,3 +267,22 @@ def test_a_store_that_forbids_deleting_does_not_fail_the_run(
     assert (folder / "resume-a").exists()
     assert not (folder / "resume-b").exists(), "one that cannot be deleted must not keep the other"
     assert downloaded_step(run_id) == 3
+
+
+def test_file_names_reach_a_server_that_proxies_as_they_are(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    names = ["a b.tsv", "a+b.tsv", "a&b=c.tsv", "a;b.tsv", "a@b,c.tsv", "(a)[b].tsv", "Ünï.tsv"]
+    with TrackedRun("predict", system_metrics=False, tracking=Tracking(folder=tmp_path / "runs")) as run:
+        for name in names:
+            (tmp_path / name).write_text(name)
+            run.log_file(tmp_path / name, "predictions")
+    client = mlflow.MlflowClient(server)
+    assert {item.path for item in client.list_artifacts(run.run_id, "predictions")} == {
+        f"predictions/{name}" for name in names
+    }
+    for name in names:
+        fetched = client.download_artifacts(run.run_id, f"predictions/{name}", str(tmp_path))
+        assert Path(fetched).read_text() == name

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -41,6 +43,16 @@ def test_defaults_learn_the_example(store: mlflow.MlflowClient, folders: dict[st
     run = store.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["val/auroc_best"] >= 0.85
+
+
+def test_only_the_first_run_of_a_process_waits_for_its_start(
+    store: mlflow.MlflowClient, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppi_train.tracking.run.TrackedRun._any_ended", False)
+    age = time.time() - psutil.Process().create_time()
+    first, second = (store.get_run(trained(folders, epochs=1).run_id).data.metrics for _ in range(2))
+    assert first["throughput/startup_seconds"] > age + first["throughput/seconds_to_first_step"]
+    assert second["throughput/startup_seconds"] == second["throughput/seconds_to_first_step"]
 
 
 def test_shuffled_labels_stay_at_chance(

@@ -6,7 +6,7 @@ bytes.
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,7 +242,8 @@ class CacheWriter:
         if spec.granularity == "residue":
             schema = schema.with_metadata({**schema.metadata, FINITE_KEY: b"true"})
         self._schema = schema
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        # Random and not of the process's number: every container has a process 1.
+        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
         self._rows: list[tuple[str, str, int, np.ndarray]] = []
         self._bytes = 0
         self._written: list[tuple[str, str, int]] = []

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 import yaml
 
@@ -282,7 +281,7 @@ def _speed(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
     speed = {"throughput/training_pairs_per_second": result.units_per_second}
     if result.first_step_at:  # no step was taken if a continued run had only its end left
         speed["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
-        speed["throughput/startup_seconds"] = result.first_step_at - psutil.Process().create_time()
+        speed["throughput/startup_seconds"] = result.first_step_at - tracked.startup_from
     return speed
 
 

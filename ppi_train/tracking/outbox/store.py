@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -254,7 +255,7 @@ class Store:
     def set_aside(self) -> Path:
         """Closes an outbox of refused records; gives its new name, under which it is sent on demand only."""
         self._end_thread()
-        kept = self.path.with_name(f"refused-{time.time_ns()}-{NAME}")
+        kept = self.path.with_name(f"refused-{time.time_ns()}-{secrets.token_hex(4)}-{NAME}")
         try:
             self.path.rename(kept)
         except OSError as error:  # also if the disk did not take the file in the first place

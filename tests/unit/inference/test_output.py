@@ -5,6 +5,9 @@ They are written as a stream, have reproducible bytes, and open in common tools.
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.pairs import read_pairs
+from ppi_train.errors import DataError
 from ppi_train.inference import output as prediction_file
-from ppi_train.inference.output import PredictionWriter, read_about, write_edges
+from ppi_train.inference.output import PredictionWriter, check_names, read_about, write_edges
 
 NAMES = ("A1", 'B"<&>', "C'3", "D4", "Ünï")
 
@@ -102,6 +106,37 @@ def test_pandas_reads_the_tsv(tmp_path: Path) -> None:
     assert list(table["protein_a"]) == [NAMES[index] for index in columns["a"]]
     np.testing.assert_array_equal(table["probability"].astype(np.float32), columns["probability"])
     assert list(table.columns) == ["protein_a", "protein_b", "probability", "uncertainty"]
+
+
+def test_awk_reads_the_tsv(tmp_path: Path) -> None:
+    write_edges(tmp_path / "net.tsv", written(tmp_path / "table.parquet", graph_rows()))
+    lines = (tmp_path / "net.tsv").read_text().splitlines()
+    assert re.fullmatch(r"A1\tC'3\t0\.\d+\t0\.\d+", lines[2])
+    assert lines[1].startswith('A1\t"B""<&>"\t0.')  # quotes only where a name has some
+    program = "$3 > 0 {n += 1} END {print n}"
+    count = subprocess.run(
+        ["awk", "-F\t", program, str(tmp_path / "net.tsv")], capture_output=True, text=True, check=True
+    )
+    assert int(count.stdout) == 1 + 6  # the header is text, which awk puts above any number
+
+
+@pytest.mark.parametrize("mark", ["\x00", "\x01", "\x1b", "\ufffe", "\uffff"])
+def test_what_xml_cannot_have_is_refused_by_name(mark: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 accessions have characters that GraphML cannot have") as refused:
+        check_names(tmp_path / "net.graphml", ["A", f"B{mark}"])
+    assert ascii(f"B{mark}") in str(refused.value)
+    check_names(tmp_path / "net.tsv", ["A", f"B{mark}"])
+
+
+@pytest.mark.parametrize("mark", ["\t", "\n", "\r", "\x7f", "\x85", "\u2028", "\U0001f9ec", "]]>", "&#1;"])
+def test_networkx_reads_whatever_name_is_not_refused(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (f"A{mark}1", f"B{mark}", "C", "D", "E")
+    monkeypatch.setattr(sys.modules[__name__], "NAMES", names)
+    check_names(tmp_path / "net.graphml", names)
+    write_edges(tmp_path / "net.graphml", written(tmp_path / "table.parquet", graph_rows()))
+    assert set(networkx.read_graphml(tmp_path / "net.graphml").nodes) == set(names[:4])
 
 
 @pytest.mark.parametrize("name", ["net.graphml", "net.tsv"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,44 @@ def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
     ):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edges.tsv", "table.parquet"]
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "edges.tsv"])
+def test_a_file_that_exists_is_refused_beside_the_parts_of_the_same_job(output: Path, name: str) -> None:
+    edges, foreign = output.with_name("edges.tsv"), output.with_name(name)
+    foreign.write_text("mine")
+    for refuse in (
+        lambda: check_outputs(output, edges, overwrite=False),
+        lambda: held_prediction(output, JOB, overwrite=False, edges=edges).__enter__(),
+    ):
+        with pytest.raises(ConfigError, match=f"the output exists\n.*{name}"):
+            refuse()
+    assert foreign.read_text() == "mine"
+    with held_prediction(output, JOB, overwrite=True, edges=edges) as parts:
+        assert parts.done == 9
+
+
+def test_what_a_killed_process_has_moved_into_place_is_replaced_by_the_next(output: Path) -> None:
+    edges, other = output.with_name("edges.tsv"), output.with_name("other.tsv")
+    with held_prediction(output, JOB, overwrite=False, edges=edges) as parts:
+        parts.about_to_replace([output, edges])
+        for path in (edges, output, other):
+            path.touch()
+    check_outputs(output, edges, overwrite=False)
+    with held_prediction(output, JOB, overwrite=False, edges=edges) as parts:
+        assert parts.done == 9
+    with pytest.raises(ConfigError, match="the output exists"):
+        check_outputs(output, other, overwrite=False)
+
+
+def test_a_folder_that_a_process_of_the_same_number_left_is_no_obstacle(output: Path) -> None:
+    folder = parts_folder(output)
+    left = folder.with_name(f"{folder.name}.{os.getpid()}.done")
+    left.mkdir()
+    (left / "rest").touch()
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        parts.discard()
+    assert not folder.exists()
 
 
 def test_what_failed_before_its_first_part_leaves_nothing(tmp_path: Path) -> None:
