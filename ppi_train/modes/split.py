@@ -51,7 +51,8 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_file(output / RECORD)
     metrics = _metrics(split, given, edges)
     tracked.log_metrics(metrics)
-    audit = audit_tables(split.tables["train"], split.tables["test"], fasta.sequences if fasta else None)
+    sequences = fasta.sequences if fasta else None
+    audit = audit_tables(split.tables["train"], split.tables["test"], sequences, same_names=True)
     log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
     return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
 

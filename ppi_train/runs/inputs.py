@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ppi_train.data.fasta import read_fasta
+from ppi_train.data.identity import digest_of_proteins, write_proteins
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
 from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -78,10 +79,20 @@ class SplitInputs:
                 {f"data/{split}_dropped": len(table) for split, table in self.dropped.items()}
             )
 
-    def write_pairs(self, folder: Path) -> None:
-        """Writes the pairs of each split, to record the training data."""
+    def write_pairs(self, folder: Path) -> str:
+        """Writes the pairs of each split and their proteins' sequence digests.
+
+        They record the training data: other tables may give the same sequences other names.
+
+        Returns:
+            The digest of the proteins.
+        """
         for split, table in self.tables.items():
             write_pairs(folder / f"{split}.parquet", table)
+        names = sorted({protein for table in self.tables.values() for protein in table.proteins})
+        proteins = self.cache.sequence_digests(names)
+        write_proteins(folder / "proteins.parquet", proteins)
+        return digest_of_proteins(proteins)
 
     def write_dropped(self, folder: Path) -> None:
         """Writes the dropped pairs of each split as a table."""

@@ -28,7 +28,7 @@ from ppi_train.runs.configs import MODES, FinetuneConfig, ScoringConfig, TrainCo
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
-from ppi_train.runs.lineage import logged_pairs
+from ppi_train.runs.training_pairs import logged_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +201,11 @@ class SplitScores:
     @property
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
+
+    @property
+    def sequence_digests(self) -> dict[str, str]:
+        """Sequence digests of the scored proteins, by accession."""
+        return self.inputs.cache.sequence_digests(self.table.proteins)
 
     def where(self, keep: np.ndarray) -> SplitScores:
         """The pairs selected by the mask `keep`, (n,) bool."""

@@ -149,6 +149,15 @@ class EmbeddingCache:
         """The proteins that are not in the cache."""
         return [protein for protein in proteins if protein not in self._rows]
 
+    def sequence_digests(self, proteins: Sequence[str]) -> dict[str, str]:
+        """The digest of each protein's sequence, by accession.
+
+        Raises:
+            CacheError: a protein is not in the cache.
+        """
+        found = self._digests.take(pa.array(self.rows_of(proteins))).to_pylist()
+        return dict(zip(proteins, found, strict=True))
+
     def check_sequences(self, sequences: Mapping[str, str]) -> None:
         """Checks that the embedded sequences are those of a FASTA.
 

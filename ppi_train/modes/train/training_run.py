@@ -36,6 +36,7 @@ from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
 from ppi_train.runs.lineage import code_version
+from ppi_train.runs.training_pairs import PROTEINS_TAG
 from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo
@@ -144,8 +145,9 @@ def log_start(
     if not (tracked.continues and tracked.continues.datasets):
         inputs.log(tracked)
     log_config(tracked, output, config)
-    inputs.write_pairs(output / "pairs")
+    proteins = inputs.write_pairs(output / "pairs")
     tracked.log_folder(output / "pairs", "pairs")
+    tracked.set_tags({PROTEINS_TAG: proteins})
     if inputs.dropped:
         inputs.write_dropped(output / "dropped")
         tracked.log_folder(output / "dropped", "dropped")
