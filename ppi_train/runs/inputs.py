@@ -17,6 +17,8 @@ from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError, first_ten
+from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
+from ppi_train.evaluation.overlap import shared_pairs
 from ppi_train.features import PairData, features_of
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
@@ -177,6 +179,54 @@ def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
         if table.duplicates:
             logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
     return tables
+
+
+def refuse_one_class(tables: Mapping[str, PairTable]) -> None:
+    """Refuses training or validation pairs of one class.
+
+    Raises:
+        DataError: nothing could be learned from a table, or measured on it.
+    """
+    for split, table in tables.items():
+        if table.positives in (0, len(table)):
+            raise DataError(
+                f"the {split} pairs have one class only",
+                where=table.source,
+                got=f"{table.positives:,} pairs of label 1, {len(table) - table.positives:,} of label 0",
+                expected="pairs of both classes",
+                remedy="add pairs of the other label; from interactions only, draw negatives: "
+                "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+            )
+
+
+def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str, str]) -> None:
+    """Warns of validation pairs that are training pairs; refuses if all of them are.
+
+    Args:
+        train: Labelled pairs.
+        validation: Labelled pairs.
+        digests: Sequence digests by accession: names of one sequence are one protein.
+
+    Raises:
+        DataError: every validation pair is a training pair.
+    """
+    number = common_numbers(train, validation, [digests], same_names=True)
+    repeated = int(shared_pairs(joint_pairs(train, validation, number)).sum())
+    if repeated == len(validation):
+        raise DataError(
+            "every validation pair is a training pair",
+            where=validation.source,
+            got=f"{repeated:,} of {len(validation):,} pairs are in {train.source}, under any names",
+            expected="validation pairs that the model is not trained on",
+            remedy="leave pairs out of training; `split` makes such tables: "
+            "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+        )
+    if repeated:
+        logger.warning(
+            "%s of %s validation pairs of %s are training pairs, under these or other names: the metrics and "
+            "the choice of the best epoch count them as unseen; leave them out of one of the tables",
+            f"{repeated:,}", f"{len(validation):,}", validation.source,
+        )  # fmt: skip
 
 
 def drop_or_refuse_missing(

@@ -34,7 +34,15 @@ from ppi_train.runs.config import Resumable
 from ppi_train.runs.configs import PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
+from ppi_train.runs.inputs import (
+    SplitFiles,
+    SplitInputs,
+    check_repeated,
+    drop_or_refuse_missing,
+    open_cache,
+    read_tables,
+    refuse_one_class,
+)
 from ppi_train.runs.lineage import code_version
 from ppi_train.runs.training_pairs import PROTEINS_TAG
 from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
@@ -82,9 +90,14 @@ def training_inputs(
         cache_options: Where sequences and embeddings come from.
         settings: How sequences are embedded, if no cache is given.
         wanted: Part of the recipe that the cache must have; see `open_cache`.
+
+    Raises:
+        DataError: a table is wrong, has one class only, or all validation pairs are training pairs.
+        CacheError: see `open_cache`; proteins are missing.
     """
     files, name = _training_files(data, pairs, cache_options)
     tables = read_tables(files)
+    refuse_one_class(tables)
     fastas = [source.fasta for source in files.values() if source.fasta]
     cache = open_cache(
         cache_options.embeddings,
@@ -95,7 +108,11 @@ def training_inputs(
         memory_mb=cache_options.cache_memory_mb,
     )
     fasta = fastas[0] if fastas else None
-    return drop_or_refuse_missing(name, tables, cache, missing=cache_options.missing, fasta=fasta)
+    inputs = drop_or_refuse_missing(name, tables, cache, missing=cache_options.missing, fasta=fasta)
+    refuse_one_class(inputs.tables)
+    train, validation = inputs.tables["train"], inputs.tables["validation"]
+    check_repeated(train, validation, cache.sequence_digests([*train.proteins, *validation.proteins]))
+    return inputs
 
 
 def _training_files(
