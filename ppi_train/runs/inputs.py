@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.identity import digest_of_proteins, write_proteins
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
@@ -229,6 +230,24 @@ def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str
         )  # fmt: skip
 
 
+def refuse_other_names(tables: Mapping[str, PairTable], fastas: Sequence[Path], *, missing: str) -> None:
+    """Refuses pairs whose proteins are not in the FASTAs, before anything is embedded.
+
+    Args:
+        tables: The pairs of each split.
+        fastas: The sequences that would be embedded; none if embeddings are given.
+        missing: `error`, or `drop` to refuse only tables without any protein of the FASTAs.
+
+    Raises:
+        CacheError: proteins are missing; with three names of either file, and the rule that makes them fit.
+    """
+    if not fastas:
+        return
+    known = {name for fasta in dict.fromkeys(fastas) for name in read_fasta(fasta).sequences}
+    if missing == "error" or all(known.isdisjoint(table.proteins) for table in tables.values()):
+        _refuse_missing(tables, known, fastas[0])
+
+
 def drop_or_refuse_missing(
     name: str,
     tables: Mapping[str, PairTable],
@@ -244,7 +263,7 @@ def drop_or_refuse_missing(
         DataError: nothing is left of a split.
     """
     if missing == "error":
-        _refuse_missing(tables, cache, fasta)
+        _refuse_missing(tables, cache.proteins, fasta)
         return SplitInputs(name=name, tables=tables, cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
@@ -261,16 +280,20 @@ def drop_or_refuse_missing(
     return SplitInputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
-def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fasta: Path | None) -> None:
-    missing = sorted({protein for table in tables.values() for protein in cache.missing(table.proteins)})
+def _refuse_missing(tables: Mapping[str, PairTable], known: Collection[str], fasta: Path | None) -> None:
+    missing = sorted({protein for table in tables.values() for protein in table.proteins} - set(known))
     if not missing:
         return
+    rule = fitting_rule(missing, known)
+    add = (
+        "add their sequences to the FASTA and embed it: "
+        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
+        "or give missing=drop to leave those pairs out"
+    )
     raise CacheError(
         f"{len(missing)} proteins of the pairs have no embedding",
         where=", ".join(table.source for table in tables.values()),
         got=first_ten(missing),
-        expected="an embedding for every protein",
-        remedy="add their sequences to the FASTA and embed it: "
-        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
-        "or give missing=drop to leave those pairs out",
+        expected=f"names as in {fasta or 'the embeddings'}: {three_of(known)}",
+        remedy=f"rewrite the names of one of the two files: {rule}; otherwise {add}" if rule else add,
     )

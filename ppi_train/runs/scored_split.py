@@ -27,7 +27,14 @@ from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
+from ppi_train.runs.inputs import (
+    SplitFiles,
+    SplitInputs,
+    drop_or_refuse_missing,
+    open_cache,
+    read_tables,
+    refuse_other_names,
+)
 from ppi_train.runs.training_pairs import logged_pairs
 
 logger = logging.getLogger(__name__)
@@ -139,6 +146,8 @@ def evaluation_inputs(
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     recipe = embedding["recipe"]
     fasta = split.files.fasta
+    if fasta and config.cache.embeddings is None:
+        refuse_other_names(tables, [fasta], missing=config.cache.missing)
     cache = open_cache(
         config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],

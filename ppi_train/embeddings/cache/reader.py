@@ -12,7 +12,7 @@ no more than copying from a cache of our own (docs/caches.md has the figures).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,6 +81,11 @@ class EmbeddingCache:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def proteins(self) -> Collection[str]:
+        """The accessions."""
+        return self._rows.keys()
 
     def __contains__(self, protein_id: str) -> bool:
         return protein_id in self._rows

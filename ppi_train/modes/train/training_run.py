@@ -42,6 +42,7 @@ from ppi_train.runs.inputs import (
     open_cache,
     read_tables,
     refuse_one_class,
+    refuse_other_names,
 )
 from ppi_train.runs.lineage import code_version
 from ppi_train.runs.training_pairs import PROTEINS_TAG
@@ -99,6 +100,8 @@ def training_inputs(
     tables = read_tables(files)
     refuse_one_class(tables)
     fastas = [source.fasta for source in files.values() if source.fasta]
+    if cache_options.embeddings is None:
+        refuse_other_names(tables, fastas, missing=cache_options.missing)
     cache = open_cache(
         cache_options.embeddings,
         fastas,
