@@ -158,7 +158,8 @@ class ExcludeOptions(OptionGroup):
         None, "Sequences kept out of the language model's text, besides the test proteins of the dataset."
     )
     exclude_pairs: str | None = option(
-        None, "Pairs whose proteins are kept out of that text, by their accession."
+        None,
+        "Pairs whose proteins are kept out of that text, by their sequence there or in exclude_fasta.",
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ppi_train.data.identity import digests_of
 from ppi_train.data.pairs import PairTable
 from ppi_train.data.similarity import cached_similar, find_similar
 from ppi_train.errors import DataError, first_ten
+from ppi_train.evaluation.joint_pairs import Integers, JointPairs, common_numbers, joint_pairs, renumbered
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
@@ -30,7 +32,6 @@ from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
 
-Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 IDENTITIES = (0.3, 0.4, 0.9)
@@ -49,21 +50,6 @@ _SHARES = {"similar_share": "test proteins similar to a training protein"} | {
 _BASELINES = {"degree": "degree in training", "nearest": "nearest training pairs"}
 
 METRIC_PREFIX = "audit"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointPairs:
-    """Training and test pairs in one numbering of their proteins.
-
-    `train` (t, 2) and `test` (m, 2) hold numbers below `proteins`, each row in ascending order;
-    `train_labels` (t,) and `test_labels` (m,) are 0 or 1.
-    """
-
-    proteins: int
-    train: Integers
-    train_labels: Integers
-    test: Integers
-    test_labels: Integers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,11 +185,13 @@ class Audit:
         baselines: The scores of the trivial baselines, each (m,), in the order of the test pairs; a higher
             score means more likely to interact, and scores have no unit.
         seen: (m,) how many proteins of each test pair occur in training: 2, 1, 0 for C1, C2, C3.
+        degrees: (m, 2) how many positive training pairs each protein of a test pair has.
     """
 
     measures: Mapping[str, float]
     baselines: Mapping[str, np.ndarray]
     seen: np.ndarray
+    degrees: np.ndarray
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -216,29 +204,31 @@ def audit_tables(
     test: PairTable,
     sequences: Mapping[str, str] | None,
     *,
+    known: Collection[Mapping[str, str]] = (),
+    same_names: bool = False,
     data_dir: Path | None = None,
 ) -> Audit:
     """Audits a test set against a training set.
+
+    A protein's identity is its sequence: two names of one sequence are one protein.
 
     Args:
         train: Labelled pairs.
         test: Labelled pairs; with one class only, AUROC and AUPRC are left out, with a warning.
         sequences: Of all proteins of both tables, by accession; None leaves out every similarity measure.
+        known, same_names: See `common_numbers`.
         data_dir: Where the result of the similarity search is cached for later calls; None: no caching.
 
     Raises:
-        DataError: a table has no labels, or a sequence is missing.
+        DataError: a table has no labels, a sequence is missing, or the two cannot be compared.
     """
     started = time.perf_counter()
-    proteins = sorted({*train.proteins, *test.proteins})
-    number = {protein: position for position, protein in enumerate(proteins)}
-    pairs = JointPairs(
-        proteins=len(proteins),
-        train=_renumbered(train, number),
-        train_labels=train.required_labels,
-        test=_renumbered(test, number),
-        test_labels=test.required_labels,
-    )
+    if sequences is not None:
+        for table in (train, test):
+            sequences_of(table, sequences)
+        known = [*known, digests_of(sequences)]
+    number = common_numbers(train, test, known, same_names=same_names)
+    pairs = joint_pairs(train, test, number)
     measures = overlap_measures(pairs)
     baselines = {"degree": degree_scores(pairs)}
     if sequences is not None:
@@ -251,14 +241,9 @@ def audit_tables(
         found = ranking_metrics(scores, pairs.test_labels)
         measures |= {f"{name}_{metric}": value for metric, value in found.items()}
     measures["seconds"] = time.perf_counter() - started
-    return Audit(measures=measures, baselines=baselines, seen=proteins_seen(pairs))
-
-
-def _renumbered(table: PairTable, number: Mapping[str, int]) -> np.ndarray:
-    # Both vocabularies are sorted, so the rows stay in ascending order.
-    numbers = np.array([number[protein] for protein in table.proteins], np.int64)
-    renumbered: np.ndarray = numbers[table.index]
-    return renumbered
+    partners = np.bincount(pairs.train[pairs.train_labels == 1].ravel(), minlength=pairs.proteins)
+    degrees = partners[renumbered(test, number)]
+    return Audit(measures=measures, baselines=baselines, seen=proteins_seen(pairs), degrees=degrees)
 
 
 def _neighbours(
@@ -269,16 +254,27 @@ def _neighbours(
     data_dir: Path | None,
 ) -> tuple[Neighbours, np.ndarray]:
     """Similar training proteins of each test protein, and the highest identity."""
-    queries, targets = (sequences_of(table, sequences) for table in (test, train))
+    (of_test, queries), (of_train, targets) = (
+        _distinct_proteins(table, sequences, number) for table in (test, train)
+    )
     logger.info("looking for %s test proteins among %s of training", f"{len(queries):,}", f"{len(targets):,}")
     search = partial(cached_similar, data_dir=data_dir) if data_dir else find_similar
     with Progress(len(queries), unit="protein") as progress:
         found = search(queries, targets, advance=progress.advance)
-    of_test, of_train = (np.array([number[protein] for protein in table.proteins]) for table in (test, train))
     neighbours = Neighbours(
         query=of_test[found.query], target=of_train[found.target], identity=found.identity
     )
     return neighbours, found.nearest(len(queries))
+
+
+def _distinct_proteins(
+    table: PairTable, sequences: Mapping[str, str], number: Mapping[str, int]
+) -> tuple[np.ndarray, list[str]]:
+    """The distinct proteins of a table by number, (p,), and their sequences."""
+    distinct: dict[int, str] = {}
+    for protein in table.proteins:
+        distinct.setdefault(number[protein], sequences[protein])
+    return np.array(list(distinct), np.int64), list(distinct.values())
 
 
 def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:

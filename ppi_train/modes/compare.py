@@ -32,15 +32,9 @@ from ppi_train.reporting.comparison import (
 from ppi_train.reporting.page import Picture, ReportContent, Section
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.runs.configs import CompareConfig
-from ppi_train.runs.lineage import (
-    code_version,
-    command_of,
-    lineage_table,
-    ordered_pairs,
-    refuse_leakage,
-    unordered_pairs,
-)
+from ppi_train.runs.lineage import code_version, command_of, lineage_table
 from ppi_train.runs.scored_split import SplitScores, score_split, split_for
+from ppi_train.runs.training_pairs import ordered_pairs, pairs_trained_on, unordered_pairs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo, find_run
 
@@ -191,7 +185,9 @@ def _compared(
                     seed=config.compute.seed,
                 ),
                 differences=differences,
-                trained_on=refuse_leakage(checkpoint, scored_split.table, allowed=True),
+                trained_on=pairs_trained_on(
+                    checkpoint, scored_split.table, scored_split.sequence_digests, config.data
+                ).count,
             )
         )
     return models

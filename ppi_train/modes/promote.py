@@ -24,8 +24,9 @@ from ppi_train.runs.checkpoints import (
     resolve_checkpoint,
 )
 from ppi_train.runs.configs import PromoteConfig
-from ppi_train.runs.lineage import code_version, refuse_leakage
+from ppi_train.runs.lineage import code_version
 from ppi_train.runs.scored_split import SplitScores, SplitSource, score_split, split_for
+from ppi_train.runs.training_pairs import pairs_trained_on, refuse_leakage
 from ppi_train.tracking.logged_model import TAG as MODEL_DIGEST
 from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
@@ -138,7 +139,8 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         TrackingError: no such run, or the registry does not answer.
         CheckpointError: the run has not finished, has no model, or its model was altered.
-        DataError: the test pairs are among those that the candidate was trained on.
+        DataError: test pairs are among those that the candidate was trained on, under any name, or that
+            cannot be ruled out.
     """
     name, alias = config.registry.registered_model, config.registry.alias
     assert name is not None  # the schema requires it
@@ -161,16 +163,17 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     named = config.replace(dataset=None if config.pairs.test_pairs else split.name, split=split.split)
     tracked.log_parameters(logged_parameters(named))
     scored.inputs.log(tracked)
-    shared = refuse_leakage(candidate, scored.table, allowed=config.promotion.allow_leakage)
-    if shared:
-        tracked.set_tags({"ppi.leakage": f"{shared} test pairs were trained on"})
+    trained_on = pairs_trained_on(candidate, scored.table, scored.sequence_digests, config.data)
+    refuse_leakage(trained_on, scored.table, allowed=config.promotion.allow_leakage)
+    if trained_on.tag:
+        tracked.set_tags({"ppi.leakage": trained_on.tag})
     if holder and holder.run_id == candidate.run.run_id:
         verdict = PromotionDecision(promoted=False, why="the run's model holds the alias already")
         return log_decision(verdict, config, tracked, exit_code=0)
     verdict = _decide(config, scored, holder, split)
     if not verdict.promoted:
         return log_decision(verdict, config, tracked, exit_code=REFUSED)
-    tags = _version_tags(candidate, scored, verdict, tracked, shared)
+    tags = _version_tags(candidate, scored, verdict, tracked, trained_on.tag)
     if model_digest:
         tags[MODEL_DIGEST] = model_digest
     try:
@@ -241,7 +244,7 @@ def _version_tags(
     scored: SplitScores,
     verdict: PromotionDecision,
     tracked: TrackedRun,
-    shared: int,
+    leakage: str,
 ) -> dict[str, str]:
     """Tags of the new model version: run, data digests, metrics."""
     run, split = candidate.run, scored.split
@@ -249,7 +252,6 @@ def _version_tags(
     digests[f"ppi.digest.{scored.inputs.name}/{split}"] = scored.table.digest[:36]
     figures = {f"ppi.{split}.{name}": f"{value:.6f}" for name, value in verdict.candidate.items()}
     embedder_run = scored.inputs.tags["embedder_run_id"]
-    leakage = {"ppi.leakage": f"{shared} test pairs were trained on"} if shared else {}
     return {
         "ppi.run_id": run.run_id,
         "ppi.promotion_run_id": tracked.run_id,
@@ -260,5 +262,5 @@ def _version_tags(
         "ppi.code_version": run.tags.get("ppi.code_version", ""),
         **digests,
         **figures,
-        **leakage,
+        **({"ppi.leakage": leakage} if leakage else {}),
     }

@@ -27,6 +27,8 @@ from ppi_train.tracking.run import TrackedRun
 logger = logging.getLogger(__name__)
 
 RECORD = "split.json"
+FEW_EDGES = 200
+"""Fewer edges on a side are warned of: the 95% interval of an AUROC is then wider than some 0.1."""
 
 
 def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
@@ -48,10 +50,12 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     split = _draw(options, edges, fasta)
     record = _record(options, given, edges, fasta, split)
     outputs = _write(output, split, record)
+    _warn_of_small_sides(options, split, len(edges))
     tracked.log_file(output / RECORD)
     metrics = _metrics(split, given, edges)
     tracked.log_metrics(metrics)
-    audit = audit_tables(split.tables["train"], split.tables["test"], fasta.sequences if fasta else None)
+    sequences = fasta.sequences if fasta else None
+    audit = audit_tables(split.tables["train"], split.tables["test"], sequences, same_names=True)
     log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
     return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
 
@@ -83,6 +87,20 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
     logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
     write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return {side: str(path) for side, path in paths.items()}
+
+
+def _warn_of_small_sides(options: NewSplitOptions, split: DrawnSplit, edges: int) -> None:
+    """Warns of sides with few edges, on which metrics are uncertain."""
+    shares = {"validation": "val_fraction", "test": "test_fraction"}
+    for side, fraction in shares.items():
+        positives = split.tables[side].positives
+        if positives < FEW_EDGES:
+            logger.warning(
+                "%s has only %s of the %s edges (method=%s, %s=%s; %s dropped between sides): metrics on so "
+                "few are uncertain; give a larger %s, or method=random, which drops none",
+                side, f"{positives:,}", f"{edges:,}", options.method, fraction,
+                f"{getattr(options, fraction):g}", f"{split.dropped:,}", fraction,
+            )  # fmt: skip
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

@@ -18,7 +18,9 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides, write_fasta
 from ppi_train.data.pairs import read_pairs
+from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize
+from ppi_train.embeddings.options import ExcludeOptions
 from ppi_train.errors import DataError
 from ppi_train.models.device import describe_device, resolve_device, seed_everything
 from ppi_train.modes.base import PipelineResult
@@ -142,8 +144,7 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
     if config.exclude.exclude_fasta:
         hidden |= set(read_fasta(config.exclude.exclude_fasta).sequences.values())
     if config.exclude.exclude_pairs:
-        proteins = read_pairs(config.exclude.exclude_pairs, labels="ignored").proteins
-        hidden |= {sequences[protein] for protein in proteins if protein in sequences}
+        hidden |= _sequences_of_pairs(config.exclude, sequences, config.text.fasta or name)
     accession_of = {sequence: accession for accession, sequence in sorted(sequences.items(), reverse=True)}
     # Sorted by digest, so that a sequence stays held out when other sequences are added or removed.
     kept = sorted(set(accession_of) - hidden, key=lambda sequence: hashlib.sha256(sequence.encode()).digest())
@@ -157,7 +158,7 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
             remedy="give the FASTA of a proteome",
         )
     logger.info(
-        "%s: %s sequences to learn from, %s left out as test proteins or by exclude_fasta",
+        "%s: %s sequences to learn from, %s left out as test proteins or by exclude_fasta and exclude_pairs",
         name, f"{len(kept):,}", f"{excluded:,}",
     )  # fmt: skip
     count = max(1, round(HELD_OUT_SHARE * len(kept)))
@@ -165,6 +166,39 @@ def language_text(config: TrainEmbedderConfig) -> LanguageText:
         {accession_of[sequence]: sequence for sequence in part} for part in (kept[:count], kept[count:])
     )
     return LanguageText(name=name, train=train, held_out=held_out, excluded=excluded)
+
+
+def _sequences_of_pairs(exclude: ExcludeOptions, sequences: Mapping[str, str], source: str) -> set[str]:
+    """The sequences of the proteins of `exclude_pairs`.
+
+    They are those of `exclude_fasta`, or else of the text, so that a protein is found under any name there.
+
+    Raises:
+        DataError: none of the proteins has a known sequence, so that nothing would be left out.
+    """
+    assert exclude.exclude_pairs is not None
+    own = read_fasta(exclude.exclude_fasta).sequences if exclude.exclude_fasta else {}
+    proteins = read_pairs(exclude.exclude_pairs, labels="ignored").proteins
+    found = {**sequences, **own}
+    unknown = [protein for protein in proteins if protein not in found]
+    if not unknown:
+        return {found[protein] for protein in proteins}
+    names = f"{three_of(unknown)} in exclude_pairs, {three_of(found)} in {source}"
+    rule = fitting_rule(unknown, found)
+    if len(unknown) == len(proteins):
+        raise DataError(
+            f"none of the {len(proteins):,} proteins of exclude_pairs has a sequence: none would be left out",
+            where=exclude.exclude_pairs,
+            got=names,
+            expected="names of the FASTA, or of exclude_fasta",
+            remedy=(f"rewrite the names: {rule}" if rule else "give their sequences as exclude_fasta"),
+        )
+    logger.warning(
+        "%s of the %s proteins of exclude_pairs have no known sequence, so that the text may hold them under "
+        "other names: %s%s; give their sequences as exclude_fasta",
+        f"{len(unknown):,}", f"{len(proteins):,}", names, f"; {rule}" if rule else "",
+    )  # fmt: skip
+    return {found[protein] for protein in proteins if protein in found}
 
 
 def _of_dataset(data: DatasetOptions) -> tuple[str, dict[str, str], set[str]]:

@@ -46,14 +46,14 @@ class ComparedModel:
         probabilities: (n,) in the order of the pairs.
         metrics: By name, with `_ci_low` and `_ci_high`.
         differences: From the reference, by metric; None for the reference.
-        trained_on: Number of the pairs that it was trained on.
+        trained_on: Number of the pairs that it was trained on; None: they could not be compared.
     """
 
     label: str
     probabilities: Floats
     metrics: Mapping[str, float]
     differences: Mapping[str, PairedDifference] | None
-    trained_on: int
+    trained_on: int | None
 
 
 def comparison_headline(models: Sequence[ComparedModel], *, prevalence: float) -> Headline:
@@ -172,20 +172,23 @@ def agreement_section(models: Sequence[ComparedModel], labels: Labels) -> Sectio
 
 def trained_on_section(models: Sequence[ComparedModel], *, pairs: int) -> Section:
     """Whether a model has seen the pairs that it is judged by."""
-    rows = tuple(
-        Row(
-            cells=(model.label, f"{model.trained_on:,}", f"{model.trained_on / pairs:.1%}"),
-            level="bad" if model.trained_on else "good",
-            word="leak" if model.trained_on else "fine",
-        )
-        for model in models
-    )
+    rows = tuple(_trained_on_row(model, pairs) for model in models)
     heads = columns(["model"], ["test pairs that it was trained on", "share"])
     text = (
         "A model that was trained on test pairs, directly or through an ancestor, has an unfair advantage. "
         "For the overlap of proteins, see the page of each model's own evaluation.",
     )
     return Section(text=text, tables=(Table(caption="Even one is too many", columns=heads, rows=rows),))
+
+
+def _trained_on_row(model: ComparedModel, pairs: int) -> Row:
+    if model.trained_on is None:
+        return Row(cells=(model.label, "could not be compared", ""), level="bad", word="unknown")
+    return Row(
+        cells=(model.label, f"{model.trained_on:,}", f"{model.trained_on / pairs:.1%}"),
+        level="bad" if model.trained_on else "good",
+        word="leak" if model.trained_on else "fine",
+    )
 
 
 def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,15 @@ import numpy as np
 import torch
 
 from ppi_train.data.fasta import read_fasta
+from ppi_train.data.identity import digest_of_proteins, write_proteins
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.errors import CacheError, DataError, first_ten
+from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
+from ppi_train.evaluation.overlap import shared_pairs
 from ppi_train.features import PairData, features_of
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
@@ -78,10 +82,20 @@ class SplitInputs:
                 {f"data/{split}_dropped": len(table) for split, table in self.dropped.items()}
             )
 
-    def write_pairs(self, folder: Path) -> None:
-        """Writes the pairs of each split, to record the training data."""
+    def write_pairs(self, folder: Path) -> str:
+        """Writes the pairs of each split and their proteins' sequence digests.
+
+        They record the training data: other tables may give the same sequences other names.
+
+        Returns:
+            The digest of the proteins.
+        """
         for split, table in self.tables.items():
             write_pairs(folder / f"{split}.parquet", table)
+        names = sorted({protein for table in self.tables.values() for protein in table.proteins})
+        proteins = self.cache.sequence_digests(names)
+        write_proteins(folder / "proteins.parquet", proteins)
+        return digest_of_proteins(proteins)
 
     def write_dropped(self, folder: Path) -> None:
         """Writes the dropped pairs of each split as a table."""
@@ -168,6 +182,72 @@ def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
     return tables
 
 
+def refuse_one_class(tables: Mapping[str, PairTable]) -> None:
+    """Refuses training or validation pairs of one class.
+
+    Raises:
+        DataError: nothing could be learned from a table, or measured on it.
+    """
+    for split, table in tables.items():
+        if table.positives in (0, len(table)):
+            raise DataError(
+                f"the {split} pairs have one class only",
+                where=table.source,
+                got=f"{table.positives:,} pairs of label 1, {len(table) - table.positives:,} of label 0",
+                expected="pairs of both classes",
+                remedy="add pairs of the other label; from interactions only, draw negatives: "
+                "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+            )
+
+
+def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str, str]) -> None:
+    """Warns of validation pairs that are training pairs; refuses if all of them are.
+
+    Args:
+        train: Labelled pairs.
+        validation: Labelled pairs.
+        digests: Sequence digests by accession: names of one sequence are one protein.
+
+    Raises:
+        DataError: every validation pair is a training pair.
+    """
+    number = common_numbers(train, validation, [digests], same_names=True)
+    repeated = int(shared_pairs(joint_pairs(train, validation, number)).sum())
+    if repeated == len(validation):
+        raise DataError(
+            "every validation pair is a training pair",
+            where=validation.source,
+            got=f"{repeated:,} of {len(validation):,} pairs are in {train.source}, under any names",
+            expected="validation pairs that the model is not trained on",
+            remedy="leave pairs out of training; `split` makes such tables: "
+            "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+        )
+    if repeated:
+        logger.warning(
+            "%s of %s validation pairs of %s are training pairs, under these or other names: the metrics and "
+            "the choice of the best epoch count them as unseen; leave them out of one of the tables",
+            f"{repeated:,}", f"{len(validation):,}", validation.source,
+        )  # fmt: skip
+
+
+def refuse_other_names(tables: Mapping[str, PairTable], fastas: Sequence[Path], *, missing: str) -> None:
+    """Refuses pairs whose proteins are not in the FASTAs, before anything is embedded.
+
+    Args:
+        tables: The pairs of each split.
+        fastas: The sequences that would be embedded; none if embeddings are given.
+        missing: `error`, or `drop` to refuse only tables without any protein of the FASTAs.
+
+    Raises:
+        CacheError: proteins are missing; with three names of either file, and the rule that makes them fit.
+    """
+    if not fastas:
+        return
+    known = {name for fasta in dict.fromkeys(fastas) for name in read_fasta(fasta).sequences}
+    if missing == "error" or all(known.isdisjoint(table.proteins) for table in tables.values()):
+        _refuse_missing(tables, known, fastas[0])
+
+
 def drop_or_refuse_missing(
     name: str,
     tables: Mapping[str, PairTable],
@@ -183,7 +263,7 @@ def drop_or_refuse_missing(
         DataError: nothing is left of a split.
     """
     if missing == "error":
-        _refuse_missing(tables, cache, fasta)
+        _refuse_missing(tables, cache.proteins, fasta)
         return SplitInputs(name=name, tables=tables, cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
@@ -200,16 +280,20 @@ def drop_or_refuse_missing(
     return SplitInputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
-def _refuse_missing(tables: Mapping[str, PairTable], cache: EmbeddingCache, fasta: Path | None) -> None:
-    missing = sorted({protein for table in tables.values() for protein in cache.missing(table.proteins)})
+def _refuse_missing(tables: Mapping[str, PairTable], known: Collection[str], fasta: Path | None) -> None:
+    missing = sorted({protein for table in tables.values() for protein in table.proteins} - set(known))
     if not missing:
         return
+    rule = fitting_rule(missing, known)
+    add = (
+        "add their sequences to the FASTA and embed it: "
+        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
+        "or give missing=drop to leave those pairs out"
+    )
     raise CacheError(
         f"{len(missing)} proteins of the pairs have no embedding",
         where=", ".join(table.source for table in tables.values()),
         got=first_ten(missing),
-        expected="an embedding for every protein",
-        remedy="add their sequences to the FASTA and embed it: "
-        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
-        "or give missing=drop to leave those pairs out",
+        expected=f"names as in {fasta or 'the embeddings'}: {three_of(known)}",
+        remedy=f"rewrite the names of one of the two files: {rule}; otherwise {add}" if rule else add,
     )

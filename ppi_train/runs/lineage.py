@@ -1,7 +1,6 @@
-"""Origin of a run: its code, ancestors and training pairs.
+"""Origin of a run: its code and its ancestors.
 
-The training pairs of a run and all its ancestors are read back from their artifacts, to find test pairs among
-them. `lineage_table` shows where a scored model comes from, and the commands that reproduce it.
+`lineage_table` shows where a scored model comes from, and the commands that reproduce it.
 """
 
 from __future__ import annotations
@@ -10,32 +9,19 @@ import functools
 import hashlib
 import logging
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 import ppi_train
 from ppi_train.config.fields import FieldSpec, describe_fields
-from ppi_train.config.options import DatasetOptions
-from ppi_train.data.fasta import read_fasta
-from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs
-from ppi_train.errors import DataError, UserError
 from ppi_train.reporting.page import Column, Row, Section, Table
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
-from ppi_train.runs.config import original_config
-from ppi_train.runs.configs import MODES, PairTrainingConfig
-from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.configs import MODES
 from ppi_train.runs.inputs import SplitInputs
-from ppi_train.tracking.runs import RunInfo, download_artifact, find_run
 
 logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(ppi_train.__file__).parent
-
-Pairs = set[tuple[str, str]]
 
 # Output places do not affect results.
 _PLACES = ("output_dir",)
@@ -54,169 +40,9 @@ def code_version() -> str:
     return f"{ppi_train.__version__}+{hasher.hexdigest()[:12]}"
 
 
-def refuse_leakage(candidate: ResolvedCheckpoint, table: PairTable, *, allowed: bool) -> int:
-    """Counts the test pairs in the training data of candidate and ancestors.
-
-    Raises:
-        DataError: there are such pairs, or a run's training pairs cannot be read, and this is not
-            `allowed`.
-    """
-    test = unordered_pairs(table)
-    shared: Pairs = set()
-    for run_id in lineage_of(candidate):
-        try:
-            shared |= test & training_pairs(run_id)
-        except UserError as error:
-            if not allowed:
-                raise DataError(
-                    "the training pairs cannot be read, so leakage cannot be ruled out",
-                    where=f"run {run_id}",
-                    got=error.what,
-                    remedy="restore the run, or give allow_leakage=true",
-                ) from None
-            logger.warning("the training pairs of run %s cannot be read: %s", run_id, error.what)
-    if not shared:
-        return 0
-    count = f"{len(shared):,} of {len(test):,} test pairs are among the training pairs"
-    if not allowed:
-        raise DataError(
-            f"{count} of the candidate",
-            where=table.source,
-            got=", ".join("-".join(pair) for pair in sorted(shared)[:5]),
-            expected="test pairs that neither the run nor its ancestors were trained on",
-            remedy="test on other pairs; or give allow_leakage=true, which tags the version",
-        )
-    logger.warning("%s: allowed, and recorded in a tag", count)
-    return len(shared)
-
-
 def lineage_of(resolved: ResolvedCheckpoint) -> list[str]:
     """IDs of a run's ancestors, oldest first, followed by its own ID."""
     return [*resolved.read().description.get("lineage", ()), resolved.run.run_id]
-
-
-def training_pairs(run_id: str) -> Pairs:
-    """The training pairs that a run logged."""
-    return unordered_pairs(logged_pairs(find_run(run_id), "train"))
-
-
-def logged_pairs(run: RunInfo, split: str) -> PairTable:
-    """The pairs of a split that a training run logged.
-
-    Args:
-        run: The training run.
-        split: `train` or `validation`.
-
-    Raises:
-        TrackingError: the run has no such file, or the server does not answer.
-        DataError: their digest differs from the one that the run recorded.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        table = read_pairs(download_artifact(run, f"pairs/{split}.parquet", Path(folder)))
-    logged = [digest for name, digest in run.datasets.items() if name.rpartition("/")[2] == split]
-    if logged and table.digest[:36] not in logged:
-        # Otherwise anyone with write access to the artifacts could hide that a test pair was trained on.
-        raise DataError(
-            f"the {split} pairs among the run's artifacts are not those that it read",
-            where=f"pairs/{split}.parquet of {run}",
-            got=f"digest {table.digest[:36]}",
-            expected=f"digest {logged[0]}",
-            remedy="find out who replaced them",
-        )
-    return table
-
-
-def unordered_pairs(table: PairTable) -> Pairs:
-    """The distinct pairs of a table."""
-    return set(ordered_pairs(table))
-
-
-def ordered_pairs(table: PairTable) -> list[tuple[str, str]]:
-    """Sorted accessions of each pair, in the order of the table."""
-    names = table.proteins
-    return [(min(names[a], names[b]), max(names[a], names[b])) for a, b in table.index.tolist()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingLineage:
-    """The training data of a run and its ancestors.
-
-    Attributes:
-        table: All training pairs, with the label that was used last.
-        sequences: Sequences of the proteins, by accession, as far as they could be found.
-        notes: What could not be read, and why.
-    """
-
-    table: PairTable
-    sequences: dict[str, str]
-    notes: tuple[str, ...]
-
-
-def training_lineage(
-    resolved: ResolvedCheckpoint, data: DatasetOptions, *, with_sequences: bool
-) -> TrainingLineage | None:
-    """Reads the available training data of a run and its ancestors.
-
-    Returns None if the training pairs of none of these runs can be read.
-
-    Args:
-        resolved: The run.
-        data: Gives the present folder of data sets.
-        with_sequences: Whether sequences are read too.
-    """
-    tables, notes = [], []
-    sequences: dict[str, str] = {}
-    for run_id in lineage_of(resolved):
-        try:
-            run = find_run(run_id)
-            tables.append(logged_pairs(run, "train"))
-        except UserError as error:
-            notes.append(f"the training pairs of run {run_id} cannot be read: {error.what}")
-            continue
-        if not with_sequences:
-            continue
-        try:
-            trained = original_config(run)
-            assert isinstance(trained, PairTrainingConfig)
-            sequences |= _sequences(trained, data)
-        except UserError as error:
-            notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
-    for note in notes:
-        logger.warning("%s", note)
-    if not tables:
-        return None
-    source = f"training pairs of run {resolved.run.run_id}"
-    if len(tables) > 1:
-        source += f" and {len(tables) - 1} before it"
-    return TrainingLineage(table=joined(tables, source), sequences=sequences, notes=tuple(notes))
-
-
-def joined(tables: Sequence[PairTable], source: str) -> PairTable:
-    """Joins labelled tables into one.
-
-    A pair in several tables gets the label of the last one.
-    """
-    if len(tables) == 1:
-        return replace(tables[0], source=source)
-    labels: dict[tuple[str, str], int] = {}
-    for table in tables:
-        assert table.labels is not None
-        labels |= dict(zip(ordered_pairs(table), table.labels.tolist(), strict=True))
-    a, b = zip(*labels, strict=True)
-    return pairs_from_ids(a, b, np.array(list(labels.values())), source)
-
-
-def _sequences(trained: PairTrainingConfig, data: DatasetOptions) -> dict[str, str]:
-    """The sequences that a run was trained on.
-
-    Empty if the run was given its own pairs with embeddings, but no FASTA.
-    """
-    if trained.cache.fasta:
-        return dict(read_fasta(trained.cache.fasta).sequences)
-    if trained.pairs.train_pairs:
-        return {}
-    wanted = replace(data, dataset=trained.data.dataset or DEFAULT_DATASET, data_seed=trained.data.data_seed)
-    return dict(read_fasta(prepare(wanted, ("train",)).splits["train"].fasta).sequences)
 
 
 def lineage_table(resolved: ResolvedCheckpoint, inputs: SplitInputs, *, caption: str) -> Table:

@@ -28,8 +28,15 @@ from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import MODES, FinetuneConfig, ScoringConfig, TrainConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
-from ppi_train.runs.lineage import logged_pairs
+from ppi_train.runs.inputs import (
+    SplitFiles,
+    SplitInputs,
+    drop_or_refuse_missing,
+    open_cache,
+    read_tables,
+    refuse_other_names,
+)
+from ppi_train.runs.training_pairs import logged_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +147,8 @@ def evaluation_inputs(
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     recipe = embedding["recipe"]
     fasta = split.files.fasta
+    if fasta and config.cache.embeddings is None:
+        refuse_other_names(tables, [fasta], missing=config.cache.missing)
     cache = open_cache(
         config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],
@@ -203,6 +212,11 @@ class SplitScores:
     @property
     def table(self) -> PairTable:
         return self.inputs.tables[self.split]
+
+    @property
+    def sequence_digests(self) -> dict[str, str]:
+        """Sequence digests of the scored proteins, by accession."""
+        return self.inputs.cache.sequence_digests(self.table.proteins)
 
     def where(self, keep: np.ndarray) -> SplitScores:
         """The pairs selected by the mask `keep`, (n,) bool."""

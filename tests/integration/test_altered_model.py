@@ -17,8 +17,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from ppi_train.errors import CheckpointError, DataError
 from ppi_train.modes import PipelineResult, execute_pipeline
-from ppi_train.runs.lineage import training_pairs
+from ppi_train.runs.training_pairs import logged_pairs
 from ppi_train.tracking.logged_model import TAG, verified_model
+from ppi_train.tracking.runs import find_run
 
 NAME = "ppi"
 EVIL = "from pathlib import Path\nPath({target!r}).write_text('this ran')\n"
@@ -72,11 +73,11 @@ def test_only_the_checkpoint_is_read_and_the_altered_model_is_not_promoted(
     assert target.exists()
     # The training pairs, by which leakage is judged.
     repository = get_artifact_repository(store.get_run(run.run_id).info.artifact_uri)
-    assert len(training_pairs(run.run_id)) > 100
+    assert len(logged_pairs(find_run(run.run_id), "train")) > 100
     other = Path(repository.download_artifacts("pairs/validation.parquet", str(folder)))
     repository.log_artifact(str(other.rename(folder / "train.parquet")), "pairs")
     with pytest.raises(DataError, match="not those that it read"):
-        training_pairs(run.run_id)
+        logged_pairs(find_run(run.run_id), "train")
 
 
 def test_no_secret_of_the_environment_gets_into_a_run(

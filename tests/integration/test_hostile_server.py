@@ -20,9 +20,10 @@ from ppi_train.checkpoints import DESCRIPTION, MARKER, WEIGHTS
 from ppi_train.errors import TrackingError, UserError
 from ppi_train.modes import execute_pipeline
 from ppi_train.runs.checkpoints import resolve_checkpoint
-from ppi_train.runs.lineage import training_pairs
+from ppi_train.runs.training_pairs import logged_pairs
 from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.run_folder import run_folder, was_here
+from ppi_train.tracking.runs import find_run
 
 RUN = "0" * 32
 _API, _ARTIFACTS = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
@@ -145,7 +146,7 @@ def test_a_file_of_the_checkpoint_that_turns_out_a_folder(
 def test_the_training_pairs_as_a_folder_that_leads_out(hostile: Hostile, tmp_path: Path, name: str) -> None:
     hostile.listings = {"pairs/train.parquet": [name]}
     with pytest.raises(UserError):
-        training_pairs(RUN)
+        logged_pairs(find_run(RUN), "train")
     assert _written(tmp_path) == []
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -90,6 +90,11 @@ class EmbeddingCache:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def proteins(self) -> Collection[str]:
+        """The accessions."""
+        return self._rows.keys()
 
     def __contains__(self, protein_id: str) -> bool:
         return protein_id in self._rows
@@ -179,6 +184,15 @@ class EmbeddingCache:
     def missing(self, proteins: Sequence[str]) -> list[str]:
         """The proteins that are not in the cache."""
         return [protein for protein in proteins if protein not in self._rows]
+
+    def sequence_digests(self, proteins: Sequence[str]) -> dict[str, str]:
+        """The digest of each protein's sequence, by accession.
+
+        Raises:
+            CacheError: a protein is not in the cache.
+        """
+        found = self._digests.take(pa.array(self.rows_of(proteins))).to_pylist()
+        return dict(zip(proteins, found, strict=True))
 
     def check_sequences(self, sequences: Mapping[str, str]) -> None:
         """Checks that the embedded sequences are those of a FASTA.

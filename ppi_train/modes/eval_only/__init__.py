@@ -49,7 +49,15 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     _introduce(tracked, scored, resolved, named)
     output = Path(config.output.output_dir) / tracked.run_id
     prefix = METRIC_PREFIX[split]
-    leakage = evaluate_leakage(scored.table, scored.logits, resolved, config, evaluated, prefix=prefix)
+    leakage = evaluate_leakage(
+        scored.table,
+        scored.logits,
+        resolved,
+        config,
+        evaluated,
+        digests=scored.sequence_digests,
+        prefix=prefix,
+    )
     measured = _measure(scored, leakage, config)
     metrics = measured.prefixed(prefix)
     tracked.log_metrics(metrics, model_id=model_id)
@@ -103,7 +111,7 @@ def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: Eval
         seed=config.compute.seed,
         lengths=scored.inputs.cache.lengths,
         seen=leakage.audit.seen if leakage else None,
-        degrees=leakage.training_degrees(scored.table) if leakage else None,
+        degrees=leakage.training_degrees if leakage else None,
     )
 
 

@@ -14,14 +14,14 @@ import numpy as np
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import UserError, first_ten
+from ppi_train.errors import DataError, UserError, first_ten
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import EvalConfig
-from ppi_train.runs.lineage import TrainingLineage, training_lineage
 from ppi_train.runs.scored_split import SplitSource
+from ppi_train.runs.training_pairs import TrainingLineage, training_lineage
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -74,19 +74,13 @@ class EvaluatedLeakage:
         found = {name: value for name, value in self.audit.metrics.items() if not name.endswith("/seconds")}
         return found | self.gain_metrics
 
-    def training_degrees(self, table: PairTable) -> np.ndarray | None:
+    @property
+    def training_degrees(self) -> np.ndarray | None:
         """Degree in training of both proteins of each scored pair, (n, 2).
 
         None if most pairs have no training protein: strata by degree would then be meaningless.
         """
-        if np.mean(self.audit.seen > 0) < 0.5 or self.train.labels is None:
-            return None
-        partners = np.bincount(
-            self.train.index[self.train.labels == 1].ravel(), minlength=len(self.train.proteins)
-        )
-        known = dict(zip(self.train.proteins, partners.tolist(), strict=True))
-        degrees: np.ndarray = np.array([known.get(protein, 0) for protein in table.proteins])[table.index]
-        return degrees
+        return None if np.mean(self.audit.seen > 0) < 0.5 else self.audit.degrees
 
     @property
     def gain_metrics(self) -> dict[str, float]:
@@ -107,12 +101,13 @@ def evaluate_leakage(
     config: EvalConfig,
     split: SplitSource,
     *,
+    digests: Mapping[str, str],
     prefix: str,
 ) -> EvaluatedLeakage | None:
     """Audits the scored pairs against all training pairs of the run's lineage.
 
-    Missing inputs do not stop an evaluation: without training pairs there is no audit, and without
-    sequences no similarity measure; both are logged as warnings.
+    Missing inputs do not stop an evaluation: without training pairs, or where nothing says which proteins
+    are the same, there is no audit, and without sequences no similarity measure. Warnings say so.
 
     Args:
         table: The scored pairs, labelled.
@@ -120,6 +115,7 @@ def evaluate_leakage(
         resolved: The run.
         config: Config of the evaluation.
         split: The split that the pairs come from.
+        digests: Sequence digests of the scored proteins, by accession.
         prefix: Prefix of the gains' metric names, such as `test`.
     """
     if config.leakage.audit == "off":
@@ -133,7 +129,14 @@ def evaluate_leakage(
         return None
     notes = list(lineage.notes)
     sequences = _all_sequences(table, lineage, split, notes) if config.leakage.audit == "full" else None
-    audit = audit_tables(lineage.table, table, sequences, data_dir=Path(config.data.data_dir))
+    known = [*lineage.digests, digests]
+    try:
+        audit = audit_tables(
+            lineage.table, table, sequences, known=known, data_dir=Path(config.data.data_dir)
+        )
+    except DataError as error:
+        logger.warning("no audit, and no gain over the trivial baselines: %s", error)
+        return None
     gains: dict[str, Gain] = {}
     if 0 < table.positives < len(table):
         gains = gains_over_trivial(

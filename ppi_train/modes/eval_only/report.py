@@ -159,7 +159,10 @@ def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
         return "The test pairs were not compared with the training pairs: audit=off."
     if config.pairs.split == "train":
         return "These are the training pairs themselves."
-    return "The test pairs were not compared with the training pairs, which could not be read."
+    return (
+        "The test pairs could not be compared with the training pairs: these could not be read, or neither "
+        "names nor sequences say which proteins are the same."
+    )
 
 
 def write_report(content: ReportContent, tracked: TrackedRun, output: Path) -> Path:

@@ -33,8 +33,18 @@ from ppi_train.runs.config import Resumable
 from ppi_train.runs.configs import PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import SplitFiles, SplitInputs, drop_or_refuse_missing, open_cache, read_tables
+from ppi_train.runs.inputs import (
+    SplitFiles,
+    SplitInputs,
+    check_repeated,
+    drop_or_refuse_missing,
+    open_cache,
+    read_tables,
+    refuse_one_class,
+    refuse_other_names,
+)
 from ppi_train.runs.lineage import code_version
+from ppi_train.runs.training_pairs import PROTEINS_TAG
 from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo
@@ -81,10 +91,17 @@ def training_inputs(
         cache_options: Where sequences and embeddings come from.
         settings: How sequences are embedded, if no cache is given.
         wanted: Part of the recipe that the cache must have; see `open_cache`.
+
+    Raises:
+        DataError: a table is wrong, has one class only, or all validation pairs are training pairs.
+        CacheError: see `open_cache`; proteins are missing.
     """
     files, name = _training_files(data, pairs, cache_options)
     tables = read_tables(files)
+    refuse_one_class(tables)
     fastas = [source.fasta for source in files.values() if source.fasta]
+    if cache_options.embeddings is None:
+        refuse_other_names(tables, fastas, missing=cache_options.missing)
     cache = open_cache(
         cache_options.embeddings,
         fastas,
@@ -94,7 +111,11 @@ def training_inputs(
         memory_mb=cache_options.cache_memory_mb,
     )
     fasta = fastas[0] if fastas else None
-    return drop_or_refuse_missing(name, tables, cache, missing=cache_options.missing, fasta=fasta)
+    inputs = drop_or_refuse_missing(name, tables, cache, missing=cache_options.missing, fasta=fasta)
+    refuse_one_class(inputs.tables)
+    train, validation = inputs.tables["train"], inputs.tables["validation"]
+    check_repeated(train, validation, cache.sequence_digests([*train.proteins, *validation.proteins]))
+    return inputs
 
 
 def _training_files(
@@ -144,8 +165,9 @@ def log_start(
     if not (tracked.continues and tracked.continues.datasets):
         inputs.log(tracked)
     log_config(tracked, output, config)
-    inputs.write_pairs(output / "pairs")
+    proteins = inputs.write_pairs(output / "pairs")
     tracked.log_folder(output / "pairs", "pairs")
+    tracked.set_tags({PROTEINS_TAG: proteins})
     if inputs.dropped:
         inputs.write_dropped(output / "dropped")
         tracked.log_folder(output / "dropped", "dropped")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ppi_train.evaluation.joint_pairs import JointPairs
 from ppi_train.evaluation.overlap import (
-    JointPairs,
     Neighbours,
     audit_text,
     degree_scores,

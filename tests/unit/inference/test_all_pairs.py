@@ -15,7 +15,7 @@ from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
 from ppi_train.inference.predict import PredictedPairs, predict_pairs
 from ppi_train.modes.eval_only.leakage import gains_over_trivial
-from ppi_train.runs.lineage import joined
+from ppi_train.runs.training_pairs import joined
 
 NAMES = tuple(f"P{number:02d}" for number in range(30))
 
@@ -67,13 +67,15 @@ def table(*labels: int) -> PairTable:
 def test_the_gain_is_over_the_best_of_the_baselines_and_guessing() -> None:
     pairs = table(1, 0, 1, 0, 1, 0)
     good, bad = np.array([5.0, 4, 3, 1, 2, 0]), np.array([0.0, 1, 0, 1, 0, 1])
-    audit = Audit(measures={}, baselines={"degree": bad, "nearest": good}, seen=np.zeros(6))
+    audit = Audit(
+        measures={}, baselines={"degree": bad, "nearest": good}, seen=np.zeros(6), degrees=np.zeros((6, 2))
+    )
     perfect = np.array([1.0, -1, 1, -1, 1, -1])
     gains = gains_over_trivial(perfect, pairs, audit, resamples=0, seed=0)
     assert gains["auroc"].baseline == "nearest"
     assert gains["auroc"].value == pytest.approx(2 / 9)
     assert gains["auroc"].low is None
-    worse = Audit(measures={}, baselines={"degree": bad}, seen=np.zeros(6))
+    worse = Audit(measures={}, baselines={"degree": bad}, seen=np.zeros(6), degrees=np.zeros((6, 2)))
     gains = gains_over_trivial(perfect, pairs, worse, resamples=20, seed=0)
     assert (gains["auprc"].baseline, gains["auprc"].value) == ("chance", 0.5)
     assert gains["auroc"].low == gains["auroc"].high == 0.5
