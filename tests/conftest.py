@@ -21,8 +21,6 @@ from ppi_train.data.benchmarks.example import write_example
 from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
 from tests.support.faults import free_port, running_server
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:

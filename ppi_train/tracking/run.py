@@ -46,6 +46,7 @@ from ppi_train.tracking.outbox.records import (
 from ppi_train.tracking.outbox.store import NAME, Store
 from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import BackgroundWorker
+from ppi_train.tracking.run_folder import folder_of
 from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo, get_run
 from ppi_train.tracking.system_metrics import SystemMetrics
 
@@ -175,7 +176,7 @@ class TrackedRun:
         self._store = Store.create(self._path_of(self.run_id), header)
 
     def _path_of(self, run_id: str) -> Path:
-        return self._tracking.folder / run_id / NAME
+        return folder_of(self._tracking.folder, run_id) / NAME
 
     def _take_up(self) -> None:
         connect()

@@ -27,7 +27,7 @@ def run_folder(output_dir: str, run_id: str) -> Iterator[Path]:
         TrackingError: another process on this machine works on the run, or its ID is not a valid folder name.
         StorageError: the folder cannot be made or locked.
     """
-    folder = _folder(output_dir, run_id)
+    folder = folder_of(output_dir, run_id)
     with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,10 +66,15 @@ def _unusable(folder: Path, error: OSError) -> StorageError:
 
 def was_here(output_dir: str, run_id: str) -> bool:
     """Whether the run's process ran on this machine, with this output folder."""
-    return (_folder(output_dir, run_id) / _LOCK).exists()
+    return (folder_of(output_dir, run_id) / _LOCK).exists()
 
 
-def _folder(output_dir: str, run_id: str) -> Path:
+def folder_of(output_dir: str | Path, run_id: str) -> Path:
+    """The folder of a run, which need not exist.
+
+    Raises:
+        TrackingError: the ID is not a valid folder name.
+    """
     # The ID comes from the tracking server: an ID such as `../../x` would lead out of the folder.
     if not _RUN_ID.fullmatch(run_id):
         raise TrackingError(

@@ -22,7 +22,7 @@ from ppi_train.tracking.outbox.database import Database
 from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.run_folder import run_folder
-from tests.support import ROOT
+from tests.support import ROOT, default_signals
 
 ERRORS = [errno.EROFS, errno.ESTALE, errno.EACCES, errno.EIO, errno.EPERM, errno.ENOSPC, errno.ENXIO]
 
@@ -118,6 +118,11 @@ def training(folder: Path, data_dir: Path) -> list[str]:
     return [sys.executable, "-m", "entry_points.train_only", *words, *places]
 
 
+def take_terminal() -> None:
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_a_lost_terminal_ends_the_run_like_sigterm(
     store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -126,7 +131,7 @@ def test_a_lost_terminal_ends_the_run_like_sigterm(
         training(tmp_path, data_dir),
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     ) as process:  # fmt: skip
         os.close(theirs)
         shown = ""

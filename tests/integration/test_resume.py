@@ -28,7 +28,7 @@ from ppi_train.errors import CheckpointError, DataError, TrackingError
 from ppi_train.modes import execute_pipeline
 from ppi_train.runs.configs import TrainConfig
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
-from tests.support import ROOT
+from tests.support import ROOT, default_signals
 from tests.support.changed_cache import write_scaled
 from tests.support.faults import PASS, REFUSE, faulty_proxy
 
@@ -132,7 +132,7 @@ def files_of(client: mlflow.MlflowClient, run_id: str, path: str | None = None) 
 def start(mode: str, **parameters: object) -> subprocess.Popen[str]:
     arguments = [text for name, value in parameters.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, "-m", f"entry_points.{mode}", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=default_signals)
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> tuple[str, bool]:
@@ -375,6 +375,7 @@ def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with monkeypatch.context() as patch:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
         # While the figures are drawn, when no step is left to end with.
         interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
         patch.setattr("ppi_train.reporting.figures.save_figures", lambda *_: interrupt())
