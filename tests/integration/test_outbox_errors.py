@@ -11,7 +11,6 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ ERRORS = [errno.EROFS, errno.ESTALE, errno.EACCES, errno.EIO, errno.EPERM, errno
 
 
 @pytest.fixture
-def broken_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def broken_threads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What ended a thread with a traceback."""
     broken: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", broken.append)

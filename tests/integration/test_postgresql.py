@@ -48,6 +48,7 @@ def check_runs_at_once(store: mlflow.MlflowClient, uri: str, folder: Path, count
     assert [run.info.status for run in runs] == ["FINISHED"] * count
     assert sorted(run.data.metrics["loss"] for run in runs) == [float(number) for number in range(count)]
     for run in runs:
+        assert run.inputs
         names = {item.dataset.name for item in run.inputs.dataset_inputs}
         assert names == {f"made_up/{split}" for split in SPLITS}
     assert "does not have a record" not in done.stderr

