@@ -27,6 +27,7 @@ _HOW_TO_LOG_IN = (
 )
 # MLflow keeps only the name of the error from an answer.
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
+_MARKS_OF_CONFLICTS = ("IntegrityError", "UniqueViolation", "/gkpj")
 _STORE_CLIENTS = ("boto3", "botocore")
 _WORK = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -106,9 +107,10 @@ def is_the_servers(error: Exception) -> bool:
 def is_conflict(error: Exception) -> bool:
     """Whether another run created the same thing at the same moment.
 
-    For instance a data set that both read.
+    For instance a data set that both read. Drivers give the error names of their own (psycopg:
+    `UniqueViolation`), of which a server passes on the text; SQLAlchemy adds the code of its own class.
     """
-    return "IntegrityError" in str(error)
+    return any(mark in str(error) for mark in _MARKS_OF_CONFLICTS)
 
 
 def _refused_with(error: BaseException | None) -> int | None:

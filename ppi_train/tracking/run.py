@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from ppi_train.errors import TrackingError, UserError, shown
+from ppi_train.errors import TrackingError, shown
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
@@ -59,6 +60,7 @@ DEFAULT_FOLDER = "runs"
 # Name that MLflow gives to a run that the user did not name, such as `brawny-frog-512`.
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
+_NAME_LIMIT = 250
 _KIND = "mlflow.experimentKind"
 
 
@@ -189,7 +191,10 @@ class TrackedRun:
         path = self._path_of(self.run_id).absolute()
         place = JournalPlace(journal_id=self._journal_id, host=socket.gethostname(), path=path)
         tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {MODE_TAG: self._mode})
-        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        with self._failed_unless_started(self.run_id):
+            self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            if not self._continues:
+                self._show_as_training(self.experiment_id)
         self._worker = BackgroundWorker(self._store, Transport(self.run_id, path.parent))
 
     def _continued_run(self, run_id: str) -> mlflow.entities.Run:
@@ -208,9 +213,8 @@ class TrackedRun:
         self._of_mlflow_run = run is not None
         if run is None:
             run = self._new_run(given.run if given else None)
-            with self._failed_without_outbox(run.info.run_id):
+            with self._failed_unless_started(run.info.run_id):
                 self._store = self._new_store(run.info.run_id)
-        self._show_as_training(str(run.info.experiment_id))
         return run
 
     def _may_take(self, given: GivenRun) -> bool:
@@ -218,7 +222,7 @@ class TrackedRun:
         if given.shared:
             return False
         run_id = given.run.info.run_id
-        with self._failed_without_outbox(run_id):
+        with self._failed_unless_started(run_id):
             try:
                 self._store = self._new_store(run_id)
             except TrackingError as error:
@@ -260,12 +264,13 @@ class TrackedRun:
         return Store.create(self._path_of(run_id).absolute(), header)
 
     @contextmanager
-    def _failed_without_outbox(self, run_id: str) -> Iterator[None]:
-        """Ends a run FAILED, not RUNNING, if its outbox cannot be made."""
+    def _failed_unless_started(self, run_id: str) -> Iterator[None]:
+        """Ends a run FAILED, not RUNNING, if it cannot be started."""
         try:
             yield
-        except UserError as error:
-            _end_failed(self._client, run_id, str(error))
+        except Exception as error:
+            with suppress(Exception):  # the error before it says more
+                _end_failed(self._client, run_id, str(error))
             raise
 
     @property
@@ -283,7 +288,8 @@ class TrackedRun:
         known = {"model": model, "dataset": dataset, **others}
         tags = {f"ppi.{key}": value for key, value in known.items() if value}
         if self._may_rename:
-            tags["mlflow.runName"] = "-".join(part for part in (self._mode, model, dataset) if part)
+            name = "-".join(part for part in (self._mode, model, dataset) if part)
+            tags["mlflow.runName"] = _shortened(name)
         self.set_tags(tags)
 
     @contextmanager
@@ -462,6 +468,13 @@ class TrackedRun:
                 "%d records are LOST: they could be neither sent nor written to the disk: %s",
                 self._store.unwritten, path,
             )  # fmt: skip
+
+
+def _shortened(name: str) -> str:
+    """A run name that every database takes; a hash keeps long names different."""
+    if len(name) <= _NAME_LIMIT:
+        return name
+    return f"{name[: _NAME_LIMIT - 9]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def _points(metrics: Mapping[str, float], step: int) -> tuple[Point, ...]:

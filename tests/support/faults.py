@@ -141,11 +141,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_server(folder: Path, port: int) -> Iterator[str]:
-    """A real MLflow server on loopback that proxies artifacts; all that it keeps is in the folder."""
+def running_server(folder: Path, port: int, *, store: str = "") -> Iterator[str]:
+    """A real MLflow server on loopback that proxies artifacts; all that it keeps is in the folder.
+
+    `store` is the URI of another database than its own.
+    """
     uri = f"http://127.0.0.1:{port}"
     with (folder / "log").open("a") as log:
-        process = start_server(folder, port, log)
+        process = start_server(folder, port, log, store=store)
         try:
             wait_until_healthy(uri, process, folder / "log")
             yield uri
@@ -154,10 +157,10 @@ def running_server(folder: Path, port: int) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def start_server(folder: Path, port: int, log: IO[str]) -> subprocess.Popen[bytes]:
+def start_server(folder: Path, port: int, log: IO[str], *, store: str = "") -> subprocess.Popen[bytes]:
     """Starts one that may be killed, and started again on what it has kept; it leads a process group."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--workers", "1", "--backend-store-uri", store or f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     # Without its job runner, eight processes that nothing here asks anything of, it starts sooner.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -14,9 +14,10 @@ OWN_MODEL = "own"
 
 
 def _storable(value: object) -> object:
-    # Bytes of a file name that are not text, which Python keeps as lone surrogates, have no place in JSON.
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    # Bytes of a file name that are not text, which Python keeps as lone surrogates, have no place in JSON,
+    # and NUL has none in PostgreSQL.
+    if isinstance(value, str) and (not value.isascii() or "\0" in value):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -160,7 +161,15 @@ def _experiment(client: mlflow.MlflowClient, store: Store, experiment_id: str) -
     if not name:
         return experiment_id
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name))
+    if found is None:
+        with suppress(MlflowException):  # made by another process at this moment
+            return str(client.create_experiment(name))
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        raise TrackingError(
+            "the experiment of the outbox cannot be made", where=mlflow.get_tracking_uri(), got=name
+        )
+    return str(found.experiment_id)
 
 
 def _made_before(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> Run | None:
