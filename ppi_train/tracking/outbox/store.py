@@ -215,6 +215,15 @@ class Store:
         return self._closing or self._flushes_wanted > self._flushes_done
 
     def _commit(self) -> None:
+        replaced = (
+            self.checkpoints.replaced()
+        )  # before what replaces them is looked up, which is then written
+        try:
+            self._write_changes()
+        finally:
+            self.checkpoints.remove(replaced)  # on a full disk too: they take the room
+
+    def _write_changes(self) -> None:
         with self._changed:
             records, changes = dict(self._unwritten), list(self._changes)
         try:

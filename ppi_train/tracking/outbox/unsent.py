@@ -30,6 +30,7 @@ class UnsentCheckpoints:
         self._lock = threading.Lock()
         self._waiting: dict[int, Checkpoints] = {}
         self._last, self._in_use = -1, -1
+        self._replaced: list[Checkpoints] = []
 
     def keep(self, checkpoint: Path, name: str) -> Path:
         """Keeps the files of a checkpoint as they are now; returns their folder.
@@ -50,10 +51,10 @@ class UnsentCheckpoints:
         return kept
 
     def added(self, number: int, record: Checkpoints) -> None:
-        """Takes a new record in; removes the checkpoints of earlier ones, unless in use."""
+        """Takes a new record in; it replaces the checkpoints of earlier ones, unless in use."""
         with self._lock:
             for other in [waiting for waiting in self._waiting if waiting != self._in_use]:
-                self._remove(self._waiting.pop(other))
+                self._replaced.append(self._waiting.pop(other))
             self._waiting[number], self._last = record, number
 
     def found(self, number: int) -> None:
@@ -69,10 +70,23 @@ class UnsentCheckpoints:
             return True
 
     def drop(self, number: int, record: Checkpoints) -> None:
-        """Removes checkpoints that are uploaded, refused or replaced by later ones."""
+        """Gives up checkpoints that are uploaded, refused or replaced by later ones."""
         with self._lock:
             self._in_use = -1
             self._waiting.pop(number, None)
+            self._replaced.append(record)
+
+    def replaced(self) -> list[Checkpoints]:
+        """The records whose checkpoints can go once the outbox on the disk says so.
+
+        Until then a process that is killed would leave a record behind whose files are gone.
+        """
+        with self._lock:
+            replaced, self._replaced = self._replaced, []
+        return replaced
+
+    def remove(self, records: list[Checkpoints]) -> None:
+        for record in records:
             self._remove(record)
 
     def remove_all(self) -> None:
