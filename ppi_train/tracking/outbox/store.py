@@ -215,9 +215,8 @@ class Store:
         return self._closing or self._flushes_wanted > self._flushes_done
 
     def _commit(self) -> None:
-        replaced = (
-            self.checkpoints.replaced()
-        )  # before what replaces them is looked up, which is then written
+        # Asked for before what is new is looked up, so that what replaces them is written first.
+        replaced = self.checkpoints.replaced()
         try:
             self._write_changes()
         finally:
