@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from ppi_train.data.networks import biogrid, edge_table, mitab, string_links
+from ppi_train.data.networks import biogrid, edge_table, graphml, mitab, sif, string_links
 from ppi_train.data.networks.base import KIND, Network, NetworkFilter
 from ppi_train.data.networks.table import Source
 from ppi_train.errors import DataError
@@ -19,9 +19,11 @@ __all__ = ["Network", "NetworkFilter", "read_network"]
 
 # The edge table comes last: it is what has few marks of its own.
 _LAYOUTS: tuple[tuple[Callable[[Source], bool], Callable[[Source, NetworkFilter], Network]], ...] = (
+    (graphml.recognises, graphml.read),
     (string_links.recognises, string_links.read),
     (biogrid.recognises, biogrid.read),
     (mitab.recognises, mitab.read),
+    (sif.recognises, sif.read),
     (edge_table.recognises, edge_table.read),
 )
 _NO_FILTER = NetworkFilter()

@@ -54,7 +54,13 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
                 columns[_ORGANISMS[0].format(side)] = columns[old.format(side)]
     _refuse_missing(columns, layout, wanted, source.path)
     wanted.refuse_others(tuple(_FILTERED), layout, source.path)
-    table = Table(source=source.path, delimiter="\t", names=tuple(names), types=_types(columns))
+    table = Table(
+        source=source.path,
+        delimiter="\t",
+        names=tuple(names),
+        types=_types(columns),
+        needed=tuple(columns[_KEY.format(side)] for side in "AB"),
+    )
     collector = Collector(layout, source.path, wanted)
     genes = _Genes()
     for block in source.blocks():

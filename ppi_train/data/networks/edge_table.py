@@ -14,13 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppi_train.data.networks.base import KIND, Network, NetworkFilter
+from ppi_train.data.networks.base import Network, NetworkFilter
 from ppi_train.data.networks.collect import DISPUTED, Collector, Interactor
 from ppi_train.data.networks.table import Source, by_value
 from ppi_train.data.pair_files import COLUMNS, Place, known_columns, read_columns, text_columns
 from ppi_train.data.pairs import label_of, pair_table, refuse_sequences
 from ppi_train.errors import DataError
-from ppi_train.io.files import MAX_FILE_BYTES, SPLIT_REMEDY
 
 _PARQUET = b"PAR1"
 _DELIMITERS = ("\t", ",", ";")
@@ -46,7 +45,7 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     if source.first.startswith(_PARQUET):
         columns, place = read_columns(source.path, None, scores)
     else:
-        columns, place = text_columns(source.path, _whole(source), scores=scores)
+        columns, place = text_columns(source.path, source.whole(), scores=scores)
     measures = _measures(columns, wanted, source, place)
     layout = "table of pairs" if measures else "two columns"
     wanted.refuse_others(("min_score", "score_column") if "score" in measures else (), layout, source.path)
@@ -63,21 +62,6 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         labels = (~measures["negative"]).astype(np.int8)
         pair_table(ends[0], ends[1], labels, source.path, place)  # raises, and names both rows
     return network
-
-
-def _whole(source: Source) -> bytes:
-    parts, size = [], 0
-    for part in source.parts:
-        parts.append(part)
-        size += len(part)
-        if size > MAX_FILE_BYTES:
-            raise DataError(
-                f"the {KIND} is too large to be read whole",
-                where=source.path,
-                expected=f"at most {MAX_FILE_BYTES:,} bytes",
-                remedy=SPLIT_REMEDY,
-            )
-    return b"".join(parts)
 
 
 def _measures(

@@ -46,6 +46,7 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         delimiter="\t" if "\t" in source.head[0] else " ",
         names=tuple(names),
         types={0: CODED, 1: CODED, score: pa.float32()},
+        needed=(0, 1),
     )
     collector = Collector(layout, source.path, wanted)
     for block in source.blocks():

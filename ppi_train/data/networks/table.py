@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 
 from ppi_train.data.networks.base import KIND
 from ppi_train.errors import DataError, first_line
+from ppi_train.io.files import MAX_FILE_BYTES, SPLIT_REMEDY
 from ppi_train.io.packed import Block, line_blocks
 
 CODED = pa.dictionary(pa.int32(), pa.string())
@@ -49,6 +50,25 @@ class Source:
         """The lines, some megabytes at a time."""
         return line_blocks(self.path, KIND, self.parts)
 
+    def whole(self) -> bytes:
+        """All of the content.
+
+        Raises:
+            DataError: it is too large to be read whole.
+        """
+        parts, size = [], 0
+        for part in self.parts:
+            parts.append(part)
+            size += len(part)
+            if size > MAX_FILE_BYTES:
+                raise DataError(
+                    f"the {KIND} is too large to be read whole",
+                    where=self.path,
+                    expected=f"at most {MAX_FILE_BYTES:,} bytes",
+                    remedy=SPLIT_REMEDY,
+                )
+        return b"".join(parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -58,12 +78,14 @@ class Table:
     delimiter: A single byte.
     names: Names of all columns, for messages.
     types: The type of each column that is wanted, by its position; a number must be finite.
+    needed: Positions of columns that may not be empty.
     """
 
     source: str
     delimiter: str
     names: tuple[str, ...]
     types: Mapping[int, pa.DataType]
+    needed: tuple[int, ...] = ()
 
     def parse(self, block: Block, *, header: bool = False) -> dict[int, pa.Array]:
         """The wanted columns of a block, by position; lines that begin with `#` are left out.
@@ -78,7 +100,7 @@ class Table:
         """
         data = block.data
         if header:
-            data = data[data.find(b"\n") + 1 :] if b"\n" in data else b""
+            data = data.lstrip(b"\r\n").partition(b"\n")[2]
         if data.startswith(b"#") or b"\n#" in data:
             data = _COMMENT.sub(b"", data)
         if not data.strip():
@@ -90,6 +112,8 @@ class Table:
         numbers = (columns[at] for at, kind in self.types.items() if not _is_text(kind))
         if any(column.null_count or not pc.all(pc.is_finite(column)).as_py() for column in numbers):
             raise self._wrong_row(block, header, "a value that is not a number")
+        if any(pc.index(columns[at].dictionary, "").as_py() >= 0 for at in self.needed):
+            raise self._wrong_row(block, header, "an empty value")
         return columns
 
     def _columns(self, data: bytes) -> dict[int, pa.Array]:
@@ -108,7 +132,10 @@ class Table:
 
     def _wrong_row(self, block: Block, header: bool, error: object) -> DataError:
         for number, line in enumerate(block.data.splitlines(), start=block.line):
-            if not line or line.startswith(b"#") or (header and number == block.line):
+            if not line or line.startswith(b"#"):
+                continue
+            if header:
+                header = False
                 continue
             wrong = self._wrong(line)
             if wrong is not None:
@@ -116,6 +143,12 @@ class Table:
         return DataError("the network cannot be read", where=self.source, got=first_line(error))
 
     def _wrong(self, line: bytes) -> DataError | None:
+        if len(line) > _CHUNK:
+            return DataError(
+                "a line of the network is too long",
+                got=f"{len(line):,} bytes",
+                expected=f"at most {_CHUNK:,}",
+            )
         try:
             fields = line.decode().split(self.delimiter)
         except UnicodeDecodeError as error:
@@ -126,6 +159,8 @@ class Table:
                 got=f"{len(fields)} in {line[:80].decode('utf-8', 'replace')!r}",
                 expected=f"{len(self.names)}, as in the first row",
             )
+        if any(not fields[at] for at in self.needed):
+            return DataError("a row has no name", got=repr(line[:80].decode()), expected="two names")
         for at, kind in self.types.items():
             if not _is_text(kind) and not _is_number(fields[at]):
                 return DataError(
