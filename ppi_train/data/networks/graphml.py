@@ -21,6 +21,7 @@ from ppi_train.data.networks.table import Source
 from ppi_train.errors import DataError, first_line, nearest
 
 _LAYOUT = "GraphML"
+_LONGEST_TEXT = 10_000
 _NUMBER = re.compile(r"n?\d+")
 _NAMES = ("name", "shared name")
 _ALTERNATIVES = (*_NAMES, "gene", "gene name", "uniprot", "accession")
@@ -28,10 +29,7 @@ _ALTERNATIVES = (*_NAMES, "gene", "gene name", "uniprot", "accession")
 
 def recognises(source: Source) -> bool:
     """Whether the first element is `graphml`."""
-    return (
-        re.search(rb"^\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<graphml\b", source.first[:10_000], re.S)
-        is not None
-    )
+    return source.first[:100].lstrip().startswith(b"<") and b"<graphml" in source.first[:10_000]
 
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
@@ -41,7 +39,9 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         for part in source.parts:
             reader.parser.Parse(part, False)
         reader.parser.Parse(b"", True)
-    except expat.ExpatError as error:
+    except DataError:
+        raise
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two for unknown encodings
         raise DataError(
             "the GraphML file is cut short or damaged", where=source.path, got=first_line(error)
         ) from error
@@ -104,7 +104,7 @@ class _Reader:
         return value
 
     def _characters(self, text: str) -> None:
-        if self._key:
+        if self._key and len(self._text) <= _LONGEST_TEXT:
             self._text += text
 
     def _end(self, tag: str) -> None:
@@ -120,15 +120,18 @@ class _Reader:
         if self._inside == "node" and text and name.lower() in _ALTERNATIVES:
             self._node[name.lower()] = text
         elif self._inside == "edge" and name and name == self._score_name():
-            try:
-                self._scores[-1] = float(text)
-            except ValueError as error:
-                raise DataError(
-                    f"a value of {name} is not a number",
-                    where=self._place(),
-                    got=repr(text),
-                    expected="a number",
-                ) from error
+            self._scores[-1] = self._number(name, text)
+
+    def _number(self, name: str, text: str) -> float:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise DataError(
+                f"a value of {name} is not a number",
+                where=self._place(),
+                got=repr(text),
+                expected="a number",
+            ) from error
 
     def _score_name(self) -> str | None:
         names = list(self._keys["edge"].values())
@@ -153,13 +156,12 @@ class _Reader:
                 "an edge has an end that is no node",
                 where=self._source,
                 got=missing[0],
-                expected="a node's id",
+                expected="the id of a node",
             )
         collector = Collector(_LAYOUT, self._source, self._wanted)
         numeric = all(_NUMBER.fullmatch(name) for name in self._nodes)
-        numbers = np.array(
-            [collector.number(self._interactor(name, numeric)) for name in self._numbers], np.int32
-        )
+        interactors = (self._interactor(name, numeric) for name in self._numbers)
+        numbers = np.array([collector.number(interactor) for interactor in interactors], np.int32)
         rows = collector.rows(len(self._scores))
         ends = np.array(self._ends, np.int64).reshape(-1, 2).T
         score = np.array(self._scores, np.float32)

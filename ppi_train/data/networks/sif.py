@@ -1,7 +1,7 @@
 """Cytoscape's simple interaction format: `A pp B`, several partners in a line, or a single protein.
 
-The format is defined at https://manual.cytoscape.org/en/stable/Supported_Network_File_Formats.html: if there is
-a tab anywhere in the file, tabs stand between the fields and blanks belong to the names.
+The format is defined at https://manual.cytoscape.org/en/stable/Supported_Network_File_Formats.html. If there
+is a tab anywhere in the file, tabs stand between the fields, and blanks belong to the names.
 """
 
 from __future__ import annotations
