@@ -3,11 +3,7 @@
 Each side gets drawn negatives. What a score on the test set means depends on what the split separates.
 `random` separates only the pairs; `c3` the proteins; `clustered` also similar proteins. `bfs`, `dfs` and
 `random_walk` separate a connected piece of the network, as PRING does, so that the test set is a network
-by itself.
-
-Known negatives hardly exist, so they are drawn. If they are drawn uniformly over proteins, a model can
-score well by learning which proteins have many partners; if they are drawn from the ends of the positives,
-it cannot. Both ways are here, since published test sets use either.
+by itself. `time` puts into test what was found last, as a model will be used: proteins may be shared.
 
 Legend of shapes: n edges, p proteins.
 """
@@ -16,107 +12,33 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from ppi_train.data.pairs import PairTable, pairs_from_ids
+from ppi_train.data.negatives import labelled_pairs, negatives_like
+from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-MAX_ROUNDS = 200
-
 SIDES = ("train", "validation", "test")
-METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk")
+METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk", "time")
+GIVEN = "given"
+"""In place of a kind of negatives: those that the pairs' labels say."""
 # As in PRING's graph_split.py: not a hub, whose neighbours fill the side, and not a dead end.
 ROOT_DEGREE = 5
-
-
-def degree_matched_negatives(
-    positives: np.ndarray, *, forbidden: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws negative pairs from the multiset of the positives' ends.
-
-    Args:
-        positives: (n, 2) integers, the proteins of the positive pairs.
-        forbidden: (m, 2) integers in the same numbering, the other known pairs; the order within a
-            pair is free.
-        count: How many pairs to draw.
-        rng: The source of randomness.
-
-    Returns:
-        (count, 2) int32, each row in ascending order, in the order in which they were drawn. No pair is
-        a known pair, a protein with itself, or repeated.
-
-    Raises:
-        DataError: there are fewer such pairs, or they are too rare to be found in `MAX_ROUNDS` rounds.
-    """
-    ends = positives.reshape(-1).astype(np.int64)
-    return _draw(ends, positives, forbidden, count, rng)
-
-
-def uniform_negatives(
-    positives: np.ndarray, *, forbidden: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws negative pairs uniformly from the proteins of the positives.
-
-    Every pair is equally likely. A protein with many partners is then as rare among the negatives as one
-    with few, so that the number of partners reveals the positives. Arguments, result and errors are those
-    of `degree_matched_negatives`.
-    """
-    ends = np.unique(positives).astype(np.int64)
-    return _draw(ends, positives, forbidden, count, rng)
-
-
-NEGATIVES = {"degree_matched": degree_matched_negatives, "uniform": uniform_negatives}
-
-
-def _draw(
-    ends: np.ndarray, positives: np.ndarray, forbidden: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws both ends of each pair from `ends`, which may repeat proteins."""
-    known = np.concatenate([positives.reshape(-1, 2), forbidden.reshape(-1, 2)]).astype(np.int64)
-    if not count:
-        return np.empty((0, 2), np.int32)
-    base = int(known.max()) + 1 if known.size else 1
-    taken = np.unique(_keys(known, base))
-    drawn = np.empty(0, np.int64)
-    for _ in range(MAX_ROUNDS if ends.size else 0):
-        wanted = count - len(drawn)
-        candidates = rng.choice(ends, size=(wanted + wanted // 4 + 64, 2))
-        candidates = candidates[candidates[:, 0] != candidates[:, 1]]
-        keys = _keys(candidates, base)
-        keys = keys[~np.isin(keys, taken)]
-        _, first = np.unique(keys, return_index=True)
-        fresh = keys[np.sort(first)][:wanted]
-        drawn = np.concatenate([drawn, fresh])
-        if len(drawn) == count:
-            return np.stack([drawn // base, drawn % base], axis=1).astype(np.int32)
-        taken = np.union1d(taken, fresh)
-    raise DataError(
-        "too few negative pairs could be drawn",
-        got=f"{len(drawn):,} after {MAX_ROUNDS} rounds",
-        expected=f"{count:,} pairs of {len(np.unique(ends)):,} proteins that are not known pairs",
-        remedy="ask for fewer negatives, or give more proteins: the known pairs nearly fill the network",
-    )
-
-
-def _keys(pairs: np.ndarray, base: int) -> np.ndarray:
-    """One int64 for each unordered pair."""
-    keys: np.ndarray = pairs.min(axis=1) * base + pairs.max(axis=1)
-    return keys
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
     """How a network is split.
 
-    `test_fraction` is a share of the edges for `random`, of the proteins for all other methods.
+    `test_fraction` is a share of the edges for `random` and `time`, of the proteins for all other methods.
     The same holds for `val_fraction`, except with `bfs`, `dfs` and `random_walk`, where it is, as in
     PRING, a share of the edges that are left for training, so that validation shares proteins with train.
-    `negative_ratio` is the number of negatives per positive.
+    `negatives` is one of `NEGATIVES`, or `GIVEN`; `negative_ratio` is their number per positive.
     """
 
     method: str
@@ -128,33 +50,55 @@ class SplitPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitHelp:
+    """What is known of the edges and proteins of a network; each may be left out.
+
+    Attributes:
+        clusters: (p,) integers, required by `clustered`: proteins with the same number stay on one side.
+        years: (n,) integers, required by `time`: when each edge was published, 0 if unknown.
+        organisms: (p,) integers; negatives are drawn between the organisms that positives are between.
+        known: (m, 2) proteins, further pairs that are never drawn as negatives.
+    """
+
+    clusters: np.ndarray | None = None
+    years: np.ndarray | None = None
+    organisms: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+
+_NO_HELP = SplitHelp()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrawnSplit:
     """The result of a split.
 
-    `tables` has the labelled pairs by side; `dropped` counts the edges between two sides.
+    `tables` has the labelled pairs by side; `dropped` counts the edges on no side: those between two, or
+    without a year. `years` has the first and last year of each side, for `time`.
     """
 
     tables: Mapping[str, PairTable]
     dropped: int
+    years: Mapping[str, tuple[int, int]]
 
 
-def draw_split(edges: PairTable, plan: SplitPlan, clusters: np.ndarray | None = None) -> DrawnSplit:
+def draw_split(edges: PairTable, plan: SplitPlan, known_of: SplitHelp = _NO_HELP) -> DrawnSplit:
     """Divides edges among the sides and draws negatives for each.
 
-    The negatives of a side are pairs of its own proteins. The same edges, plan and clusters give the same
-    split. No negative is an edge of any side, a dropped edge, a protein with itself, or repeated within a
-    side or on another side.
+    The negatives of a side are pairs of its own proteins. The same arguments give the same split. No
+    negative is an edge of any side, a dropped edge, a protein with itself, or repeated on any side.
 
     Args:
-        edges: The positive pairs; labels are ignored, and no protein interacts with itself.
+        edges: The positive pairs; no protein interacts with itself. Labels are ignored, unless the negatives
+            are `GIVEN`: the pairs of both labels are then divided alike.
         plan: Method, fractions, negatives and seed.
-        clusters: (p,) integers for `clustered`: proteins with the same number stay on one side.
+        known_of: What else is known of these edges and their proteins.
 
     Raises:
         DataError: a side would be left without edges, or there are not enough negatives.
     """
     rng = np.random.default_rng([plan.seed, 0])
-    sides = _divide(edges.index, len(edges.proteins), plan, clusters, rng)
+    sides = _divide(edges, plan, known_of, rng)
     for number, name in enumerate(SIDES):
         if not (sides == number).any():
             raise DataError(
@@ -164,59 +108,80 @@ def draw_split(edges: PairTable, plan: SplitPlan, clusters: np.ndarray | None = 
                 f"val_fraction={plan.val_fraction}, test_fraction={plan.test_fraction}",
                 remedy="give more edges, a larger fraction, or method=random, which drops none",
             )
+    return DrawnSplit(
+        tables=_tables(edges, sides, plan, known_of),
+        dropped=int((sides < 0).sum()),
+        years=_spans(sides, known_of.years) if plan.method == "time" else {},
+    )
+
+
+def _tables(
+    edges: PairTable, sides: np.ndarray, plan: SplitPlan, known_of: SplitHelp
+) -> dict[str, PairTable]:
+    """The labelled pairs of each side, in random order unless the negatives are given."""
+    if plan.negatives == GIVEN:
+        return {name: edges.select(sides == number) for number, name in enumerate(SIDES)}
     # A generator of its own, so that another kind of negatives does not change the positives.
     rng = np.random.default_rng([plan.seed, 1])
-    known = edges.index
+    known = edges.index if known_of.known is None else np.concatenate([edges.index, known_of.known])
     tables: dict[str, PairTable] = {}
     for number, name in enumerate(SIDES):
         positives = edges.index[sides == number]
         count = round(plan.negative_ratio * len(positives))
-        negatives = NEGATIVES[plan.negatives](positives, forbidden=known, count=count, rng=rng)
+        negatives = negatives_like(
+            plan.negatives, positives, forbidden=known, count=count, rng=rng, organisms=known_of.organisms
+        )
         known = np.concatenate([known, negatives])
         tables[name] = labelled_pairs(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
-    return DrawnSplit(tables=tables, dropped=int((sides < 0).sum()))
+    return tables
 
 
-def labelled_pairs(
-    proteins: Sequence[str],
-    positives: np.ndarray,
-    negatives: np.ndarray,
-    rng: np.random.Generator,
-    source: str,
-) -> PairTable:
-    """Combines positives and negatives into one table in random order.
-
-    Args:
-        proteins: The accessions.
-        positives: (n, 2) positions in `proteins`.
-        negatives: (m, 2) positions in `proteins`.
-        rng: The source of randomness.
-        source: Names the table in messages.
-    """
-    labels = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-    order = rng.permutation(len(labels))
-    pairs = np.concatenate([positives, negatives])[order]
-    names = np.array(proteins, dtype=object)
-    return pairs_from_ids(list(names[pairs[:, 0]]), list(names[pairs[:, 1]]), labels[order], source)
-
-
-def _divide(
-    edges: np.ndarray, proteins: int, plan: SplitPlan, clusters: np.ndarray | None, rng: np.random.Generator
-) -> np.ndarray:
+def _divide(edges: PairTable, plan: SplitPlan, known_of: SplitHelp, rng: np.random.Generator) -> np.ndarray:
     """The side of each edge, (n,) positions in `SIDES`.
 
-    It is -1 for an edge between two sides.
+    It is -1 for an edge between two sides, or without a year.
     """
     fractions = (plan.val_fraction, plan.test_fraction)
     if plan.method == "random":
         return _shuffled_sides(len(edges), fractions, rng)
+    if plan.method == "time":
+        return _dated_sides(edges, known_of.years, fractions)
     if plan.method in _WALKS:
-        return _walked_sides(edges, proteins, plan, rng)
-    if plan.method == "c3":
-        clusters = np.arange(proteins)
+        return _walked_sides(edges.index, len(edges.proteins), plan, rng)
+    clusters = np.arange(len(edges.proteins)) if plan.method == "c3" else known_of.clusters
     assert clusters is not None, "clustered: the caller has the sequences"
     of_protein = group_sides(clusters, fractions, rng)
-    return _common_side(edges, of_protein)
+    return _common_side(edges.index, of_protein)
+
+
+def _dated_sides(edges: PairTable, years: np.ndarray | None, fractions: tuple[float, float]) -> np.ndarray:
+    """Sides of whole years, the last ones for test, those before for validation.
+
+    Raises:
+        DataError: fewer than three years are known.
+    """
+    known = np.zeros(0, np.int64) if years is None else years[years > 0].astype(np.int64)
+    found, counts = np.unique(known, return_counts=True)
+    if years is None or len(found) < 3:
+        raise DataError(
+            "the network cannot be split by time",
+            where=edges.source,
+            got=f"{len(known):,} of {len(edges):,} edges with a year of publication, {len(found)} years",
+            expected="edges of three years or more, as PSI-MITAB and BioGRID have them",
+            remedy="give the network in such a layout, or another method, such as c3",
+        )
+    # The share of edges from each year on; each side has one year at least.
+    later = np.cumsum(counts[::-1])[::-1] / counts.sum()
+    test = 2 + int(np.argmin(abs(later[2:] - fractions[1])))
+    validation = 1 + int(np.argmin(abs(later[1:test] - sum(fractions))))
+    sides = np.searchsorted(found[[validation, test]], years, side="right")
+    return np.where(years > 0, sides, -1)
+
+
+def _spans(sides: np.ndarray, years: np.ndarray | None) -> dict[str, tuple[int, int]]:
+    assert years is not None, "sides were made of years"
+    of_side = {name: years[sides == number] for number, name in enumerate(SIDES)}
+    return {name: (int(own.min()), int(own.max())) for name, own in of_side.items()}
 
 
 def _common_side(edges: np.ndarray, of_protein: np.ndarray) -> np.ndarray:

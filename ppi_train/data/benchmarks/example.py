@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import AMINO_ACIDS, write_fasta
+from ppi_train.data.negatives import degree_matched_negatives
 from ppi_train.data.pairs import PairTable, pairs_from_ids, write_pairs
-from ppi_train.data.splits import degree_matched_negatives
 
 # Increased whenever the same seed gives another network, so that prepared copies are made again.
 VERSION = 1

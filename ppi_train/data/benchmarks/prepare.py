@@ -18,8 +18,8 @@ import numpy as np
 
 from ppi_train.data.benchmarks import CATALOGUE, benchmark, example, fetch, local_path, unknown_name
 from ppi_train.data.fasta import read_fasta, write_fasta
+from ppi_train.data.negatives import degree_matched_negatives, labelled_pairs
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.splits import degree_matched_negatives, labelled_pairs
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.io.files import file_digest, text_lines, write_file
 

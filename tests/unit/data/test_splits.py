@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ppi_train.data.negatives import degree_matched_negatives, negatives_like, uniform_negatives
 from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.data.splits import (
+    GIVEN,
     METHODS,
     SIDES,
     DrawnSplit,
+    SplitHelp,
     SplitPlan,
-    degree_matched_negatives,
     draw_split,
     group_sides,
-    uniform_negatives,
     walk,
 )
 from ppi_train.errors import DataError
@@ -109,6 +110,12 @@ def network(proteins: int = 300, edges: int = 1_500, seed: int = 0) -> PairTable
     return pairs_from_ids(a, b, None, "network")
 
 
+def help_for(edges: PairTable) -> SplitHelp:
+    """Clusters of three proteins, and years from 1990 to 2019; every tenth edge has none."""
+    years = 1990 + np.arange(len(edges)) % 30
+    return SplitHelp(clusters=np.arange(len(edges.proteins)) // 3, years=np.where(years % 10, years, 0))
+
+
 def pairs_of(table: PairTable, label: int | None = None) -> set[Pair]:
     keep = np.ones(len(table), bool) if label is None else table.labels == label
     return {(table.proteins[a], table.proteins[b]) for a, b in table.index[keep].tolist()}
@@ -127,9 +134,8 @@ def proteins_of(split: DrawnSplit, side: str) -> set[str]:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_edge_is_on_one_side_or_counted_and_no_negative_is_known(method: str, negatives: str) -> None:
     edges = network()
-    clusters = np.arange(len(edges.proteins)) // 3
     plan = replace(PLAN, method=method, negatives=negatives, negative_ratio=1.5)
-    split = draw_split(edges, plan, clusters)
+    split = draw_split(edges, plan, help_for(edges))
     assert tuple(split.tables) == SIDES
     positives = [pairs_of(split.tables[side], 1) for side in SIDES]
     drawn = [pairs_of(split.tables[side], 0) for side in SIDES]
@@ -149,10 +155,9 @@ def test_every_edge_is_on_one_side_or_counted_and_no_negative_is_known(method: s
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_draws_the_same_and_another_seed_another(method: str) -> None:
     edges = network()
-    clusters = np.arange(len(edges.proteins)) // 3
     plan = replace(PLAN, method=method)
     first, again, other = (
-        draw_split(edges, variant, clusters).tables for variant in (plan, plan, replace(plan, seed=4))
+        draw_split(edges, variant, help_for(edges)).tables for variant in (plan, plan, replace(plan, seed=4))
     )
     assert all(rows_of(first[side]) == rows_of(again[side]) for side in SIDES)
     assert first["test"].digest != other["test"].digest
@@ -181,7 +186,7 @@ def test_c3_shares_no_protein_between_any_two_sides() -> None:
 def test_clustered_keeps_every_cluster_on_one_side() -> None:
     edges = network()
     clusters = np.random.default_rng(0).integers(0, 60, len(edges.proteins))
-    split = draw_split(edges, replace(PLAN, method="clustered"), clusters)
+    split = draw_split(edges, replace(PLAN, method="clustered"), SplitHelp(clusters=clusters))
     cluster_of = dict(zip(edges.proteins, clusters.tolist(), strict=True))
     sides = [{cluster_of[protein] for protein in proteins_of(split, side)} for side in SIDES]
     assert sum(map(len, sides)) == len(set.union(*sides))
@@ -251,3 +256,66 @@ def test_a_side_without_edges_is_refused() -> None:
     with pytest.raises(DataError, match="the split leaves no edge for") as caught:
         draw_split(few, replace(PLAN, method="c3"))
     assert "3 edges of 4 proteins, method=c3" in str(caught.value)
+
+
+def test_by_time_the_last_years_are_test_and_those_before_validation() -> None:
+    edges = network()
+    known_of = help_for(edges)
+    assert known_of.years is not None
+    split = draw_split(edges, replace(PLAN, method="time", val_fraction=0.1, test_fraction=0.2), known_of)
+    years = dict(zip(rows_of_names(edges), known_of.years.tolist(), strict=True))
+    spans = {side: {years[pair] for pair in pairs_of(split.tables[side], 1)} for side in SIDES}
+    assert split.years == {side: (min(span), max(span)) for side, span in spans.items()}
+    # 27 years of 50 edges each: 5 years are nearest to a fifth of them, 3 to a tenth.
+    assert split.years == {"train": (1991, 2011), "validation": (2012, 2014), "test": (2015, 2019)}
+    assert split.dropped == (known_of.years == 0).sum() == 150
+
+
+def rows_of_names(table: PairTable) -> list[Pair]:
+    return [(table.proteins[a], table.proteins[b]) for a, b in table.index.tolist()]
+
+
+@pytest.mark.parametrize("years", [None, np.zeros(1_500, int), 2000 + np.arange(1_500) % 2])
+def test_fewer_than_three_years_are_refused(years: np.ndarray | None) -> None:
+    with pytest.raises(DataError, match="cannot be split by time") as caught:
+        draw_split(network(), replace(PLAN, method="time"), SplitHelp(years=years))
+    assert "edges of three years or more" in str(caught.value)
+
+
+def test_given_negatives_are_divided_as_the_positives_are() -> None:
+    edges = network()
+    labelled = replace(edges, labels=(np.arange(len(edges)) % 4 > 0).astype(np.int8))
+    split = draw_split(labelled, replace(PLAN, method="c3", negatives=GIVEN))
+    label_of = dict(zip(rows_of_names(edges), labelled.labels.tolist(), strict=True))
+    for side in SIDES:
+        for label in (0, 1):
+            assert all(label_of[pair] == label for pair in pairs_of(split.tables[side], label))
+    assert sum(len(table) for table in split.tables.values()) == len(edges) - split.dropped
+
+
+def test_further_known_pairs_are_not_drawn() -> None:
+    edges = network(proteins=40, edges=300)
+    plan = replace(PLAN, method="random", val_fraction=0.1, test_fraction=0.1)
+    drawn = {pair for table in draw_split(edges, plan).tables.values() for pair in pairs_of(table, 0)}
+    names = {name: place for place, name in enumerate(edges.proteins)}
+    some = np.array([[names[b], names[a]] for a, b in sorted(drawn)[:100]])
+    again = draw_split(edges, plan, SplitHelp(known=some)).tables
+    assert not set(sorted(drawn)[:100]) & {pair for table in again.values() for pair in pairs_of(table, 0)}
+
+
+@pytest.mark.parametrize("kind", ["degree_matched", "uniform"])
+def test_negatives_are_between_the_organisms_that_positives_are_between(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    organisms = np.repeat([0, 1, 2], [60, 30, 10])
+    rng.shuffle(organisms)
+    host, virus = np.flatnonzero(organisms == 0), np.flatnonzero(organisms == 1)
+    across = np.stack([rng.choice(host, 120), rng.choice(virus, 120)], axis=1)
+    within = rng.choice(host, (40, 2), replace=True)
+    pairs = np.unique(np.sort(np.concatenate([across, within]), axis=1), axis=0)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    drawn = negatives_like(kind, pairs, forbidden=pairs, count=2 * len(pairs), rng=rng, organisms=organisms)
+    kinds = [np.sort(organisms[found], axis=1).sum(axis=1) for found in (pairs, drawn)]
+    assert set(kinds[1].tolist()) == {0, 1}  # of two hosts, and of host and virus
+    assert (kinds[1] == 0).sum() == pytest.approx(2 * (kinds[0] == 0).sum(), abs=1)
+    assert not {tuple(row) for row in drawn.tolist()} & {tuple(row) for row in pairs.tolist()}
+    assert len({tuple(row) for row in drawn.tolist()}) == 2 * len(pairs)
