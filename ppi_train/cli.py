@@ -33,6 +33,7 @@ CONFIG_HELP = "YAML file of parameters; those given on the command line take pre
 # The order of the help; a section that is not named here follows under its own name.
 HEADINGS = {
     "data": "Data",
+    "network": "Downloaded network",
     "split": "Split",
     "embedding": "Embedding",
     "embedder": "Language model behind the embedder",

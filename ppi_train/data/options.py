@@ -10,9 +10,8 @@ from ppi_train.config.groups import OptionGroup
 
 SPLIT_METHODS = ("random", "c3", "clustered", "bfs", "dfs", "random_walk", "time")
 NEGATIVE_KINDS = ("degree_matched", "uniform")
-_WHAT_IS_KEPT_APART = (
-    "What is kept apart: pairs, proteins (c3), clusters of similar ones, a piece of the network, or the pairs "
-    "published last (time)."
+_KEPT_APART = (
+    "pairs, proteins (c3), similar proteins (clustered), a part of the network, or what is new (time)."
 )
 
 
@@ -29,7 +28,7 @@ class SourceNetworkOptions(OptionGroup):
     )
     id_map: tuple[str, ...] | None = option(
         None,
-        "Tables that map its names to those of the FASTA: STRING's aliases, UniProt's idmapping, others.",
+        "Tables that map its names to those of the FASTA, such as STRING's aliases or UniProt's idmapping.",
     )
     ids: str = option(
         "as_given",
@@ -53,7 +52,7 @@ class SourceNetworkOptions(OptionGroup):
     interaction_type: tuple[str, ...] | None = option(
         None, "PSI-MITAB: interaction types, as MI:0407 or by name; any of them."
     )
-    complexes: str = option(
+    expanded_complexes: str = option(
         "keep",
         "PSI-MITAB: pairs that were expanded from complexes.",
         choices=("keep", "drop", "only"),
@@ -65,13 +64,6 @@ class SourceNetworkOptions(OptionGroup):
     def validate(self) -> list[str]:
         wrong = [text for text in self.taxid or () if not text.isdecimal()]
         return [f"taxid: expected numbers such as 9606; got {wrong[0]!r}"] if wrong else []
-
-    def unused_options(self, given: frozenset[str]) -> list[str]:
-        if self.network:
-            return []
-        # The others are of use where negatives are drawn for own tables.
-        idle = vars(self).keys() - {"network", "id_map", "ids", "known"}
-        return [f"{name} has no effect: no network is given" for name in vars(self) if name in idle & given]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +105,11 @@ class NewSplitOptions(DivisionOptions):
     )
     fasta: str | None = option(
         None,
-        "Their sequences: required by method=clustered and network, and for the full audit of the result.",
+        "Their sequences: required by method=clustered and network, and for the full audit.",
     )
     output: str | None = option(None, "Folder for train.tsv, validation.tsv, test.tsv and split.json.")
     overwrite: bool = option(False, "Replace a split that is there.")
-    method: str = option("c3", _WHAT_IS_KEPT_APART, choices=SPLIT_METHODS)
+    method: str = option("c3", f"What is kept apart: {_KEPT_APART}", choices=SPLIT_METHODS)
     negatives: str = option(
         "degree_matched",
         "How negative pairs are drawn from the proteins of each side.",
@@ -141,9 +133,7 @@ class NewSplitOptions(DivisionOptions):
 class NetworkDivisionOptions(DivisionOptions):
     """How the network of a training is divided, or negatives are added to its tables."""
 
-    split_method: str = option(
-        "c3", f"network: {_WHAT_IS_KEPT_APART[0].lower()}{_WHAT_IS_KEPT_APART[1:]}", choices=SPLIT_METHODS
-    )
+    split_method: str = option("c3", f"network: what is kept apart: {_KEPT_APART}", choices=SPLIT_METHODS)
     negatives: str | None = option(
         None,
         "How negative pairs are drawn, for a network (unset: degree_matched, unless the file has negatives) "

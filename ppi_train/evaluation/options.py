@@ -56,7 +56,7 @@ class AuditedPairsOptions(OptionGroup):
     train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
     test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.")
     fasta: str | None = option(
-        None, "Sequences of the proteins in your own pairs; unset: similarity is not measured."
+        None, "Sequences of the proteins in your own pairs or network; unset: similarity is not measured."
     )
     split: str = option(
         "auto",
@@ -67,8 +67,6 @@ class AuditedPairsOptions(OptionGroup):
     def validate(self) -> list[str]:
         if bool(self.train_pairs) != bool(self.test_pairs):
             return ["train_pairs and test_pairs: give both or none"]
-        if self.fasta and not self.train_pairs:
-            return ["fasta: goes with train_pairs and test_pairs"]
         return []
 
     def unused_options(self, given: frozenset[str]) -> list[str]:

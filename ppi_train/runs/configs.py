@@ -5,6 +5,7 @@ The commands' options, the config file's keys and the parameters that a run logs
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ppi_train.config.groups import ModeConfig
@@ -23,7 +24,7 @@ from ppi_train.config.options import (
     TrainingOptions,
     TrainPairsOptions,
 )
-from ppi_train.data.options import NewSplitOptions
+from ppi_train.data.options import NetworkDivisionOptions, NewSplitOptions, SourceNetworkOptions
 from ppi_train.embeddings.options import (
     CacheOptions,
     EmbedderOptions,
@@ -76,7 +77,17 @@ class SplitConfig(ModeConfig):
     """`split`: split a network into train, validation and test; draw negatives; audit."""
 
     split: NewSplitOptions = NewSplitOptions()
+    source: SourceNetworkOptions = SourceNetworkOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        if self.source.network is None:
+            return [] if self.split.pairs else ["pairs: required (or network); the positive pairs to split"]
+        found = ["network and pairs: give one of them, not both"] if self.split.pairs else []
+        return found if self.split.fasta else [*found, _FASTA_OF_NETWORK]
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        return [] if self.source.network else _of_no_network(given, vars(self.source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +96,23 @@ class AuditConfig(ModeConfig):
 
     data: DatasetOptions = DatasetOptions()
     pairs: AuditedPairsOptions = AuditedPairsOptions()
+    source: SourceNetworkOptions = SourceNetworkOptions()
+    division: NetworkDivisionOptions = NetworkDivisionOptions()
     output: OutputOptions = OutputOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
 
     def validate(self) -> list[str]:
+        if self.source.network:
+            return _network_problems(self, ("dataset", "train_pairs"))
         if self.data.dataset and self.pairs.train_pairs:
             return ["dataset and train_pairs: give one of them, not both"]
+        if self.pairs.fasta and not self.pairs.train_pairs:
+            return ["fasta: goes with train_pairs and test_pairs, or with network"]
         return []
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        names = (*vars(self.source), *vars(self.division))
+        return [] if self.source.network else _of_no_network(given, names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +184,32 @@ class PairTrainingConfig(ModeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(PairTrainingConfig):
-    """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
+class NewModelConfig(PairTrainingConfig):
+    """What a training from random weights has in addition: a network in place of tables, and a model."""
 
+    source: SourceNetworkOptions = SourceNetworkOptions()
+    division: NetworkDivisionOptions = NetworkDivisionOptions()
     embedder: EmbedderOptions = EmbedderOptions()
     model: ModelChoice = ModelChoice()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
+
+    def validate(self) -> list[str]:
+        if self.source.network:
+            return _network_problems(self, ("dataset", "train_pairs", "val_pairs"))
+        return super().validate()
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        if self.source.network:
+            return []
+        names = {*vars(self.source), *vars(self.division)}
+        if self.pairs.train_pairs and self.division.negatives:
+            names -= {"negatives", "negative_ratio", "split_seed", "known", "id_map", "ids"}
+        return _of_no_network(given, names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(NewModelConfig):
+    """`train_only`, alias `pretrain_only`: train, log, checkpoint, evaluate on validation."""
 
     def validate(self) -> list[str]:
         needs_weights = not self.cache.embeddings
@@ -292,12 +333,9 @@ class RollbackConfig(ModeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineConfig(PairTrainingConfig):
+class PipelineConfig(NewModelConfig):
     """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""
 
-    embedder: EmbedderOptions = EmbedderOptions()
-    model: ModelChoice = ModelChoice()
-    tracking: OfflineTrackingOptions = OfflineTrackingOptions()
     language: LanguageStageOptions = LanguageStageOptions()
     exclude: ExcludeOptions = ExcludeOptions()
     warm_start: WarmStartOptions = WarmStartOptions()
@@ -318,6 +356,8 @@ class PipelineConfig(PairTrainingConfig):
 
     def validate(self) -> list[str]:
         found = super().validate()
+        if self.source.network and self.test.test_pairs and not self.finetune.finetunes:
+            found.append("network and test_pairs: give one of them, not both; test pairs are of the network")
         if self.tracking.offline:
             found.append(
                 "offline: the stages find one another at the tracking server; run train_only offline"
@@ -325,7 +365,7 @@ class PipelineConfig(PairTrainingConfig):
         return found
 
     def unused_options(self, given: frozenset[str]) -> list[str]:
-        idle: list[str] = []
+        idle = super().unused_options(given)
         if not self.trains_embedder:
             names = (*vars(self.exclude), *vars(self.language))
             idle += [f"{name} has no effect: no language model is trained" for name in names if name in given]
@@ -333,6 +373,20 @@ class PipelineConfig(PairTrainingConfig):
             names = ("alias", *vars(self.promotion))
             idle += [f"{name} has no effect: no registered_model is named" for name in names if name in given]
         return idle
+
+
+_FASTA_OF_NETWORK = "fasta: required, since network is given; the sequences of its proteins"
+
+
+def _network_problems(config: ModeConfig, others: Sequence[str]) -> list[str]:
+    """What else is given in place of the network, and that the sequences are missing."""
+    values = config.values
+    found = [f"network and {name}: give one of them, not both" for name in others if values[name]]
+    return found if values["fasta"] else [*found, _FASTA_OF_NETWORK]
+
+
+def _of_no_network(given: frozenset[str], names: Iterable[str]) -> list[str]:
+    return [f"{name} has no effect: no network is given" for name in sorted(names) if name in given]
 
 
 def _fasta_or_dataset(fasta: str | None, data: DatasetOptions) -> list[str]:
