@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -272,6 +273,35 @@ def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
         where=f"{path}, line {number}",
         got=repr(line),
         expected="`>` and an accession",
+    )
+
+
+def joined_tables(tables: Sequence[SequenceTable]) -> SequenceTable:
+    """The sequences of several files as one table.
+
+    Raises:
+        DataError: two files have different sequences of one accession.
+    """
+    first, *others = tables
+    if not others:
+        return first
+    sequences: dict[str, str] = {}
+    nonstandard: Counter[str] = Counter()
+    for table in tables:
+        for accession, sequence in table.sequences.items():
+            if sequences.setdefault(accession, sequence) != sequence:
+                raise DataError(
+                    f"the key {accession} has two sequences",
+                    where=" and ".join(table.source for table in tables),
+                    got=f"another one in {table.source} than before",
+                    expected="one sequence a key",
+                )
+        nonstandard.update(table.nonstandard)
+    return SequenceTable(
+        sequences=sequences,
+        source=",".join(table.source for table in tables),
+        nonstandard=dict(nonstandard),
+        duplicates=sum(table.duplicates for table in tables),
     )
 
 

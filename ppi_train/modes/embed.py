@@ -6,11 +6,10 @@ The cache is made once for the same sequences and settings.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.data.fasta import joined_tables, read_fasta
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
@@ -87,7 +86,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     output = Path(config.output.output)
     check_output(output, config.output.overwrite)
     embedder = settings.make()
-    merged = _merge([read_fasta(path) for path in fastas])
+    merged = joined_tables([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
     earlier += [path for path in earlier_caches(Path(config.data.data_dir)) if path != output]
     counts = make_cache(
@@ -128,15 +127,3 @@ def check_output(output: Path, overwrite: bool) -> None:
     # With parts next to it, it may be the finished cache of a process that died while removing them.
     if output.exists() and not overwrite and not parts_folder(output).exists():
         raise output_exists_error(output)
-
-
-def _merge(tables: list[SequenceTable]) -> SequenceTable:
-    """Merges the FASTA files of one data set into one table.
-
-    An accession has the same sequence in all files of a data set.
-    """
-    first, *others = tables
-    if not others:
-        return first
-    sequences = {name: sequence for table in tables for name, sequence in table.sequences.items()}
-    return replace(first, sequences=sequences, source=", ".join(table.source for table in tables))

@@ -25,6 +25,7 @@ class NetworkFilter:
     taxids: NCBI numbers of organisms; both ends of a pair must be among them.
     detection_methods, interaction_types: PSI-MI terms, as `MI:0018` or by name; any of them will do.
     complexes: Whether pairs expanded from complexes are taken: `keep`, `drop` or `only` these.
+    any_organism: Whether pairs of several organisms are taken where no taxids are given.
 
     Raises:
         ConfigError: a field has an unknown value.
@@ -38,6 +39,7 @@ class NetworkFilter:
     detection_methods: tuple[str, ...] = ()
     interaction_types: tuple[str, ...] = ()
     complexes: str = "keep"
+    any_organism: bool = False
 
     def __post_init__(self) -> None:
         known = {
@@ -56,10 +58,13 @@ class NetworkFilter:
 
     @property
     def given(self) -> dict[str, object]:
-        """The fields that are set, by name."""
+        """The fields that are set and leave pairs out, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["any_organism"]
         return {
-            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
+            field.name: values[field.name]
+            for field in fields(self)
+            if field.name in values and values[field.name] != field.default
         }
 
     def refuse_others(self, known: tuple[str, ...], layout: str, source: str) -> None:

@@ -222,7 +222,7 @@ class Collector:
 
     def _refuse_species(self) -> None:
         species = Counter({taxid: count for taxid, count in self._rows_of.items() if taxid and count})
-        if len(species) < 2 or self._wanted.taxids:
+        if len(species) < 2 or self._wanted.taxids or self._wanted.any_organism:
             return
         listed = [f"taxid {taxid} in {count:,} rows" for taxid, count in species.most_common(11)]
         first, second = (taxid for taxid, _ in species.most_common(2))
