@@ -7,14 +7,19 @@ Legend of shapes: n pairs, p proteins, k names of the network.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow.csv as pa_csv
 
+from ppi_train.data.identifiers import NameMapping
 from ppi_train.data.networks import Network
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError
+from ppi_train.io.files import write_file
 
 _UNDATED = np.iinfo(np.int64).max
 
@@ -36,6 +41,14 @@ class MappedNetwork:
     unmapped: int
     alone: int
     merged: int
+
+    def positives(self) -> MappedNetwork:
+        """The network without its negative pairs."""
+        if self.pairs.labels is None:
+            return self
+        keep = self.pairs.labels == 1
+        pairs = replace(self.pairs.select(keep), labels=None)
+        return replace(self, pairs=pairs, years=None if self.years is None else self.years[keep])
 
 
 def map_network(network: Network, accession_of: Mapping[str, str]) -> MappedNetwork:
@@ -119,9 +132,7 @@ def _labels(network: Network, rows: np.ndarray, group: np.ndarray) -> np.ndarray
     return None if labels.all() else labels
 
 
-def _earliest(
-    years: np.ndarray | None, rows: np.ndarray, group: np.ndarray, size: int
-) -> np.ndarray | None:
+def _earliest(years: np.ndarray | None, rows: np.ndarray, group: np.ndarray, size: int) -> np.ndarray | None:
     if years is None:
         return None
     earliest = np.full(size, _UNDATED)
@@ -140,3 +151,10 @@ def _table(
         duplicates=0,
         source=network.source,
     )
+
+
+def write_names(path: Path, mapping: NameMapping) -> None:
+    """Writes what each name of a network stands for as TSV with a header."""
+    sink = io.BytesIO()
+    pa_csv.write_csv(mapping.rows, sink, pa_csv.WriteOptions(delimiter="\t", quoting_style="needed"))
+    write_file(path, sink.getvalue())

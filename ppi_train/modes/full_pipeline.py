@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from ppi_train.config.groups import ModeConfig
@@ -44,6 +43,7 @@ from ppi_train.runs.configs import (
 )
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
+from ppi_train.runs.own_data import network_label, with_own_data
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, find_tagged
@@ -57,6 +57,7 @@ _PLACES = frozenset(
     | {"tracking_flush_seconds", "offline"}
     | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
     | {"node_sets", "complexes", "essential", "non_essential"}
+    | {"network", "id_map", "known"}
 )
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
@@ -185,10 +186,11 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         UserError: the config of a stage is invalid, or a stage failed with a user error.
     """
-    if not (config.data.dataset or config.pairs.train_pairs):
+    if not (config.data.dataset or config.pairs.train_pairs or config.source.network):
         config = config.replace(dataset=DEFAULT_DATASET)
     _check_stages(config)
-    label = config.data.dataset or Path(config.pairs.train_pairs or "").stem
+    label = config.data.dataset or network_label(config.source.network or config.pairs.train_pairs or "")
+    config = with_own_data(config, tracked)
     tracked.identify(model=config.model.model, dataset=label)
     tracked.log_parameters(logged_parameters(config))
     stages = Stages(tracked, reuse=config.stages.reuse)

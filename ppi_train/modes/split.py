@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.data.fasta import joined_tables, read_fasta
+from ppi_train.data.mapped_network import write_names
 from ppi_train.data.options import NewSplitOptions
 from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
-from ppi_train.data.similarity import similarity_clusters
-from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
+from ppi_train.data.splits import SIDES, DrawnSplit, SplitHelp, SplitPlan
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
+from ppi_train.evaluation.overlap import audit_tables, log_audit
 from ppi_train.io.files import write_file
-from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import SplitConfig
 from ppi_train.runs.datasets import tracked_dataset
+from ppi_train.runs.network_source import fasta_paths, read_source
+from ppi_train.runs.network_split import divide_network, small_sides
+from ppi_train.runs.own_data import network_label
+from ppi_train.runs.prepared_network import refuse_star, split_help
+from ppi_train.runs.prepared_tables import IDENTIFIERS
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
 
 RECORD = "split.json"
-FEW_EDGES = 200
-"""Fewer edges on a side are warned of: the 95% interval of an AUROC is then wider than some 0.1."""
 
 
 def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
@@ -39,30 +42,12 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
         DataError: the pairs cannot be split as asked for, or a sequence is missing.
     """
     options = config.split
-    tracked.identify(dataset=Path(options.pairs or "").stem)
+    tracked.identify(dataset=network_label(config.source.network or options.pairs or ""))
     tracked.log_parameters(logged_parameters(config))
     output = Path(options.output or "")
     _check_output(output, overwrite=options.overwrite)
-    given = read_pairs(options.pairs or "", labels="optional")
-    fasta = read_fasta(options.fasta) if options.fasta else None
-    tracked.log_datasets([tracked_dataset(Path(given.source).stem, "pairs", given)])
-    edges = _edges(given)
-    split = _draw(options, edges, fasta)
-    record = _record(options, given, edges, fasta, split)
-    outputs = _write(output, split, record)
-    _warn_of_small_sides(options, split, len(edges))
-    tracked.log_file(output / RECORD)
-    metrics = _metrics(split, given, edges)
-    tracked.log_metrics(metrics)
-    sequences = fasta.sequences if fasta else None
-    audit = audit_tables(split.tables["train"], split.tables["test"], sequences, same_names=True)
-    log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
-
-
-def _draw(options: NewSplitOptions, edges: PairTable, fasta: SequenceTable | None) -> DrawnSplit:
-    # Looked up for every method, as the audit at the end needs all of them.
-    sequences = sequences_of(edges, fasta.sequences) if fasta else None
+    given = _given_network(config, tracked, output) if config.source.network else _given_pairs(options)
+    tracked.log_datasets([tracked_dataset(network_label(given.table.source), "pairs", given.table)])
     plan = SplitPlan(
         method=options.method,
         val_fraction=options.val_fraction,
@@ -71,10 +56,70 @@ def _draw(options: NewSplitOptions, edges: PairTable, fasta: SequenceTable | Non
         negative_ratio=options.negative_ratio,
         seed=options.seed,
     )
-    if options.method != "clustered":
-        return draw_split(edges, plan)
-    assert sequences is not None  # the schema requires a FASTA
-    return draw_split(edges, plan, _clusters(sequences, options.max_identity))
+    split = divide_network(
+        given.edges, plan, given.known_of, sequences=given.sequences, max_identity=options.max_identity
+    )
+    record = _record(options, given, split)
+    outputs = _write(output, split, record)
+    for line in small_sides(split, plan, len(given.edges), option="method"):
+        logger.warning("%s", line)
+    tracked.log_file(output / RECORD)
+    metrics = _metrics(split, given)
+    tracked.log_metrics(metrics)
+    audit = audit_tables(split.tables["train"], split.tables["test"], given.sequences, same_names=True)
+    log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What is split.
+
+    Attributes:
+        table: The pairs as they were given, for records.
+        edges: The positive pairs of two different proteins.
+        known_of: What else is known of these.
+        sequences: By accession; None if there are none.
+        fasta_digest: Of the sequences.
+    """
+
+    table: PairTable
+    edges: PairTable
+    known_of: SplitHelp
+    sequences: Mapping[str, str] | None
+    fasta_digest: str | None
+
+
+def _given_pairs(options: NewSplitOptions) -> _Given:
+    table = read_pairs(options.pairs or "", labels="optional")
+    fasta = (
+        joined_tables([read_fasta(path) for path in fasta_paths(options.fasta)]) if options.fasta else None
+    )
+    return _Given(
+        table=table,
+        edges=_edges(table),
+        known_of=SplitHelp(),
+        sequences=fasta.sequences if fasta else None,
+        fasta_digest=fasta.digest if fasta else None,
+    )
+
+
+def _given_network(config: SplitConfig, tracked: TrackedRun, output: Path) -> _Given:
+    """The pairs of a downloaded network; what its names stand for is written to the output, too."""
+    source = read_source(config.source, fasta_paths(config.split.fasta or ""), keep_negatives=False)
+    refuse_star(source.mapped.pairs)
+    for line in source.lines():
+        logger.info("%s", line)
+    write_names(output / IDENTIFIERS, source.mapping)
+    tracked.log_file(output / IDENTIFIERS)
+    fasta = source.proteins.sequences
+    return _Given(
+        table=source.mapped.pairs,
+        edges=source.mapped.pairs,
+        known_of=split_help(source),
+        sequences=fasta.sequences,
+        fasta_digest=fasta.digest,
+    )
 
 
 def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dict[str, str]:
@@ -84,23 +129,12 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
     for side, table in split.tables.items():
         write_pairs(paths[side], table)
         logger.info("%s: %s: %s", side, table.summary, paths[side])
-    logger.info("%s edges between two sides dropped", f"{split.dropped:,}")
+    for side, (first, last) in split.years.items():
+        logger.info("%s: published %d to %d", side, first, last)
+    why = "without a year" if split.years else "between two sides"
+    logger.info("%s edges %s dropped", f"{split.dropped:,}", why)
     write_file(output / RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return {side: str(path) for side, path in paths.items()}
-
-
-def _warn_of_small_sides(options: NewSplitOptions, split: DrawnSplit, edges: int) -> None:
-    """Warns of sides with few edges, on which metrics are uncertain."""
-    shares = {"validation": "val_fraction", "test": "test_fraction"}
-    for side, fraction in shares.items():
-        positives = split.tables[side].positives
-        if positives < FEW_EDGES:
-            logger.warning(
-                "%s has only %s of the %s edges (method=%s, %s=%s; %s dropped between sides): metrics on so "
-                "few are uncertain; give a larger %s, or method=random, which drops none",
-                side, f"{positives:,}", f"{edges:,}", options.method, fraction,
-                f"{getattr(options, fraction):g}", f"{split.dropped:,}", fraction,
-            )  # fmt: skip
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
@@ -135,32 +169,17 @@ def _edges(given: PairTable) -> PairTable:
     return edges
 
 
-def _clusters(sequences: Sequence[str], max_identity: float) -> np.ndarray:
-    logger.info("clustering %s proteins", f"{len(sequences):,}")
-    with Progress(len(sequences), unit="protein") as progress:
-        clusters = similarity_clusters(sequences, max_identity, advance=progress.advance)
-    sizes = np.bincount(clusters)
-    logger.info("%s clusters, the largest of %s proteins", f"{len(sizes):,}", f"{sizes.max():,}")
-    return clusters
-
-
-def _record(
-    options: NewSplitOptions,
-    given: PairTable,
-    edges: PairTable,
-    fasta: SequenceTable | None,
-    split: DrawnSplit,
-) -> dict[str, object]:
+def _record(options: NewSplitOptions, given: _Given, split: DrawnSplit) -> dict[str, object]:
     """Inputs, parameters and results of the split, for `split.json`."""
     asked = ["method", "val_fraction", "test_fraction", "negatives", "negative_ratio", "seed"]
     if options.method == "clustered":
         asked.append("max_identity")
     return {
         **{name: getattr(options, name) for name in asked},
-        "pairs_digest": given.digest,
-        "fasta_digest": fasta.digest if fasta else None,
-        "edges": len(edges),
-        "left_out": len(given) - len(edges),
+        "pairs_digest": given.table.digest,
+        "fasta_digest": given.fasta_digest,
+        "edges": len(given.edges),
+        "left_out": len(given.table) - len(given.edges),
         "dropped_between_sides": split.dropped,
         "sides": {side: _side(table) for side, table in split.tables.items()},
     }
@@ -176,11 +195,11 @@ def _side(table: PairTable) -> dict[str, object]:
     }
 
 
-def _metrics(split: DrawnSplit, given: PairTable, edges: PairTable) -> dict[str, float]:
+def _metrics(split: DrawnSplit, given: _Given) -> dict[str, float]:
     sizes: Mapping[str, PairTable] = split.tables
     metrics: dict[str, float] = {f"data/{side}_pairs": len(table) for side, table in sizes.items()}
     metrics |= {f"data/{side}_proteins": len(table.proteins) for side, table in sizes.items()}
     return metrics | {
         "data/dropped_edges": split.dropped,
-        "data/left_out_pairs": len(given) - len(edges),
+        "data/left_out_pairs": len(given.table) - len(given.edges),
     }

@@ -120,20 +120,13 @@ class NetworkSource:
         network: Under the names of the file.
         proteins: Of the FASTAs.
         mapping: The names' accessions.
+        mapped: Its pairs under these accessions.
     """
 
     network: Network
     proteins: Proteins
     mapping: NameMapping
-
-    @cached_property
-    def mapped(self) -> MappedNetwork:
-        """Its pairs under the accessions of the FASTA.
-
-        Raises:
-            DataError: none is left.
-        """
-        return map_network(self.network, self.mapping.accession_of)
+    mapped: MappedNetwork
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -175,15 +168,26 @@ class NetworkSource:
         ]
 
 
-def read_source(options: SourceNetworkOptions, fastas: Sequence[Path]) -> NetworkSource:
+def read_source(
+    options: SourceNetworkOptions, fastas: Sequence[Path], *, keep_negatives: bool
+) -> NetworkSource:
     """Reads a network and its sequences, and maps its names.
 
+    Args:
+        options: The network and what is taken of it.
+        fastas: The files of its sequences.
+        keep_negatives: Whether its negative pairs are kept, where the file has any.
+
     Raises:
-        DataError: a file is wrong; no name is in the FASTAs.
+        DataError: a file is wrong; no name is in the FASTAs; nothing is left.
     """
     proteins = Proteins.read(fastas, options)
     network = read_network(options.network or "", network_filter(options))
-    return NetworkSource(network=network, proteins=proteins, mapping=proteins.map(network))
+    mapping = proteins.map(network)
+    mapped = map_network(network, mapping.accession_of)
+    if not keep_negatives:
+        mapped = mapped.positives()
+    return NetworkSource(network=network, proteins=proteins, mapping=mapping, mapped=mapped)
 
 
 def read_known(options: SourceNetworkOptions) -> Iterator[Network]:

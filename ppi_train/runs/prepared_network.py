@@ -1,68 +1,32 @@
-"""A downloaded network as ordinary tables of labelled pairs, made once and found again.
-
-They lie in `data_dir/networks/<digest>` with the sequences of their proteins, what each name of the network
-stands for, and `network.json`, which says what they were made from and how. The digest is that of the input
-files and options, so that equal inputs have equal tables.
-"""
+"""A downloaded network as ordinary tables of labelled pairs, with what was decided on the way."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import secrets
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ppi_train.data.fasta import write_fasta
-from ppi_train.data.identifiers import write_mapping
 from ppi_train.data.options import NetworkDivisionOptions, SourceNetworkOptions
-from ppi_train.data.pairs import PairTable, write_pairs
+from ppi_train.data.pairs import PairTable
 from ppi_train.data.splits import GIVEN, SIDES, DrawnSplit, SplitHelp, SplitPlan
 from ppi_train.errors import DataError
-from ppi_train.io.files import file_digest, reading, write_file
 from ppi_train.runs.network_source import NetworkSource, read_source
 from ppi_train.runs.network_split import divide_network, small_sides
+from ppi_train.runs.prepared_tables import NewTables, PreparedTables, input_digests, prepare_tables
 
-logger = logging.getLogger(__name__)
-
-# Increased whenever the same inputs give other tables, so that prepared copies are made again.
-VERSION = 1
-RECORD = "network.json"
-IDENTIFIERS = "identifiers.tsv"
-SEQUENCES = "sequences.fasta"
-FOLDER = "networks"
 DEFAULT_NEGATIVES = "degree_matched"
 
 MIN_EDGES = 100
 """Fewer edges are refused: what is trained and measured on them says nothing."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedNetwork:
-    """The folder of prepared tables, and what `network.json` says of them."""
-
-    folder: Path
-    record: Mapping[str, Any]
-
-    @property
-    def lines(self) -> list[str]:
-        """What was read, left out, divided and drawn, for the log."""
-        return list(self.record["lines"])
-
-    def table(self, side: str) -> str:
-        """The path of the labelled pairs of a side."""
-        return str(self.folder / f"{side}.tsv")
-
-    @property
-    def fasta(self) -> str:
-        """The path of their sequences."""
-        return str(self.folder / SEQUENCES)
+_KEPT_APART = {
+    "random": "pairs are kept apart, proteins are shared",
+    "c3": "no protein is on two sides; similar ones may be, which split_method=clustered prevents",
+    "clustered": "no protein is on two sides, nor are two of more than {max_identity:.0%} identity",
+    "time": "by year of publication, proteins are shared",
+}
+_OF_A_WALK = "test is a part of the network with its own proteins"
 
 
 def prepare_network(
@@ -70,7 +34,7 @@ def prepare_network(
     division: NetworkDivisionOptions,
     fastas: Sequence[Path],
     data_dir: Path,
-) -> PreparedNetwork:
+) -> PreparedTables:
     """Reads a network, divides it and draws negatives, unless that was done before.
 
     Args:
@@ -82,36 +46,109 @@ def prepare_network(
     Raises:
         DataError: a file is wrong, names and sequences do not fit, or the network is too small to be divided.
     """
-    recipe = _recipe(options, division, fastas)
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    folder = data_dir / FOLDER / digest[:16]
-    found = find_prepared(folder)
-    if found:
-        logger.info("prepared tables found: %s", folder)
-        return found
-    source = read_source(options, fastas)
-    _refuse_small(source)
-    plan = plan_of(division, source)
-    split = divide_network(
-        source.mapped.pairs,
-        plan,
-        help_of(source),
-        sequences=source.proteins.sequences.sequences,
-        max_identity=division.max_identity,
-    )
-    lines = [*source.lines(), *split_lines(source, plan, split, max_identity=division.max_identity)]
-    warnings = small_sides(split, plan, len(source.mapped.pairs), option="split_method")
-    record = {
-        "recipe": recipe,
-        "layout": source.network.layout,
-        "counts": dict(source.network.counts),
-        "lines": lines,
-        "warnings": warnings,
+    places = {"network", "id_map", "known"}
+    recipe = {
+        "network": input_digests([options.network or ""], "network"),
+        "id_map": input_digests(options.id_map or (), "id_map"),
+        "known": input_digests(options.known or (), "known network"),
+        "fasta": input_digests(fastas, "FASTA"),
+        "options": {name: value for name, value in vars(options).items() if name not in places},
+        "division": vars(division),
     }
-    proteins = {name for table in split.tables.values() for name in table.proteins}
-    known = source.proteins.sequences.sequences
-    with new_folder(folder) as made:
-        write_mapping(made / IDENTIFIERS, source.mapping)
-        write_fasta(made / SEQUENCES, {name: known[name] for name in sorted(proteins)})
-        write_tables(made, split.tables, record)
-    ...
+    return prepare_tables(recipe, data_dir, lambda: _new_tables(options, division, fastas))
+
+
+def _new_tables(
+    options: SourceNetworkOptions, division: NetworkDivisionOptions, fastas: Sequence[Path]
+) -> NewTables:
+    source = read_source(options, fastas, keep_negatives=division.negatives is None)
+    edges = source.mapped.pairs
+    refuse_star(edges)
+    if len(edges) < MIN_EDGES:
+        raise DataError(
+            "the network is too small to train and test on",
+            where=edges.source,
+            got=f"{len(edges):,} pairs of {len(edges.proteins):,} proteins with a sequence",
+            expected=f"{MIN_EDGES} pairs or more",
+            remedy="take more of it by other filters, or give a larger network; a model that was trained on "
+            "another network can score these pairs: mlflow run . -e predict",
+        )
+    plan = _plan(division, edges)
+    sequences = source.proteins.sequences.sequences
+    split = divide_network(
+        edges, plan, split_help(source), sequences=sequences, max_identity=division.max_identity
+    )
+    return NewTables(
+        tables=split.tables,
+        sequences=sequences,
+        mapping=source.mapping,
+        lines=[*source.lines(), _split_line(plan, split, division), negatives_line(plan, source)],
+        warnings=small_sides(split, plan, len(edges), option="split_method"),
+        facts={
+            "network": edges.source,
+            "layout": source.network.layout,
+            "rows": dict(source.network.counts),
+            "dropped": split.dropped,
+        },
+    )
+
+
+def split_help(source: NetworkSource) -> SplitHelp:
+    """What a network says beyond its pairs, for its division."""
+    return SplitHelp(years=source.mapped.years, organisms=source.organisms, known=source.known)
+
+
+def refuse_star(edges: PairTable) -> None:
+    """Refuses a network in which all pairs have one protein in common.
+
+    Raises:
+        DataError: a side of it could not have pairs of its own proteins.
+    """
+    partners = np.bincount(edges.index.reshape(-1))
+    if len(edges) > 1 and partners.max() == len(edges):
+        raise DataError(
+            "the network is a star: all its pairs have one protein in common",
+            where=edges.source,
+            got=f"{len(edges):,} partners of {edges.proteins[int(partners.argmax())]}",
+            expected="pairs of many proteins: on a star, to know the protein is to know the label",
+            remedy="give a network that has the pairs of its partners, too",
+        )
+
+
+def _plan(division: NetworkDivisionOptions, edges: PairTable) -> SplitPlan:
+    """How the network is divided; negatives that it has are kept unless others are asked for."""
+    given = edges.labels is not None and division.negatives is None
+    return SplitPlan(
+        method=division.split_method,
+        val_fraction=division.val_fraction,
+        test_fraction=division.test_fraction,
+        negatives=GIVEN if given else division.negatives or DEFAULT_NEGATIVES,
+        negative_ratio=division.negative_ratio,
+        seed=division.split_seed,
+    )
+
+
+def _split_line(plan: SplitPlan, split: DrawnSplit, division: NetworkDivisionOptions) -> str:
+    apart = _KEPT_APART.get(plan.method, _OF_A_WALK).format(max_identity=division.max_identity)
+    sides = ", ".join(
+        f"{side} {split.tables[side].positives:,}"
+        + (f" ({split.years[side][0]} to {split.years[side][1]})" if split.years else "")
+        for side in SIDES
+    )
+    dropped = "without a year" if plan.method == "time" else "between two sides"
+    return (
+        f"split: {plan.method}, seed {plan.seed}: {apart}; interactions: {sides}; "
+        f"{split.dropped:,} {dropped} left out"
+    )
+
+
+def negatives_line(plan: SplitPlan, source: NetworkSource) -> str:
+    """Which negatives there are, and what is never drawn."""
+    if plan.negatives == GIVEN:
+        return "negatives: those of the network; negatives=degree_matched draws others"
+    kind = plan.negatives.replace("_", "-")
+    across = "" if source.organisms is None else ", between the organisms that interactions are between"
+    return (
+        f"negatives: {plan.negative_ratio:g} to 1, {kind}, seed {plan.seed}{across}; never a pair of any "
+        f"set, nor one of {len(source.known):,} further known pairs"
+    )

@@ -26,6 +26,7 @@ from ppi_train.modes.train.training_run import (
 from ppi_train.runs.configs import TrainConfig
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import SplitInputs
+from ppi_train.runs.own_data import with_own_data
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.training.callbacks import CheckpointUploader
@@ -40,6 +41,7 @@ def run(config: TrainConfig, tracked: TrackedRun) -> PipelineResult:
     Raises:
         UserError: as raised by the layers below; every checkpoint written by then is uploaded.
     """
+    config = with_own_data(config, tracked)
     with run_folder(config.output.output_dir, tracked.run_id) as output:
         return training_job(config).train(tracked, output, None)
 
