@@ -110,6 +110,12 @@ def pairs_among(network: Network, accession_of: Mapping[str, str], proteins: Seq
     return ends[keep]
 
 
+def other_pairs(pairs: np.ndarray, edges: np.ndarray, proteins: int) -> np.ndarray:
+    """The distinct pairs that are not among edges; (m, 2) and (n, 2) numbers below `proteins`."""
+    keys = np.setdiff1d(_keys(pairs, proteins), _keys(edges.astype(np.int64), proteins))
+    return np.stack([keys // proteins, keys % proteins], axis=1)
+
+
 def _ends(network: Network, accession_of: Mapping[str, str], proteins: Sequence[str]) -> np.ndarray:
     """The proteins of each pair, (n, 2) int64; -1 for a name without one."""
     position = {protein: place for place, protein in enumerate(proteins)}

@@ -14,6 +14,11 @@ _KEPT_APART = (
     "pairs, proteins (c3), similar proteins (clustered), a part of the network, or what is new (time)."
 )
 
+_FOR_VALIDATION = (
+    "Share for validation: of the pairs (random, time), of the training pairs (bfs, dfs, random_walk), "
+    "of the proteins (c3, clustered)."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceNetworkOptions(OptionGroup):
@@ -75,13 +80,7 @@ class DivisionOptions(OptionGroup):
     max_identity: float = option(
         0.4, "clustered: proteins with a higher identity than this stay on the same side.", low=0, below=1
     )
-    val_fraction: float = option(
-        0.1,
-        "Share for validation: of the pairs (random, time), of the training pairs (bfs, dfs, random_walk), "
-        "of the proteins (c3, clustered).",
-        above=0,
-        below=1,
-    )
+    val_fraction: float = option(0.1, _FOR_VALIDATION, above=0, below=1)
     test_fraction: float = option(
         0.2, "Share for test: of the pairs (random, time), or of the proteins.", above=0, below=1
     )
@@ -133,6 +132,8 @@ class NewSplitOptions(DivisionOptions):
 class NetworkDivisionOptions(DivisionOptions):
     """How the network of a training is divided, or negatives are added to its tables."""
 
+    # The best epoch is chosen on validation, which with c3 has the square of this share of the pairs.
+    val_fraction: float = option(0.15, _FOR_VALIDATION, above=0, below=1)
     split_method: str = option("c3", f"network: what is kept apart: {_KEPT_APART}", choices=SPLIT_METHODS)
     negatives: str | None = option(
         None,

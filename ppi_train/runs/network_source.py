@@ -13,7 +13,7 @@ import numpy as np
 from ppi_train.data.fasta import SequenceTable, joined_tables, read_fasta, write_fasta
 from ppi_train.data.fasta_headers import Header, read_headers
 from ppi_train.data.identifiers import NameMapping, map_names
-from ppi_train.data.mapped_network import MappedNetwork, map_network, pairs_among
+from ppi_train.data.mapped_network import MappedNetwork, map_network, other_pairs, pairs_among
 from ppi_train.data.networks import Network, NetworkFilter, read_network
 from ppi_train.data.options import SourceNetworkOptions
 
@@ -130,10 +130,14 @@ class NetworkSource:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Pairs that are not drawn as negatives, (m, 2) proteins of `mapped.pairs`.
+        """Further pairs that are not drawn as negatives, (m, 2) proteins of `mapped.pairs`.
 
         They are those of `known=`, and those of the file that the filters left out.
         """
+        edges = self.mapped.pairs
+        return other_pairs(self._all_known(), edges.index, len(edges.proteins))
+
+    def _all_known(self) -> np.ndarray:
         accessions = self.mapped.pairs.proteins
         taken = network_filter(self.proteins.options)
         everything = NetworkFilter(taxids=taken.taxids)

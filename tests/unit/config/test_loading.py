@@ -277,7 +277,9 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
     values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
     # Either a data set or tables of one's own, not a network; either a run or a registered model.
     own_tables = {"train_pairs", "test_pairs"} & set(values) or schema in OF_A_FASTA
-    for name in {"finetune_dataset", "model_uri", "network", *(["dataset"] if own_tables else [])} & set(values):
+    for name in {"finetune_dataset", "model_uri", "network", *(["dataset"] if own_tables else [])} & set(
+        values
+    ):
         values[name] = None
     if schema is PredictConfig:
         one_kind = {"all_pairs": False, "proteins_a": None, "proteins_b": None}
