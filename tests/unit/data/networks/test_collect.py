@@ -68,21 +68,18 @@ def test_keys_too_large_to_be_packed_are_sorted_alike() -> None:
 
 def test_the_organism_of_every_batch_counts() -> None:
     """The first batch has one organism, the second another one."""
+    organisms = {"A": 9606, "B": 9606, "C": 10090, "D": 10090, "E": 4932, "F": 4932}
     collector = Collector("layout", "source", NetworkFilter(taxids=(9606, 10090)))
-    for taxid, names in ((9606, ["A", "B"]), (10090, ["C", "D"]), (4932, ["E", "F"])):
-        a, b = (
+    for pair in (["A", "B"], ["C", "D"], ["E", "F"]):
+        ends = [
             collector.numbers(
-                pa.array([name]).dictionary_encode(), lambda name, _, t=taxid: Interactor(name, t)
+                pa.array([end]).dictionary_encode(), lambda name, _: Interactor(name, organisms[name])
             )
-            for name in names
-        )
-        collector.add(collector.rows(1), np.stack((a, b)))
+            for end in pair
+        ]
+        collector.add(collector.rows(1), np.stack(ends))
     network = collector.network()
+    assert network.names == ("A", "B", "C", "D")
     assert network.taxid is not None
-    assert dict(zip(network.names, network.taxid.tolist(), strict=True)) == {
-        "A": 9606,
-        "B": 9606,
-        "C": 10090,
-        "D": 10090,
-    }
+    assert network.taxid.tolist() == [9606, 9606, 10090, 10090]
     assert network.counts == {"rows": 3, "another organism": 1}
