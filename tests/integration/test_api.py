@@ -73,7 +73,8 @@ def test_a_run_has_its_name_its_experiment_and_a_model_that_scores_as_evaluated(
         progress=False,
     )
     assert result.mode == "predict"
-    written = pd.read_parquet(tmp_path / "scores.parquet").set_index(["protein_a", "protein_b"])["probability"]
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    written = table.set_index(["protein_a", "protein_b"])["probability"]
     keys = list(zip(scores["protein_a"], scores["protein_b"], strict=True))
     np.testing.assert_allclose(written.loc[keys], scores["probability"], atol=1e-5)
 
@@ -109,7 +110,7 @@ def test_wrong_calls_say_what_is_right(store: mlflow.MlflowClient) -> None:
     with pytest.raises(ConfigError, match="there is no such run mode"):
         ppi_train.run("train_onyl")
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        ppi_train.trian  # type: ignore[attr-defined]  # noqa: B018
+        ppi_train.trian  # noqa: B018
     assert not store.search_runs([item.experiment_id for item in store.search_experiments()])
 
 
