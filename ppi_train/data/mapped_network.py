@@ -7,17 +7,15 @@ Legend of shapes: n pairs, p proteins, k names of the network.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.csv as pa_csv
 
 from ppi_train.data.identifiers import NameMapping
 from ppi_train.data.networks import Network
-from ppi_train.data.pairs import PairTable
+from ppi_train.data.pairs import PairTable, tsv_bytes
 from ppi_train.errors import DataError
 from ppi_train.io.files import write_file
 
@@ -142,7 +140,8 @@ def _earliest(years: np.ndarray | None, rows: np.ndarray, group: np.ndarray, siz
     if years is None:
         return None
     earliest = np.full(size, _UNDATED)
-    np.minimum.at(earliest, group, np.where(years[rows] > 0, years[rows], _UNDATED))
+    known = years[rows].astype(np.int64)
+    np.minimum.at(earliest, group, np.where(known > 0, known, _UNDATED))
     return np.where(earliest == _UNDATED, 0, earliest)
 
 
@@ -161,6 +160,4 @@ def _table(
 
 def write_names(path: Path, mapping: NameMapping) -> None:
     """Writes what each name of a network stands for as TSV with a header."""
-    sink = io.BytesIO()
-    pa_csv.write_csv(mapping.rows, sink, pa_csv.WriteOptions(delimiter="\t", quoting_style="needed"))
-    write_file(path, sink.getvalue())
+    write_file(path, tsv_bytes(mapping.rows))

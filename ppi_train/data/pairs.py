@@ -177,11 +177,16 @@ def write_pairs(path: Path, table: PairTable) -> None:
         pq.write_table(rows, sink, compression="zstd")
         write_file(path, sink.getvalue())
         return
+    write_file(path, tsv_bytes(rows))
+
+
+def tsv_bytes(rows: pa.Table) -> bytes:
+    """A table as TSV with a header, with quotes only if a value has a tab or a quote in it."""
+    header = ("\t".join(rows.column_names) + "\n").encode()
     try:
-        text = _tsv(rows, "none")
-    except pa.ArrowInvalid:  # an accession with a tab or a quote in it
-        text = _tsv(rows, "needed")
-    write_file(path, ("\t".join(columns) + "\n").encode() + text)
+        return header + _tsv(rows, "none")
+    except pa.ArrowInvalid:
+        return header + _tsv(rows, "needed")
 
 
 def _tsv(rows: pa.Table, quoting: str) -> bytes:
