@@ -152,6 +152,8 @@ def read_pairs(
             where=path,
             got=f"the columns {', '.join(columns)}",
             expected="a column `label` of 0 and 1",
+            remedy="add it; from interactions only, train_only and full_pipeline draw negatives with "
+            "negatives=degree_matched",
         )
     ends = [_accessions(columns[name], name, path, place) for name in COLUMNS[:2]]
     if not len(ends[0]):

@@ -195,7 +195,8 @@ def refuse_one_class(tables: Mapping[str, PairTable]) -> None:
                 where=table.source,
                 got=f"{table.positives:,} pairs of label 1, {len(table) - table.positives:,} of label 0",
                 expected="pairs of both classes",
-                remedy="add pairs of the other label; from interactions only, draw negatives: "
+                remedy="add pairs of the other label; from interactions only, train_only and full_pipeline "
+                "draw negatives with negatives=degree_matched, and split does: "
                 "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
             )
 

@@ -284,9 +284,10 @@ def test_fewer_than_three_years_are_refused(years: np.ndarray | None) -> None:
 
 def test_given_negatives_are_divided_as_the_positives_are() -> None:
     edges = network()
-    labelled = replace(edges, labels=(np.arange(len(edges)) % 4 > 0).astype(np.int8))
+    labels = (np.arange(len(edges)) % 4 > 0).astype(np.int8)
+    labelled = replace(edges, labels=labels)
     split = draw_split(labelled, replace(PLAN, method="c3", negatives=GIVEN))
-    label_of = dict(zip(rows_of_names(edges), labelled.labels.tolist(), strict=True))
+    label_of = dict(zip(rows_of_names(edges), labels.tolist(), strict=True))
     for side in SIDES:
         for label in (0, 1):
             assert all(label_of[pair] == label for pair in pairs_of(split.tables[side], label))
