@@ -14,7 +14,8 @@ import torch
 
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopPartners, TopScan
+from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
+from ppi_train.inference.top_partners import TopPartners
 from ppi_train.models import base
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
@@ -54,6 +55,7 @@ def run(scan: Scan, blocks: int) -> ScoredPairs:
         a=columns["a"],
         b=columns["b"],
         probability=columns["probability"],
+        logit=columns["logit"],
         uncertainty=columns.get("uncertainty"),
     )
 
