@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
@@ -11,27 +12,36 @@ import numpy as np
 class PairSet:
     """Unordered pairs among the proteins of a prediction.
 
-    Several proteins may have one identity, as copies of a sequence do: a pair of identities then stands for
-    the pairs of all their proteins.
-
     Args:
-        identities: (proteins,) int64, the identity of each protein.
-        pairs: (m, 2) identities; those that no protein has are left out.
+        matrix: A sparse array (proteins, proteins) of bool, symmetric.
     """
 
-    def __init__(self, identities: np.ndarray, pairs: np.ndarray) -> None:
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix.tocsr()
+        self._matrix.sum_duplicates()
+
+    @classmethod
+    def of_identities(cls, identities: np.ndarray, pairs: np.ndarray) -> PairSet:
+        """The pairs of proteins whose identities are paired.
+
+        Several proteins may have one identity, as copies of a sequence do.
+
+        Args:
+            identities: (proteins,) int64, the identity of each protein.
+            pairs: (m, 2) identities; those that no protein has are left out.
+        """
         from scipy.sparse import csr_array  # a quarter of a second to import
 
         count = 1 + int(max(identities.max(initial=-1), pairs.max(initial=-1)))
         a, b = np.concatenate([pairs, pairs[:, ::-1]]).T
         linked = csr_array((np.ones(len(a), np.bool_), (a, b)), shape=(count, count))
-        rows = np.arange(len(identities))
-        of_protein = csr_array(
-            (np.ones(len(rows), np.bool_), (rows, identities)), shape=(len(rows), count), dtype=np.bool_
-        )
-        # Row and column by protein, both ways round.
-        self._matrix = of_protein @ linked @ of_protein.T
-        self._matrix.sum_duplicates()
+        proteins = np.arange(len(identities))
+        ones = np.ones(len(proteins), np.bool_)
+        of_protein = csr_array((ones, (proteins, identities)), shape=(len(proteins), count))
+        return cls(of_protein @ linked @ of_protein.T)
+
+    def __or__(self, other: PairSet) -> PairSet:
+        return PairSet(self._matrix + other._matrix)
 
     def contains(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Whether each pair is in the set, (m,) bool, of the numbers (m,) and (m,)."""

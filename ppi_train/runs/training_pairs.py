@@ -203,12 +203,14 @@ class TrainingLineage:
         table: All training pairs, with the label that was used last.
         sequences: Sequences of the proteins, by accession, as far as they could be found.
         digests: Sequence digests by accession, of each run.
+        runs: The runs whose pairs could be read, oldest first.
         notes: What could not be read, and why.
     """
 
     table: PairTable
     sequences: dict[str, str]
     digests: tuple[Mapping[str, str], ...]
+    runs: tuple[RunInfo, ...]
     notes: tuple[str, ...]
 
 
@@ -224,8 +226,7 @@ def training_lineage(
         data: Gives the present folder of data sets.
         with_sequences: Whether sequences are read too.
     """
-    tables, digests, notes = [], [], []
-    sequences: dict[str, str] = {}
+    tables, digests, runs, notes = [], [], [], []
     for run_id in lineage_of(resolved):
         try:
             run = find_run(run_id)
@@ -235,12 +236,9 @@ def training_lineage(
             continue
         tables.append(table)
         digests.append(known)
-        if not with_sequences:
-            continue
-        try:
-            sequences |= _sequences(_trained_config(run), data)
-        except UserError as error:
-            notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
+        runs.append(run)
+    sequences, missing = training_sequences(runs, data) if with_sequences else ({}, [])
+    notes += missing
     for note in notes:
         logger.warning("%s", note)
     if not tables:
@@ -249,8 +247,32 @@ def training_lineage(
     if len(tables) > 1:
         source += f" and {len(tables) - 1} before it"
     return TrainingLineage(
-        table=joined(tables, source), sequences=sequences, digests=tuple(digests), notes=tuple(notes)
+        table=joined(tables, source),
+        sequences=sequences,
+        digests=tuple(digests),
+        runs=tuple(runs),
+        notes=tuple(notes),
     )
+
+
+def training_sequences(runs: Sequence[RunInfo], data: DatasetOptions) -> tuple[dict[str, str], list[str]]:
+    """Reads the sequences that runs were trained on, as far as they can be found.
+
+    Args:
+        runs: Training runs of pair models.
+        data: Gives the present folder of data sets.
+
+    Returns:
+        The sequences by accession, and what could not be read.
+    """
+    sequences: dict[str, str] = {}
+    notes = []
+    for run in runs:
+        try:
+            sequences |= _sequences(_trained_config(run), data)
+        except UserError as error:
+            notes.append(f"the training sequences of run {run.run_id} cannot be read: {error.what}")
+    return sequences, notes
 
 
 def joined(tables: Sequence[PairTable], source: str) -> PairTable:

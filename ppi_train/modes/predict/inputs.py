@@ -1,48 +1,32 @@
-"""The `predict` mode: scores pairs with the best checkpoint of a run."""
+"""What `predict` scores: proteins with their embeddings, and pairs of them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
-from ppi_train.config.loading import logged_parameters
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.options import DatasetOptions, DeviceOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
 from ppi_train.embeddings.options import CacheOptions
-from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
-from ppi_train.features import features_of
-from ppi_train.inference.output_parts import check_outputs
+from ppi_train.errors import CacheError, ConfigError, DataError, first_ten, nearest
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
-from ppi_train.inference.scan import EncodedProteins
-from ppi_train.inference.scoring import encode_all
-from ppi_train.io.files import file_digest
-from ppi_train.io.progress import Progress
-from ppi_train.models.device import resolve_device
-from ppi_train.modes.base import PipelineResult
-from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
 from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
-from ppi_train.runs.lineage import code_version
-from ppi_train.tracking.run import TrackedDataset, TrackedRun
+from ppi_train.tracking.run import TrackedDataset
 
 logger = logging.getLogger(__name__)
-
-# Larger files are not uploaded; the run records only their path and digest.
-UPLOADED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +34,8 @@ class PredictionInputs:
     """Proteins by number, their embeddings, and pairs of these numbers.
 
     `digest` is the sha256 of the proteins and pairs, in their order. `dropped` counts what was left out
-    because of `missing=drop`: pairs of a table, or proteins of lists.
+    because of `missing=drop`: pairs of a table, or proteins of lists. `queries` is how many proteins, from
+    the first on, have their partners ranked; None if that is not asked for. `fastas` have the sequences.
     """
 
     name: str
@@ -59,6 +44,8 @@ class PredictionInputs:
     proteins: tuple[str, ...]
     pairs: PairGrid | PairList
     dropped: int
+    fastas: tuple[Path, ...]
+    queries: int | None = None
 
     @property
     def digest(self) -> str:
@@ -170,6 +157,7 @@ def _of_table(
         proteins=kept.proteins,
         pairs=PairList(index=kept.index.astype(np.int64)),
         dropped=len(table) - len(kept),
+        fastas=tuple(fastas),
     )
 
 
@@ -196,23 +184,49 @@ def _of_lists(
         proteins=tuple(name for part in parts for name in part),
         pairs=_with_pairs(grid, source),
         dropped=len(named) - len(a | b),
+        fastas=tuple(fastas),
     )
 
 
 def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
+    """All pairs of the proteins, or those of the proteins that `protein` names."""
     source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
     named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
-    proteins = _with_embedding(sorted(named), source, config, cache, fastas)
+    queries = list(dict.fromkeys(config.prediction.protein))
+    _refuse_unknown(queries, named, source)
+    kept = _with_embedding([*queries, *sorted(named - set(queries))], source, config, cache, fastas)
+    asked = len(set(queries) & set(kept))
+    if queries and not asked:
+        raise DataError(
+            "none of the proteins given as `protein` has an embedding", where=source, got=first_ten(queries)
+        )
+    grid = PairGrid(
+        shared=asked if queries else len(kept),
+        only_b=len(kept) - asked if queries else 0,
+        include_self=config.prediction.include_self,
+    )
     return PredictionInputs(
         name=config.data.dataset or Path(source).stem,
         source=source,
         cache=cache,
-        proteins=tuple(proteins),
-        pairs=_with_pairs(
-            PairGrid(shared=len(proteins), include_self=config.prediction.include_self), source
-        ),
-        dropped=len(named) - len(proteins),
+        proteins=tuple(kept),
+        pairs=_with_pairs(grid, source),
+        dropped=len(named) - len(kept),
+        fastas=tuple(fastas),
+        queries=asked or None,
     )
+
+
+def _refuse_unknown(queries: Sequence[str], named: Collection[str], source: str) -> None:
+    unknown = [name for name in queries if name not in named]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of the proteins given as `protein` are not there",
+            where=source,
+            got=first_ten(unknown),
+            expected=f"an accession of the {len(named):,} proteins, such as {', '.join(sorted(named)[:3])}",
+            remedy=nearest(unknown[0], named),
+        )
 
 
 def _with_embedding(
@@ -250,110 +264,3 @@ def _with_pairs(grid: PairGrid, source: str) -> PairGrid:
         expected="two proteins or more",
         remedy="give include_self=true to pair it with itself",
     )
-
-
-def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
-    """Scores pairs, writes the table, and records it in the run.
-
-    The run gets the path and digest of the table, and the table itself if it is small.
-
-    Raises:
-        ConfigError: an output exists, or unfinished parts of another prediction are next to it.
-        TrackingError: no such run or registered model.
-        CheckpointError: the run has no complete checkpoint.
-        DataError, CacheError: see `prediction_inputs`.
-        StorageError: the disk is full.
-    """
-    options = config.prediction
-    output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
-    check_outputs(output, edges, overwrite=options.overwrite)
-    resolved = resolve_candidate(config.evaluated)
-    checkpoint = resolved.read()
-    inputs = prediction_inputs(config, checkpoint)
-    device = resolve_device(config.compute.device)
-    _log_start(config, tracked, resolved, checkpoint, inputs)
-    origin = {
-        "checkpoint": resolved.digest,
-        **inputs.cache.digests,
-        "proteins": inputs.digest,
-        "device": device.type,
-    }
-    prediction = Prediction(
-        output=output,
-        edges=edges,
-        overwrite=options.overwrite,
-        proteins=inputs.proteins,
-        pairs=inputs.pairs,
-        top_k=options.top_k,
-        min_probability=options.min_probability,
-        uncertainty=options.uncertainty,
-        origin=origin,
-        about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
-    )
-    counts = make_prediction(prediction, lambda: encoded_proteins(checkpoint, inputs, device))
-    metrics = _metrics(counts, inputs)
-    tracked.log_metrics(metrics)
-    outputs = _log_files(tracked, output, edges)
-    logger.info("%s of %s pairs kept: %s", f"{counts.kept:,}", f"{counts.pairs:,}", output)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
-
-
-def encoded_proteins(
-    checkpoint: Checkpoint, inputs: PredictionInputs, device: torch.device
-) -> EncodedProteins:
-    """The model of a checkpoint and the encoded states of all proteins."""
-    model = model_from_checkpoint(checkpoint, device)
-    features = features_of(inputs.cache, inputs.proteins, model.GRANULARITY).to(device)
-    with Progress(len(features), unit="protein") as progress:
-        states = encode_all(model, features, encoded=progress.advance)
-    return EncodedProteins(model=model, states=states, device=device)
-
-
-def _log_start(
-    config: PredictConfig,
-    tracked: TrackedRun,
-    resolved: ResolvedCheckpoint,
-    checkpoint: Checkpoint,
-    inputs: PredictionInputs,
-) -> None:
-    tracked.identify(
-        model=checkpoint.description["model"]["name"],
-        dataset=inputs.name,
-        evaluated_run_id=resolved.run.run_id,
-        code_version=code_version(),
-        **inputs.cache.tags,
-    )
-    tracked.log_parameters(logged_parameters(config))
-    tracked.log_datasets([inputs.dataset])
-    link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
-    tracked.describe(f"Scores pairs of {inputs.name} with the best checkpoint of {link}.")
-    pairs, proteins = inputs.pairs.pairs, len(inputs.proteins)
-    logger.info("%s pairs of %s proteins", f"{pairs:,}", f"{proteins:,}")
-
-
-def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, float]:
-    """Counts, and the scoring rate if anything was scored."""
-    metrics = {
-        "predict/proteins": float(len(inputs.proteins)),
-        "predict/pairs": float(counts.pairs),
-        "predict/kept": float(counts.kept),
-        "predict/dropped": float(inputs.dropped),
-    }
-    if counts.scored:
-        metrics["throughput/pairs_per_second"] = counts.scored / counts.seconds
-    return metrics
-
-
-def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:
-    """Tags the path and digest of each file, and uploads small files."""
-    files = {"output": output, "edges": edges}
-    outputs = {name: str(path) for name, path in files.items() if path is not None}
-    tags: dict[str, str] = {}
-    for name, path in files.items():
-        if path is None:
-            continue
-        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": file_digest(path)}
-        if path.stat().st_size < UPLOADED_BYTES:
-            tracked.log_file(path, "predictions")
-    tracked.set_tags(tags)
-    return outputs

@@ -1,0 +1,123 @@
+"""What is known of the predicted pairs before they are scored.
+
+Known interactions and training pairs are found by the sequences of their proteins, or by name where a
+sequence is not known. What cannot be had is left out, and said.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import reduce
+from operator import or_
+
+import numpy as np
+
+from ppi_train.data.identity import protein_numbers, without_sequence
+from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.errors import DataError
+from ppi_train.inference.output import Annotations
+from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.inference.pair_sets import PairSet
+from ppi_train.modes.predict.inputs import PredictionInputs
+from ppi_train.modes.predict.training_identity import training_identity
+from ppi_train.runs.checkpoints import ResolvedCheckpoint
+from ppi_train.runs.configs import PredictConfig
+from ppi_train.runs.training_pairs import TrainingLineage, training_lineage
+
+logger = logging.getLogger(__name__)
+
+
+def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: ResolvedCheckpoint) -> Annotations:
+    """Reads what further columns of the table say of the proteins and pairs.
+
+    Raises:
+        DataError: the table of known interactions is wrong or of other proteins, or `novel_only` is given and
+            the training pairs cannot be read.
+    """
+    options = config.prediction
+    digests = inputs.cache.sequence_digests(inputs.proteins)
+    lineage = training_lineage(resolved, config.data, with_sequences=False)
+    known_digests = [digests, *(lineage.digests if lineage else ())]
+    marks = {}
+    if options.known:
+        marks["known"] = _known(read_pairs(options.known, labels="optional"), inputs, known_digests)
+    trained = _in_training(lineage, inputs, known_digests)
+    if trained is not None:
+        marks["in_training"] = trained
+    elif options.novel_only:
+        raise DataError(
+            "the training pairs cannot be compared with those to score, so no pair can be said to be new",
+            where=f"run {resolved.run.run_id}",
+            remedy="leave novel_only out; known=FILE marks the pairs that are known in a column",
+        )
+    return Annotations(
+        marks=marks,
+        identities=training_identity(config, inputs, digests, lineage) if lineage else None,
+        lengths=[inputs.cache.lengths[protein] for protein in inputs.proteins],
+    )
+
+
+def novel_pairs(inputs: PredictionInputs, annotations: Annotations) -> PredictionInputs:
+    """The inputs without the pairs that are known or were trained on.
+
+    Raises:
+        DataError: no pair of a table is left.
+    """
+    excluded = reduce(or_, annotations.marks.values())
+    if isinstance(inputs.pairs, PairGrid):
+        return replace(inputs, pairs=replace(inputs.pairs, excluded=excluded))
+    index = inputs.pairs.index
+    novel = ~excluded.contains(index[:, 0], index[:, 1])
+    logger.info("%s of %s pairs are neither known nor training pairs", f"{novel.sum():,}", f"{len(index):,}")
+    if not novel.any():
+        raise DataError(
+            "no pair is left: all are known, or training pairs of the model",
+            where=inputs.source,
+            remedy="leave novel_only out, which marks them in columns instead",
+        )
+    return replace(inputs, pairs=PairList(index=index[novel]))
+
+
+def _known(table: PairTable, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]) -> PairSet:
+    """The known interactions among the proteins; pairs labelled 0 are none."""
+    if table.labels is not None:
+        table = table.select(table.labels == 1)
+    identities, of_table = _identities(table, inputs, digests)
+    if not np.isin(of_table, identities).any():
+        raise DataError(
+            "no protein of the known interactions is among the proteins to score",
+            where=table.source,
+            got=", ".join(table.proteins[:3]),
+            expected=f"accessions such as {', '.join(inputs.proteins[:3])}",
+            remedy="give both the same accessions",
+        )
+    return PairSet.of_identities(identities, of_table[table.index])
+
+
+def _in_training(
+    lineage: TrainingLineage | None, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]
+) -> PairSet | None:
+    """The pairs that the model and its ancestors were trained on, with either label."""
+    if lineage is None:
+        logger.warning("no column in_training: the training pairs cannot be read")
+        return None
+    table = lineage.table
+    identities, of_table = _identities(table, inputs, digests)
+    if not np.isin(of_table, identities).any() and without_sequence(table.proteins, digests):
+        logger.warning("no column in_training: no name is in training, whose sequences are not known")
+        return None
+    return PairSet.of_identities(identities, of_table[table.index])
+
+
+def _identities(
+    table: PairTable, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One number for each sequence or name: of the proteins to score, and of those of a table."""
+    numbers = protein_numbers({*inputs.proteins, *table.proteins}, digests)
+    of_scored, of_table = (
+        np.array([numbers[protein] for protein in names], np.int64)
+        for names in (inputs.proteins, table.proteins)
+    )
+    return of_scored, of_table
