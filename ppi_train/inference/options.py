@@ -31,8 +31,8 @@ class PredictionOptions(OptionGroup):
         None, "Proteins to pair with those of proteins_b: accessions, one per line, or a FASTA."
     )
     proteins_b: str | None = option(None, "The other list; goes with proteins_a.")
-    protein: tuple[str, ...] = option(
-        (), "Proteins, with commas between, to rank all others for as partners: accessions."
+    protein: tuple[str, ...] | None = option(
+        None, "Proteins, with commas between, to rank all others for as partners: accessions."
     )
     include_self: bool = option(False, "Pair each protein also with itself.")
     top_k: int | None = option(

@@ -192,7 +192,7 @@ def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]
     """All pairs of the proteins, or those of the proteins that `protein` names."""
     source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
     named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
-    queries = list(dict.fromkeys(config.prediction.protein))
+    queries = list(dict.fromkeys(config.prediction.protein or ()))
     _refuse_unknown(queries, named, source)
     kept = _with_embedding([*queries, *sorted(named - set(queries))], source, config, cache, fastas)
     asked = len(set(queries) & set(kept))
