@@ -130,8 +130,8 @@ class PredictionCounts:
         pairs: The pairs that were scored, of which `scored` by this process.
         kept: Rows of the table.
         marked: How many of the rows have each mark.
-        best: The first pairs of each query: numbers of the query and its partner, and the probability; of the
-            first few queries.
+        best: The best partners of the first few queries, by the query's number: numbers of the partners, and
+            the probabilities.
         seconds: How long scoring took.
     """
 
@@ -139,7 +139,7 @@ class PredictionCounts:
     scored: int
     kept: int
     marked: Mapping[str, int]
-    best: Sequence[Sequence[tuple[int, int, float]]]
+    best: Mapping[int, Sequence[tuple[int, float]]]
     seconds: float
 
 
@@ -302,13 +302,13 @@ class _Work:
 
 
 class _BestPairs:
-    """The first pairs of each of the first few proteins, of pairs that come in order."""
+    """The first partners of each of the first few proteins, of pairs that come in order."""
 
     def __init__(self, queries: int) -> None:
-        self.found: list[list[tuple[int, int, float]]] = [[] for _ in range(queries)]
+        self.found: dict[int, list[tuple[int, float]]] = {query: [] for query in range(queries)}
 
     def add(self, rows: ScoredPairs) -> None:
-        for query, best in enumerate(self.found):
+        for query, best in self.found.items():
             first = np.flatnonzero((rows.a == query) | (rows.b == query))[: _SHOWN_PAIRS - len(best)]
-            for a, b, score in zip(rows.a[first], rows.b[first], rows.probability[first], strict=True):
-                best.append((query, int(b if a == query else a), float(score)))
+            partners = np.where(rows.a == query, rows.b, rows.a)[first]
+            best += zip(partners.tolist(), rows.probability[first].tolist(), strict=True)

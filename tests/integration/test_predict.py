@@ -379,6 +379,6 @@ def test_a_protein_that_is_not_there_is_refused_with_the_nearest_names(
     given: dict[str, Any], pool: Path
 ) -> None:
     name = next(iter(read_fasta(pool).sequences))
-    with pytest.raises(DataError, match="1 of the proteins given as `protein` are not there") as refused:
+    with pytest.raises(DataError, match="there is no such protein") as refused:
         predicted(given | {"fasta": str(pool), "protein": f"{name},{name}x"})
     assert f"did you mean {name}" in str(refused.value)

@@ -79,8 +79,8 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     metrics = _metrics(counts, inputs)
     tracked.log_metrics(metrics)
     outputs = _log_files(tracked, output, edges)
-    for partners in counts.best:
-        logger.info("%s", best_partners_text(partners, inputs.proteins, annotations))
+    for query, partners in counts.best.items():
+        logger.info("%s", best_partners_text(query, partners, inputs.proteins, annotations))
     logger.info("%s", files_text(counts, output, edges))
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
 

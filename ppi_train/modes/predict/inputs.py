@@ -221,7 +221,7 @@ def _refuse_unknown(queries: Sequence[str], named: Collection[str], source: str)
     unknown = [name for name in queries if name not in named]
     if unknown:
         raise DataError(
-            f"{len(unknown)} of the proteins given as `protein` are not there",
+            "there is no such protein",
             where=source,
             got=first_ten(unknown),
             expected=f"an accession of the {len(named):,} proteins, such as {', '.join(sorted(named)[:3])}",

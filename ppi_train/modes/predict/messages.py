@@ -15,19 +15,20 @@ _DESCRIPTION = 50
 
 
 def best_partners_text(
-    partners: Sequence[tuple[int, int, float]], proteins: Sequence[str], annotations: Annotations
+    query: int, partners: Sequence[tuple[int, float]], proteins: Sequence[str], annotations: Annotations
 ) -> str:
     """The best partners of a protein as a text table.
 
     Args:
-        partners: Numbers of the protein and a partner, and the probability, the best first.
+        query: Number of the protein.
+        partners: Numbers of its partners, and the probabilities, the best first.
         proteins: Accessions by number.
         annotations: Genes and descriptions of the proteins, and marks of the pairs.
     """
     if not partners:
-        return "no pair of this protein is kept"
+        return f"no pair of {proteins[query]} is kept"
     rows = [("", "partner", "probability", *annotations.marks, *annotations.texts)]
-    for place, (query, partner, probability) in enumerate(partners, start=1):
+    for place, (partner, probability) in enumerate(partners, start=1):
         a, b = np.array([query]), np.array([partner])
         marks = ["yes" if pairs.contains(a, b)[0] else "no" for pairs in annotations.marks.values()]
         texts = [(values[partner] or "")[:_DESCRIPTION] for values in annotations.texts.values()]
@@ -36,7 +37,7 @@ def best_partners_text(
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    return "\n".join([f"the best partners of {proteins[partners[0][0]]}", *(f"  {line}" for line in lines)])
+    return "\n".join([f"the best partners of {proteins[query]}", *(f"  {line}" for line in lines)])
 
 
 def files_text(counts: PredictionCounts, output: Path, edges: Path | None) -> str:
