@@ -40,6 +40,8 @@ _ROW_BYTES = 12
 _TEXT_BYTES = 60
 # The best pairs of a queried protein that are returned, and of how many proteins.
 _SHOWN_PAIRS, _SHOWN_PROTEINS = 10, 5
+# The highest scores that are returned.
+_HIGHEST = 1000
 # To be increased when the rows of a table change for the same inputs.
 _VERSION = 3
 
@@ -132,6 +134,7 @@ class PredictionCounts:
         marked: How many of the rows have each mark.
         best: The best partners of the first few queries, by the query's number: numbers of the partners, and
             the probabilities.
+        highest: (h,) float32, the highest logits of the table, descending; a thousand at most.
         seconds: How long scoring took.
     """
 
@@ -140,6 +143,7 @@ class PredictionCounts:
     kept: int
     marked: Mapping[str, int]
     best: Mapping[int, Sequence[tuple[int, float]]]
+    highest: np.ndarray
     seconds: float
 
 
@@ -205,6 +209,7 @@ class _Work:
             kept=writer.rows,
             marked=writer.marked,
             best=best.found,
+            highest=best.highest[::-1],
             seconds=seconds,
         )
 
@@ -302,13 +307,23 @@ class _Work:
 
 
 class _BestPairs:
-    """The first partners of each of the first few proteins, of pairs that come in order."""
+    """The first partners of each of the first few proteins, of pairs that come in order; and the best scores.
+
+    Attributes:
+        found: Numbers and probabilities of the partners, by number of the protein.
+        highest: (h,) the highest logits, ascending.
+    """
 
     def __init__(self, queries: int) -> None:
         self.found: dict[int, list[tuple[int, float]]] = {query: [] for query in range(queries)}
+        self.highest = np.empty(0, np.float32)
 
     def add(self, rows: ScoredPairs) -> None:
         for query, best in self.found.items():
             first = np.flatnonzero((rows.a == query) | (rows.b == query))[: _SHOWN_PAIRS - len(best)]
             partners = np.where(rows.a == query, rows.b, rows.a)[first]
             best += zip(partners.tolist(), rows.probability[first].tolist(), strict=True)
+        logits = np.concatenate([self.highest, rows.logit])
+        if len(logits) > _HIGHEST:
+            logits = np.partition(logits, -_HIGHEST)[-_HIGHEST:]
+        self.highest = np.sort(logits)

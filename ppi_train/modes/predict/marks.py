@@ -46,11 +46,11 @@ def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: Resolved
     trained = _in_training(lineage, inputs, known_digests)
     if trained is not None:
         marks["in_training"] = trained
-    elif options.novel_only:
+    if options.novel_only and not marks:
         raise DataError(
             "the training pairs cannot be compared with those to score, so no pair can be said to be new",
             where=f"run {resolved.run.run_id}",
-            remedy="leave novel_only out; known=FILE marks the pairs that are known in a column",
+            remedy="leave novel_only out, or give the interactions that are not new: known=FILE",
         )
     return Annotations(
         marks=marks,
