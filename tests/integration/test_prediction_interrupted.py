@@ -55,7 +55,11 @@ def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "options"), [(".parquet", ()), (".csv", ("3",))], ids=["threshold", "top_k"]
+    ("suffix", "options"),
+    [
+        pytest.param(".parquet", (), id="threshold", marks=pytest.mark.slow),
+        pytest.param(".csv", ("3",), id="top_k"),
+    ],
 )
 def test_killed_it_goes_on_to_the_same_bytes(suffix: str, options: tuple[str, ...], tmp_path: Path) -> None:
     output, whole = tmp_path / f"killed{suffix}", tmp_path / f"whole{suffix}"
