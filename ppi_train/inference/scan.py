@@ -314,9 +314,9 @@ class TopScan:
         del taken
         proteins, partners, logits = self._best.pairs()
         a, b = self._grid.oriented(proteins, partners)
-        _, first = np.unique(a * self._grid.proteins + b, return_index=True)
-        a, b, logits = a[first], b[first], logits[first]
-        order = np.lexsort((self._ranks[b], self._ranks[a], -logits))
+        # Distinct pairs in the order of their ranks, which a stable sort by logit keeps.
+        _, first = np.unique(self._ranks[a] * self._grid.proteins + self._ranks[b], return_index=True)
+        order = first[np.argsort(-logits[first], kind="stable")]
         for rows in in_chunks(len(order), _ROWS):
             chosen_a, chosen_b, score = (
                 torch.from_numpy(column[order[rows]]).to(self._proteins.device) for column in (a, b, logits)
