@@ -345,6 +345,24 @@ def test_known_pairs_of_other_names_are_refused(given: dict[str, Any], pool: Pat
     assert not Path(given["output"]).exists()
 
 
+def test_without_training_pairs_only_known_pairs_can_be_left_out(
+    given: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ppi_train.modes.predict.marks.training_lineage", lambda *_, **__: None)
+    asked = given | {"all_pairs": True, "fasta": str(pool), "novel_only": True}
+    with pytest.raises(DataError, match="no pair can be said to be new"):
+        predicted(asked)
+    first, second, *_ = read_fasta(pool).sequences
+    known = tmp_path / "known.tsv"
+    known.write_text(f"{first}\t{second}\n")
+    _, table = predicted(asked | {"known": str(known)})
+    assert list(table.columns) == ["protein_a", "protein_b", "probability", "logit", "uncertainty", "known"]
+    assert len(table) == 60 * 59 // 2 - 1
+    assert frozenset((first, second)) not in pair_names(table)
+    assert "no column in_training: the training pairs cannot be read" in caplog.text
+
+
 def test_the_ranked_partners_of_a_protein(
     given: dict[str, Any], pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
