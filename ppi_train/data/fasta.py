@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppi_train.errors import DataError
-from ppi_train.io.files import BOM, MAX_RESIDUES, read_file, refuse_endless, unpack, write_file
+from ppi_train.io.files import BOM, MAX_RESIDUES, read_file, refuse_endless, write_file
+from ppi_train.io.packed import unpack
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
