@@ -40,7 +40,7 @@ class PredictionOptions(OptionGroup):
         low=1,
     )  # fmt: skip
     known: str | None = option(
-        None, "Known interactions, a pair table: the column `known` says which pairs are among them."
+        None, "Known interactions, a network or pair table: the column `known` says which pairs are in it."
     )
     novel_only: bool = option(
         False, "Keep only pairs that are neither known nor training pairs; left out before top_k is counted."

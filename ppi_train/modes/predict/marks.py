@@ -7,7 +7,7 @@ sequence is not known. What cannot be had is left out, and said.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import or_
@@ -15,7 +15,7 @@ from operator import or_
 import numpy as np
 
 from ppi_train.data.identity import protein_numbers, without_sequence
-from ppi_train.data.pairs import PairTable, read_pairs
+from ppi_train.data.networks import Network, read_network
 from ppi_train.errors import DataError
 from ppi_train.inference.output import Annotations
 from ppi_train.inference.pair_grid import PairGrid, PairList
@@ -42,7 +42,7 @@ def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: Resolved
     known_digests = [digests, *(lineage.digests if lineage else ())]
     marks = {}
     if options.known:
-        marks["known"] = _known(read_pairs(options.known, labels="optional"), inputs, known_digests)
+        marks["known"] = _known(read_network(options.known), inputs, known_digests)
     trained = _in_training(lineage, inputs, known_digests)
     if trained is not None:
         marks["in_training"] = trained
@@ -80,20 +80,20 @@ def novel_pairs(inputs: PredictionInputs, annotations: Annotations) -> Predictio
     return replace(inputs, pairs=PairList(index=index[novel]))
 
 
-def _known(table: PairTable, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]) -> PairSet:
-    """The known interactions among the proteins; pairs labelled 0 are none."""
-    if table.labels is not None:
-        table = table.select(table.labels == 1)
-    identities, of_table = _identities(table, inputs, digests)
-    if not np.isin(of_table, identities).any():
+def _known(network: Network, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]) -> PairSet:
+    """The known interactions among the proteins; pairs that are known not to interact are none."""
+    index = network.index if network.negative is None else network.index[~network.negative]
+    logger.info("%s known interactions: %s, %s", f"{len(index):,}", network.source, network.layout)
+    identities, of_network = _identities(network.names, inputs, digests)
+    if not np.isin(of_network, identities).any():
         raise DataError(
             "no protein of the known interactions is among the proteins to score",
-            where=table.source,
-            got=", ".join(table.proteins[:3]),
+            where=network.source,
+            got=", ".join(network.names[:3]),
             expected=f"accessions such as {', '.join(inputs.proteins[:3])}",
             remedy="give both the same accessions",
         )
-    return PairSet.of_identities(identities, of_table[table.index])
+    return PairSet.of_identities(identities, of_network[index])
 
 
 def _in_training(
@@ -104,7 +104,7 @@ def _in_training(
         logger.warning("no column in_training: the training pairs cannot be read")
         return None
     table = lineage.table
-    identities, of_table = _identities(table, inputs, digests)
+    identities, of_table = _identities(table.proteins, inputs, digests)
     if not np.isin(of_table, identities).any() and without_sequence(table.proteins, digests):
         logger.warning("no column in_training: no name is in training, whose sequences are not known")
         return None
@@ -112,12 +112,11 @@ def _in_training(
 
 
 def _identities(
-    table: PairTable, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]
+    names: Sequence[str], inputs: PredictionInputs, digests: Collection[Mapping[str, str]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One number for each sequence or name: of the proteins to score, and of those of a table."""
-    numbers = protein_numbers({*inputs.proteins, *table.proteins}, digests)
-    of_scored, of_table = (
-        np.array([numbers[protein] for protein in names], np.int64)
-        for names in (inputs.proteins, table.proteins)
+    """One number for each sequence or name: of the proteins to score, and of other names."""
+    numbers = protein_numbers({*inputs.proteins, *names}, digests)
+    of_scored, of_names = (
+        np.array([numbers[name] for name in proteins], np.int64) for proteins in (inputs.proteins, names)
     )
-    return of_scored, of_table
+    return of_scored, of_names
