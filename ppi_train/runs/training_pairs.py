@@ -147,6 +147,23 @@ def logged_pairs(run: RunInfo, split: str) -> PairTable:
     return table
 
 
+def calibration_prevalence(run: RunInfo) -> float | None:
+    """The share of interacting pairs in the validation set, on which probabilities were calibrated.
+
+    None, with a warning, if the pairs cannot be read or are of one class.
+    """
+    try:
+        validation = logged_pairs(run, "validation")
+    except UserError as error:
+        logger.warning("the validation pairs of run %s cannot be read: %s", run.run_id, error.what)
+        return None
+    share = validation.positives / len(validation)
+    if 0 < share < 1:
+        return share
+    logger.warning("the validation pairs of run %s have one class only", run.run_id)
+    return None
+
+
 def protein_digests(run: RunInfo, data: DatasetOptions) -> dict[str, str]:
     """Sequence digests of the proteins that a run was trained on, by accession.
 

@@ -345,6 +345,40 @@ def test_known_pairs_of_other_names_are_refused(given: dict[str, Any], pool: Pat
     assert not Path(given["output"]).exists()
 
 
+def test_genes_and_descriptions_stand_beside_accessions(
+    given: dict[str, Any], pool: Path, tmp_path: Path
+) -> None:
+    fasta, edges = tmp_path / "uniprot.fasta", tmp_path / "net.graphml"
+    first, *_ = names = list(read_fasta(pool).sequences)
+    records = [
+        f">sp|{name}|{name}_EX Kinase {name}, putative OS=Exemplum OX=1 GN=gene{number} PE=1\n{sequence}\n"
+        for number, (name, sequence) in enumerate(read_fasta(pool).sequences.items())
+    ]
+    fasta.write_text("".join(records).replace(" GN=gene5 ", " "))
+    asked = {"fasta": str(fasta), "protein": first, "edges": str(edges), "output": str(tmp_path / "t.csv")}
+    execute_pipeline("predict", given | asked)
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table.columns)[-4:] == ["gene_a", "gene_b", "description_a", "description_b"]
+    genes = {name: f"gene{number}" for number, name in enumerate(names)} | {names[5]: ""}
+    assert list(table["gene_b"].fillna("")) == [genes[name] for name in table["protein_b"]]
+    assert set(table["description_a"]) == {f"Kinase {first}, putative"}
+    nodes = networkx.read_graphml(edges).nodes
+    assert {name: nodes[name].get("gene", "") for name in names} == genes
+
+
+def test_how_many_are_right_where_interactions_are_rare(
+    given: dict[str, Any], fasta: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    result, table = predicted(given | {"all_pairs": True, "fasta": str(fasta)})
+    # Half of the example's validation pairs interact, so that the prior odds were 1.
+    odds = np.exp(table["logit"].nlargest(100).to_numpy(np.float64))
+    for ratio in (100, 1000):
+        expected = (odds / (odds + ratio)).mean()
+        assert result.metrics[f"expected/precision_at_100_1to{ratio}"] == pytest.approx(expected)
+    assert "expected to interact, of the 100 pairs of highest score" in caplog.text
+
+
 def test_without_training_pairs_only_known_pairs_can_be_left_out(
     given: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -9,6 +9,8 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
+from ppi_train.evaluation.base_rate import expected_metrics, expected_text
+from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
@@ -24,6 +26,7 @@ from ppi_train.modes.predict.messages import best_partners_text, files_text
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.lineage import code_version
+from ppi_train.runs.training_pairs import calibration_prevalence
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -76,12 +79,16 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
         about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
     )
     counts = make_prediction(prediction, lambda: encoded_proteins(checkpoint, inputs, device))
-    metrics = _metrics(counts, inputs)
+    expected, lines = _expected_precision(counts, resolved)
+    metrics = _metrics(counts, inputs) | expected
     tracked.log_metrics(metrics)
     outputs = _log_files(tracked, output, edges)
-    for query, partners in counts.best.items():
-        logger.info("%s", best_partners_text(query, partners, inputs.proteins, annotations))
-    logger.info("%s", files_text(counts, output, edges))
+    lines += [
+        best_partners_text(query, partners, inputs.proteins, annotations)
+        for query, partners in counts.best.items()
+    ]
+    for line in (*lines, files_text(counts, output, edges)):
+        logger.info("%s", line)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
 
 
@@ -130,6 +137,19 @@ def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, fl
     if counts.scored:
         metrics["throughput/pairs_per_second"] = counts.scored / counts.seconds
     return metrics
+
+
+def _expected_precision(
+    counts: PredictionCounts, resolved: ResolvedCheckpoint
+) -> tuple[dict[str, float], list[str]]:
+    """Metrics and lines of what can be expected where interactions are rare; empty if that is not known."""
+    prevalence = calibration_prevalence(resolved.run)
+    if prevalence is None:
+        return {}, []
+    # In float64: the highest probabilities are 1 in float32.
+    probabilities = sigmoid(counts.highest)
+    text = expected_text(probabilities, prevalence)
+    return expected_metrics(probabilities, prevalence), [text] if text else []
 
 
 def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:

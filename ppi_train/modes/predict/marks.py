@@ -14,6 +14,7 @@ from operator import or_
 
 import numpy as np
 
+from ppi_train.data.fasta_headers import Header, read_headers
 from ppi_train.data.identity import protein_numbers, without_sequence
 from ppi_train.data.networks import Network, read_network
 from ppi_train.errors import DataError
@@ -53,10 +54,24 @@ def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: Resolved
             remedy="leave novel_only out, or give the interactions that are not new: known=FILE",
         )
     return Annotations(
+        texts=_texts(inputs),
         marks=marks,
         identities=training_identity(config, inputs, digests, lineage) if lineage else None,
         lengths=[inputs.cache.lengths[protein] for protein in inputs.proteins],
     )
+
+
+def _texts(inputs: PredictionInputs) -> dict[str, list[str | None]]:
+    """Genes and descriptions of the proteins, those of them of which any is known."""
+    headers: dict[str, Header] = {}
+    for fasta in inputs.fastas:
+        headers = read_headers(fasta, set(inputs.proteins)) | headers
+    of_proteins = [headers.get(protein, Header()) for protein in inputs.proteins]
+    texts: dict[str, list[str | None]] = {
+        "gene": [header.gene or None for header in of_proteins],
+        "description": [header.description or None for header in of_proteins],
+    }
+    return {name: values for name, values in texts.items() if any(values)}
 
 
 def novel_pairs(inputs: PredictionInputs, annotations: Annotations) -> PredictionInputs:
