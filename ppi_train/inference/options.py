@@ -42,6 +42,9 @@ class PredictionOptions(OptionGroup):
     known: str | None = option(
         None, "Known interactions, a network or pair table: the column `known` says which pairs are in it."
     )
+    id_map: tuple[str, ...] | None = option(
+        None, "Files, with commas between, that map the names of `known` to accessions."
+    )
     novel_only: bool = option(
         False, "Keep only pairs that are neither known nor training pairs; left out before top_k is counted."
     )
@@ -105,9 +108,12 @@ class PredictionOptions(OptionGroup):
 
     def unused_options(self, given: frozenset[str]) -> list[str]:
         idle = [name for name in ("top_k", "include_self") if name in given and self.pairs]
-        return [
+        found = [
             f"{name}={getattr(self, name)} has no effect: the pairs are given by a table" for name in idle
         ]
+        if self.id_map and not self.known:
+            found.append("id_map has no effect: no known interactions are given")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class PredictionInputs:
     dropped: int
     fastas: tuple[Path, ...]
     queries: int | None = None
+
+    @cached_property
+    def sequences(self) -> dict[str, str]:
+        """The sequences of the FASTAs, by accession."""
+        return {name: text for fasta in self.fastas for name, text in read_fasta(fasta).sequences.items()}
 
     @property
     def digest(self) -> str:

@@ -14,7 +14,9 @@ from operator import or_
 
 import numpy as np
 
+from ppi_train.data.fasta import SequenceTable
 from ppi_train.data.fasta_headers import Header, read_headers
+from ppi_train.data.identifiers import map_names
 from ppi_train.data.identity import protein_numbers, without_sequence
 from ppi_train.data.networks import Network, read_network
 from ppi_train.errors import DataError
@@ -39,11 +41,14 @@ def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: Resolved
     """
     options = config.prediction
     digests = inputs.cache.sequence_digests(inputs.proteins)
+    headers = {name: header for fasta in inputs.fastas for name, header in read_headers(fasta).items()}
     lineage = training_lineage(resolved, config.data, with_sequences=False)
     known_digests = [digests, *(lineage.digests if lineage else ())]
     marks = {}
     if options.known:
-        marks["known"] = _known(read_network(options.known), inputs, known_digests)
+        network = read_network(options.known)
+        names = _accessions(network, options.id_map or (), inputs, headers)
+        marks["known"] = _known(network, names, inputs, known_digests)
     trained = _in_training(lineage, inputs, known_digests)
     if trained is not None:
         marks["in_training"] = trained
@@ -54,19 +59,16 @@ def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: Resolved
             remedy="leave novel_only out, or give the interactions that are not new: known=FILE",
         )
     return Annotations(
-        texts=_texts(inputs),
+        texts=_texts(inputs.proteins, headers),
         marks=marks,
         identities=training_identity(config, inputs, digests, lineage) if lineage else None,
         lengths=[inputs.cache.lengths[protein] for protein in inputs.proteins],
     )
 
 
-def _texts(inputs: PredictionInputs) -> dict[str, list[str | None]]:
+def _texts(proteins: Sequence[str], headers: Mapping[str, Header]) -> dict[str, list[str | None]]:
     """Genes and descriptions of the proteins, those of them of which any is known."""
-    headers: dict[str, Header] = {}
-    for fasta in inputs.fastas:
-        headers = read_headers(fasta, set(inputs.proteins)) | headers
-    of_proteins = [headers.get(protein, Header()) for protein in inputs.proteins]
+    of_proteins = [headers.get(protein, Header()) for protein in proteins]
     texts: dict[str, list[str | None]] = {
         "gene": [header.gene or None for header in of_proteins],
         "description": [header.description or None for header in of_proteins],
@@ -95,11 +97,40 @@ def novel_pairs(inputs: PredictionInputs, annotations: Annotations) -> Predictio
     return replace(inputs, pairs=PairList(index=index[novel]))
 
 
-def _known(network: Network, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]) -> PairSet:
-    """The known interactions among the proteins; pairs that are known not to interact are none."""
+def _accessions(
+    network: Network, id_map: Sequence[str], inputs: PredictionInputs, headers: Mapping[str, Header]
+) -> Sequence[str]:
+    """The accession of each name of the network; the name itself where there is none."""
+    if not inputs.fastas:
+        return network.names
+    fasta = SequenceTable(
+        sequences=inputs.sequences, source=", ".join(map(str, inputs.fastas)), nonstandard={}, duplicates=0
+    )
+    mapping = map_names(
+        network.names, fasta, id_map=id_map, alternatives=network.alternatives, headers=headers
+    )
+    for line in mapping.summary():
+        logger.info("%s: %s", network.source, line)
+    return [mapping.accession_of.get(name, name) for name in network.names]
+
+
+def _known(
+    network: Network,
+    names: Sequence[str],
+    inputs: PredictionInputs,
+    digests: Collection[Mapping[str, str]],
+) -> PairSet:
+    """The known interactions among the proteins; pairs that are known not to interact are none.
+
+    Args:
+        network: The known interactions.
+        names: Accessions of its names.
+        inputs: The proteins to score.
+        digests: Sequence digests by accession, of each source.
+    """
     index = network.index if network.negative is None else network.index[~network.negative]
     logger.info("%s known interactions: %s, %s", f"{len(index):,}", network.source, network.layout)
-    identities, of_network = _identities(network.names, inputs, digests)
+    identities, of_network = _identities(names, inputs, digests)
     if not np.isin(of_network, identities).any():
         raise DataError(
             "no protein of the known interactions is among the proteins to score",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import read_fasta, sequence_digest
+from ppi_train.data.fasta import sequence_digest
 from ppi_train.data.similarity import cached_similar
 from ppi_train.io.progress import Progress
 from ppi_train.modes.predict.inputs import PredictionInputs
@@ -38,12 +38,12 @@ def training_identity(
     trained = {known[name] for known in lineage.digests for name in names & known.keys()}
     unnamed = len(names - {name for known in lineage.digests for name in known})
     mode = config.prediction.training_identity
-    sequences = {} if mode == "equal" else _by_digest(inputs.fastas)
+    sequences = {} if mode == "equal" else _by_digest(inputs.sequences)
     if mode != "equal" and trained - sequences.keys():
         found, notes = training_sequences(lineage.runs, config.data)
         for note in notes:
             logger.warning("%s", note)
-        sequences = {sequence_digest(sequence): sequence for sequence in found.values()} | sequences
+        sequences = _by_digest(found) | sequences
     return TrainingIdentity(
         digests=[digests[protein] for protein in inputs.proteins],
         trained=frozenset(trained),
@@ -54,12 +54,8 @@ def training_identity(
     ).of
 
 
-def _by_digest(fastas: Sequence[Path]) -> dict[str, str]:
-    return {
-        sequence_digest(sequence): sequence
-        for fasta in fastas
-        for sequence in read_fasta(fasta).sequences.values()
-    }
+def _by_digest(sequences: Mapping[str, str]) -> dict[str, str]:
+    return {sequence_digest(sequence): sequence for sequence in sequences.values()}
 
 
 @dataclass(frozen=True, kw_only=True)
