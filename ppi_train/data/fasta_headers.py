@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import intern
 
@@ -27,6 +27,7 @@ _NCBI_ORGANISM = re.compile(r" \[([^\[\]]+)\]$")
 class Header:
     """What a header says of a protein; empty where it does not.
 
+    reviewed: Whether it is an entry of Swiss-Prot, `sp|...`.
     entry_name: UniProt's, such as P53_HUMAN.
     description: The protein's name.
     gene: The gene's name, such as TP53.
@@ -35,6 +36,7 @@ class Header:
     taxid: NCBI's number of the organism; 0 where it is not said.
     """
 
+    reviewed: bool = False
     entry_name: str = ""
     description: str = ""
     gene: str = ""
@@ -76,15 +78,14 @@ def parsed_header(header: str) -> Header:
     text = rest[0].strip() if rest else ""
     for belongs, parsed in _LAYOUTS:
         if belongs(text):
-            return parsed(text, entry_name)
-    return Header(entry_name=entry_name, description=text)
+            return replace(parsed(text), entry_name=entry_name, reviewed=fields[0] == "sp")
+    return Header(entry_name=entry_name, description=text, reviewed=fields[0] == "sp")
 
 
-def _uniprot(text: str, entry_name: str) -> Header:
+def _uniprot(text: str) -> Header:
     description, *pairs = _UNIPROT_FIELD.split(text)
     values = dict(zip(pairs[::2], (value.strip() for value in pairs[1::2]), strict=True))
     return Header(
-        entry_name=entry_name,
         description=description.strip(),
         gene=values.get("GN", ""),
         organism=intern(values.get("OS", "")),
@@ -92,23 +93,22 @@ def _uniprot(text: str, entry_name: str) -> Header:
     )
 
 
-def _ensembl(text: str, entry_name: str) -> Header:
+def _ensembl(text: str) -> Header:
     values = dict(_ENSEMBL_FIELD.findall(text))
     return Header(
-        entry_name=entry_name,
         description=values.get("description", ""),
         gene=values.get("gene_symbol", ""),
         gene_id=values.get("gene", ""),
     )
 
 
-def _ncbi(text: str, entry_name: str) -> Header:
+def _ncbi(text: str) -> Header:
     found = _NCBI_ORGANISM.search(text)
     assert found
-    return Header(entry_name=entry_name, description=text[: found.start()], organism=intern(found[1]))
+    return Header(description=text[: found.start()], organism=intern(found[1]))
 
 
-_LAYOUTS: tuple[tuple[Callable[[str], object], Callable[[str, str], Header]], ...] = (
+_LAYOUTS: tuple[tuple[Callable[[str], object], Callable[[str], Header]], ...] = (
     (_UNIPROT_FIELD.search, _uniprot),
     (_ENSEMBL.match, _ensembl),
     (_NCBI_ORGANISM.search, _ncbi),
