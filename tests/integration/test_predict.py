@@ -338,11 +338,30 @@ def test_known_pairs_are_marked_or_left_out_before_the_best_are_chosen(
 def test_known_pairs_of_other_names_are_refused(given: dict[str, Any], pool: Path, tmp_path: Path) -> None:
     known = tmp_path / "known.tsv"
     known.write_text("TP53\tMDM2\nBRCA1\tBARD1\n")
-    asked = given | {"all_pairs": True, "fasta": str(pool), "known": str(known)}
+    asked = given | {"all_pairs": True, "known": str(known)}
+    with pytest.raises(DataError, match="no name of the network is that of a protein") as refused:
+        predicted(asked | {"fasta": str(pool)})
+    assert "BARD1, BRCA1, MDM2" in str(refused.value)
+    cache = str(tmp_path / "cache.parquet")
+    execute_pipeline("embed", {"fasta": str(pool), "output": cache, "embedding_dtype": "float16"})
     with pytest.raises(DataError, match="no protein of the known interactions is among") as refused:
-        predicted(asked)
+        predicted(asked | {"embeddings": cache})
     assert "BARD1, BRCA1, MDM2" in str(refused.value)
     assert not Path(given["output"]).exists()
+
+
+def test_known_pairs_of_string_are_mapped(given: dict[str, Any], pool: Path, tmp_path: Path) -> None:
+    first, second, third, *_ = read_fasta(pool).sequences
+    links, aliases = tmp_path / "links.txt", tmp_path / "aliases.txt"
+    links.write_text(
+        "protein1 protein2 combined_score\n1.P1 1.P2 900\n1.P2 1.P1 900\n1.P3 1.P4 400\n1.P4 1.P3 400\n"
+    )
+    rows = [("#string_protein_id", "alias", "source"), ("1.P1", first, "UniProt_AC")]
+    rows += [("1.P2", second, "UniProt_AC"), ("1.P3", third, "UniProt_AC"), ("1.P4", "GHOST", "UniProt_AC")]
+    aliases.write_text("".join("\t".join(row) + "\n" for row in rows))
+    asked = {"all_pairs": True, "fasta": str(pool), "known": str(links), "id_map": str(aliases)}
+    _, table = predicted(given | asked)
+    assert pair_names(table[table["known"]]) == [frozenset((first, second))]
 
 
 def test_genes_and_descriptions_stand_beside_accessions(

@@ -72,3 +72,8 @@ def test_what_has_no_effect_on_a_table_of_pairs_is_told() -> None:
         "top_k=3 has no effect: the pairs are given by a table",
         "include_self=True has no effect: the pairs are given by a table",
     ]
+
+
+def test_an_id_map_without_known_interactions_has_no_effect() -> None:
+    _, warnings = load_config(PredictConfig, RIGHT | {"id_map": "aliases.txt"})
+    assert warnings == ["id_map has no effect: no known interactions are given"]
