@@ -54,8 +54,8 @@ class TopPartners:
 
         The rows are `proteins` (n,), the columns `partners` (m,).
         """
-        queries = proteins < len(self.keys)
-        if not queries.all():
+        if len(self.keys) < len(self._ranks):
+            queries = proteins < len(self.keys)
             proteins, logits = proteins[queries], logits[queries]
         best = logits.amax(dim=1)
         worst_kept = _logits(self.keys[proteins, -1])
