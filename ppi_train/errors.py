@@ -137,7 +137,11 @@ class CacheError(UserError):
 
 
 class StorageError(UserError):
-    """A disk is full; what was finished before is kept."""
+    """A disk is full or a path cannot be used; what was finished before is kept."""
+
+
+class MemoryShortageError(UserError):
+    """Memory of the machine or of its GPU does not suffice."""
 
 
 class DeviceError(UserError):

@@ -185,6 +185,8 @@ class FieldSpec:
                 "expected a URL without user name and password; give those in ~/.netrc, or the whole URL "
                 "in an environment variable such as PPI_TRAIN_MIRROR"
             )
+        if "\0" in str(value):
+            raise ValueError("expected text without NUL characters")
         parsed = self.coerce(value)
         problem = self.rule.broken_by(parsed)
         if problem:

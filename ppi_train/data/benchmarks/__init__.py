@@ -21,7 +21,7 @@ import pooch
 import requests
 
 from ppi_train.errors import ConfigError, DownloadError, nearest
-from ppi_train.io.files import file_digest
+from ppi_train.io.files import expanded, file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
             expected="a folder, or a URL with http:// or https://",
             remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
         )
-    return _from_folder(Path(mirror).expanduser(), name)
+    return _from_folder(expanded(mirror), name)
 
 
 def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
