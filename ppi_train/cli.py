@@ -134,11 +134,13 @@ def _option_groups(mode: Mode) -> dict[str, list[click.Option]]:
     groups: dict[str, list[click.Option]] = {heading: [] for heading in ("Required", *HEADINGS.values())}
     for spec in describe_fields(mode.config):
         note = required.get(spec.name) or _default(spec, by_model.get(spec.name, {}))
-        help_text = f"{spec.rule.help}  [{note}]" if note else spec.rule.help
+        help_text = " ".join([spec.rule.help, *(f"Also: {alias}." for alias in spec.rule.aliases)])
+        help_text = f"{help_text}  [{note}]" if note else help_text
         heading = HEADINGS.get(spec.section, spec.section.capitalize())
         options = groups.setdefault("Required" if spec.name in required else heading, [])
         metavar = "|".join(spec.rule.choices) or spec.kind.upper()
         options.append(click.Option([f"--{spec.name}"], default="", help=help_text, metavar=metavar))
+        options += [click.Option([f"--{alias}"], default="", hidden=True) for alias in spec.rule.aliases]
     groups["Other"] = [click.Option(["--config"], default="", help=CONFIG_HELP, metavar="PATH")]
     return {heading: options for heading, options in groups.items() if options}
 

@@ -15,7 +15,8 @@ _LONGER = 40
 _REMEDIES = {
     errno.EISDIR: "a folder has this name: give the name of a file",
     errno.ENOTDIR: "a part of the path, or the folder itself, is a file: give another path",
-    errno.ENOENT: "a part of the path is a link that leads nowhere: remove it, or give another path",
+    errno.ENOENT: "nothing can be made there, or a part of the path is a link that leads nowhere: "
+    "give another path",
     errno.ELOOP: "its links lead in a circle: give another path",
     errno.ENAMETOOLONG: "give a shorter name",
 }
@@ -36,6 +37,7 @@ def check_output_path(name: str, path: Path, *, folder: bool = False) -> None:
         ConfigError: it cannot be written, is too long, or is a folder in place of a file, or the reverse.
     """
     try:
+        str(path).encode()  # Arrow writes to no other path
         if folder:
             _try_folder(path)
         elif path.is_dir():

@@ -127,10 +127,10 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
+    check_output_path("output", output)
     # With parts next to it, it may be the finished cache of a process that died while removing them.
     if output.exists() and not overwrite and not parts_folder(output).exists():
         raise output_exists_error(output)
-    check_output_path("output", output)
 
 
 def _merge(tables: list[SequenceTable]) -> SequenceTable:

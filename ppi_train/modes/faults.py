@@ -45,7 +45,7 @@ def reported_faults(parameters: Mapping[str, object]) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, UnicodeEncodeError) as error:
         reported = _reported(error, parameters)
         if reported is None:
             raise
@@ -56,6 +56,10 @@ def reported_faults(parameters: Mapping[str, object]) -> Iterator[None]:
 def _reported(error: Exception, parameters: Mapping[str, object]) -> UserError | None:
     if out_of_memory(error) or _number(error) == errno.ENOMEM:
         return _memory_error(error, parameters)
+    if isinstance(error, UnicodeEncodeError):
+        return StorageError(
+            "a path is not text in UTF-8", got=ascii(error.object), remedy="give it a name in UTF-8"
+        )
     number = _number(error)
     place = getattr(error, "filename", None)
     if number in FULL_DISK:

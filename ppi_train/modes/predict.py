@@ -259,7 +259,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     The run gets the path and digest of the table, and the table itself if it is small.
 
     Raises:
-        ConfigError: an output exists or cannot be written, or there are unfinished parts of another prediction.
+        ConfigError: an output exists or cannot be written, or there are parts of another prediction.
         TrackingError: no such run or registered model.
         CheckpointError: the run has no complete checkpoint.
         DataError, CacheError: see `prediction_inputs`.
@@ -267,10 +267,10 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     """
     options = config.prediction
     output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
-    check_outputs(output, edges, overwrite=options.overwrite)
     check_output_path("output", output)
     if edges:
         check_output_path("edges", edges)
+    check_outputs(output, edges, overwrite=options.overwrite)
     resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()
     inputs = prediction_inputs(config, checkpoint)

@@ -106,6 +106,9 @@ def _warn_of_small_sides(options: NewSplitOptions, split: DrawnSplit, edges: int
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
+    check_output_path("output", output, folder=True)
+    for name in _FILES:
+        check_output_path("output", output / name)
     there = [name for name in _FILES if (output / name).exists()]
     if there and not overwrite:
         raise ConfigError(
@@ -114,8 +117,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
             got=", ".join(there),
             remedy="name another folder, or give overwrite=true",
         )
-    for name in _FILES:
-        check_output_path("output", output / name)
 
 
 def _edges(given: PairTable) -> PairTable:
