@@ -32,8 +32,7 @@ _OTHER_REMEDY = "mend the disk or its connection, and give the command again; th
 # torch has no class of its own for it.
 _TORCH_MEMORY = re.compile(
     "can't allocate memory|not enough memory|[Cc]annot allocate memory|CUDA out of memory|"
-    "CUDA error: out of memory|STATUS_ALLOC_FAILED|Storage size calculation overflowed|"
-    "integer multiplication overflow"
+    "CUDA error: out of memory|STATUS_ALLOC_FAILED"
 )
 # Arrow's message, with the bytes that it asked for.
 _ASKED_FOR = re.compile(r"of size (\d+) failed")
