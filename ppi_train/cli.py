@@ -22,7 +22,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
-from ppi_train.io.terminal import leave_lost_terminal
+from ppi_train.io.terminal import ending_signals, leave_lost_terminal
 from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode, refuse_several_processes
 
@@ -178,10 +178,8 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the caller reports failures
     shutdown = _Shutdown()
-    signal.signal(signal.SIGTERM, shutdown)
-    signal.signal(signal.SIGINT, shutdown)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under `nohup`
-        signal.signal(signal.SIGHUP, shutdown)
+    for number in ending_signals():
+        signal.signal(number, shutdown)
     _end_with_mlflow_run()
     try:
         config = _config(mode, values)

@@ -183,11 +183,11 @@ class FieldSpec:
         Raises:
             ValueError: what was expected and what was given, unless that is a secret.
         """
-        if isinstance(value, str) and has_credentials(value):
+        if has_credentials(str(value)):
             # Every parameter is logged with the run, where others can read it.
             raise ValueError(
-                "expected a URL without user name and password; give those in ~/.netrc, or the whole URL "
-                "in an environment variable such as PPI_TRAIN_MIRROR"
+                "expected a URL without user name and password, and without a token, key or signature; give "
+                "the former in ~/.netrc, or the whole URL in an environment variable such as PPI_TRAIN_MIRROR"
             )
         if isinstance(value, str) and not value.strip():
             raise ValueError(f"expected a value, got blanks: {value!r}")

@@ -1,9 +1,23 @@
-"""A terminal that may be gone, as after a lost ssh connection."""
+"""Signals of the terminal, and a terminal that may be gone, as after a lost ssh connection."""
 
 from __future__ import annotations
 
 import os
+import signal
 import stat
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that end a run: SIGTERM, and SIGINT and SIGHUP unless they are ignored.
+
+    A process starts with SIGINT ignored in the background of a script (`sh -c 'command &'`), so that the
+    Ctrl-C of another command in the same terminal does not end it, and with SIGHUP ignored under `nohup`.
+    """
+    return [
+        number for number in _ENDING if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
 
 def leave_lost_terminal() -> None:

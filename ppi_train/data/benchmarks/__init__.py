@@ -156,7 +156,8 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
     if mirror is None:
         return _over_http(file, None)
     if mirror.lower().startswith(("http://", "https://")):
-        return _over_http(file, f"{mirror.rstrip('/')}/{name}")
+        parts = urlsplit(mirror)  # a query, such as a token, stays behind the path
+        return _over_http(file, parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl())
     if "://" in mirror:
         raise DownloadError(
             "the mirror is neither a folder nor an http server",
