@@ -192,16 +192,16 @@ def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
 
 def _from_folder(folder: Path, name: str) -> _Downloader:
     def download(_url: str, output: str, _caller: object) -> None:
-        if not folder.is_dir():
-            raise DownloadError(
-                "the mirror is not there",
-                where=folder,
-                expected="a folder, or a URL with http:// or https://",
-                remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
-            )
-        if not (folder / name).is_file():
-            raise _not_in_mirror(folder / name)
         try:
+            if not folder.is_dir():
+                raise DownloadError(
+                    "the mirror is not there",
+                    where=folder,
+                    expected="a folder, or a URL with http:// or https://",
+                    remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
+                )
+            if not (folder / name).is_file():
+                raise _not_in_mirror(folder / name)
             shutil.copyfile(folder / name, output)
         except OSError as error:
             raise DownloadError(
