@@ -16,6 +16,7 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import ConfigError
 from ppi_train.io.files import output_exists_error
+from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import EmbedConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
@@ -119,12 +120,14 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Checks the output path of a cache before any work is done.
 
     Raises:
-        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten.
+        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten,
+            or it cannot be written.
     """
     if output.suffix != ".parquet":
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
+    check_output_path("output", output)
     # With parts next to it, it may be the finished cache of a process that died while removing them.
     if output.exists() and not overwrite and not parts_folder(output).exists():
         raise output_exists_error(output)

@@ -199,10 +199,3 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
-
-
-def without_secrets(uri: str) -> str:
-    """A tracking URI without user and password, for display and storage."""
-    scheme, mark, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
