@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class JournalPlace:
     journal_id: str
     host: str
     path: Path
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine, or was there when `sync` sent it."""
+        return self.host in ("", socket.gethostname())
 
     def to_tag(self) -> str:
         return f"{self.journal_id} {self.host}:{self.path}"
