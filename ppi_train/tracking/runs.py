@@ -20,6 +20,10 @@ JOURNAL_TAG = "ppi.journal"
 _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the server that has it"
 
 
+class UnknownRunError(TrackingError):
+    """The server answers, and has no such run, or had it deleted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JournalPlace:
     """The ID, machine and path of a journal."""
@@ -114,12 +118,12 @@ def get_run(run_id: str, *, named_by: str = "", remedy: str = _HINT) -> Run:
             "RESOURCE_DOES_NOT_EXIST",
             "INVALID_PARAMETER_VALUE",
         ):
-            raise TrackingError(
+            raise UnknownRunError(
                 "there is no such run", where=mlflow.get_tracking_uri(), got=shown_id, remedy=remedy
             ) from None
         raise
     if run.info.lifecycle_stage == "deleted":
-        raise TrackingError(
+        raise UnknownRunError(
             "the run was deleted",
             where=mlflow.get_tracking_uri(),
             got=shown_id,
