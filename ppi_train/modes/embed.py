@@ -81,7 +81,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     if not config.output.output:
         made: dict[Path, EmbeddingCounts] = {}
         for fasta in fastas:  # files with the same sequences share a cache
-            path, counts = find_or_make(fasta, settings, Path(config.data.data_dir))
+            path, counts = find_or_make(read_fasta(fasta), settings, Path(config.data.data_dir))
             made.setdefault(path, counts)
         return made
     output = Path(config.output.output)

@@ -32,7 +32,9 @@ from ppi_train.runs.inputs import (
     SplitFiles,
     SplitInputs,
     drop_or_refuse_missing,
+    names_by_source,
     open_cache,
+    proteins_to_embed,
     read_tables,
     refuse_other_names,
 )
@@ -103,7 +105,8 @@ def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) 
     name = config.data.dataset or trained.data.dataset or DEFAULT_DATASET
     wanted = replace(config.data, dataset=name, data_seed=config.data.data_seed or trained.data.data_seed)
     found = available_split(wanted, config.pairs.split)
-    files = SplitFiles(pairs=found.pairs, fasta=None if config.cache.embeddings else fasta or found.fasta)
+    own_or_found = None if config.cache.embeddings else fasta or found.fasta
+    files = SplitFiles(pairs=found.pairs, fasta=own_or_found, embed_all=fasta is None)
     return SplitSource(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
@@ -148,11 +151,12 @@ def evaluation_inputs(
     recipe = embedding["recipe"]
     fasta = split.files.fasta
     if fasta and config.cache.embeddings is None:
-        refuse_other_names(tables, [fasta], missing=config.cache.missing)
+        refuse_other_names(names_by_source(tables), [fasta], missing=config.cache.missing)
     cache = open_cache(
         config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],
         EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device),
+        needed=proteins_to_embed({split.split: split.files}, tables),
         data_dir=Path(config.data.data_dir),
         wanted=recipe,
         memory_mb=config.cache.cache_memory_mb,
