@@ -20,7 +20,7 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
-from ppi_train.embeddings.cache.reader import warn_of_other_numbers
+from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
 from ppi_train.errors import ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
@@ -38,7 +38,8 @@ from ppi_train.runs.inputs import (
     read_tables,
     refuse_other_names,
 )
-from ppi_train.runs.training_pairs import logged_pairs
+from ppi_train.runs.training_pairs import logged_pairs, protein_digests
+from ppi_train.tracking.runs import RunInfo
 
 logger = logging.getLogger(__name__)
 
@@ -170,8 +171,9 @@ def validation_inputs(
 ) -> SplitInputs:
     """The validation pairs of a run, whichever split the config scores.
 
-    They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
-    the proteins; otherwise pairs and embeddings come from the files that the run was trained on.
+    They are the pairs that the run has logged, with the embeddings of the scored split if those are of the
+    same proteins, by name and sequence; otherwise pairs and embeddings come from the files that the run was
+    trained on.
 
     Args:
         resolved: The run.
@@ -181,11 +183,8 @@ def validation_inputs(
     Raises:
         UserError: they are no longer available.
     """
-    try:
-        table = logged_pairs(resolved.run, "validation")
-    except UserError:
-        table = None
-    if table is not None and not scored.cache.missing(table.proteins):
+    table = _logged_validation(resolved.run, config.data, scored.cache)
+    if table is not None:
         return SplitInputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
@@ -194,6 +193,18 @@ def validation_inputs(
     )
     split = evaluated_split(own, trained, resolved.run.run_id)
     return evaluation_inputs(own, split, checkpoint, trained)
+
+
+def _logged_validation(run: RunInfo, data: DatasetOptions, cache: EmbeddingCache) -> PairTable | None:
+    """The logged validation pairs, if a cache has all of their proteins with the run's sequences."""
+    try:
+        table = logged_pairs(run, "validation")
+        if cache.missing(table.proteins):
+            return None
+        trained, found = protein_digests(run, data), cache.sequence_digests(table.proteins)
+    except UserError:
+        return None
+    return table if found.items() <= trained.items() else None
 
 
 @dataclass(frozen=True, kw_only=True)
