@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,8 +12,9 @@ from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
 EDGE_ENDINGS = (".graphml", ".tsv")
-# In a URL these end a path, or begin a code: two artifacts of a server that proxies them become one.
-_NOT_IN_URLS = "#?%"
+# In a URL these end a path, or begin a code, or may not stand at all: two artifacts of a server that proxies
+# them become one. Among the control characters are line breaks, which lists of files cannot have either.
+_NOT_IN_URLS = re.compile(r"[#?%\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,11 @@ class PredictionOptions(OptionGroup):
                 f"edges: expected a name that ends in {' or '.join(EDGE_ENDINGS)}; got {self.edges!r}"
             )
         for name, path in {"output": self.output, "edges": self.edges}.items():
-            wrong = [mark for mark in _NOT_IN_URLS if mark in Path(path or "").name]
+            wrong = dict.fromkeys(_NOT_IN_URLS.findall(Path(path or "").name))
             if wrong:
+                marks = " ".join(mark if mark.isprintable() else ascii(mark) for mark in wrong)
                 found.append(
-                    f"{name}: expected a file name without {' '.join(wrong)}, which a tracking server "
+                    f"{name}: expected a file name without {marks}, which a tracking server "
                     f"reads as another name; got {path!r}"
                 )
         return found
