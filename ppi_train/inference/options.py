@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
 OUTPUT_ENDINGS = (".parquet", ".tsv", ".csv")
 EDGE_ENDINGS = (".graphml", ".tsv")
-# In a URL these end a path, or begin a code: two artifacts of a server that proxies them become one.
-_NOT_IN_URLS = "#?%"
+# In a URL these end a path, or begin a code, or may not stand at all: two artifacts of a server that proxies
+# them become one. Among the control characters are line breaks, which lists of files cannot have either.
+_NOT_IN_URLS = re.compile(r"[#?%\x00-\x1f\x7f]")
 
 
 def _listed(endings: tuple[str, ...]) -> str:
@@ -37,7 +40,7 @@ class PredictionOptions(OptionGroup):
     include_self: bool = option(False, "Pair each protein also with itself.")
     top_k: int | None = option(
         None, "Number of best partners to keep per protein; a pair is kept if it is among those of either.",
-        low=1,
+        low=1, high=bounds.TOP_K,
     )  # fmt: skip
     known: str | None = option(
         None, "Known interactions, a network or pair table: the column `known` says which pairs are in it."
@@ -98,10 +101,11 @@ class PredictionOptions(OptionGroup):
         if self.edges and not self.edges.endswith(EDGE_ENDINGS):
             found.append(f"edges: expected a name that ends in {_listed(EDGE_ENDINGS)}; got {self.edges!r}")
         for name, path in {"output": self.output, "edges": self.edges}.items():
-            wrong = [mark for mark in _NOT_IN_URLS if mark in Path(path or "").name]
+            wrong = dict.fromkeys(_NOT_IN_URLS.findall(Path(path or "").name))
             if wrong:
+                marks = " ".join(mark if mark.isprintable() else ascii(mark) for mark in wrong)
                 found.append(
-                    f"{name}: expected a file name without {' '.join(wrong)}, which a tracking server "
+                    f"{name}: expected a file name without {marks}, which a tracking server "
                     f"reads as another name; got {path!r}"
                 )
         return found
