@@ -59,7 +59,6 @@ class _Reader:
         self._ends = array("i")
         self._numbers: dict[str, int] = {}
         self._scores = array("f")
-        self._score_key: str | None = None
         self._inside, self._key, self._text = "", "", ""
         self._node: dict[str, str] = {}
         self.parser = expat.ParserCreate(namespace_separator=" ")
