@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
@@ -84,7 +85,9 @@ class DivisionOptions(OptionGroup):
     test_fraction: float = option(
         0.2, "Share for test: of the pairs (random, time), or of the proteins.", above=0, below=1
     )
-    negative_ratio: float = option(1.0, "Negative pairs for each positive one.", above=0)
+    negative_ratio: float = option(
+        1.0, "Negative pairs for each positive one.", above=0, high=bounds.NEGATIVE_RATIO
+    )
 
     def wrong_fractions(self, method: str) -> list[str]:
         """The problem that validation and test together leave nothing for training."""
@@ -114,7 +117,7 @@ class NewSplitOptions(DivisionOptions):
         "How negative pairs are drawn from the proteins of each side.",
         choices=NEGATIVE_KINDS,
     )
-    seed: int = option(0, "Seed of the split and of the negatives.", low=0)
+    seed: int = option(0, "Seed of the split and of the negatives.", low=0, high=bounds.SEED)
 
     def validate(self) -> list[str]:
         found = [] if self.output else ["output: required; the folder to write to"]
@@ -141,7 +144,9 @@ class NetworkDivisionOptions(DivisionOptions):
         "or for own tables of interactions only.",
         choices=NEGATIVE_KINDS,
     )
-    split_seed: int = option(0, "Seed of the split of a network, and of drawn negatives.", low=0)
+    split_seed: int = option(
+        0, "Seed of the split of a network, and of drawn negatives.", low=0, high=bounds.SEED
+    )
 
     def validate(self) -> list[str]:
         return self.wrong_fractions(self.split_method)

@@ -19,6 +19,7 @@ from ppi_train.data.splits import SIDES, DrawnSplit, SplitHelp, SplitPlan
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.overlap import audit_tables, log_audit
 from ppi_train.io.files import write_file
+from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import SplitConfig
 from ppi_train.runs.datasets import tracked_dataset
@@ -32,13 +33,14 @@ from ppi_train.tracking.run import TrackedRun
 logger = logging.getLogger(__name__)
 
 RECORD = "split.json"
+_FILES = (*(f"{side}.tsv" for side in SIDES), RECORD)
 
 
 def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     """Writes the three tables and `split.json`, and audits test against train.
 
     Raises:
-        ConfigError: the output folder holds a split already.
+        ConfigError: the output folder holds a split already, or cannot be written.
         DataError: the pairs cannot be split as asked for, or a sequence is missing.
     """
     options = config.split
@@ -138,7 +140,10 @@ def _write(output: Path, split: DrawnSplit, record: Mapping[str, object]) -> dic
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    there = [name for name in (*(f"{side}.tsv" for side in SIDES), RECORD) if (output / name).exists()]
+    check_output_path("output", output, folder=True)
+    for name in _FILES:
+        check_output_path("output", output / name)
+    there = [name for name in _FILES if (output / name).exists()]
     if there and not overwrite:
         raise ConfigError(
             "the output folder holds a split already",
