@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 
 def accession(number: int) -> str:
-    return f"P{10_000 + number}"
+    return f"P{10_000 + number}" if number else "P06101"  # the protein of the tutorial
 
 
 def string_name(number: int) -> str:
@@ -85,6 +85,13 @@ def write_species(folder: Path) -> set[Pair]:
     _write(folder / FASTA, records)
     named = [tuple(sorted((accession(a), accession(b)))) for a, b in pairs]
     return {(a, b) for a, b in named}
+
+
+def string_pairs(folder: Path) -> set[Pair]:
+    """The pairs of all rows of the links, of any score, by sorted accessions."""
+    lines = gzip.decompress((folder / LINKS).read_bytes()).decode().splitlines()[1:]
+    ends = [[accession(int(name[8:12])) for name in line.split()[:2]] for line in lines]
+    return {(min(pair), max(pair)) for pair in ends}
 
 
 def _wrapped(sequence: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ppi_train.data.splits import SIDES
 from ppi_train.errors import DataError
 from ppi_train.runs.prepared_network import prepare_network
 from ppi_train.runs.prepared_tables import PreparedTables
-from tests.support.made_species import ALIASES, FASTA, LINKS, write_species
+from tests.support.made_species import ALIASES, FASTA, LINKS, accession, string_pairs, write_species
 
 Pair = tuple[str, str]
 RANDOM = np.random.default_rng(3)
@@ -75,7 +74,7 @@ def test_links_of_string_become_ordinary_tables(species: tuple[Path, set[Pair]],
     positives = [pairs_of(table, 1) for table in tables.values()]
     assert set.union(*positives) == interactions
     assert sum(map(len, positives)) == len(interactions)
-    everything = pairs_of_all_rows(folder)
+    everything = string_pairs(folder)
     for table in tables.values():
         negatives = pairs_of(table, 0)
         assert len(negatives) == 2 * table.positives
@@ -90,13 +89,7 @@ def test_links_of_string_become_ordinary_tables(species: tuple[Path, set[Pair]],
     assert "negatives: 2 to 1, degree-matched, seed 0; never a pair of any set, nor one of 491" in said
     rows = (prepared.folder / "identifiers.tsv").read_text().splitlines()
     assert len(rows) == 1 + 1_098
-    assert rows[1].split("\t")[:3] == ["4932.YAL0000W", "id_map", "P10000"]
-
-
-def pairs_of_all_rows(folder: Path) -> set[Pair]:
-    lines = gzip.decompress((folder / LINKS).read_bytes()).decode().splitlines()[1:]
-    numbers = [[10_000 + int(name[8:12]) for name in line.split()[:2]] for line in lines]
-    return {(f"P{min(pair)}", f"P{max(pair)}") for pair in numbers}
+    assert rows[1].split("\t")[:3] == ["4932.YAL0000W", "id_map", accession(0)]
 
 
 def test_by_default_no_protein_is_on_two_sides(tmp_path: Path) -> None:
