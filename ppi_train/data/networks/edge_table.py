@@ -22,6 +22,8 @@ from ppi_train.data.pairs import label_of, pair_table, refuse_sequences
 from ppi_train.errors import DataError
 
 _PARQUET = b"PAR1"
+# Begins XML and JSON, but no name.
+_MARKUP = ("<", "{", "[")
 _DELIMITERS = ("\t", ",", ";")
 SCORES = ("score", "weight", "confidence", "probability", "combined_score")
 """Columns, and attributes of edges, that are taken as scores unless another one is named."""
@@ -32,7 +34,7 @@ def recognises(source: Source) -> bool:
     if source.first.startswith(_PARQUET):
         return True
     row = next((line for line in source.head if not line.startswith("#")), None)
-    if row is None:
+    if row is None or row.startswith(_MARKUP):
         return False
     delimiter = next((mark for mark in _DELIMITERS if mark in row), None)
     fields = next(csv.reader([row], delimiter=delimiter)) if delimiter else row.split()
