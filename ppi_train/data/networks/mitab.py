@@ -42,15 +42,21 @@ _NOT_PROTEINS = ("chebi:", "rnacentral:", "embl:", "ddbj/embl/genbank:", "genban
 
 
 def recognises(source: Source) -> bool:
-    """Whether the first line is a header or a row of PSI-MITAB."""
-    if not source.head:
-        return False
-    fields = source.head[0].split("\t")
-    return len(fields) >= 15 and (_is_header(fields) or _is_row(fields))
+    """Whether the first row is one of PSI-MITAB, or there is only its header."""
+    fields = _first_row(source)
+    return len(fields) >= 15 and (_is_header(fields[0]) or _is_row(fields))
 
 
-def _is_header(fields: list[str]) -> bool:
-    return bool(_HEADER.match(fields[0].strip()))
+def _first_row(source: Source) -> list[str]:
+    """The fields of the first row; of the header if there is nothing else."""
+    lines = [line for line in source.head if not line.startswith("#")]
+    if lines and _is_header(lines[0].partition("\t")[0]):
+        del lines[0]
+    return (lines[0] if lines else source.head[0]).split("\t")
+
+
+def _is_header(field: str) -> bool:
+    return bool(_HEADER.match(field.strip()))
 
 
 def _is_row(fields: list[str]) -> bool:
@@ -60,7 +66,7 @@ def _is_row(fields: list[str]) -> bool:
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
     """Reads a PSI-MITAB file; see `read_network`."""
-    fields = source.head[0].split("\t")
+    fields = _first_row(source)
     version = next(version for width, version in _VERSIONS if len(fields) >= width)
     layout = f"PSI-MITAB {version}"
     expanded = version != "2.5"
@@ -76,7 +82,8 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         types=dict.fromkeys(texts, pa.string()) | dict.fromkeys(coded, CODED),
     )
     collector = Collector(layout, source.path, wanted)
-    header = _is_header(fields)
+    # With a `#` before it, a header is one of the lines that are left out.
+    header = _is_header(source.head[0].partition("\t")[0]) and not source.head[0].startswith("#")
     for block in source.blocks():
         _add(table.parse(block, header=header and block.line == 1), collector, wanted)
     return collector.network()

@@ -28,8 +28,8 @@ _COMMENT = re.compile(rb"(?m)^#[^\n]*\n?")
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # Small enough for a processor's cache, and for two threads to have work.
 _CHUNK = 1 << 20
-# Lines that are looked at to recognise a layout, and bytes of each.
-_HEAD_LINES, _HEAD_BYTES = 50, 20_000
+# Lines that are looked at to recognise a layout, and their bytes.
+_HEAD_LINES, _HEAD_BYTES = 50, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Source:
 
     @cached_property
     def head(self) -> list[str]:
-        """The first lines that are not blank, long ones cut."""
-        lines = (line[:_HEAD_BYTES] for line in self.first[: 1 << 20].splitlines()[:_HEAD_LINES])
+        """The first lines that are not blank; at most a megabyte."""
+        lines = self.first[:_HEAD_BYTES].splitlines()[:_HEAD_LINES]
         return [line.decode("utf-8", "replace") for line in lines if line.strip()]
 
     def blocks(self) -> Iterator[Block]:

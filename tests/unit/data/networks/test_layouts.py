@@ -288,6 +288,29 @@ def test_edge_tables_with_scores(tmp_path: Path) -> None:
     assert labelled.negative.tolist() == [True]
 
 
+def test_what_the_site_of_string_exports(tmp_path: Path) -> None:
+    text = (
+        "#node1\tnode2\tnode1_string_id\tnode2_string_id\texperimentally_determined_interaction\tcombined_score\n"
+        "MDM2\tTP53\t9606.ENSP00000258149\t9606.ENSP00000269305\t0.999\t0.998\n"
+    )
+    network = _read(tmp_path, text, min_score=0.7)
+    assert _pairs(network) == [("MDM2", "TP53")]
+    assert network.score is not None
+    assert network.score[0] == np.float32(0.998)
+    by_experiment = _read(tmp_path, text, score_column="experimentally_determined_interaction")
+    assert by_experiment.score is not None
+    assert by_experiment.score[0] == np.float32(0.999)
+
+
+def test_mitab_headers_of_other_databases(tmp_path: Path) -> None:
+    """DIP's has no `#`, and a trailing tab of the rows is no column of it; others have names of their own."""
+    row = mitab_row(version="2.5") + "\t"
+    for first in ("ID interactor A\tID interactor B", "#uidA\tuidB", "#ID(s) interactor A"):
+        network = _read(tmp_path, f"{first}\n{row}\n")
+        assert network.layout == "PSI-MITAB 2.5"
+        assert _pairs(network) == [("P04637", "Q00987")]
+
+
 def test_lines_of_comment_and_repeated_headers(tmp_path: Path) -> None:
     text = biogrid_tab3(FEW[:1]) + biogrid_tab3(FEW[1:])
     assert len(_read(tmp_path, text)) == 4
