@@ -37,8 +37,11 @@ def recognises(source: Source) -> bool:
     names = {name for fields in edges for name in (fields[0], *fields[2:])}
     if relations & names:
         return relations <= _RELATIONS
-    repeated = len(relations) <= len(edges) // 2 and not any(_is_number(fields[2]) for fields in edges)
-    return repeated or bool(relations & _RELATIONS)
+    partners = {name for fields in edges for name in fields[2:]}
+    # Else the second column may be the partners of a hub, and the third says how they were found.
+    repeated = len(relations) <= len(edges) // 2 and len(relations) < len(partners)
+    numbers = any(_is_number(fields[2]) for fields in edges)
+    return bool(relations & _RELATIONS) or (repeated and not numbers)
 
 
 def read(source: Source, wanted: NetworkFilter) -> Network:

@@ -63,6 +63,11 @@ def test_sif_relations(tmp_path: Path) -> None:
         _read(tmp_path, text, interaction_types=("x",))
 
 
+def test_partners_of_a_hub_are_no_relation(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a score is not a number"):
+        _read(tmp_path, "A\tHUB\tY2H\nB\tHUB\tY2H\nC\tHUB\tY2H\n")
+
+
 def test_graphml_scores_that_an_edge_lacks(tmp_path: Path) -> None:
     text = (
         "<graphml><key id='k' for='edge' attr.name='weight' attr.type='double'><default>0.75</default></key>"
