@@ -106,7 +106,7 @@ class SequenceTable:
 
 
 def read_fasta(path: str | Path) -> SequenceTable:
-    """Reads a FASTA, plain, gzip or bzip2, or a table of names and sequences with a tab between.
+    """Reads a FASTA, plain, gzip, bzip2 or zstd, or a table of names and sequences with a tab between.
 
     The format is recognised by the first bytes. Sequences may be wrapped, and in upper or lower case. The
     key is the header up to the first white space; for `sp|P12345|NAME` and `tr|P12345|NAME` it is the

@@ -30,7 +30,8 @@ FEW = [("P2", "P1"), ("P1", "P3"), ("P2", "P2"), ("P3", "P2")]
 
 
 def _zstd(data: bytes) -> bytes:
-    return pa.compress(data, codec="zstd", asbytes=True)
+    packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return packed
 
 
 def _write(tmp_path: Path, text: str | bytes, name: str = "download") -> Path:
@@ -50,7 +51,7 @@ def _pairs(network: Network) -> list[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def originals(mirror: str) -> dict[str, Pairs]:
     """The positive pairs of PRING's Arabidopsis and of Bernett's training set, as their files list them."""
-    found = {}
+    found: dict[str, Pairs] = {}
     for name, pattern in (("pring_arath", "**/arath_ppi.txt"), ("bernett", "**/Intra1_interaction.tsv")):
         table = read_pairs(next(Path(mirror).glob(pattern)), labels="optional")
         chosen = table.index if table.labels is None else table.index[table.labels == 1]
