@@ -1,9 +1,22 @@
-"""A terminal that may be gone, as after a lost ssh connection."""
+"""What is written to a terminal, and a terminal that is gone, as after a lost ssh connection."""
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
+
+from ppi_train.errors import shown
+
+
+class ShownFormatter(logging.Formatter):
+    """Formats log lines without passwords and control characters."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def leave_lost_terminal() -> None:
