@@ -90,9 +90,9 @@ class _Reader:
                 name = self._attribute(attributes, end)
                 self._ends.append(self._numbers.setdefault(name, len(self._numbers)))
             self._scores.append(np.nan)
-            name = self._score_name()
-            if name in self._defaults:
-                self._scores[-1] = self._number(name, self._defaults[name])
+            score = self._score_name()
+            if score in self._defaults:
+                self._scores[-1] = self._number(score, self._defaults[score])
         elif element == "default":
             self._key, self._text = self._declared, ""
         elif element == "data":
