@@ -157,7 +157,7 @@ class Collector:
         if len(organisms) == 1 and not self._wanted.taxids:
             self._rows_of[int(organisms[0])] += int(np.count_nonzero(rows.kept))
             return
-        species = np.array(self._species, np.int32)[ends]
+        species = np.frombuffer(self._species, np.int32)[ends]
         if self._wanted.taxids:
             rows.drop(~np.isin(organisms, self._wanted.taxids)[species].all(axis=0), "another organism")
         a, b = species[:, rows.kept]

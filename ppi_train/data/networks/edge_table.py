@@ -33,9 +33,7 @@ SCORES = ("score", "weight", "confidence", "probability", "combined_score")
 
 def recognises(source: Source) -> bool:
     """Whether the first row has two or three columns, or names two columns of proteins."""
-    if source.first.startswith(_PARQUET):
-        return True
-    if _has_marked_header(source):
+    if source.first.startswith(_PARQUET) or _has_marked_header(source):
         return True
     row = next((line for line in source.head if not line.startswith("#")), None)
     if row is None or row.startswith(_MARKUP):

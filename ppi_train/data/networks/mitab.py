@@ -103,6 +103,10 @@ def _add(columns: Mapping[int, pa.Array], collector: Collector, wanted: NetworkF
     if _NEGATIVE in columns:
         values["negative"] = by_value(columns[_NEGATIVE], lambda text: text.strip().lower() == "true", bool)
     collector.add(rows, ends, **values)
+    if _EXPANSION in columns:
+        kept = int(np.count_nonzero(~by_value(columns[_EXPANSION], _is_empty, bool) & rows.kept))
+        if kept:
+            collector.counts["spoke-expanded, kept"] += kept
 
 
 def _refuse_interactors(rows: Rows, columns: Mapping[int, pa.Array]) -> None:
@@ -127,6 +131,7 @@ def _is_empty(text: str) -> bool:
 def _filter_terms(
     rows: Rows, columns: Mapping[int, pa.Array], collector: Collector, wanted: NetworkFilter
 ) -> None:
+    """Leaves out rows by their detection method, their type, and whether they come from a complex."""
     filters = (
         (_METHOD, wanted.detection_methods, "detection method"),
         (_TYPE, wanted.interaction_types, "interaction type"),
@@ -136,14 +141,11 @@ def _filter_terms(
             collector.saw(what, columns[at])
             rows.drop(by_value(columns[at], partial(_lacks, terms=terms), bool), f"another {what}")
     if _EXPANSION in columns:
-        expanded = by_value(columns[_EXPANSION], lambda text: not _is_empty(text), bool)
+        binary = by_value(columns[_EXPANSION], _is_empty, bool)
         if wanted.complexes == "drop":
-            rows.drop(expanded, "spoke-expanded")
+            rows.drop(~binary, "spoke-expanded")
         elif wanted.complexes == "only":
-            rows.drop(~expanded, "not spoke-expanded")
-        kept = int(np.count_nonzero(expanded & rows.kept))
-        if kept:
-            collector.counts["spoke-expanded, kept"] += kept
+            rows.drop(binary, "not spoke-expanded")
 
 
 def _lacks(text: str, terms: tuple[str, ...]) -> bool:

@@ -165,6 +165,25 @@ def test_biogrid_filters(tmp_path: Path) -> None:
     assert dict(zip(across.names, across.taxid.tolist(), strict=True))["V1"] == 2697049
 
 
+def test_biogrid_with_fewer_columns(tmp_path: Path) -> None:
+    """A table that was cut to some columns is read as far as they go."""
+    names = [
+        "#BioGRID Interaction ID",
+        "BioGRID ID Interactor A",
+        "BioGRID ID Interactor B",
+        "Official Symbol Interactor A",
+        "Official Symbol Interactor B",
+        "Experimental System Type",
+        "SWISS-PROT Accessions Interactor A",
+        "SWISS-PROT Accessions Interactor B",
+    ]
+    row = ["0", "3", "15", "G3", "G15", "physical", "P10003|Q99999", "P10015"]
+    network = _read(tmp_path, "\t".join(names) + "\n" + "\t".join(row))
+    assert _pairs(network) == [("P10003", "P10015")]
+    assert network.alternatives == {"P10003": ("Q99999", "G3"), "P10015": ("G15",)}
+    assert network.taxid is network.year is None
+
+
 def test_two_genes_of_one_symbol_stay_apart(tmp_path: Path) -> None:
     rows = [
         biogrid_row("-", "P2", symbols=("S", "B")),
