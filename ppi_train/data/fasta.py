@@ -64,9 +64,16 @@ def clean_sequence(text: object) -> str:
     """Cleans a sequence from another source the way `read_fasta` does.
 
     Raises:
-        DataError: this is not text, has no residue, or has a letter that is not an amino acid.
+        DataError: this is not text, has no residue, more than MAX_RESIDUES, or a letter that is not an amino
+            acid.
     """
     body = "".join(text.split()).upper() if isinstance(text, str) else ""
+    if len(body) > MAX_RESIDUES:
+        raise DataError(
+            "the sequence is too long to be a protein",
+            got=f"{len(body):,} letters, which begin with {body[:40]!r}",
+            expected=f"at most {MAX_RESIDUES:,}",
+        )
     strange = sorted(set(body) - set(AMINO_ACIDS + NONSTANDARD))
     sequence = body.rstrip("*").replace("*", "X")
     if strange or not sequence:
@@ -106,7 +113,7 @@ class SequenceTable:
 
 
 def read_fasta(path: str | Path) -> SequenceTable:
-    """Reads a FASTA, plain, gzip or bzip2, or a table of names and sequences with a tab between.
+    """Reads a FASTA, plain, gzip, bzip2 or zstd, or a table of names and sequences with a tab between.
 
     The format is recognised by the first bytes. Sequences may be wrapped, and in upper or lower case. The
     key is the header up to the first white space; for `sp|P12345|NAME` and `tr|P12345|NAME` it is the

@@ -129,7 +129,7 @@ def read_pairs(
     """Reads a pair table from TSV, CSV or Parquet.
 
     The format is recognised by the content, not by the name: tabs, commas, semicolons or blanks between the
-    columns; plain, gzip or bzip2; lines that begin with `#` and blank lines are skipped. The columns are
+    columns; plain, gzip, bzip2 or zstd; lines that begin with `#` and blank lines are skipped. The columns:
     `protein_a`, `protein_b`, `label`, or well-known other names for them, which are logged; with a header
     in any order and possibly among others, without a header in this order. Rows that repeat a pair are
     merged and counted. A label is the number 0 or 1, or true or false.

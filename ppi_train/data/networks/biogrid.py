@@ -32,9 +32,10 @@ _OTHERS = (
     "Entrez Gene Interactor {}",
     "REFSEQ Accessions Interactor {}",
 )
-_ORGANISMS = ("Organism ID Interactor {}", "Organism Interactor {}")
+# The second is the name in TAB2.
+_ORGANISM, _OLD_ORGANISM = "Organism ID Interactor {}", "Organism Interactor {}"
 _SYSTEM, _THROUGHPUT, _AUTHOR = "Experimental System Type", "Throughput", "Author"
-_FILTERED = {"system_type": _SYSTEM, "throughput": _THROUGHPUT, "taxids": _ORGANISMS[0].format("A")}
+_FILTERED = {"system_type": _SYSTEM, "throughput": _THROUGHPUT, "taxids": _ORGANISM.format("A")}
 _NUMBER = re.compile(r"\d{1,9}")
 
 
@@ -49,9 +50,8 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     layout = "BioGRID TAB3" if _ACCESSIONS[0].format("A") in names else "BioGRID TAB2"
     columns = {name: at for at, name in enumerate(names)}
     for side in "AB":
-        for old in _ORGANISMS[1:]:
-            if old.format(side) in columns:
-                columns[_ORGANISMS[0].format(side)] = columns[old.format(side)]
+        if _OLD_ORGANISM.format(side) in columns:
+            columns[_ORGANISM.format(side)] = columns[_OLD_ORGANISM.format(side)]
     _refuse_missing(columns, layout, wanted, source.path)
     wanted.refuse_others(tuple(_FILTERED), layout, source.path)
     table = Table(
@@ -96,7 +96,7 @@ def _refuse_missing(columns: Mapping[str, int], layout: str, wanted: NetworkFilt
 
 def _types(columns: Mapping[str, int]) -> dict[int, pa.DataType]:
     coded = [_SYSTEM, _THROUGHPUT, _AUTHOR, *(_KEY.format(side) for side in "AB")]
-    coded += [_ORGANISMS[0].format(side) for side in "AB"]
+    coded += [_ORGANISM.format(side) for side in "AB"]
     texts = [name.format(side) for side in "AB" for name in (*_ACCESSIONS, *_OTHERS)]
     types = {columns[name]: pa.string() for name in texts if name in columns}
     return types | {columns[name]: CODED for name in coded if name in columns}
@@ -126,7 +126,7 @@ class _Genes:
         def describe(key: str, row: int) -> Interactor:
             accessions = _values(found, _ACCESSIONS, side, row)
             others = _values(found, _OTHERS, side, row)
-            organism = found.get(_ORGANISMS[0].format(side))
+            organism = found.get(_ORGANISM.format(side))
             match = None if organism is None else _NUMBER.fullmatch(organism[row].as_py())
             return Interactor(
                 accessions[0] if accessions else self._symbol(key, others),

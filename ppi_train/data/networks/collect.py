@@ -6,7 +6,7 @@ Names become numbers as they are met, so that a batch costs no Python object for
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +74,8 @@ class Collector:
         self._taxids: dict[int, int] = {}
         self._alternatives: dict[str, tuple[str, ...]] = {}
         self._rows_of: Counter[int] = Counter()
-        self._columns: dict[str, list[np.ndarray]] = {"ends": []}
+        self._ends: deque[np.ndarray] = deque()
+        self._columns: dict[str, list[np.ndarray]] = {}
         self._size = 0
 
     def rows(self, size: int) -> Rows:
@@ -115,13 +116,14 @@ class Collector:
         """
         texts = keys.dictionary.to_pylist()
         indices = keys.indices.to_numpy(zero_copy_only=False)
-        if not self._keys.keys() >= set(texts):
+        numbers = np.array([self._keys.get(text, -1) for text in texts], np.int32)
+        new = np.flatnonzero(numbers < 0)
+        if len(new):
             first = np.zeros(len(texts), np.int64)
             first[indices[::-1]] = np.arange(len(indices))[::-1]
-            for text, row in zip(texts, first.tolist(), strict=True):
-                if text not in self._keys:
-                    self._keys[text] = self.number(describe(text, row))
-        found: np.ndarray = np.array([self._keys[text] for text in texts], np.int32)[indices]
+            for at, row in zip(new.tolist(), first[new].tolist(), strict=True):
+                numbers[at] = self._keys[texts[at]] = self.number(describe(texts[at], row))
+        found: np.ndarray = numbers[indices]
         return found
 
     def add(self, rows: Rows, ends: np.ndarray, **values: np.ndarray) -> None:
@@ -141,7 +143,7 @@ class Collector:
                 got=f"more than {_MAX_ROWS:,} rows",
                 remedy="filter it, by min_score or taxids",
             )
-        self._columns["ends"].append(ends[:, rows.kept])
+        self._ends.append(ends[:, rows.kept])
         for name, column in values.items():
             self._columns.setdefault(name, []).append(column[rows.kept])
 
@@ -152,7 +154,10 @@ class Collector:
     def _by_species(self, rows: Rows, ends: np.ndarray) -> None:
         """Leaves out rows of organisms that are not wanted, and counts those of each organism."""
         organisms = self._organisms()
-        species = np.array(self._species, np.int32)[ends]
+        if len(organisms) == 1 and not self._wanted.taxids:
+            self._rows_of[int(organisms[0])] += int(np.count_nonzero(rows.kept))
+            return
+        species = np.frombuffer(self._species, np.int32)[ends]
         if self._wanted.taxids:
             rows.drop(~np.isin(organisms, self._wanted.taxids)[species].all(axis=0), "another organism")
         a, b = species[:, rows.kept]
@@ -168,16 +173,10 @@ class Collector:
         if not self._size:
             raise self._nothing_left()
         self._refuse_species()
-        ends, columns = self._joined()
         known = list(self._numbers)
-        used = np.flatnonzero(np.bincount(ends.ravel(), minlength=len(known)))
-        order = np.array(sorted(used.tolist(), key=known.__getitem__))
+        order = np.array(sorted(self._used().tolist(), key=known.__getitem__))
         names = tuple(known[number] for number in order.tolist())
-        rank = np.zeros(len(known), np.int64)
-        rank[order] = np.arange(len(order))
-        a, b = rank[ends[0]], rank[ends[1]]
-        del ends
-        merged = _merge(np.minimum(a, b) * len(names) + np.maximum(a, b), len(names), columns)
+        merged = _merge(self._pair_keys(order), len(names), self._joined())
         duplicates = self._size - len(merged["index"])
         if duplicates:
             self.counts["duplicates"] = duplicates
@@ -197,10 +196,30 @@ class Collector:
             counts=dict(self.counts),
         )
 
-    def _joined(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _used(self) -> np.ndarray:
+        """The numbers of the interactors in rows that are kept."""
+        met = np.zeros(len(self._numbers), np.int64)
+        for ends in self._ends:
+            met += np.bincount(ends.ravel(), minlength=len(met))
+        return np.flatnonzero(met)
+
+    def _pair_keys(self, order: np.ndarray) -> np.ndarray:
+        """A number (n,) int64 for each row, the same for the same unordered pair; the ends are given up.
+
+        Args:
+            order: The numbers of interactors in the order of their names.
+        """
+        rank = np.zeros(len(self._numbers), np.int64)
+        rank[order] = np.arange(len(order))
+        keys = []
+        while self._ends:
+            a, b = rank[self._ends.popleft()]
+            keys.append(np.minimum(a, b) * len(order) + np.maximum(a, b))
+        return np.concatenate(keys)
+
+    def _joined(self) -> dict[str, np.ndarray]:
         """The columns of all batches, which are given up."""
-        ends = np.concatenate(self._columns.pop("ends"), axis=1)
-        return ends, {name: np.concatenate(self._columns.pop(name)) for name in list(self._columns)}
+        return {name: np.concatenate(self._columns.pop(name)) for name in list(self._columns)}
 
     def _nothing_left(self) -> DataError:
         if not self.counts["rows"]:
@@ -244,7 +263,7 @@ def _merge(keys: np.ndarray, size: int, columns: dict[str, np.ndarray]) -> dict[
     """Merges equal pairs.
 
     Args:
-        keys: (n,) int64, a * size + b for the ranks a <= b of each row.
+        keys: (n,) int64, a * size + b for the ranks a <= b of each row; used up.
         size: Number of names.
         columns: (n,) score, year, negative.
 
@@ -252,13 +271,14 @@ def _merge(keys: np.ndarray, size: int, columns: dict[str, np.ndarray]) -> dict[
         `index` (m, 2) int32 in order of first appearance, the columns (m,), and with `negative` also
         `disputed`, the pairs of which some rows are negative.
     """
-    order = _stable_order(keys, size * size)
-    keys = keys[order]
+    keys, order = _sorted(keys, size * size)
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     first = order[starts]  # the order is stable, so this is each pair's first row
     appeared = np.argsort(first)
     found = keys[starts][appeared]
-    merged = {"index": np.stack((found // size, found % size), axis=1).astype(np.int32)}
+    del keys  # for the memory
+    ends = (found // size, found % size)
+    merged = {"index": np.stack(ends, axis=1, dtype=np.int32, casting="unsafe")}
     if "year" in columns:
         columns["year"][columns["year"] == 0] = _UNKNOWN_YEAR
     for name, reduced in (("score", np.fmax), ("year", np.minimum), ("negative", np.logical_and)):
@@ -272,16 +292,20 @@ def _merge(keys: np.ndarray, size: int, columns: dict[str, np.ndarray]) -> dict[
     return merged
 
 
-def _stable_order(keys: np.ndarray, above: int) -> np.ndarray:
-    """What sorts keys (n,) int64 below `above`; equal ones stay in order.
+def _sorted(keys: np.ndarray, above: int) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted keys and their order; equal ones stay in order. The given array is used up.
 
     Sorting keys with their row packed into the lower bits takes a fifth of the time of a stable argsort.
+
+    Args:
+        keys: (n,) int64.
+        above: All keys are smaller.
     """
-    bits = max(len(keys) - 1, 1).bit_length()
+    bits = len(keys).bit_length()
     if above.bit_length() + bits > 63:
-        return np.argsort(keys, kind="stable")
-    packed = keys << bits
-    packed |= np.arange(len(keys))
-    packed.sort()
-    packed &= (1 << bits) - 1
-    return packed
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
+    keys <<= bits
+    keys |= np.arange(len(keys))
+    keys.sort()
+    return keys >> bits, keys & ((1 << bits) - 1)

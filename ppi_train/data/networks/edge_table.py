@@ -22,6 +22,10 @@ from ppi_train.data.pairs import label_of, pair_table, refuse_sequences
 from ppi_train.errors import DataError
 
 _PARQUET = b"PAR1"
+# Begins XML and JSON, but no name.
+_MARKUP = ("<", "{", "[")
+# Python's CSV reader accepts no field above 131,072 letters.
+_LONGEST_ROW = 100_000
 _DELIMITERS = ("\t", ",", ";")
 SCORES = ("score", "weight", "confidence", "probability", "combined_score")
 """Columns, and attributes of edges, that are taken as scores unless another one is named."""
@@ -29,14 +33,24 @@ SCORES = ("score", "weight", "confidence", "probability", "combined_score")
 
 def recognises(source: Source) -> bool:
     """Whether the first row has two or three columns, or names two columns of proteins."""
-    if source.first.startswith(_PARQUET):
+    if source.first.startswith(_PARQUET) or _has_marked_header(source):
         return True
     row = next((line for line in source.head if not line.startswith("#")), None)
-    if row is None:
+    if row is None or row.startswith(_MARKUP):
         return False
-    delimiter = next((mark for mark in _DELIMITERS if mark in row), None)
-    fields = next(csv.reader([row], delimiter=delimiter)) if delimiter else row.split()
+    fields = _fields(row)
     return len(fields) in (2, 3) or bool(known_columns(fields))
+
+
+def _has_marked_header(source: Source) -> bool:
+    """Whether the first line is a header with `#` before it, as in what string-db.org exports."""
+    first = source.head[0]
+    return first.startswith("#") and bool(known_columns(_fields(first[1:])))
+
+
+def _fields(row: str) -> list[str]:
+    delimiter = next((mark for mark in _DELIMITERS if mark in row), None)
+    return next(csv.reader([row[:_LONGEST_ROW]], delimiter=delimiter)) if delimiter else row.split()
 
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
@@ -45,7 +59,10 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     if source.first.startswith(_PARQUET):
         columns, place = read_columns(source.path, None, scores)
     else:
-        columns, place = text_columns(source.path, source.whole(), scores=scores)
+        data = source.whole()
+        if _has_marked_header(source):
+            data = data.lstrip().removeprefix(b"#")
+        columns, place = text_columns(source.path, data, scores=scores)
     measures = _measures(columns, wanted, source, place)
     layout = "table of pairs" if measures else "two columns"
     wanted.refuse_others(("min_score", "score_column") if "score" in measures else (), layout, source.path)

@@ -42,15 +42,21 @@ _NOT_PROTEINS = ("chebi:", "rnacentral:", "embl:", "ddbj/embl/genbank:", "genban
 
 
 def recognises(source: Source) -> bool:
-    """Whether the first line is a header or a row of PSI-MITAB."""
-    if not source.head:
-        return False
-    fields = source.head[0].split("\t")
-    return len(fields) >= 15 and (_is_header(fields) or _is_row(fields))
+    """Whether the first row is one of PSI-MITAB, or there is only its header."""
+    fields = _first_row(source)
+    return len(fields) >= 15 and (_is_header(fields[0]) or _is_row(fields))
 
 
-def _is_header(fields: list[str]) -> bool:
-    return bool(_HEADER.match(fields[0].strip()))
+def _first_row(source: Source) -> list[str]:
+    """The fields of the first row; of the header if there is nothing else."""
+    lines = [line for line in source.head if not line.startswith("#")]
+    if lines and _is_header(lines[0].partition("\t")[0]):
+        del lines[0]
+    return (lines[0] if lines else source.head[0]).split("\t")
+
+
+def _is_header(field: str) -> bool:
+    return bool(_HEADER.match(field.strip()))
 
 
 def _is_row(fields: list[str]) -> bool:
@@ -60,7 +66,7 @@ def _is_row(fields: list[str]) -> bool:
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
     """Reads a PSI-MITAB file; see `read_network`."""
-    fields = source.head[0].split("\t")
+    fields = _first_row(source)
     version = next(version for width, version in _VERSIONS if len(fields) >= width)
     layout = f"PSI-MITAB {version}"
     expanded = version != "2.5"
@@ -76,7 +82,8 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         types=dict.fromkeys(texts, pa.string()) | dict.fromkeys(coded, CODED),
     )
     collector = Collector(layout, source.path, wanted)
-    header = _is_header(fields)
+    # With a `#` before it, a header is one of the lines that are left out.
+    header = _is_header(source.head[0].partition("\t")[0]) and not source.head[0].startswith("#")
     for block in source.blocks():
         _add(table.parse(block, header=header and block.line == 1), collector, wanted)
     return collector.network()
@@ -96,6 +103,10 @@ def _add(columns: Mapping[int, pa.Array], collector: Collector, wanted: NetworkF
     if _NEGATIVE in columns:
         values["negative"] = by_value(columns[_NEGATIVE], lambda text: text.strip().lower() == "true", bool)
     collector.add(rows, ends, **values)
+    if _EXPANSION in columns:
+        kept = int(np.count_nonzero(~by_value(columns[_EXPANSION], _is_empty, bool) & rows.kept))
+        if kept:
+            collector.counts["spoke-expanded, kept"] += kept
 
 
 def _refuse_interactors(rows: Rows, columns: Mapping[int, pa.Array]) -> None:
@@ -120,6 +131,7 @@ def _is_empty(text: str) -> bool:
 def _filter_terms(
     rows: Rows, columns: Mapping[int, pa.Array], collector: Collector, wanted: NetworkFilter
 ) -> None:
+    """Leaves out rows by their detection method, their type, and whether they come from a complex."""
     filters = (
         (_METHOD, wanted.detection_methods, "detection method"),
         (_TYPE, wanted.interaction_types, "interaction type"),
@@ -129,23 +141,22 @@ def _filter_terms(
             collector.saw(what, columns[at])
             rows.drop(by_value(columns[at], partial(_lacks, terms=terms), bool), f"another {what}")
     if _EXPANSION in columns:
-        expanded = by_value(columns[_EXPANSION], lambda text: not _is_empty(text), bool)
+        binary = by_value(columns[_EXPANSION], _is_empty, bool)
         if wanted.complexes == "drop":
-            rows.drop(expanded, "spoke-expanded")
+            rows.drop(~binary, "spoke-expanded")
         elif wanted.complexes == "only":
-            rows.drop(~expanded, "not spoke-expanded")
-        kept = int(np.count_nonzero(expanded & rows.kept))
-        if kept:
-            collector.counts["spoke-expanded, kept"] += kept
+            rows.drop(binary, "not spoke-expanded")
 
 
 def _lacks(text: str, terms: tuple[str, ...]) -> bool:
     """Whether a field has none of some terms, each given as `MI:0018` or by its name."""
     found = text.lower()
-    return not any(
-        term.lower() in found if term.upper().startswith("MI:") else f"({term.lower()})" in found
-        for term in terms
+    # A number ends where its digits do: MI:004 is not MI:0045.
+    patterns = (
+        rf"{re.escape(term)}(?!\d)" if term.startswith("mi:") else re.escape(f"({term})")
+        for term in map(str.lower, terms)
     )
+    return not any(re.search(pattern, found) for pattern in patterns)
 
 
 def _score(text: str, wanted: str | None) -> float:

@@ -30,7 +30,8 @@ FEW = [("P2", "P1"), ("P1", "P3"), ("P2", "P2"), ("P3", "P2")]
 
 
 def _zstd(data: bytes) -> bytes:
-    return pa.compress(data, codec="zstd", asbytes=True)
+    packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return packed
 
 
 def _write(tmp_path: Path, text: str | bytes, name: str = "download") -> Path:
@@ -50,7 +51,7 @@ def _pairs(network: Network) -> list[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def originals(mirror: str) -> dict[str, Pairs]:
     """The positive pairs of PRING's Arabidopsis and of Bernett's training set, as their files list them."""
-    found = {}
+    found: dict[str, Pairs] = {}
     for name, pattern in (("pring_arath", "**/arath_ppi.txt"), ("bernett", "**/Intra1_interaction.tsv")):
         table = read_pairs(next(Path(mirror).glob(pattern)), labels="optional")
         chosen = table.index if table.labels is None else table.index[table.labels == 1]
@@ -162,6 +163,25 @@ def test_biogrid_filters(tmp_path: Path) -> None:
     assert _pairs(across)[-1] == ("P1", "V1")
     assert across.taxid is not None
     assert dict(zip(across.names, across.taxid.tolist(), strict=True))["V1"] == 2697049
+
+
+def test_biogrid_with_fewer_columns(tmp_path: Path) -> None:
+    """A table that was cut to some columns is read as far as they go."""
+    names = [
+        "#BioGRID Interaction ID",
+        "BioGRID ID Interactor A",
+        "BioGRID ID Interactor B",
+        "Official Symbol Interactor A",
+        "Official Symbol Interactor B",
+        "Experimental System Type",
+        "SWISS-PROT Accessions Interactor A",
+        "SWISS-PROT Accessions Interactor B",
+    ]
+    row = ["0", "3", "15", "G3", "G15", "physical", "P10003|Q99999", "P10015"]
+    network = _read(tmp_path, "\t".join(names) + "\n" + "\t".join(row))
+    assert _pairs(network) == [("P10003", "P10015")]
+    assert network.alternatives == {"P10003": ("Q99999", "G3"), "P10015": ("G15",)}
+    assert network.taxid is network.year is None
 
 
 def test_two_genes_of_one_symbol_stay_apart(tmp_path: Path) -> None:
@@ -286,6 +306,29 @@ def test_edge_tables_with_scores(tmp_path: Path) -> None:
     labelled = _read(tmp_path, "protein_a\tprotein_b\tlabel\tscore\nP1\tP2\t0\t0.5\n")
     assert labelled.negative is not None
     assert labelled.negative.tolist() == [True]
+
+
+def test_what_the_site_of_string_exports(tmp_path: Path) -> None:
+    text = (
+        "#node1\tnode2\tnode1_string_id\tnode2_string_id\texperimentally_determined_interaction\tcombined_score\n"
+        "MDM2\tTP53\t9606.ENSP00000258149\t9606.ENSP00000269305\t0.999\t0.998\n"
+    )
+    network = _read(tmp_path, text, min_score=0.7)
+    assert _pairs(network) == [("MDM2", "TP53")]
+    assert network.score is not None
+    assert network.score[0] == np.float32(0.998)
+    by_experiment = _read(tmp_path, text, score_column="experimentally_determined_interaction")
+    assert by_experiment.score is not None
+    assert by_experiment.score[0] == np.float32(0.999)
+
+
+def test_mitab_headers_of_other_databases(tmp_path: Path) -> None:
+    """DIP's has no `#`, and a trailing tab of the rows is no column of it; others have names of their own."""
+    row = mitab_row(version="2.5") + "\t"
+    for first in ("ID interactor A\tID interactor B", "#uidA\tuidB", "#ID(s) interactor A"):
+        network = _read(tmp_path, f"{first}\n{row}\n")
+        assert network.layout == "PSI-MITAB 2.5"
+        assert _pairs(network) == [("P04637", "Q00987")]
 
 
 def test_lines_of_comment_and_repeated_headers(tmp_path: Path) -> None:
