@@ -266,6 +266,17 @@ def test_the_temperature_is_1_where_none_was_fitted(
     assert read_checkpoint(tmp_path / "best").temperature == expected
 
 
+@pytest.mark.parametrize(
+    ("metrics", "expected"), [({"val/prevalence": 0.25}, 0.25), ({}, None), (None, None), ([], None)]
+)
+def test_the_share_of_interacting_pairs_that_it_was_calibrated_on(
+    tmp_path: Path, metrics: object, expected: float | None
+) -> None:
+    description = {} if metrics is None else {"metrics": metrics}
+    write_checkpoint(tmp_path / "best", weights=_weights(), description=description)
+    assert read_checkpoint(tmp_path / "best").prevalence == expected
+
+
 @pytest.mark.parametrize("found", [0, -1.0, float("nan"), float("inf"), 10**400, "2", None])
 def test_a_temperature_that_divides_nothing_is_refused(tmp_path: Path, found: object) -> None:
     write_checkpoint(
