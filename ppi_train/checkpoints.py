@@ -4,7 +4,7 @@ A checkpoint is a folder:
 
     weights.safetensors   the model's parameters and buffers
     checkpoint.json       how to build the model, what it was trained on, counters, metrics
-    training_state.pt     optimiser, schedule, scaler and RNG state (only in `last`);
+    training_state.pt     optimiser, schedule, scaler and counters (only in `last`);
                           loads with weights_only=True
     COMPLETE.json         sha256 of each file above, written last
 

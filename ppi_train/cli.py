@@ -22,7 +22,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
-from ppi_train.io.terminal import ending_signals, leave_lost_terminal
+from ppi_train.io.terminal import ShownFormatter, ending_signals, leave_lost_terminal
 from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode, refuse_several_processes
 
@@ -172,7 +172,7 @@ def _stands_alone(arguments: list[str], position: int) -> bool:
 def run_mode(mode: str, values: dict[str, str]) -> int:
     """Builds the config and runs the mode; returns the exit code."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Shown("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(ShownFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -266,13 +266,6 @@ def _mark_failed(message: str, mode_names: tuple[str, ...]) -> None:
 def _refuse(error: UserError) -> int:
     click.echo(f"error: {error}", err=True)
     return error.exit_code
-
-
-class _Shown(logging.Formatter):
-    """Formats log lines without passwords and control characters."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
 
 
 class _Shutdown:

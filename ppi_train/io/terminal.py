@@ -1,12 +1,25 @@
-"""Signals of the terminal, and a terminal that may be gone, as after a lost ssh connection."""
+"""What a terminal gets and sends, and a terminal that is gone, as after a lost ssh connection."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import stat
 
+from ppi_train.errors import shown
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ShownFormatter(logging.Formatter):
+    """Formats log lines without passwords and control characters."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def ending_signals() -> list[signal.Signals]:

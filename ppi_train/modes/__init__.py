@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
@@ -297,12 +297,16 @@ def _number_of(variable: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> PipelineResult:
+def execute_pipeline(
+    name: str, config: ModeConfig | Mapping[str, object], *, run_name: str = "", experiment: str = ""
+) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
     Args:
         name: A name or alias of the table.
         config: The mode's typed config, or its parameters by name.
+        run_name: The name of the run; empty for one made of what it does.
+        experiment: The name of its experiment; empty for that of MLflow's settings.
 
     Raises:
         UserError: the mode or the config is wrong, several processes share the job, or the run ended on a
@@ -319,11 +323,11 @@ def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> Pi
         function = mode.load()
         from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
 
-        tracking = tracking_of(config)
+        tracking = replace(tracking_of(config), run_name=run_name, experiment=experiment)
         with (
             TrackedRun(
                 mode.name, aliases=mode.aliases, system_metrics=mode.system_metrics, tracking=tracking
             ) as run,
             reported_faults(config.values),
         ):
-            return function(config, run)
+            return replace(function(config, run), url=run.url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import TrackingError, has_credentials
+from ppi_train.errors import TrackingError, has_credentials, masked
 
 # With MLflow's defaults (7 retries, 120 s each) it takes minutes to notice a dead server.
 _PROBE = {
@@ -60,6 +60,30 @@ def connect() -> str:
         for name, value in chosen.items():
             os.environ[name] = _WORK[name] if value is None else value
     return str(mlflow.get_tracking_uri())
+
+
+def experiment_named(client: mlflow.MlflowClient, name: str) -> str:
+    """The ID of an experiment, which is made if there is none of that name.
+
+    Raises:
+        TrackingError: it cannot be made, or was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with suppress(MlflowException):  # made by another process at this moment
+            return str(client.create_experiment(name))
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        raise TrackingError("the experiment cannot be made", where=mlflow.get_tracking_uri(), got=name)
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            "the experiment was deleted",
+            where=mlflow.get_tracking_uri(),
+            got=name,
+            remedy=f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}`, or "
+            "name another",
+        )
+    return str(found.experiment_id)
 
 
 @contextmanager
@@ -175,3 +199,8 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
+
+
+def without_secrets(uri: str) -> str:
+    """A tracking URI without user and password, for display and storage; other secrets are masked."""
+    return masked(uri).replace("***@", "")

@@ -9,9 +9,9 @@ import logging
 
 import pytest
 
-from ppi_train.cli import _Shown
 from ppi_train.config.loading import load_config, logged_parameters
 from ppi_train.errors import ConfigError, DataError, nearest, shown
+from ppi_train.io.terminal import ShownFormatter
 from ppi_train.runs.configs import MODES
 
 SECRETS = {
@@ -48,7 +48,7 @@ def test_a_password_in_a_url_is_not_shown(text: str) -> None:
         assert shown(text) == SECRETS[text]
     assert "s3cr" not in str(DataError("no", where=text, got=text, expected=text, remedy=text))
     record = logging.makeLogRecord({"msg": "at %s", "args": (text,), "levelname": "INFO"})
-    assert "s3cr" not in _Shown("%(message)s").format(record)
+    assert "s3cr" not in ShownFormatter().format(record)
 
 
 @pytest.mark.parametrize("text", PLAIN)
