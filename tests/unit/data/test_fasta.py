@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from ppi_train.data.fasta import (
-    MAX_RESIDUES,
     SequenceTable,
     clean_sequence,
     read_fasta,
@@ -23,6 +22,7 @@ from ppi_train.data.fasta import (
     write_fasta,
 )
 from ppi_train.errors import DataError
+from ppi_train.io.files import MAX_RESIDUES
 
 
 def _write(tmp_path: Path, text: str | bytes) -> Path:
