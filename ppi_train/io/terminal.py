@@ -1,4 +1,4 @@
-"""What a terminal gets and sends, and a terminal that is gone, as after a lost ssh connection."""
+"""What a terminal shows, its signals, and one that is gone, as after a lost ssh connection."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
-from ppi_train.modes.predict import named_fastas, opened_cache
+from ppi_train.modes.predict.inputs import named_fastas, opened_cache
 from ppi_train.runs.checkpoints import resolve_candidate
 from ppi_train.runs.configs import ExplainConfig
 from ppi_train.runs.lineage import code_version
@@ -48,8 +48,9 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
     device = resolve_device(config.compute.device)
     model = model_from_checkpoint(checkpoint, device)
     fastas = named_fastas(config.data, config.cache)
-    cache = opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
     names = (str(config.explanation.protein_a), str(config.explanation.protein_b))
+    named = {"protein_a, protein_b": names}
+    cache = opened_cache(config.data, config.cache, config.compute, checkpoint, fastas, named)
     tracked.identify(
         model=checkpoint.description["model"]["name"],
         dataset="-".join(names),

@@ -206,3 +206,8 @@ class PromotionOptions(OptionGroup):
     allow_leakage: bool = option(
         False, "Compare also on test pairs that the candidate was trained on; the version is tagged."
     )
+    allow_other_numbers: bool = option(
+        False,
+        "Compare also on embeddings with other numbers than those of the training, as of other hardware; "
+        "the version is tagged.",
+    )

@@ -7,6 +7,7 @@ embeddings are made as in training, and the best checkpoint of the run scores th
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
-from ppi_train.embeddings.cache.reader import warn_of_other_numbers
-from ppi_train.errors import ConfigError, UserError
+from ppi_train.embeddings.cache.reader import EmbeddingCache, has_other_numbers, warn_of_other_numbers
+from ppi_train.errors import CacheError, ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
@@ -32,11 +33,14 @@ from ppi_train.runs.inputs import (
     SplitFiles,
     SplitInputs,
     drop_or_refuse_missing,
+    names_by_source,
     open_cache,
+    proteins_to_embed,
     read_tables,
     refuse_other_names,
 )
-from ppi_train.runs.training_pairs import logged_pairs
+from ppi_train.runs.training_pairs import logged_pairs, protein_digests
+from ppi_train.tracking.runs import RunInfo
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +107,8 @@ def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) 
     name = config.data.dataset or trained.data.dataset or DEFAULT_DATASET
     wanted = replace(config.data, dataset=name, data_seed=config.data.data_seed or trained.data.data_seed)
     found = available_split(wanted, config.pairs.split)
-    files = SplitFiles(pairs=found.pairs, fasta=None if config.cache.embeddings else fasta or found.fasta)
+    own_or_found = None if config.cache.embeddings else fasta or found.fasta
+    files = SplitFiles(pairs=found.pairs, fasta=own_or_found, embed_all=fasta is None)
     return SplitSource(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
@@ -148,11 +153,12 @@ def evaluation_inputs(
     recipe = embedding["recipe"]
     fasta = split.files.fasta
     if fasta and config.cache.embeddings is None:
-        refuse_other_names(tables, [fasta], missing=config.cache.missing)
+        refuse_other_names(names_by_source(tables), [fasta], missing=config.cache.missing)
     cache = open_cache(
         config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],
         EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device),
+        needed=proteins_to_embed({split.split: split.files}, tables),
         data_dir=Path(config.data.data_dir),
         wanted=recipe,
         memory_mb=config.cache.cache_memory_mb,
@@ -166,8 +172,9 @@ def validation_inputs(
 ) -> SplitInputs:
     """The validation pairs of a run, whichever split the config scores.
 
-    They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
-    the proteins; otherwise pairs and embeddings come from the files that the run was trained on.
+    They are the pairs that the run has logged, with the embeddings of the scored split if those are of the
+    same proteins, by name and sequence; otherwise pairs and embeddings come from the files that the run was
+    trained on.
 
     Args:
         resolved: The run.
@@ -177,11 +184,8 @@ def validation_inputs(
     Raises:
         UserError: they are no longer available.
     """
-    try:
-        table = logged_pairs(resolved.run, "validation")
-    except UserError:
-        table = None
-    if table is not None and not scored.cache.missing(table.proteins):
+    table = _logged_validation(resolved.run, config.data, scored.cache)
+    if table is not None:
         return SplitInputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
@@ -192,12 +196,25 @@ def validation_inputs(
     return evaluation_inputs(own, split, checkpoint, trained)
 
 
+def _logged_validation(run: RunInfo, data: DatasetOptions, cache: EmbeddingCache) -> PairTable | None:
+    """The logged validation pairs, if a cache has all of their proteins with the run's sequences."""
+    try:
+        table = logged_pairs(run, "validation")
+        if cache.missing(table.proteins):
+            return None
+        trained, found = protein_digests(run, data), cache.sequence_digests(table.proteins)
+    except UserError:
+        return None
+    return table if found.items() <= trained.items() else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitScores:
     """A split scored by the best checkpoint of a run.
 
     The calibrated `logits` and their standard deviations `uncertainty` are (n,) float32; `labels` are (n,)
-    int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table.
+    int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table. `prevalence` is the
+    share of interacting pairs where the model was calibrated, or else that of these pairs.
     """
 
     model: str
@@ -208,6 +225,7 @@ class SplitScores:
     uncertainty: np.ndarray
     labels: np.ndarray
     index: np.ndarray
+    prevalence: float
 
     @property
     def table(self) -> PairTable:
@@ -236,6 +254,38 @@ def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> SplitSourc
     return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
 
 
+def refuse_other_numbers(
+    compared: Mapping[str, tuple[ResolvedCheckpoint, SplitScores]], *, allowed: bool
+) -> str:
+    """Refuses scores of embeddings with other numbers than those that a model was trained on.
+
+    Args:
+        compared: The models by what they are in the comparison, with their scores.
+        allowed: Whether they are only named.
+
+    Returns:
+        Which models have other numbers, with commas between.
+
+    Raises:
+        CacheError: some have, and that is not allowed.
+    """
+    others = [
+        who
+        for who, (resolved, scores) in compared.items()
+        if has_other_numbers(scores.inputs.cache, resolved.read().description["embedding"])
+    ]
+    if others and not allowed:
+        raise CacheError(
+            f"the embeddings have other numbers than those that the {' and the '.join(others)} "
+            "was trained on, so that a comparison proves nothing",
+            got=f"numbers with the digest {compared[others[0]][1].inputs.cache.content_digest[:12]}",
+            expected="the digest ppi.embedding_content_digest of the training run",
+            remedy="give the embeddings of the training: embeddings=PATH; or, if they were made again on "
+            "other hardware and differ in the last digits only, allow_other_numbers=true",
+        )
+    return ", ".join(others)
+
+
 def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: SplitSource) -> SplitScores:
     """Scores a split with a checkpoint.
 
@@ -249,6 +299,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
     scores = score_pairs_with_uncertainty(model, data, batch_size=config.scoring.batch_size)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
+    labels = data.labels.cpu().numpy().astype(np.int8)
     return SplitScores(
         model=checkpoint.description["model"]["name"],
         split=split.split,
@@ -256,6 +307,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
         device=device,
         logits=logits,
         uncertainty=uncertainty,
-        labels=data.labels.cpu().numpy().astype(np.int8),
+        labels=labels,
         index=inputs.tables[split.split].index,
+        prevalence=checkpoint.prevalence or float(labels.mean()),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ppi_train.config.options import DatasetOptions
 from ppi_train.data.fasta import read_fasta
-from ppi_train.data.identity import digest_of_proteins, digests_of, read_proteins
+from ppi_train.data.identity import digest_of_proteins, digests_of, protein_numbers, read_proteins
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs
 from ppi_train.errors import DataError, UserError
 from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
@@ -147,6 +147,23 @@ def logged_pairs(run: RunInfo, split: str) -> PairTable:
     return table
 
 
+def calibration_prevalence(run: RunInfo) -> float | None:
+    """The share of interacting pairs in the validation set, on which probabilities were calibrated.
+
+    None, with a warning, if the pairs cannot be read or are of one class.
+    """
+    try:
+        validation = logged_pairs(run, "validation")
+    except UserError as error:
+        logger.warning("the validation pairs of run %s cannot be read: %s", run.run_id, error.what)
+        return None
+    share = validation.positives / len(validation)
+    if 0 < share < 1:
+        return share
+    logger.warning("the validation pairs of run %s have one class only", run.run_id)
+    return None
+
+
 def protein_digests(run: RunInfo, data: DatasetOptions) -> dict[str, str]:
     """Sequence digests of the proteins that a run was trained on, by accession.
 
@@ -203,12 +220,14 @@ class TrainingLineage:
         table: All training pairs, with the label that was used last.
         sequences: Sequences of the proteins, by accession, as far as they could be found.
         digests: Sequence digests by accession, of each run.
+        runs: The runs whose pairs could be read, oldest first.
         notes: What could not be read, and why.
     """
 
     table: PairTable
     sequences: dict[str, str]
     digests: tuple[Mapping[str, str], ...]
+    runs: tuple[RunInfo, ...]
     notes: tuple[str, ...]
 
 
@@ -224,8 +243,7 @@ def training_lineage(
         data: Gives the present folder of data sets.
         with_sequences: Whether sequences are read too.
     """
-    tables, digests, notes = [], [], []
-    sequences: dict[str, str] = {}
+    tables, digests, runs, notes = [], [], [], []
     for run_id in lineage_of(resolved):
         try:
             run = find_run(run_id)
@@ -235,12 +253,9 @@ def training_lineage(
             continue
         tables.append(table)
         digests.append(known)
-        if not with_sequences:
-            continue
-        try:
-            sequences |= _sequences(_trained_config(run), data)
-        except UserError as error:
-            notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
+        runs.append(run)
+    sequences, missing = training_sequences(runs, data) if with_sequences else ({}, [])
+    notes += missing
     for note in notes:
         logger.warning("%s", note)
     if not tables:
@@ -249,23 +264,53 @@ def training_lineage(
     if len(tables) > 1:
         source += f" and {len(tables) - 1} before it"
     return TrainingLineage(
-        table=joined(tables, source), sequences=sequences, digests=tuple(digests), notes=tuple(notes)
+        table=joined(tables, digests, source),
+        sequences=sequences,
+        digests=tuple(digests),
+        runs=tuple(runs),
+        notes=tuple(notes),
     )
 
 
-def joined(tables: Sequence[PairTable], source: str) -> PairTable:
+def training_sequences(runs: Sequence[RunInfo], data: DatasetOptions) -> tuple[dict[str, str], list[str]]:
+    """Reads the sequences that runs were trained on, as far as they can be found.
+
+    Args:
+        runs: Training runs of pair models.
+        data: Gives the present folder of data sets.
+
+    Returns:
+        The sequences by accession, and what could not be read.
+    """
+    sequences: dict[str, str] = {}
+    notes = []
+    for run in runs:
+        try:
+            sequences |= _sequences(_trained_config(run), data)
+        except UserError as error:
+            notes.append(f"the training sequences of run {run.run_id} cannot be read: {error.what}")
+    return sequences, notes
+
+
+def joined(tables: Sequence[PairTable], digests: Collection[Mapping[str, str]], source: str) -> PairTable:
     """Joins labelled tables into one.
 
-    A pair in several tables gets the label of the last one.
+    A pair in several tables, under any names of its sequences, gets the names and the label of the last one.
+
+    Args:
+        tables: Labelled.
+        digests: Sequence digests by accession, of each source of the tables.
+        source: Names the result.
     """
     if len(tables) == 1:
         return replace(tables[0], source=source)
-    labels: dict[tuple[str, str], int] = {}
+    number = protein_numbers((name for table in tables for name in table.proteins), digests)
+    labelled: dict[frozenset[int], tuple[str, str, int]] = {}
     for table in tables:
-        assert table.labels is not None
-        labels |= dict(zip(ordered_pairs(table), table.labels.tolist(), strict=True))
-    a, b = zip(*labels, strict=True)
-    return pairs_from_ids(a, b, np.array(list(labels.values())), source)
+        for pair, label in zip(ordered_pairs(table), table.required_labels.tolist(), strict=True):
+            labelled[frozenset(number[name] for name in pair)] = (*pair, label)
+    a, b, labels = zip(*labelled.values(), strict=True)
+    return pairs_from_ids(a, b, np.array(labels), source)
 
 
 def _sequences(trained: PairTrainingConfig, data: DatasetOptions) -> dict[str, str]:

@@ -15,13 +15,8 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError, has_credentials, masked
+from ppi_train.tracking.timeouts import probing
 
-# With MLflow's defaults (7 retries, 120 s each) it takes minutes to notice a dead server.
-_PROBE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-}
 _HOW_TO_LOG_IN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them to ~/.mlflow/credentials"
 )
@@ -29,11 +24,6 @@ _HOW_TO_LOG_IN = (
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
 _MARKS_OF_CONFLICTS = ("IntegrityError", "UniqueViolation", "/gkpj")
 _STORE_CLIENTS = ("boto3", "botocore")
-_WORK = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-}
 
 
 def connect() -> str:
@@ -51,14 +41,8 @@ def connect() -> str:
     if has_credentials(str(mlflow.get_tracking_uri())):
         # At the end of a run MLflow prints its URL, with the password.
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    chosen = {name: os.environ.get(name) for name in _WORK}
-    os.environ.update(_PROBE)
-    try:
-        with translated_errors("reach the tracking server"):
-            mlflow.MlflowClient().search_experiments(max_results=1)
-    finally:
-        for name, value in chosen.items():
-            os.environ[name] = _WORK[name] if value is None else value
+    with probing(), translated_errors("reach the tracking server"):
+        mlflow.MlflowClient().search_experiments(max_results=1)
     return str(mlflow.get_tracking_uri())
 
 

@@ -102,11 +102,18 @@ def _bound_run(store: Store, experiment_id: str) -> tuple[Run, bool]:
     place = JournalPlace(journal_id=store.header.journal_id, host="", path=store.path.absolute())
     client.log_batch(run.info.run_id, tags=[RunTag(JOURNAL_TAG, place.to_tag())])
     store.bind(run.info.run_id)
-    # By its ID at the server the run's folder is found too, so that `resume` can go on there.
-    link = store.folder.absolute().with_name(run.info.run_id)
-    if not link.exists():
-        link.symlink_to(store.folder.name)
+    _link_folder(store.folder.absolute(), run.info.run_id)
     return client.get_run(run.info.run_id), True
+
+
+def _link_folder(folder: Path, run_id: str) -> None:
+    """Makes the folder findable by its run's ID at the server, so that `resume` can go on there."""
+    link = folder.with_name(run_id)
+    try:
+        if not link.exists():
+            link.symlink_to(folder.name)
+    except OSError as error:  # not every disk has links; what is sent does not need this one
+        logger.info("%s stands for run %s; no link of that name can be made (%s)", folder, run_id, error)
 
 
 def _known_run(client: mlflow.MlflowClient, store: Store) -> Run:
