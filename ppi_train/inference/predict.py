@@ -42,7 +42,7 @@ _MOST_PARTNERS = 20_000_000
 # Bytes of a row: its scores, which do not compress.
 _ROW_BYTES = 8
 # To be increased when the rows of a table change for the same inputs.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)

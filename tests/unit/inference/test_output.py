@@ -91,7 +91,7 @@ def test_networkx_reads_the_graphml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_edges(tmp_path / "net.graphml", written(tmp_path / "table.parquet", columns))
     graph = networkx.read_graphml(tmp_path / "net.graphml")
     assert not graph.is_directed()
-    assert set(graph.nodes) == set(NAMES[:4])
+    assert dict(graph.nodes(data="name")) == {name: name for name in NAMES[:4]}
     for a, b, probability, uncertainty in zip(*columns.values(), strict=True):
         edge = graph.edges[NAMES[a], NAMES[b]]
         assert np.float32(edge["probability"]) == probability
