@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
@@ -31,7 +32,7 @@ class PredictionOptions(OptionGroup):
     include_self: bool = option(False, "Pair each protein also with itself.")
     top_k: int | None = option(
         None, "Number of best partners to keep per protein; a pair is kept if it is among those of either.",
-        low=1,
+        low=1, high=bounds.TOP_K,
     )  # fmt: skip
     min_probability: float | None = option(None, "Keep pairs with at least this probability.", low=0, high=1)
     uncertainty: bool = option(True, "Write the standard deviation of the logit, where the model has one.")

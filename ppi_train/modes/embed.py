@@ -16,6 +16,7 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.errors import CacheError, ConfigError
 from ppi_train.io.files import output_exists_error
+from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import EmbedConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
@@ -85,7 +86,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
             made.setdefault(path, counts)
         return made
     output = Path(config.output.output)
-    check_output(output, config.output.overwrite or _may_be_finished(output))
+    check_output(output, config.output.overwrite, continues=True)
     embedder = settings.make()
     merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
@@ -115,26 +116,30 @@ def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
     return metrics
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool, *, continues: bool = False) -> None:
     """Checks the output path of a cache before any work is done.
 
+    Args:
+        output: The cache.
+        overwrite: Whether an existing file may be replaced.
+        continues: Whether the finished cache of a process that died while it removed its parts may be there.
+
     Raises:
-        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten.
+        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten,
+            or it cannot be written.
     """
     if output.suffix != ".parquet":
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
-    if output.exists() and not overwrite:
+    check_output_path("output", output)
+    if output.exists() and not overwrite and not (continues and _may_be_finished(output)):
         raise output_exists_error(output)
 
 
 def _may_be_finished(output: Path) -> bool:
-    """Whether an output may be the cache of a process that died while it removed its parts.
-
-    `make_cache` then compares it with the cache that it would make.
-    """
-    if not (output.exists() and parts_folder(output).exists()):
+    """Whether a file is a cache with parts beside it; `make_cache` compares it with the one that it would make."""
+    if not parts_folder(output).exists():
         return False
     try:
         EmbeddingCache(output)

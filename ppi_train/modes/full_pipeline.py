@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.options import SPLIT_NAMES
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.modes.base import PipelineResult
@@ -27,7 +28,7 @@ from ppi_train.modes.eval_only.references import reference_digests
 from ppi_train.modes.prepare_data import run as prepare_data
 from ppi_train.modes.promote import run as promote
 from ppi_train.modes.train.finetune import finetuning_job
-from ppi_train.modes.train.resume import continue_training
+from ppi_train.modes.train.resume import continue_training, folder_left
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
@@ -149,7 +150,7 @@ class Stages:
         A killed process leaves its run in status RUNNING. Such a run is continued only on the machine where
         it ran.
         """
-        here = was_here(job.config.output.output_dir, found.run_id)
+        here = was_here(job.config.output.output_dir, found.run_id) or folder_left(found) is not None
         return here if found.running else found.checkpoints is not None or here
 
     def _reuse_run(self, name: str, found: RunInfo) -> None:
@@ -223,7 +224,7 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 
     It leaves out the test split if the mirror does not have it, unless the config asks for `split=test`.
     """
-    everything = part_of(config, PrepareDataConfig)
+    everything = part_of(config, PrepareDataConfig).replace(splits=SPLIT_NAMES)
     if config.test.split == "test":
         return everything
     try:

@@ -28,6 +28,7 @@ from ppi_train.inference.predict import Prediction, PredictionCounts, make_predi
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
 from ppi_train.io.files import file_digest
+from ppi_train.io.outputs import check_output_path
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
@@ -275,7 +276,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     The run gets the path and digest of the table, and the table itself if it is small.
 
     Raises:
-        ConfigError: an output exists, or unfinished parts of another prediction are next to it.
+        ConfigError: an output exists or cannot be written, or there are parts of another prediction.
         TrackingError: no such run or registered model.
         CheckpointError: the run has no complete checkpoint.
         DataError, CacheError: see `prediction_inputs`.
@@ -283,6 +284,9 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     """
     options = config.prediction
     output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
+    check_output_path("output", output)
+    if edges:
+        check_output_path("edges", edges)
     check_outputs(output, edges, overwrite=options.overwrite)
     resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()

@@ -25,15 +25,22 @@ from ppi_train.runs.checkpoints import (
 )
 from ppi_train.runs.configs import PromoteConfig
 from ppi_train.runs.lineage import code_version
-from ppi_train.runs.scored_split import SplitScores, SplitSource, score_split, split_for
+from ppi_train.runs.options import RegistryOptions
+from ppi_train.runs.scored_split import (
+    SplitScores,
+    SplitSource,
+    refuse_other_numbers,
+    score_split,
+    split_for,
+)
 from ppi_train.runs.training_pairs import pairs_trained_on, refuse_leakage
 from ppi_train.tracking.logged_model import TAG as MODEL_DIGEST
 from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version
-from ppi_train.tracking.registry.versions import CurrentVersion
+from ppi_train.tracking.registry.versions import CurrentVersion, describe
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import RunInfo, logged_model_of
+from ppi_train.tracking.runs import RunInfo, UnknownRunError, logged_model_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +136,8 @@ def decision_table(verdict: PromotionDecision) -> list[str]:
 
 
 REFUSED = 3
+OTHER_NUMBERS = "ppi.other_numbers"
+"""Tag of a promotion and its version: which models were scored on other numbers than their training's."""
 
 
 def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
@@ -138,7 +147,9 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
 
     Raises:
         TrackingError: no such run, or the registry does not answer.
-        CheckpointError: the run has not finished, has no model, or its model was altered.
+        CheckpointError: the run has not finished, has no model, or its model was altered; or the holder's
+            run has no checkpoint to compare with.
+        CacheError: the embeddings have other numbers than those that a model was trained on.
         DataError: test pairs are among those that the candidate was trained on, under any name, or that
             cannot be ruled out.
     """
@@ -150,6 +161,8 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
         logger.warning("the run's model has no digest, so changes to it cannot be detected")
     candidate = resolve_candidate(config.evaluated)
     holder = holder_of(name, alias)
+    is_held = holder is not None and holder.run_id == candidate.run.run_id
+    champion = _resolved(holder, config.registry) if holder and not is_held else None  # before the scoring
     split = split_for(candidate, config)
     scored = score_split(candidate, config, split)
     tracked.identify(
@@ -167,15 +180,19 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     refuse_leakage(trained_on, scored.table, allowed=config.promotion.allow_leakage)
     if trained_on.tag:
         tracked.set_tags({"ppi.leakage": trained_on.tag})
-    if holder and holder.run_id == candidate.run.run_id:
+    if is_held:
         verdict = PromotionDecision(promoted=False, why="the run's model holds the alias already")
         return log_decision(verdict, config, tracked, exit_code=0)
-    verdict = _decide(config, scored, holder, split)
+    compared = {"candidate": (candidate, scored)}
+    if champion:
+        compared["holder"] = (champion, _scored_holder(champion, config, scored, split))
+    others = refuse_other_numbers(compared, allowed=config.promotion.allow_other_numbers)
+    tracked.set_tags({OTHER_NUMBERS: others} if others else {})
+    verdict = _decide(config, *(scores for _, scores in compared.values()))
     if not verdict.promoted:
         return log_decision(verdict, config, tracked, exit_code=REFUSED)
     tags = _version_tags(candidate, scored, verdict, tracked, trained_on.tag)
-    if model_digest:
-        tags[MODEL_DIGEST] = model_digest
+    tags |= {tag: text for tag, text in ((MODEL_DIGEST, model_digest), (OTHER_NUMBERS, others)) if text}
     try:
         version = promote_version(
             name=name,
@@ -209,17 +226,38 @@ def _model_of(run: RunInfo) -> str:
     return model_id
 
 
+def _resolved(holder: CurrentVersion, registry: RegistryOptions) -> ResolvedCheckpoint:
+    """The checkpoint of the version that has the alias, or why nothing can be compared with it."""
+    name, alias = registry.registered_model, registry.alias
+    try:
+        return resolve_checkpoint(holder.run_id)
+    except (UnknownRunError, CheckpointError) as error:
+        raise type(error)(
+            f"the present version cannot be compared with: {error.what}",
+            where=f"models:/{name}@{alias}, {describe(holder)}",
+            got=error.got,
+            expected=error.expected,
+            remedy=f"{error.remedy}; or give the alias back to the version before: mlflow run . -e rollback "
+            f"-P registered_model={name} -P alias={alias}; or remove the alias in the MLflow UI, after which "
+            "min_auprc alone decides",
+        ) from None
+
+
+def _scored_holder(
+    champion: ResolvedCheckpoint, config: PromoteConfig, scored: SplitScores, split: SplitSource
+) -> SplitScores:
+    # A given cache has the candidate's embeddings; those of another embedder are made from the FASTA.
+    same_recipe = _recipe(champion) == scored.inputs.cache.spec.recipe()
+    return score_split(champion, config if same_recipe else config.replace(embeddings=None), split)
+
+
 def _decide(
-    config: PromoteConfig, scored: SplitScores, holder: CurrentVersion | None, split: SplitSource
+    config: PromoteConfig, scored: SplitScores, holder: SplitScores | None = None
 ) -> PromotionDecision:
     if holder is None:
         metrics = ranking_metrics(scored.logits, scored.labels)
         return decide_first(metrics, min_auprc=config.promotion.min_auprc)
-    champion = resolve_checkpoint(holder.run_id)
-    # A given cache has the candidate's embeddings; those of another embedder are made from the FASTA.
-    same_recipe = _recipe(champion) == scored.inputs.cache.spec.recipe()
-    holder_config = config if same_recipe else config.replace(embeddings=None)
-    candidate, incumbent = on_common_pairs([scored, score_split(champion, holder_config, split)])
+    candidate, incumbent = on_common_pairs([scored, holder])
     differences = paired_differences(
         sigmoid(candidate.logits),
         sigmoid(incumbent.logits),

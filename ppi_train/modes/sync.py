@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.errors import JournalError, TrackingError
+from ppi_train.errors import JournalError, TrackingError, UserError, first_line
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import SyncConfig
 from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME
@@ -36,8 +36,8 @@ def run(config: SyncConfig, tracked: TrackedRun) -> PipelineResult:
     for path in outboxes:
         try:
             sent = sync_outbox(path, experiment_id=tracked.experiment_id, end=True)
-        except TrackingError as error:
-            problems.append(f"{path}: {error.what}")
+        except (UserError, OSError) as error:
+            problems.append(f"{path}: {first_line(error)}")
             logger.error("%s", error)
             continue
         records += sent.records

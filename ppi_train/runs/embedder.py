@@ -17,6 +17,7 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.embeddings.options import EmbedderOptions
+from ppi_train.io.outputs import check_output_path
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 
@@ -171,6 +172,9 @@ def find_or_make(
 
     The file's name depends on everything that the embeddings depend on, so a cache that is found is the
     same as one that would be made.
+
+    Raises:
+        ConfigError: a cache is to be made, and `data_dir` cannot be written.
     """
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
@@ -180,6 +184,7 @@ def find_or_make(
         logger.info("embedding cache found: %s", path)
         distinct = len(set(sequences.sequences.values()))
         return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
+    check_output_path("data_dir", path.parent, folder=True)
     return path, make_cache(path, sequences, embedder, spec, earlier=earlier_caches(data_dir))
 
 

@@ -7,6 +7,7 @@ embeddings are made as in training, and the best checkpoint of the run scores th
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
-from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
-from ppi_train.errors import ConfigError, UserError
+from ppi_train.embeddings.cache.reader import EmbeddingCache, has_other_numbers, warn_of_other_numbers
+from ppi_train.errors import CacheError, ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
@@ -249,6 +250,38 @@ class SplitScores:
 def split_for(resolved: ResolvedCheckpoint, config: ScoringConfig) -> SplitSource:
     """The configured split, or the default one of the run's data set."""
     return evaluated_split(config, trained_config(resolved.read()), resolved.run.run_id)
+
+
+def refuse_other_numbers(
+    compared: Mapping[str, tuple[ResolvedCheckpoint, SplitScores]], *, allowed: bool
+) -> str:
+    """Refuses scores of embeddings with other numbers than those that a model was trained on.
+
+    Args:
+        compared: The models by what they are in the comparison, with their scores.
+        allowed: Whether they are only named.
+
+    Returns:
+        Which models have other numbers, with commas between.
+
+    Raises:
+        CacheError: some have, and that is not allowed.
+    """
+    others = [
+        who
+        for who, (resolved, scores) in compared.items()
+        if has_other_numbers(scores.inputs.cache, resolved.read().description["embedding"])
+    ]
+    if others and not allowed:
+        raise CacheError(
+            f"the embeddings have other numbers than those that the {' and the '.join(others)} "
+            "was trained on, so that a comparison proves nothing",
+            got=f"numbers with the digest {compared[others[0]][1].inputs.cache.content_digest[:12]}",
+            expected="the digest ppi.embedding_content_digest of the training run",
+            remedy="give the embeddings of the training: embeddings=PATH; or, if they were made again on "
+            "other hardware and differ in the last digits only, allow_other_numbers=true",
+        )
+    return ", ".join(others)
 
 
 def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: SplitSource) -> SplitScores:

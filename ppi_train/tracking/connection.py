@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -15,13 +15,8 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError, has_credentials
+from ppi_train.tracking.timeouts import probing
 
-# With MLflow's defaults (7 retries, 120 s each) it takes minutes to notice a dead server.
-_PROBE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-}
 _HOW_TO_LOG_IN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them to ~/.mlflow/credentials"
 )
@@ -29,11 +24,6 @@ _HOW_TO_LOG_IN = (
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
 _MARKS_OF_CONFLICTS = ("IntegrityError", "UniqueViolation", "/gkpj")
 _STORE_CLIENTS = ("boto3", "botocore")
-_WORK = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-}
 
 
 def connect() -> str:
@@ -51,15 +41,33 @@ def connect() -> str:
     if has_credentials(str(mlflow.get_tracking_uri())):
         # At the end of a run MLflow prints its URL, with the password.
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    chosen = {name: os.environ.get(name) for name in _WORK}
-    os.environ.update(_PROBE)
-    try:
-        with translated_errors("reach the tracking server"):
-            mlflow.MlflowClient().search_experiments(max_results=1)
-    finally:
-        for name, value in chosen.items():
-            os.environ[name] = _WORK[name] if value is None else value
+    with probing(), translated_errors("reach the tracking server"):
+        mlflow.MlflowClient().search_experiments(max_results=1)
     return str(mlflow.get_tracking_uri())
+
+
+def experiment_named(client: mlflow.MlflowClient, name: str) -> str:
+    """The ID of an experiment, which is made if there is none of that name.
+
+    Raises:
+        TrackingError: it cannot be made, or was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with suppress(MlflowException):  # made by another process at this moment
+            return str(client.create_experiment(name))
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        raise TrackingError("the experiment cannot be made", where=mlflow.get_tracking_uri(), got=name)
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            "the experiment was deleted",
+            where=mlflow.get_tracking_uri(),
+            got=name,
+            remedy=f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}`, or "
+            "name another",
+        )
+    return str(found.experiment_id)
 
 
 @contextmanager
@@ -175,10 +183,3 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
-
-
-def without_secrets(uri: str) -> str:
-    """A tracking URI without user and password, for display and storage."""
-    scheme, mark, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri

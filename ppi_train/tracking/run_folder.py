@@ -66,7 +66,12 @@ def _unusable(folder: Path, error: OSError) -> StorageError:
 
 def was_here(output_dir: str, run_id: str) -> bool:
     """Whether the run's process ran on this machine, with this output folder."""
-    return (folder_of(output_dir, run_id) / _LOCK).exists()
+    return is_run_folder(folder_of(output_dir, run_id))
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a process on this machine has worked here on a run."""
+    return bool(_RUN_ID.fullmatch(folder.name)) and (folder / _LOCK).exists()
 
 
 def folder_of(output_dir: str | Path, run_id: str) -> Path:

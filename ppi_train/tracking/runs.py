@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ JOURNAL_TAG = "ppi.journal"
 _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the server that has it"
 
 
+class UnknownRunError(TrackingError):
+    """The server answers, and has no such run, or had it deleted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JournalPlace:
     """The ID, machine and path of a journal."""
@@ -26,6 +31,11 @@ class JournalPlace:
     journal_id: str
     host: str
     path: Path
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine, or was there when `sync` sent it."""
+        return self.host in ("", socket.gethostname())
 
     def to_tag(self) -> str:
         return f"{self.journal_id} {self.host}:{self.path}"
@@ -108,12 +118,12 @@ def get_run(run_id: str, *, named_by: str = "", remedy: str = _HINT) -> Run:
             "RESOURCE_DOES_NOT_EXIST",
             "INVALID_PARAMETER_VALUE",
         ):
-            raise TrackingError(
+            raise UnknownRunError(
                 "there is no such run", where=mlflow.get_tracking_uri(), got=shown_id, remedy=remedy
             ) from None
         raise
     if run.info.lifecycle_stage == "deleted":
-        raise TrackingError(
+        raise UnknownRunError(
             "the run was deleted",
             where=mlflow.get_tracking_uri(),
             got=shown_id,

@@ -62,6 +62,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize("stop", [ctrl_c, kill])
 def test_mlflow_run_that_is_stopped_leaves_the_run_killed(
     stop: Callable[[subprocess.Popen[str]], None], store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path

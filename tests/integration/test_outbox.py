@@ -21,6 +21,7 @@ from ppi_train.errors import JournalError, StorageError, TrackingError
 from ppi_train.modes import execute_pipeline
 from ppi_train.modes.train.resume import send_what_it_left
 from ppi_train.runs.checkpoints import fetch_checkpoint
+from ppi_train.tracking import timeouts
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.outbox.records import Header, Metrics, Tags
@@ -28,7 +29,18 @@ from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME, Store
 from ppi_train.tracking.outbox.worker import BackgroundWorker
 from ppi_train.tracking.run import TrackedRun, Tracking
 from ppi_train.tracking.runs import find_run
-from tests.support.faults import CUT, HANG, LOSE, PASS, REFUSE, FaultyProxy, faulty_proxy, fill, mounted_disk
+from tests.support.faults import (
+    CUT,
+    HANG,
+    LOSE,
+    PASS,
+    REFUSE,
+    SLOW,
+    FaultyProxy,
+    faulty_proxy,
+    fill,
+    mounted_disk,
+)
 
 STEPS = 40
 
@@ -115,6 +127,28 @@ def test_a_run_goes_on_while_the_server_is_away(
     assert [artifact.path for artifact in direct.list_artifacts(run.run_id)] == ["config.yaml"]
     assert not (tmp_path / "runs" / run.run_id).exists(), "what was sent is still on the disk"
     assert "ppi.journal" not in found.data.tags
+
+
+@pytest.mark.parametrize(("bytes_per_second", "uploads"), [(10_000, 1), (1_000_000, 2)])
+def test_an_upload_has_the_time_that_its_store_takes(
+    bytes_per_second: int,
+    uploads: int,
+    proxy: FaultyProxy,
+    direct: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(timeouts, "BYTES_PER_SECOND", bytes_per_second)
+    (tmp_path / "large").write_bytes(bytes(40_000))
+    with TrackedRun("train_only", tracking=tracking(tmp_path), system_metrics=False) as run:
+        proxy.set(SLOW)
+        run.log_file(tmp_path / "large")
+    # One second and four are enough; if two are expected, the next attempt has twice as many.
+    assert proxy.uploads == uploads
+    assert [artifact.path for artifact in direct.list_artifacts(run.run_id)] == ["large"]
+    assert direct.get_run(run.run_id).info.status == "FINISHED"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
 
 
 @pytest.mark.parametrize("fault", [LOSE, slow(CUT), slow(REFUSE)])

@@ -17,7 +17,8 @@ from typing import Any
 import mlflow
 import pytest
 
-from ppi_train.errors import StorageError
+from ppi_train.errors import StorageError, TrackingError
+from ppi_train.modes import execute_pipeline
 from ppi_train.tracking.outbox.database import Database
 from ppi_train.tracking.outbox.store import NAME
 from ppi_train.tracking.run import TrackedRun, Tracking
@@ -167,3 +168,45 @@ def test_a_sighup_that_nohup_turned_off_ends_nothing(
     assert process.returncode == 143
     (run,) = store.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
     assert run.info.status == "KILLED"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EEXIST])
+def test_one_sync_sends_all_where_no_link_can_be_made(
+    number: int, store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    offline = Tracking(folder=tmp_path / "runs", offline=True)
+    for step in range(3):
+        with TrackedRun("embed", tracking=offline, system_metrics=False) as run:
+            run.log_metrics({"loss": 1.0}, step)
+    monkeypatch.setattr(Path, "symlink_to", fail)
+    result = execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    assert result.metrics["sync/records"] == 9
+    sent = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'embed'")
+    assert [run.info.status for run in sent] == ["FINISHED"] * 3
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_an_outbox_that_the_disk_does_not_give_stops_no_other(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline = Tracking(folder=tmp_path / "runs", offline=True)
+    runs = []
+    for _ in range(2):
+        with TrackedRun("embed", tracking=offline, system_metrics=False) as run:
+            runs.append(run.run_id)
+    bad, rows = min(runs), Database.rows
+
+    def failing(database: Database, start: int) -> Any:
+        if database.header.run_id == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return rows(database, start)
+
+    monkeypatch.setattr(Database, "rows", failing)
+    with pytest.raises(TrackingError, match="1 of what 2 outboxes have could not be sent") as caught:
+        execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
+    assert f"{bad}/outbox.db: [Errno 5] Input/output error" in str(caught.value)
+    (sent,) = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'embed'")
+    assert sent.data.tags["ppi.offline_id"] == max(runs)

@@ -5,7 +5,11 @@ Exactly one concurrent promotion wins, the others leave nothing behind, and a ro
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ from ppi_train.tracking.registry import aliases as registry
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version, rollback
 from ppi_train.tracking.registry.versions import CurrentVersion, previous_alias, resolve_model_uri
+from tests.support import ROOT
 
 ALIAS = "champion"
 AT_ONCE = 6
@@ -327,6 +332,52 @@ def test_killed_between_any_two_calls(lab: Lab, monkeypatch: pytest.MonkeyPatch,
         if not killed:
             break
     assert not killed
+
+
+# Dies just before one call of a promotion.
+DIE = """
+import json, os, signal, sys
+import mlflow
+from ppi_train.tracking.registry.aliases import promote_version
+
+setattr(mlflow.MlflowClient, sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+promote_version(**json.loads(sys.argv[2]), against=None)
+"""
+
+
+def die_before(call: str, lab: Lab) -> None:
+    promotion = {name: value for name, value in lab.promotion(None).items() if name != "against"}
+    died = subprocess.run([sys.executable, "-c", DIE, call, json.dumps(promotion)], cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
+
+
+def test_a_claim_whose_process_is_dead_costs_no_time(each_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = each_lab
+    monkeypatch.setattr(alias_lock, "TAKEOVER_SECONDS", 1e9)
+    die_before("get_model_version_by_alias", lab)
+    assert lab.pending == ["1"]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lab.promote, None).result(60) == "2"
+    assert (lab.versions, lab.pending, lab.aliases) == (["2"], [], {ALIAS: "2"})
+
+
+def test_a_dead_process_that_had_begun_to_move_the_alias_gets_its_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_before("set_registered_model_alias", lab)
+    (left,) = lab.client.search_model_versions(f"name = '{lab.name}'")
+    assert json.loads(left.tags[alias_lock.CLAIM])["moves"] is True
+    polls: list[float] = []
+
+    def watched(seconds: float) -> None:
+        polls.append(seconds)
+        assert lab.pending == ["2", "1"], "it is waited for"
+        if len(polls) == 5:
+            lab.client.delete_model_version(lab.name, "1")
+
+    monkeypatch.setattr(alias_lock.time, "sleep", watched)
+    assert lab.promote(None) == "2"
+    assert len(polls) == 5
 
 
 def test_killed_just_after_it_won_a_promotion_is_not_taken_for_a_dead_claim(

@@ -373,6 +373,7 @@ def test_a_run_that_has_finished(store: mlflow.MlflowClient, folders: dict[str, 
     assert store.get_run(result.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     store: mlflow.MlflowClient,
     folders: dict[str, Any],
@@ -380,7 +381,6 @@ def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with monkeypatch.context() as patch:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
         # While the figures are drawn, when no step is left to end with.
         interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
         patch.setattr("ppi_train.reporting.figures.save_figures", lambda *_: interrupt())
@@ -516,3 +516,44 @@ def test_the_config_of_a_run_comes_back_from_its_logged_parameters(
     assert (found.loss.class_weight, found.embedder.max_length) == ("balanced", 200)
     assert found.compute.deterministic
     assert (found.training.checkpoint_every, found.sampling.batch_size) == ("7 steps", 128)
+
+
+# Dies at the end of a training run as a machine that goes down does; nothing was uploaded but the numbers.
+DIE = """
+import os, signal, sys
+from ppi_train.modes import execute_pipeline
+from ppi_train.tracking.run import TrackedRun
+
+TrackedRun.keep_checkpoints = lambda *_, **__: None
+TrackedRun.log_model = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+execute_pipeline("train_only", dict(word.split("=", 1) for word in sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_resumed_from_another_folder_a_run_goes_on_where_it_was(
+    named: bool,
+    store: mlflow.MlflowClient,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    words = [f"{name}={value}" for name, value in SHORT.items()] + [f"data_dir={data_dir}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    died = subprocess.run([sys.executable, "-c", DIE, *words], cwd=here, env=environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+    (killed,) = store.search_runs(["1"])
+    run_id = killed.info.run_id
+    assert (killed.info.status, TAG in killed.data.tags) == ("RUNNING", False)
+    monkeypatch.chdir(there)
+    elsewhere = {"output_dir": str(there / "others")} if named else {}
+    with caplog.at_level("INFO"):
+        execute_pipeline("resume", {"run_id": run_id} | elsewhere)
+    assert store.get_run(run_id).info.status == "FINISHED"
+    assert f"taken from {here / 'runs' / run_id / 'checkpoints'}" in caplog.text
+    assert "continuing at step 8" in caplog.text
+    assert (there / ("others" if named else "runs") / run_id / "checkpoints/last").is_dir()

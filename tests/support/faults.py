@@ -26,6 +26,7 @@ REFUSE = "refuse"  # answers 500
 CUT = "cut"  # closes the connection before the server has heard anything
 LOSE = "lose"  # closes it after the server has done what was asked
 HANG = "hang"  # accepts and does not answer
+SLOW = "slow"  # answers an upload only after `delay` seconds, as a server whose store is slow
 
 
 class FaultyProxy:
@@ -35,13 +36,17 @@ class FaultyProxy:
         uri: Where it listens.
         fault: From the number of a request, from 1 on since it was last set, to one of the words above.
         requests: How many there were since then.
+        uploads: How many of these were slow uploads.
+        delay: Seconds that these take.
     """
+
+    delay = 2.5
 
     def __init__(self, server: str) -> None:
         self._target = urlsplit(server)
         self.fault: Callable[[int], str] = lambda _: PASS
         self.requests = 0
-        self.faults = 0
+        self.faults = self.uploads = 0
         self._lock = threading.Lock()
         self._released = threading.Event()
         proxy = self
@@ -65,7 +70,7 @@ class FaultyProxy:
     def set(self, fault: str | Callable[[int], str]) -> None:
         """From now on does this, with each request or with the n-th from here."""
         with self._lock:
-            self.requests = self.faults = 0
+            self.requests = self.faults = self.uploads = 0
             self.fault = fault if callable(fault) else lambda _: fault
         if fault == PASS:
             self._released.set()
@@ -82,6 +87,9 @@ class FaultyProxy:
         fault = self._next()
         if fault == HANG:
             self._released.wait()
+        if fault == SLOW and request.command == "PUT":
+            self.uploads += 1
+            time.sleep(self.delay)
         if fault in (CUT, HANG):
             request.close_connection = True
             return

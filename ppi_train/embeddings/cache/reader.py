@@ -327,10 +327,8 @@ def describe_cache(cache: EmbeddingCache) -> dict[str, Any]:
     }
 
 
-def warn_of_other_numbers(cache: EmbeddingCache, described: Mapping[str, Any]) -> None:
-    """Warns if a cache was made like that of a training, but has other numbers.
-
-    They may differ in their last digits only, if both were made on different hardware.
+def has_other_numbers(cache: EmbeddingCache, described: Mapping[str, Any]) -> bool:
+    """Whether a cache was made like that of a training, from the same sequences, but has other numbers.
 
     Args:
         cache: The cache in use.
@@ -338,13 +336,23 @@ def warn_of_other_numbers(cache: EmbeddingCache, described: Mapping[str, Any]) -
             of the numbers.
     """
     trained_on = described.get("content_digest")
-    if trained_on and described.get("digest") == cache.digest and trained_on != cache.content_digest:
+    if not trained_on or described.get("digest") != cache.digest:
+        return False
+    return bool(trained_on != cache.content_digest)
+
+
+def warn_of_other_numbers(cache: EmbeddingCache, described: Mapping[str, Any]) -> None:
+    """Warns if a cache was made like that of a training, but has other numbers.
+
+    They may differ in their last digits only, if both were made on different hardware.
+    """
+    if has_other_numbers(cache, described):
         logger.warning(
             "THE EMBEDDINGS ARE NOT THOSE THAT THE MODEL WAS TRAINED ON: the cache was made in the same way "
             "from the same sequences, but its numbers have the digest %s, and those of the training had %s "
             "(ppi.embedding_content_digest); the results cannot be compared, unless both were made on "
             "different hardware and differ in the last digits only",
-            cache.content_digest[:12], trained_on[:12],
+            cache.content_digest[:12], described["content_digest"][:12],
         )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ppi_train.runs.options import ResumedRunOptions
 from ppi_train.tracking.outbox.store import LEGACY_NAME, NAME
 from ppi_train.tracking.outbox.sync import sync_outbox
 from ppi_train.tracking.run import DEFAULT_FOLDER, TrackedRun
-from ppi_train.tracking.run_folder import run_folder, was_here
+from ppi_train.tracking.run_folder import is_run_folder, run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, seconds_since_sign_of_life
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 # A live run logs its use of processor and memory every few seconds.
 SILENCE = 60.0
+_NAMES = ("best", "last")
 
 
 def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
@@ -45,13 +47,16 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
     """
     resumed = config.resumed
     assert resumed.run_id is not None  # the schema requires it
-    run = send_what_it_left(find_training_run(resumed.run_id), resumed.output_dir)
+    found = find_training_run(resumed.run_id)
+    left = folder_left(found)
+    run = send_what_it_left(found, resumed.output_dir)
     tracked.set_tags({"mlflow.parentRunId": run.run_id, "ppi.resumed_run_id": run.run_id})
     tracked.identify(model=run.tags.get("ppi.model", ""), dataset=run.tags.get("ppi.dataset", ""))
     tracked.log_parameters(logged_parameters(config))
     original = _with_places(original_config(run), resumed)
-    _refuse_unless_interrupted(run, ran_here=was_here(original.output.output_dir, run.run_id))
-    return continue_training(run.run_id, _job(original))
+    ran_here = left is not None or was_here(original.output.output_dir, run.run_id)
+    _refuse_unless_interrupted(run, ran_here=ran_here)
+    return continue_training(run.run_id, _job(original), left=left)
 
 
 def _job(original: Resumable) -> TrainingJob:
@@ -60,24 +65,41 @@ def _job(original: Resumable) -> TrainingJob:
     return finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)
 
 
-def continue_training(run_id: str, job: TrainingJob) -> PipelineResult:
+def continue_training(run_id: str, job: TrainingJob, *, left: Path | None = None) -> PipelineResult:
     """Continues an interrupted run of this job from its last checkpoint.
+
+    Args:
+        run_id: The run.
+        job: How it was trained.
+        left: Where its last process had its folder, if the run does not say that any more.
 
     Raises:
         UserError: as in `run`.
     """
-    ran_here = was_here(job.config.output.output_dir, run_id)
-    send_what_it_left(find_training_run(run_id), job.config.output.output_dir)
-    with run_folder(job.config.output.output_dir, run_id) as output:
+    output_dir = job.config.output.output_dir
+    found = find_training_run(run_id)
+    left = left or folder_left(found)
+    ran_here = left is not None or was_here(output_dir, run_id)
+    send_what_it_left(found, output_dir)
+    with ExitStack() as locks:
+        output = locks.enter_context(run_folder(output_dir, run_id))
+        if left and not left.samefile(output):
+            locks.enter_context(run_folder(str(left.parent), left.name))
         run = find_training_run(run_id)  # as it is now that no other process here can change it
         _refuse_unless_interrupted(run, ran_here=ran_here)
         _check_same_data(run, job)
         tracking = replace(tracking_of(job.config), offline=False)
         with TrackedRun(str(run.mode), continues=run, tracking=tracking) as continued:
-            checkpoint = _last_checkpoint(run, output / "checkpoints")
+            checkpoint = _last_checkpoint(run, output, left)
             if checkpoint is None:
                 logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
             return job.train(continued, output, checkpoint)
+
+
+def folder_left(run: RunInfo) -> Path | None:
+    """The folder on this machine in which the run's last process worked; it may have another output_dir."""
+    place = run.journal
+    return place.path.parent if place and place.is_here and is_run_folder(place.path.parent) else None
 
 
 def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
@@ -90,7 +112,7 @@ def send_what_it_left(run: RunInfo, output_dir: str | None) -> RunInfo:
         TrackingError: that process is still alive, or the server does not accept all records.
     """
     candidates = [Path(output_dir or DEFAULT_FOLDER) / run.run_id / name for name in (NAME, LEGACY_NAME)]
-    if run.journal and run.journal.host in ("", socket.gethostname()):
+    if run.journal and run.journal.is_here:
         candidates.append(run.journal.path)
     outboxes = list(dict.fromkeys(path.resolve() for path in candidates if path.is_file()))
     for path in outboxes:
@@ -152,33 +174,51 @@ def _check_same_data(run: RunInfo, job: TrainingJob) -> None:
         )
 
 
-def _last_checkpoint(run: RunInfo, folder: Path) -> Checkpoint | None:
-    """The latest `last` checkpoint, local or from the tracking server.
+def _last_checkpoint(run: RunInfo, output: Path, left: Path | None) -> Checkpoint | None:
+    """The latest `last` checkpoint of the run: in its folder, in that which it had, or on the server.
 
-    A later checkpoint from the server replaces the local one.
+    Checkpoints of another place replace those in its folder.
     """
-    for name in ("best", "last"):
-        recover_checkpoint(folder / name)
+    folder = output / "checkpoints"
+    found: dict[Path, Checkpoint] = {}
+    problem: CheckpointError | None = None
+    for place in (folder, left / "checkpoints") if left else (folder,):
+        try:
+            checkpoint = _read_last(place)
+        except CheckpointError as error:
+            problem = error
+            logger.warning("%s; another checkpoint is used if there is one", error)
+        else:
+            found |= {place: checkpoint} if checkpoint else {}
+    latest = max(found, key=lambda place: found[place].step, default=None)
     stored = run.checkpoints if run.checkpoints and "last" in run.checkpoints.digests else None
-    try:
-        local = _read(folder / "last")
-    except CheckpointError as error:
-        if stored is None:
-            raise
-        logger.warning("%s; using the checkpoint on the tracking server", error)
-        local = None
-    if stored is None or (local and local.step >= stored.step):
-        return local
-    for name in stored.digests:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(fetch_checkpoint(run, name).folder, folder / name)
-    return _read(folder / "last")
-
-
-def _read(folder: Path) -> Checkpoint | None:
-    if not folder.exists():
+    if stored and (latest is None or found[latest].step < stored.step):
+        _replace(folder, {name: fetch_checkpoint(run, name).folder for name in stored.digests})
+    elif latest is None:
+        if problem:
+            raise problem
         return None
-    checkpoint = read_checkpoint(folder, with_training_state=True)
+    elif latest != folder:
+        _replace(folder, {name: latest / name for name in _NAMES if (latest / name).is_dir()})
+        logger.info("the checkpoints of the run are taken from %s", latest)
+    else:
+        return found[latest]
+    return _read_last(folder)
+
+
+def _replace(folder: Path, sources: Mapping[str, Path]) -> None:
+    for name, source in sources.items():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(source, folder / name)
+
+
+def _read_last(folder: Path) -> Checkpoint | None:
+    for name in _NAMES:
+        recover_checkpoint(folder / name)
+    last = folder / "last"
+    if not last.exists():
+        return None
+    checkpoint = read_checkpoint(last, with_training_state=True)
     if checkpoint.training_state is None:
-        raise CheckpointError("the checkpoint has no training state", where=folder)
+        raise CheckpointError("the checkpoint has no training state", where=last)
     return checkpoint

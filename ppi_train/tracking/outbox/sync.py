@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.connection import first_line, translated_errors
+from ppi_train.tracking.connection import experiment_named, first_line, translated_errors
 from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, was_free, was_running
 from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import Transport
@@ -103,11 +102,18 @@ def _bound_run(store: Store, experiment_id: str) -> tuple[Run, bool]:
     place = JournalPlace(journal_id=store.header.journal_id, host="", path=store.path.absolute())
     client.log_batch(run.info.run_id, tags=[RunTag(JOURNAL_TAG, place.to_tag())])
     store.bind(run.info.run_id)
-    # By its ID at the server the run's folder is found too, so that `resume` can go on there.
-    link = store.folder.absolute().with_name(run.info.run_id)
-    if not link.exists():
-        link.symlink_to(store.folder.name)
+    _link_folder(store.folder.absolute(), run.info.run_id)
     return client.get_run(run.info.run_id), True
+
+
+def _link_folder(folder: Path, run_id: str) -> None:
+    """Makes the folder findable by its run's ID at the server, so that `resume` can go on there."""
+    link = folder.with_name(run_id)
+    try:
+        if not link.exists():
+            link.symlink_to(folder.name)
+    except OSError as error:  # not every disk has links; what is sent does not need this one
+        logger.info("%s stands for run %s; no link of that name can be made (%s)", folder, run_id, error)
 
 
 def _known_run(client: mlflow.MlflowClient, store: Store) -> Run:
@@ -157,19 +163,7 @@ def _find(client: mlflow.MlflowClient, run_id: str) -> Run | None:
 
 
 def _experiment(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> str:
-    name = store.header.experiment
-    if not name:
-        return experiment_id
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        with suppress(MlflowException):  # made by another process at this moment
-            return str(client.create_experiment(name))
-        found = client.get_experiment_by_name(name)
-    if found is None:
-        raise TrackingError(
-            "the experiment of the outbox cannot be made", where=mlflow.get_tracking_uri(), got=name
-        )
-    return str(found.experiment_id)
+    return experiment_named(client, store.header.experiment) if store.header.experiment else experiment_id
 
 
 def _made_before(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> Run | None:

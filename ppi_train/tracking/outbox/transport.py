@@ -15,9 +15,8 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ppi_train.errors import UserError
-from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints, StoredCheckpoints
+from ppi_train.tracking.outbox.files import UndeliverableError, check_file, file_state, largest_file
 from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
@@ -32,6 +31,7 @@ from ppi_train.tracking.outbox.records import (
     Tags,
 )
 from ppi_train.tracking.runs import JOURNAL_TAG, ready_model
+from ppi_train.tracking.timeouts import time_for
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,6 @@ _LARGEST = 1.7976931348623157e308
 _Identity: TypeAlias = tuple[int, int, float | str]
 
 T = TypeVar("T")
-
-
-class UndeliverableError(UserError):
-    """What a record speaks of is gone from this machine, or is not what it was."""
 
 
 def is_refusal(error: Exception) -> bool:
@@ -104,6 +100,7 @@ class Transport:
         self._model_id: str | None = None
         self._uploaded: set[tuple[str, str]] = set()
         self._again = False
+        self._failures = 0
 
     def send(self, records: Sequence[Record], *, again: bool) -> None:
         """Brings records of the same kind to the server.
@@ -119,7 +116,17 @@ class Transport:
         if self._points_only and not isinstance(first, Metrics):
             return
         self._again = again
-        self._senders[type(first)](self, records)
+        send = self._senders[type(first)]
+        if not isinstance(first, Files | Checkpoints | Model):
+            send(self, records)
+            return
+        try:
+            with time_for(largest_file(first, self._folder), failures=self._failures):
+                send(self, records)
+        except Exception:
+            self._failures += 1
+            raise
+        self._failures = 0
 
     def run_is_there(self) -> bool:
         """Whether the server answers for the run."""
@@ -196,7 +203,7 @@ class Transport:
                 state = check_file(folder / name, digest)
                 parent = "" if target.parent == Path() else target.parent.as_posix()
                 self._client.log_artifact(self.run_id, str(folder / name), parent or None)
-                if _state(folder / name) != state:
+                if file_state(folder / name) != state:
                     raise UndeliverableError(
                         "a file was changed while it was uploaded: the server has something else",
                         where=folder / name,
@@ -258,34 +265,6 @@ def _merged(records: Sequence[Parameters | Tags]) -> dict[str, str]:
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is written to, or another takes its place."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def check_file(path: Path, digest: str) -> tuple[int, int, int]:
-    """Makes sure that a file is still what a record says; gives what `_state` says of it.
-
-    Raises:
-        UndeliverableError: it is gone, or another one.
-    """
-    try:
-        state, found = _state(path), file_digest(path)
-    except OSError as error:
-        raise UndeliverableError(
-            "a file that was to be uploaded cannot be read", where=path, got=error.strerror
-        ) from None
-    if found != digest:
-        raise UndeliverableError(
-            "a file was changed after it was logged, and is not uploaded",
-            where=path,
-            got=f"sha256 {found}",
-            expected=f"sha256 {digest}",
-        )
-    return state
 
 
 class LoggedPoints:

@@ -9,13 +9,13 @@ from collections import deque
 from itertools import islice
 
 from ppi_train.tracking.connection import first_line, is_conflict, is_the_servers
+from ppi_train.tracking.outbox.files import UndeliverableError
 from ppi_train.tracking.outbox.records import Checkpoints, Datasets, Metrics, Parameters, Record, Tags
 from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import (
     POINTS_AT_ONCE,
     VALUES_AT_ONCE,
     Transport,
-    UndeliverableError,
     is_refusal,
 )
 

@@ -19,6 +19,10 @@ pending version after TAKEOVER_SECONDS. From then on the first process cannot mo
 turn is revoked. MLflow's own check and write are two statements, so that a call that began just before
 could pass. Therefore no process begins to move the alias later than LEASE_SECONDS after its turn was
 confirmed, and MLflow lets SQLite wait at most 20 s for its lock.
+
+A version says which process made it, and, from just before the call on, that this begins to move the alias.
+So one whose process is seen to be dead, on the same machine, is deleted at once unless it says that: no call
+of its process can be on the way. All others get the whole time.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError
+from ppi_train.tracking.registry.processes import is_dead, this_process
 from ppi_train.tracking.registry.versions import (
     TENURE,
     CurrentVersion,
@@ -50,7 +55,8 @@ from ppi_train.tracking.registry.versions import (
 logger = logging.getLogger(__name__)
 
 CLAIM = "ppi.promotion"
-"""Tag of a version: its alias, the holder it was compared with, and the time; JSON."""
+"""Tag of a version, JSON: its alias, the holder it was compared with, the time, the process, and `moves`
+once that begins to move the alias."""
 PENDING = "ppi.pending"
 """Tag of a version that is still in the queue: the alias."""
 
@@ -116,6 +122,7 @@ class AliasLock:
 
     def move_alias_to(self, version: str) -> None:
         """Moves the alias, to the new version or another one."""
+        self._queue.announce_move(self.version)
         self._queue.check_lease()
         self._moved_to = version
         self._queue.move_alias_to(version)
@@ -141,6 +148,7 @@ class _Queue:
         self._key = _key(against)
         # Also identifies our versions: a request that MLflow repeats creates a second one.
         self._tenure_id = uuid.uuid4().hex
+        self._claim: dict[str, object] = {}
         self._made: ModelVersion | None = None
         self._sure_at = 0.0
 
@@ -148,8 +156,13 @@ class _Queue:
         self, *, source: str, run_id: str | None, model_id: str | None, tags: Mapping[str, str]
     ) -> str:
         """Creates a version, waits for its turn and returns its number."""
-        claim = {"alias": self._alias, "against": self._key, "claimed_at": int(time.time())}
-        own = {CLAIM: json.dumps(claim), PENDING: self._alias, TENURE: self._tenure_id}
+        self._claim = {
+            "alias": self._alias,
+            "against": self._key,
+            "claimed_at": int(time.time()),
+            "process": this_process(),
+        }
+        own = {CLAIM: json.dumps(self._claim), PENDING: self._alias, TENURE: self._tenure_id}
         self._sure_at = time.monotonic()
         try:
             with self._lost_if_gone():
@@ -164,6 +177,12 @@ class _Queue:
         except BaseException:
             self.withdraw()
             raise
+
+    def announce_move(self, version: str) -> None:
+        """Notes at our version that its process begins to move the alias."""
+        with self._lost_if_gone():
+            claim = json.dumps({**self._claim, "moves": True})
+            self._client.set_model_version_tag(self._name, version, CLAIM, claim)
 
     def move_alias_to(self, version: str) -> None:
         """Moves the alias; MLflow refuses this if the version was revoked."""
@@ -215,6 +234,8 @@ class _Queue:
                 self.check_lease()
                 return str(first.version)
             self._sure_at = asked_at
+            if self._remove_if_dead(first):
+                continue
             if first.version != waits_for:
                 waits_for, until = first.version, asked_at + TAKEOVER_SECONDS
             elif asked_at > until:
@@ -254,6 +275,19 @@ class _Queue:
                 remedy="run it again when the server is less busy",
             )
 
+    def _remove_if_dead(self, version: ModelVersion) -> bool:
+        """Removes a version whose process is dead and has not begun to move the alias."""
+        if not is_dead(str(_claim_of(version).get("process"))):
+            return False
+        with _gone_is_fine():
+            # Asked only now: what the process has noted before it died is there.
+            left = self._client.get_model_version(self._name, version.version)
+            if _claim_of(left).get("moves"):
+                return False
+            logger.warning("the process of version %s of %s is dead: it is removed", left.version, self._name)
+            self._remove(left)
+        return True
+
     def _remove(self, version: ModelVersion) -> None:
         """Deletes a pending version; one with an alias only leaves the queue."""
         with _gone_is_fine():
@@ -289,10 +323,16 @@ def _key(holder: CurrentVersion | None) -> str:
 
 
 def _claimed_against(version: ModelVersion) -> str | None:
+    against = _claim_of(version).get("against")
+    return None if against is None else str(against)
+
+
+def _claim_of(version: ModelVersion) -> dict[str, object]:
     try:
-        return str(json.loads(version.tags[CLAIM])["against"])
-    except (ValueError, KeyError, TypeError):
-        return None  # edited by hand: it is left as it is
+        claim = json.loads(version.tags[CLAIM])
+    except (ValueError, KeyError, RecursionError):
+        claim = None
+    return claim if isinstance(claim, dict) else {}  # edited by hand: it is left as it is
 
 
 def _number(version: ModelVersion) -> int:

@@ -19,6 +19,7 @@ from ppi_train.tracking.registry.versions import (
     describe,
     look_up_current_version,
     previous_alias,
+    refuse_prompt,
     run_of_logged_model,
     unknown_version,
     without_run,
@@ -32,12 +33,14 @@ def holder_of(name: str, alias: str) -> CurrentVersion | None:
 
     Raises:
         ConfigError: a name or an alias that the registry does not allow.
-        TrackingError: the registry does not answer, or the version belongs to no run.
+        TrackingError: the registry does not answer, the version belongs to no run, or the name is a prompt's.
     """
     check_names(name, alias)
     connect()
     with translated_errors("look the alias up"):
-        holder = look_up_current_version(mlflow.MlflowClient(), name, alias)
+        client = mlflow.MlflowClient()
+        refuse_prompt(client, name)
+        holder = look_up_current_version(client, name, alias)
     if holder and not holder.run_id:
         raise without_run(f"models:/{name}@{alias}", f"version {holder.version}")
     return holder
@@ -75,13 +78,15 @@ def promote_version(
     Raises:
         ConfigError: a name or an alias that the registry does not allow.
         PromotionLostError: `against` no longer has the alias; the new version was deleted again.
-        TrackingError: no such logged model, or the registry does not answer.
+        TrackingError: no such logged model, a prompt's name, or the registry does not answer.
     """
     check_names(name, alias)
     connect()
     with translated_errors(f"promote to models:/{name}@{alias}"):
         client = mlflow.MlflowClient()
-        run_of_logged_model(client, model_id)  # before anything is created
+        # Before anything is created.
+        refuse_prompt(client, name)
+        run_of_logged_model(client, model_id)
         if against is None:
             _make_registered_model(client, name)
         with AliasLock(
@@ -122,6 +127,7 @@ def rollback(name: str, alias: str) -> tuple[CurrentVersion, CurrentVersion]:
     connect()
     with translated_errors(f"roll models:/{name}@{alias} back"):
         client = mlflow.MlflowClient()
+        refuse_prompt(client, name)
         now, before = _both_holders(client, name, alias)
         restored = replace(before, tenure_id=uuid.uuid4().hex)
         with AliasLock(

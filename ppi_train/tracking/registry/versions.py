@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from ppi_train.errors import ConfigError, TrackingError
 from ppi_train.tracking.connection import connect, translated_errors
+from ppi_train.tracking.runs import UnknownRunError, get_run
 
 TENURE = "ppi.reign"
 """Tag of a version: a new random value each time that it gets the alias."""
@@ -20,6 +21,7 @@ _URI = re.compile(
 )
 _REFUSED = set("/:@?%#'\"`\\")  # not allowed by MLflow, its URIs or its search filters
 _LONGEST = 256
+_IS_PROMPT = "mlflow.prompt.is_prompt"  # a prompt is a registered model with this tag
 _LISTED = 20
 
 
@@ -54,7 +56,8 @@ def resolve_model_uri(uri: str) -> tuple[str, str | None]:
 
     Raises:
         ConfigError: not such a URI.
-        TrackingError: no such model, alias or version, one that belongs to no run, or no answer.
+        TrackingError: no such model, alias or version, one that belongs to no run, or to one that was
+            deleted; or no answer.
     """
     parts = _URI.fullmatch(uri)
     if parts is None:
@@ -72,9 +75,28 @@ def resolve_model_uri(uri: str) -> tuple[str, str | None]:
         else:
             found = _version_of(client, parts["name"], parts["alias"], parts["version"])
             run_id, model_id = found.run_id or "", model_id_of(found)
+        if parts["name"] and not run_id:
+            refuse_prompt(client, parts["name"])
     if not run_id:
         raise without_run(uri, f"version {found.version}" if parts["name"] else "the model")
+    try:
+        get_run(run_id)
+    except UnknownRunError as error:
+        raise error.at(f"{uri} at {mlflow.get_tracking_uri()}") from None
     return run_id, model_id
+
+
+def refuse_prompt(client: mlflow.MlflowClient, name: str) -> None:
+    """Refuses the name of a prompt, which MLflow keeps among the registered models.
+
+    A version of ours there would be taken for one of the prompt's texts.
+    """
+    if client.search_registered_models(filter_string=f"name = '{name}' AND tags.`{_IS_PROMPT}` = 'true'"):
+        raise TrackingError(
+            "the registered model is a prompt of MLflow's, which cannot hold a model",
+            where=f"models:/{name} of {mlflow.get_tracking_uri()}",
+            remedy="give registered_model a name that no prompt has",
+        )
 
 
 def describe(holder: CurrentVersion | None) -> str:

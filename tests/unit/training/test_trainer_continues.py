@@ -186,6 +186,7 @@ def assert_same(first: object, second: object, place: str = "") -> None:
         assert first == second, place
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(tmp_path: Path) -> None:
     steps: list[int] = []
     interrupted: Trainer = trainer(
@@ -206,6 +207,7 @@ def test_an_interrupt_ends_training_after_the_step_at_hand_with_its_checkpoint(t
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_a_second_interrupt_strikes_at_once_if_it_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
