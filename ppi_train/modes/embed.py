@@ -138,7 +138,10 @@ def check_output(output: Path, overwrite: bool, *, continues: bool = False) -> N
 
 
 def _may_be_finished(output: Path) -> bool:
-    """Whether a file is a cache with parts beside it; `make_cache` compares it with the one that it would make."""
+    """Whether a file is a cache with parts beside it.
+
+    `make_cache` compares it with the cache that it would make.
+    """
     if not parts_folder(output).exists():
         return False
     try:
