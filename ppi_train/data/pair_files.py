@@ -48,6 +48,9 @@ _PARTNERS = (
     ("source", "target"),
 )
 _LABELS = ("label", "labels", "interaction", "interacts", "isinteraction")
+# What else two columns may be named by, if their names differ by one of these pairs of letters only.
+_NOUN = re.compile("gene|protein|interactor|uniprot|ensembl|entrez")
+_SIDES = ([("a", "b")], [("1", "2")], [("0", "1")])
 _PLAIN = re.compile(r"[^a-z0-9]")
 
 _DELIMITERS = ("\t", ",", ";")
@@ -224,7 +227,20 @@ def known_columns(names: Sequence[str]) -> dict[str, int]:
             label = next((plain.index(name) for name in _LABELS if name in plain), None)
             found = {"protein_a": plain.index(first), "protein_b": plain.index(second)}
             return found if label is None else {**found, "label": label}
-    return {}
+    return {"protein_a": 0, "protein_b": 1} if _is_two_sides(plain) else {}
+
+
+def _is_two_sides(plain: Sequence[str]) -> bool:
+    """Whether two columns, and no others, are named for two proteins.
+
+    >>> _is_two_sides(["ensemblgeneida", "ensemblgeneidb"])
+    True
+    """
+    if len(plain) != 2 or len(plain[0]) != len(plain[1]) or not _NOUN.search(plain[0]):
+        return False
+    sides = [pair for pair in zip(*plain, strict=True) if pair[0] != pair[1]]
+    same = [first for first, second in zip(*plain, strict=True) if first == second]
+    return sides in _SIDES and not any(letter.isdigit() for letter in same)
 
 
 def _positions(

@@ -22,6 +22,8 @@ from ppi_train.data.pairs import label_of, pair_table, refuse_sequences
 from ppi_train.errors import DataError
 
 _PARQUET = b"PAR1"
+# Begins XML and JSON, but no name.
+_MARKUP = ("<", "{", "[")
 # Python's CSV reader accepts no field above 131,072 letters.
 _LONGEST_ROW = 100_000
 _DELIMITERS = ("\t", ",", ";")
@@ -34,7 +36,7 @@ def recognises(source: Source) -> bool:
     if source.first.startswith(_PARQUET) or _has_marked_header(source):
         return True
     row = next((line for line in source.head if not line.startswith("#")), None)
-    if row is None:
+    if row is None or row.startswith(_MARKUP):
         return False
     fields = _fields(row)
     return len(fields) in (2, 3) or bool(known_columns(fields))

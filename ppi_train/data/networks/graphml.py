@@ -59,6 +59,9 @@ class _Reader:
         self._ends = array("i")
         self._numbers: dict[str, int] = {}
         self._scores = array("f")
+        # The edge attribute that was declared last, and the values of attributes that an edge lacks.
+        self._declared = ""
+        self._defaults: dict[str, str] = {}
         self._inside, self._key, self._text = "", "", ""
         self._node: dict[str, str] = {}
         self.parser = expat.ParserCreate(namespace_separator=" ")
@@ -87,11 +90,17 @@ class _Reader:
                 name = self._attribute(attributes, end)
                 self._ends.append(self._numbers.setdefault(name, len(self._numbers)))
             self._scores.append(np.nan)
+            score = self._score_name()
+            if score in self._defaults:
+                self._scores[-1] = self._number(score, self._defaults[score])
+        elif element == "default":
+            self._key, self._text = self._declared, ""
         elif element == "data":
             self._key, self._text = attributes.get("key", ""), ""
 
     def _declare(self, attributes: Mapping[str, str]) -> None:
         name, kind = attributes.get("attr.name", ""), attributes.get("for", "all")
+        self._declared = name if kind in ("edge", "all") else ""
         for element in ("node", "edge") if kind == "all" else (kind,):
             if element in self._keys:
                 self._keys[element][self._attribute(attributes, "id")] = name
@@ -110,6 +119,10 @@ class _Reader:
         element = tag.rpartition(" ")[2]
         if element == "data":
             self._data(self._keys.get(self._inside, {}).get(self._key, ""), self._text.strip())
+            self._key = ""
+        elif element == "default":
+            if self._key:
+                self._defaults[self._key] = self._text.strip()
             self._key = ""
         elif element == self._inside:
             self._inside = ""

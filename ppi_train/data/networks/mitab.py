@@ -151,10 +151,12 @@ def _filter_terms(
 def _lacks(text: str, terms: tuple[str, ...]) -> bool:
     """Whether a field has none of some terms, each given as `MI:0018` or by its name."""
     found = text.lower()
-    return not any(
-        term.lower() in found if term.upper().startswith("MI:") else f"({term.lower()})" in found
-        for term in terms
+    # A number ends where its digits do: MI:004 is not MI:0045.
+    patterns = (
+        rf"{re.escape(term)}(?!\d)" if term.startswith("mi:") else re.escape(f"({term})")
+        for term in map(str.lower, terms)
     )
+    return not any(re.search(pattern, found) for pattern in patterns)
 
 
 def _score(text: str, wanted: str | None) -> float:

@@ -1,7 +1,9 @@
 """Cytoscape's simple interaction format: `A pp B`, several partners in a line, or a single protein.
 
 The format is defined at https://manual.cytoscape.org/en/stable/Supported_Network_File_Formats.html. If there
-is a tab anywhere in the file, tabs stand between the fields, and blanks belong to the names.
+is a tab anywhere in the file, tabs stand between the fields, and blanks belong to the names. Relations that
+the manual lists for anything but two proteins, such as `pd` for a protein and DNA, are left out unless they
+are asked for as `interaction_types`.
 """
 
 from __future__ import annotations
@@ -9,17 +11,19 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
+import pyarrow as pa
 
 from ppi_train.data.networks.base import KIND, Network, NetworkFilter
 from ppi_train.data.networks.collect import Collector, Interactor
-from ppi_train.data.networks.table import Source
+from ppi_train.data.networks.table import Source, by_value
 from ppi_train.data.pair_files import known_columns
 from ppi_train.errors import DataError
 from ppi_train.io.files import text_lines
 
 _LAYOUT = "SIF"
 # Relations that the manual lists, and the one that Cytoscape writes by default.
-_RELATIONS = {"pp", "pd", "pr", "rc", "cr", "gl", "pm", "mp", "interacts with"}
+_OTHERS = {"pd", "pr", "rc", "cr", "gl", "pm", "mp"}
+_RELATIONS = {"pp", "interacts with", *_OTHERS}
 
 
 def recognises(source: Source) -> bool:
@@ -31,19 +35,22 @@ def recognises(source: Source) -> bool:
         return False
     relations = {fields[1] for fields in edges}
     names = {name for fields in edges for name in (fields[0], *fields[2:])}
-    if relations <= _RELATIONS:
-        return True
-    repeated = len(relations) <= len(edges) // 2 and not relations & names
-    return repeated and not any(_is_number(fields[2]) for fields in edges)
+    if relations & names:
+        return relations <= _RELATIONS
+    partners = {name for fields in edges for name in fields[2:]}
+    # Else the second column may be the partners of a hub, and the third says how they were found.
+    repeated = len(relations) <= len(edges) // 2 and len(relations) < len(partners)
+    numbers = any(_is_number(fields[2]) for fields in edges)
+    return bool(relations & _RELATIONS) or (repeated and not numbers)
 
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
     """Reads a SIF file; see `read_network`."""
-    wanted.refuse_others((), _LAYOUT, source.path)
+    wanted.refuse_others(("interaction_types",), _LAYOUT, source.path)
     data = source.whole()
     delimiter = "\t" if b"\t" in data else None
     collector = Collector(_LAYOUT, source.path, wanted)
-    a, b = array("i"), array("i")
+    a, b, relations = array("i"), array("i"), []
     for number, line in text_lines(source.path, KIND, data):
         if line.startswith("#"):
             continue
@@ -59,7 +66,17 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         for partner in fields[2:]:
             a.append(first)
             b.append(collector.number(Interactor(partner)))
-    collector.add(collector.rows(len(a)), np.array([a, b], np.int32))
+            relations.append(fields[1])
+    rows = collector.rows(len(a))
+    column = pa.array(relations, pa.string()).dictionary_encode()
+    collector.saw("relation", column)
+    if wanted.interaction_types:
+        rows.drop(
+            by_value(column, lambda text: text not in wanted.interaction_types, bool), "another relation"
+        )
+    else:
+        rows.drop(by_value(column, _OTHERS.__contains__, bool), "not between proteins")
+    collector.add(rows, np.array([a, b], np.int32))
     return collector.network()
 
 
