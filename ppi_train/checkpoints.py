@@ -4,7 +4,7 @@ A checkpoint is a folder:
 
     weights.safetensors   the model's parameters and buffers
     checkpoint.json       how to build the model, what it was trained on, counters, metrics
-    training_state.pt     optimiser, schedule, scaler and RNG state (only in `last`);
+    training_state.pt     optimiser, schedule, scaler and counters (only in `last`);
                           loads with weights_only=True
     COMPLETE.json         sha256 of each file above, written last
 
@@ -359,12 +359,17 @@ def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     Checked before memory is allocated for the model.
 
     Raises:
-        ValueError: matrices of sizes far beyond the number of the weights, or more layers than tensors.
+        ValueError: far more weights than there are, or more layers than tensors.
     """
-    sizes = {**described["hyperparameters"], "input_dim": described["input_dim"]}
-    sizes.pop("max_residues", None)  # takes no weights
-    whole = {name: int(size) for name, size in sizes.items() if isinstance(size, int | float)}
-    claimed = whole.get("members", 1) * whole.get("hidden_dim", 1) * max(whole.values())
-    total = sum(tensor.numel() for tensor in weights.values())
-    if claimed > max(_FREE_WEIGHTS, 4 * total) or whole.get("num_layers", 1) > len(weights):
-        raise ValueError(f"{whole} for {total:,} weights in {len(weights)} tensors")
+    layers, total = described["hyperparameters"].get("num_layers", 1), _numbers(weights)
+    if layers > len(weights):
+        raise ValueError(f"{layers:,} layers for {len(weights)} tensors")
+    with torch.device("meta"):  # shapes without memory
+        model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
+    claimed = _numbers(dict(model.named_parameters()))
+    if claimed > max(_FREE_WEIGHTS, 4 * total):
+        raise ValueError(f"{claimed:,} weights, of which {total:,} are there")
+
+
+def _numbers(tensors: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())

@@ -22,7 +22,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
-from ppi_train.io.terminal import leave_lost_terminal
+from ppi_train.io.terminal import ShownFormatter, ending_signals, leave_lost_terminal
 from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode, refuse_several_processes
 
@@ -134,11 +134,13 @@ def _option_groups(mode: Mode) -> dict[str, list[click.Option]]:
     groups: dict[str, list[click.Option]] = {heading: [] for heading in ("Required", *HEADINGS.values())}
     for spec in describe_fields(mode.config):
         note = required.get(spec.name) or _default(spec, by_model.get(spec.name, {}))
-        help_text = f"{spec.rule.help}  [{note}]" if note else spec.rule.help
+        help_text = " ".join([spec.rule.help, *(f"Also: {alias}." for alias in spec.rule.aliases)])
+        help_text = f"{help_text}  [{note}]" if note else help_text
         heading = HEADINGS.get(spec.section, spec.section.capitalize())
         options = groups.setdefault("Required" if spec.name in required else heading, [])
         metavar = "|".join(spec.rule.choices) or spec.kind.upper()
         options.append(click.Option([f"--{spec.name}"], default="", help=help_text, metavar=metavar))
+        options += [click.Option([f"--{alias}"], default="", hidden=True) for alias in spec.rule.aliases]
     groups["Other"] = [click.Option(["--config"], default="", help=CONFIG_HELP, metavar="PATH")]
     return {heading: options for heading, options in groups.items() if options}
 
@@ -170,16 +172,14 @@ def _stands_alone(arguments: list[str], position: int) -> bool:
 def run_mode(mode: str, values: dict[str, str]) -> int:
     """Builds the config and runs the mode; returns the exit code."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Shown("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(ShownFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "mlflow.system_metrics", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the caller reports failures
     shutdown = _Shutdown()
-    signal.signal(signal.SIGTERM, shutdown)
-    signal.signal(signal.SIGINT, shutdown)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under `nohup`
-        signal.signal(signal.SIGHUP, shutdown)
+    for number in ending_signals():
+        signal.signal(number, shutdown)
     _end_with_mlflow_run()
     try:
         config = _config(mode, values)
@@ -266,13 +266,6 @@ def _mark_failed(message: str, mode_names: tuple[str, ...]) -> None:
 def _refuse(error: UserError) -> int:
     click.echo(f"error: {error}", err=True)
     return error.exit_code
-
-
-class _Shown(logging.Formatter):
-    """Formats log lines without passwords and control characters."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
 
 
 class _Shutdown:

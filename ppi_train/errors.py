@@ -18,25 +18,39 @@ _LONGEST = 20_000
 # a password, as in http://host:5000/models:/name@alias.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:(?!\d+(?:[/\s,;]|$))\S*@|(?:[^\s/@]*@)+)")
 
+# A value in the query of a URL that lets anyone who reads it in: a token, a password, or the signature of a
+# presigned address. Messages of libraries have the query without the host too.
+_SECRET_VALUES = re.compile(
+    r"([?&](?:[\w.%-]*(?:token|secret|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|auth)[\w.%-]*"
+    r"|sig|key|code)=)[^&\s'\"<>]+",
+    re.IGNORECASE,
+)
+
 
 def shown(text: str) -> str:
     """Makes a text safe for terminals, logs and the tracking server.
 
-    User names and passwords in URLs become `***`. Control characters, with which a hostile file could
-    rewrite a terminal, and bytes that are not text are escaped; line ends and tabs stay.
+    User names and passwords in URLs become `***`, and so do tokens, keys and signatures in a query. Control
+    characters, with which a hostile file could rewrite a terminal, and bytes that are not text are escaped;
+    line ends and tabs stay.
 
-    >>> shown("https://ann:secret@lab.org/ \\x1b[2J")
-    'https://***@lab.org/ \\\\x1b[2J'
+    >>> shown("https://ann:secret@lab.org/?page=2&token=1234 \\x1b[2J")
+    'https://***@lab.org/?page=2&token=*** \\\\x1b[2J'
     """
-    text = _CREDENTIALS.sub("***@", text)
+    text = without_secrets(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
 
 
+def without_secrets(text: str) -> str:
+    """The text with `***` for user names, passwords, tokens, keys and signatures in URLs."""
+    return _SECRET_VALUES.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+
+
 def has_credentials(text: str) -> bool:
-    """Whether a text contains a URL with user name or password."""
-    return bool(_CREDENTIALS.search(text))
+    """Whether a text contains a URL with a user name, password or other secret."""
+    return bool(_CREDENTIALS.search(text) or _SECRET_VALUES.search(text))
 
 
 def first_ten(names: Iterable[object]) -> str:
@@ -137,7 +151,11 @@ class CacheError(UserError):
 
 
 class StorageError(UserError):
-    """A disk is full; what was finished before is kept."""
+    """A disk is full or a path cannot be used; what was finished before is kept."""
+
+
+class MemoryShortageError(UserError):
+    """Memory of the machine or of its GPU does not suffice."""
 
 
 class DeviceError(UserError):

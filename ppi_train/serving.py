@@ -23,11 +23,12 @@ import torch
 from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
 from ppi_train.data.fasta import clean_sequence
 from ppi_train.data.pairs import PairTable
+from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.cache import CacheSpec, check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
-from ppi_train.errors import CacheError, CheckpointError, DataError, UserError
+from ppi_train.errors import CacheError, CheckpointError, DataError, UserError, first_ten
 from ppi_train.features import Features, PairData, features_of, features_of_embeddings
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.runs.embedder import EmbeddingSettings
@@ -131,10 +132,12 @@ class PairScorer:
             )
         missing = self._cache.missing([str(protein) for protein in proteins])
         if missing:
+            rule = fitting_rule(missing, self._cache.proteins)
             raise CacheError(
                 f"{len(missing)} proteins have no embedding",
-                got=", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else ""),
-                expected="IDs that the embedding cache holds",
+                got=first_ten(missing),
+                expected=f"IDs as in the embedding cache: {three_of(self._cache.proteins)}",
+                remedy=f"send the IDs {rule}" if rule else None,
             )
         return features_of(self._cache, proteins, self._model.GRANULARITY)
 

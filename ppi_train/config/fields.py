@@ -128,10 +128,12 @@ _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
 class Constraint:
     """Help and accepted values of a field; bounds in the field's unit.
 
+    `aliases` are other names by which the value may be given; a run logs it under the field's own.
     If it `names_runs`, `runs:/ID` and URLs of the MLflow UI stand for the ID in them.
     """
 
     help: str
+    aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     low: float | None = None
     above: float | None = None
@@ -202,12 +204,16 @@ class FieldSpec:
         Raises:
             ValueError: what was expected and what was given, unless that is a secret.
         """
-        if isinstance(value, str) and has_credentials(value):
+        if has_credentials(str(value)):
             # Every parameter is logged with the run, where others can read it.
             raise ValueError(
-                "expected a URL without user name and password; give those in ~/.netrc, or the whole URL "
-                "in an environment variable such as PPI_TRAIN_MIRROR"
+                "expected a URL without user name and password, and without a token, key or signature; give "
+                "the former in ~/.netrc, or the whole URL in an environment variable such as PPI_TRAIN_MIRROR"
             )
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f"expected a value, got blanks: {value!r}")
+        if "\0" in str(value):
+            raise ValueError("expected text without NUL characters")
         parsed = self.rule.cleaned(self.coerce(value))
         problem = self.rule.broken_by(parsed)
         if problem:

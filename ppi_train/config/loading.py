@@ -65,14 +65,15 @@ def load_config(
             wrong type or out of bounds, and combinations that make no sense.
     """
     from_file = read_config_file(config_file) if config_file else {}
-    specs = {spec.name: spec for spec in describe_fields(schema)}
+    specs = {name: spec for spec in describe_fields(schema) for name in (spec.name, *spec.rule.aliases)}
     values: dict[str, Any] = {}
     problems: list[str] = []
     refused: set[str] = set()
+    given: Mapping[str, object]
     for origin, given in ((f"{config_file}: ", from_file), ("", overrides)):
+        given = {name: value for name, value in given.items() if value is not None and value != ""}
+        problems += [origin + problem for problem in _named_twice(specs, given)]
         for name, value in given.items():
-            if value is None or value == "":
-                continue
             problem = _take(specs, name, value, values)
             if problem:
                 problems.append(origin + problem)
@@ -101,10 +102,19 @@ def _take(specs: Mapping[str, FieldSpec], name: str, value: object, values: dict
     if spec is None:
         return unknown_name(name, specs)
     try:
-        values[name] = spec.parse(value)
+        values[spec.name] = spec.parse(value)
     except ValueError as error:
         return f"{name}: {error}"
     return None
+
+
+def _named_twice(specs: Mapping[str, FieldSpec], given: Mapping[str, object]) -> list[str]:
+    """The problems that a parameter is given under two of its names."""
+    return [
+        f"{name} and {specs[name].name}: give one of them, not both"
+        for name in given
+        if name in specs and name != specs[name].name and specs[name].name in given
+    ]
 
 
 def unknown_name(name: object, known: Mapping[str, object]) -> str:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option, parse_interval
 from ppi_train.config.groups import OptionGroup
 
@@ -27,15 +28,19 @@ class DatasetOptions(OptionGroup):
     mirror: str | None = option(
         None, "Folder or http server with the benchmark files as <host>/<path>; default $PPI_TRAIN_MIRROR."
     )
-    data_seed: int = option(0, "Seed of the negatives and splits that a data set draws.", low=0)
+    data_seed: int = option(
+        0, "Seed of the negatives and splits that a data set draws.", low=0, high=bounds.SEED
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
-    splits: tuple[str, ...] = option(
-        SPLIT_NAMES, "Splits to prepare, with commas between.", choices=SPLIT_NAMES
+    splits: tuple[str, ...] | None = option(
+        None,
+        "Splits to prepare, with commas between; unset: all whose files are available.",
+        choices=SPLIT_NAMES,
     )
 
 
@@ -65,18 +70,22 @@ class TestPairsOptions(OptionGroup):
 class TrainingOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
-    epochs: int = option(8, "Passes over the training pairs, at most.", low=1)
-    learning_rate: float = option(3e-3, "Peak learning rate of AdamW.", above=0)
-    weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0)
+    epochs: int = option(8, "Passes over the training pairs, at most.", low=1, high=bounds.EPOCHS)
+    learning_rate: float = option(3e-3, "Peak learning rate of AdamW.", above=0, high=bounds.LEARNING_RATE)
+    weight_decay: float = option(1e-2, "Decoupled weight decay of AdamW.", low=0, high=bounds.WEIGHT_DECAY)
     adam_beta2: float = option(
         0.999, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
     )
     gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
-    accumulation_steps: int = option(1, "Batches whose gradients make one optimiser step.", low=1)
+    accumulation_steps: int = option(
+        1, "Batches whose gradients make one optimiser step.", low=1, high=bounds.ACCUMULATION_STEPS
+    )
     early_stopping_metric: str = option(
         "val/auroc", "Validation metric that picks the best epoch and stops training.", choices=MONITORED
     )
-    early_stopping_patience: int = option(3, "Epochs without improvement before stopping; 0: never.", low=0)
+    early_stopping_patience: int = option(
+        3, "Epochs without improvement before stopping; 0: never.", low=0, high=bounds.PATIENCE
+    )
     checkpoint_every: str = option(
         "5 minutes", "How often the state that `resume` continues from is uploaded: `N steps` or `N minutes`."
     )
@@ -101,7 +110,10 @@ class SamplingOptions(OptionGroup):
     SECTION: ClassVar[str] = "training"
 
     batch_size: int | None = option(
-        None, "Pairs per optimiser step and accumulation step; unset: the model's own.", low=1
+        None,
+        "Pairs per optimiser step and accumulation step; unset: the model's own.",
+        low=1,
+        high=bounds.BATCH_SIZE,
     )
     sampling: str = option(
         "shared",
@@ -137,9 +149,13 @@ class SchedulerOptions(OptionGroup):
     warmup_fraction: float = option(
         0.1, "Share of all steps over which the rate rises to its peak.", low=0, below=1
     )
-    min_learning_rate: float = option(0.0, "Where cosine, linear, one_cycle and plateau end.", low=0)
+    min_learning_rate: float = option(
+        0.0, "Where cosine, linear, one_cycle and plateau end.", low=0, high=bounds.LEARNING_RATE
+    )
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this.", above=0, below=1)
-    plateau_patience: int = option(2, "plateau: epochs without improvement before that.", low=0)
+    plateau_patience: int = option(
+        2, "plateau: epochs without improvement before that.", low=0, high=bounds.PATIENCE
+    )
 
     def unused_options(self, given: frozenset[str]) -> list[str]:
         idle: list[str] = []
@@ -172,7 +188,7 @@ class ComputeOptions(DeviceOptions):
 
     amp: str = option("off", "Mixed precision.", choices=AMP)
     deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
-    seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0)
+    seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0, high=bounds.SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +203,10 @@ class TrackingOptions(OptionGroup):
     SECTION: ClassVar[str] = "tracking"
 
     tracking_flush_seconds: float = option(
-        60.0, "Seconds that the end of a run waits for the tracking server to receive the rest.", low=0
+        60.0,
+        "Seconds that the end of a run waits for the tracking server to receive the rest.",
+        low=0,
+        high=bounds.SECONDS,
     )
 
 

@@ -63,9 +63,16 @@ def clean_sequence(text: object) -> str:
     """Cleans a sequence from another source the way `read_fasta` does.
 
     Raises:
-        DataError: this is not text, has no residue, or has a letter that is not an amino acid.
+        DataError: this is not text, has no residue, more than MAX_RESIDUES, or a letter that is not an amino
+            acid.
     """
     body = "".join(text.split()).upper() if isinstance(text, str) else ""
+    if len(body) > MAX_RESIDUES:
+        raise DataError(
+            "the sequence is too long to be a protein",
+            got=f"{len(body):,} letters, which begin with {body[:40]!r}",
+            expected=f"at most {MAX_RESIDUES:,}",
+        )
     strange = sorted(set(body) - set(AMINO_ACIDS + NONSTANDARD))
     sequence = body.rstrip("*").replace("*", "X")
     if strange or not sequence:

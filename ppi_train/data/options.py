@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
@@ -47,8 +48,10 @@ class NewSplitOptions(OptionGroup):
         "How negative pairs are drawn from the proteins of each side.",
         choices=NEGATIVE_KINDS,
     )
-    negative_ratio: float = option(1.0, "Negative pairs for each positive one.", above=0)
-    seed: int = option(0, "Seed of the split and of the negatives.", low=0)
+    negative_ratio: float = option(
+        1.0, "Negative pairs for each positive one.", above=0, high=bounds.NEGATIVE_RATIO
+    )
+    seed: int = option(0, "Seed of the split and of the negatives.", low=0, high=bounds.SEED)
 
     def validate(self) -> list[str]:
         needed = {"pairs": "the positive pairs to split", "output": "the folder to write to"}

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
-from ppi_train.config.options import TrainingOptions
+from ppi_train.config.options import AMP, ComputeOptions, TrainingOptions
 from ppi_train.embeddings.embedders import EMBEDDERS
 
 LM_HIDDEN_DIM = 384
@@ -32,7 +33,10 @@ class CacheOptions(OptionGroup):
         choices=("error", "drop"),
     )
     cache_memory_mb: int = option(
-        1024, "MiB of memory that reading a residue cache may use, regardless of its size.", low=1
+        1024,
+        "MiB of memory that reading a residue cache may use, regardless of its size.",
+        low=1,
+        high=bounds.MEMORY_MB,
     )
 
 
@@ -54,7 +58,9 @@ class EmbedderOptions(OptionGroup):
     granularity: str | None = option(
         None, "One vector per protein or per residue (default: protein).", choices=("protein", "residue")
     )
-    max_length: int | None = option(None, "Residues of a protein that are embedded; unset: all.", low=1)
+    max_length: int | None = option(
+        None, "Residues of a protein that are embedded; unset: all.", low=1, high=bounds.RESIDUES
+    )
     truncation: str | None = option(
         None,
         "What is kept of a protein over max_length: its head (default), both ends; or error: refuse it.",
@@ -109,9 +115,11 @@ class ImportOptions(OptionGroup):
         "One vector per protein or per residue; auto: residue where an array has several rows.",
         choices=("auto", "protein", "residue"),
     )
-    layer: int | None = option(None, "Layer to take from the .pt files of ESM; unset: the last.", low=0)
+    layer: int | None = option(
+        None, "Layer to take from the .pt files of ESM; unset: the last.", low=0, high=bounds.SOURCE_LAYER
+    )
     max_length: int | None = option(
-        None, "Residues that the source cut its proteins to; unset: it has all.", low=1
+        None, "Residues that the source cut its proteins to; unset: it has all.", low=1, high=bounds.RESIDUES
     )
     truncation: str | None = option(
         None,
@@ -174,18 +182,30 @@ class LanguageTextOptions(OptionGroup):
 class LanguageModelOptions(OptionGroup):
     SECTION: ClassVar[str] = "model"
 
-    hidden_dim: int = option(LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1)
-    num_layers: int = option(1, "Recurrent layers.", low=1)
-    window: int = option(256, "Residues that are read in one go.", low=16)
+    hidden_dim: int = option(
+        LM_HIDDEN_DIM, "Width of the recurrent layers.", low=1, high=bounds.WIDTH, aliases=("lm_hidden_dim",)
+    )
+    num_layers: int = option(1, "Recurrent layers.", low=1, high=bounds.LAYERS)
+    window: int = option(256, "Residues that are read in one go.", low=16, high=bounds.RESIDUES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageTrainingOptions(TrainingOptions):
     """The training loop of a language model, with defaults of its own."""
 
-    batch_size: int = option(64, "Windows per optimiser step and accumulation step.", low=1)
-    epochs: int = option(LM_EPOCHS, "Passes over the sequences.", low=1)
-    learning_rate: float = option(LM_RATE, "Peak learning rate of AdamW.", above=0)
+    batch_size: int = option(
+        64, "Windows per optimiser step and accumulation step.", low=1, high=bounds.BATCH_SIZE
+    )
+    epochs: int = option(
+        LM_EPOCHS, "Passes over the sequences.", low=1, high=bounds.EPOCHS, aliases=("lm_epochs",)
+    )
+    learning_rate: float = option(
+        LM_RATE,
+        "Peak learning rate of AdamW.",
+        above=0,
+        high=bounds.LEARNING_RATE,
+        aliases=("lm_learning_rate",),
+    )
     adam_beta2: float = option(
         0.98, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
     )
@@ -193,5 +213,12 @@ class LanguageTrainingOptions(TrainingOptions):
         "val/loss", "Validation metric that picks the best weights.", choices=("val/loss",)
     )
     early_stopping_patience: int = option(
-        0, "Fifths of a pass without improvement before stopping; 0: never.", low=0
+        0, "Fifths of a pass without improvement before stopping; 0: never.", low=0, high=bounds.PATIENCE
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageComputeOptions(ComputeOptions):
+    """Device and precision of a language model, under the names of the full pipeline too."""
+
+    amp: str = option("off", "Mixed precision.", choices=AMP, aliases=("lm_amp",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
@@ -20,21 +21,25 @@ DRAW, OFF = "draw", "off"
 class ScoringOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
-    batch_size: int = option(8192, "Pairs scored at once.", low=1)
+    batch_size: int = option(8192, "Pairs scored at once.", low=1, high=bounds.BATCH_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
-    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval; 0: no intervals.", low=0)
+    bootstrap_resamples: int = option(
+        1000, "Resamples behind each 95% interval; 0: no intervals.", low=0, high=bounds.RESAMPLES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedMeasureOptions(MeasureOptions):
     """Intervals where models are compared, which cannot do without them."""
 
-    bootstrap_resamples: int = option(1000, "Resamples behind each 95% interval.", low=100)
+    bootstrap_resamples: int = option(
+        1000, "Resamples behind each 95% interval.", low=100, high=bounds.RESAMPLES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,14 +76,20 @@ def precision_by_kept(
 
     Args:
         probabilities, labels: (n,).
-        uncertainty: (n,), lower is more certain; pairs of equal value keep their order in the table.
+        uncertainty: (n,), lower is more certain. Of pairs of equal value that are not all kept, the kept
+            share of their calls counts, so that the order of the table has no influence.
     """
-    order = np.argsort(uncertainty, kind="stable")
-    called = (probabilities >= THRESHOLD)[order]
-    right = np.cumsum(called & (labels[order] == 1))
-    kept = np.maximum(1, np.round(_FRACTIONS * len(order)).astype(int)) - 1
+    called = probabilities >= THRESHOLD
+    _, group, sizes = np.unique(uncertainty, return_inverse=True, return_counts=True)
+    kept = np.maximum(1, np.round(_FRACTIONS * len(called)))
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+
+    def kept_of(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        counts = np.bincount(group, weights=chosen, minlength=len(sizes))
+        return np.interp(kept, ends, np.concatenate([[0], np.cumsum(counts)]))
+
     with np.errstate(invalid="ignore"):
-        precision = right[kept] / np.cumsum(called)[kept]
+        precision = kept_of(called & (labels == 1)) / kept_of(called)
     return KeptPrecision(_FRACTIONS, precision)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 
 EDGE_ENDINGS = (".graphml", ".tsv")
-# In a URL these end a path, or begin a code: two artifacts of a server that proxies them become one.
-_NOT_IN_URLS = "#?%"
+# In a URL these end a path, or begin a code, or may not stand at all: two artifacts of a server that proxies
+# them become one. Among the control characters are line breaks, which lists of files cannot have either.
+_NOT_IN_URLS = re.compile(r"[#?%\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class PredictionOptions(OptionGroup):
     include_self: bool = option(False, "Pair each protein also with itself.")
     top_k: int | None = option(
         None, "Number of best partners to keep per protein; a pair is kept if it is among those of either.",
-        low=1,
+        low=1, high=bounds.TOP_K,
     )  # fmt: skip
     min_probability: float | None = option(None, "Keep pairs with at least this probability.", low=0, high=1)
     uncertainty: bool = option(True, "Write the standard deviation of the logit, where the model has one.")
@@ -66,10 +69,11 @@ class PredictionOptions(OptionGroup):
                 f"edges: expected a name that ends in {' or '.join(EDGE_ENDINGS)}; got {self.edges!r}"
             )
         for name, path in {"output": self.output, "edges": self.edges}.items():
-            wrong = [mark for mark in _NOT_IN_URLS if mark in Path(path or "").name]
+            wrong = dict.fromkeys(_NOT_IN_URLS.findall(Path(path or "").name))
             if wrong:
+                marks = " ".join(mark if mark.isprintable() else ascii(mark) for mark in wrong)
                 found.append(
-                    f"{name}: expected a file name without {' '.join(wrong)}, which a tracking server "
+                    f"{name}: expected a file name without {marks}, which a tracking server "
                     f"reads as another name; got {path!r}"
                 )
         return found

@@ -63,7 +63,7 @@ _READ_AT_ONCE = 1 << 20
 SPLIT_REMEDY = "divide it into several files"
 
 # A quota that is used up is, for its user, a full disk.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def unpacked_limit(size: int) -> int:
@@ -372,7 +372,7 @@ def disk_space(path: Path, needed: Callable[[], int], *, kept: Callable[[], str]
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise StorageError(
             "the disk is full",
@@ -381,6 +381,14 @@ def disk_space(path: Path, needed: Callable[[], int], *, kept: Callable[[], str]
             expected=f"about {needed() / 1e6:,.1f} MB for what is left to write",
             remedy=f"make room and give the same command again; {kept()}",
         ) from error
+
+
+def expanded(path: str) -> Path:
+    """A path with `~` replaced by the home folder, where that is known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def free_bytes(path: Path) -> int:

@@ -8,13 +8,27 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
+_shown: ContextVar[bool] = ContextVar("progress_shown", default=True)
+
+
+@contextmanager
+def progress_shown(wanted: bool) -> Iterator[None]:
+    """Shows progress bars in a block, or none."""
+    token = _shown.set(wanted)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 class Progress:
@@ -33,7 +47,7 @@ class Progress:
             unit=unit,
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (_shown.get() and (sys.stderr.isatty() or _in_notebook())),
         )
         self._total, self._done, self._unit = total, done, unit
         self._started_at, self._start = time.monotonic(), done
@@ -73,3 +87,8 @@ class Progress:
             logger.info("%s", message)
         else:
             self._bar.write(message, file=sys.stderr)
+
+
+def _in_notebook() -> bool:
+    """Whether tqdm has chosen the bar of a notebook."""
+    return any("notebook" in base.__module__ for base in tqdm.__mro__)

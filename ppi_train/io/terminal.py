@@ -1,9 +1,36 @@
-"""A terminal that may be gone, as after a lost ssh connection."""
+"""What a terminal shows, its signals, and one that is gone, as after a lost ssh connection."""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import stat
+
+from ppi_train.errors import shown
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ShownFormatter(logging.Formatter):
+    """Formats log lines without passwords and control characters."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that end a run: SIGTERM, and SIGINT and SIGHUP unless they are ignored.
+
+    A process starts with SIGINT ignored in the background of a script (`sh -c 'command &'`), so that the
+    Ctrl-C of another command in the same terminal does not end it, and with SIGHUP ignored under `nohup`.
+    """
+    return [
+        number for number in _ENDING if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
 
 def leave_lost_terminal() -> None:

@@ -30,7 +30,10 @@ _REMEDIES = {
 }
 _OTHER_REMEDY = "mend the disk or its connection, and give the command again; the file itself may be whole"
 # torch has no class of its own for it.
-_TORCH_MEMORY = re.compile(r"can't allocate memory|not enough memory|CUDA out of memory")
+_TORCH_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|[Cc]annot allocate memory|CUDA out of memory|"
+    "CUDA error: out of memory|STATUS_ALLOC_FAILED"
+)
 # Arrow's message, with the bytes that it asked for.
 _ASKED_FOR = re.compile(r"of size (\d+) failed")
 # No whole file asks for more: so many bytes, or so many times its size.

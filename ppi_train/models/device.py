@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
-from ppi_train.errors import DeviceError
+from ppi_train.errors import DeviceError, MemoryShortageError
 
 logger = logging.getLogger(__name__)
 
+# Weights, gradients and the two averages of AdamW, each in float32.
+_TRAINING_BYTES = 16
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -75,3 +81,35 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     """
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(deterministic)
+
+
+def check_model_fits(build: Callable[[], torch.nn.Module], device: torch.device) -> None:
+    """Refuses a model that is too large to be trained, before memory is allocated for it.
+
+    Args:
+        build: Makes the model; called for its shapes alone.
+        device: Where it is to be trained.
+
+    Raises:
+        MemoryShortageError: the weights, their gradients and the optimiser need more than all memory.
+    """
+    with torch.device("meta"):
+        parameters = sum(weights.numel() for weights in build().parameters())
+    needed, there = _TRAINING_BYTES * parameters, total_memory(device)
+    if needed > there:
+        raise MemoryShortageError(
+            "the model does not fit into memory",
+            got=f"{parameters:,} parameters, which need {needed / 1e9:,.1f} GB in training",
+            expected=f"at most {there / 1e9:,.1f} GB, all memory of {device}",
+            remedy="lower hidden_dim, members, num_layers or another size of the model",
+        )
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of a device; of a CPU, those that this process may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+        total = min(total, int(_CONTAINER_LIMIT.read_text()))
+    return total

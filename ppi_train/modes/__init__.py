@@ -6,25 +6,22 @@ A mode's function is imported when the mode is executed: the table itself needs 
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.errors import ConfigError, StorageError, nearest
+from ppi_train.errors import ConfigError, nearest
 from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
+from ppi_train.modes.faults import reported_faults
 from ppi_train.runs import configs
 
 __all__ = ["MODES", "Mode", "PipelineResult", "execute_pipeline", "find_mode", "refuse_several_processes"]
 
 logger = logging.getLogger(__name__)
 
-# To the user, an exhausted quota is a full disk.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # How launchers say the number of processes in a job step, whose tasks may also be separate runs on purpose.
 _TASKS_OF_STEP = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
@@ -300,12 +297,16 @@ def _number_of(variable: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> PipelineResult:
+def execute_pipeline(
+    name: str, config: ModeConfig | Mapping[str, object], *, run_name: str = "", experiment: str = ""
+) -> PipelineResult:
     """Runs a mode inside one tracked run.
 
     Args:
         name: A name or alias of the table.
         config: The mode's typed config, or its parameters by name.
+        run_name: The name of the run; empty for one made of what it does.
+        experiment: The name of its experiment; empty for that of MLflow's settings.
 
     Raises:
         UserError: the mode or the config is wrong, several processes share the job, or the run ended on a
@@ -318,29 +319,15 @@ def execute_pipeline(name: str, config: ModeConfig | Mapping[str, object]) -> Pi
         config, warnings = load_config(mode.config, config)
         for warning in warnings:
             logger.warning("%s", warning)
-    function = mode.load()
-    from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
+    with reported_faults(config.values):
+        function = mode.load()
+        from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
 
-    tracking = tracking_of(config)
-    with (
-        TrackedRun(
-            mode.name, aliases=mode.aliases, system_metrics=mode.system_metrics, tracking=tracking
-        ) as run,
-        _room_on_disk(),
-    ):
-        return function(config, run)
-
-
-@contextmanager
-def _room_on_disk() -> Iterator[None]:
-    """Reports a full disk as a user error, wherever it occurs."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise StorageError(
-            "the disk is full",
-            where=error.filename,
-            remedy="make room; a training run is then continued: mlflow run . -e resume -P run_id=...",
-        ) from error
+        tracking = replace(tracking_of(config), run_name=run_name, experiment=experiment)
+        with (
+            TrackedRun(
+                mode.name, aliases=mode.aliases, system_metrics=mode.system_metrics, tracking=tracking
+            ) as run,
+            reported_faults(config.values),
+        ):
+            return replace(function(config, run), url=run.url)

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 class PipelineResult:
     """Result of a mode: its run, last metrics and output files.
 
-    `exit_code` is that of the command: 0, or 3 for a promotion that was refused.
+    `exit_code` is that of the command: 0, or 3 for a promotion that was refused. `url` is the run's page in
+    the MLflow UI, or the command that shows a store without a server.
     """
 
     run_id: str
     exit_code: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
 
 
 ModeFunction = Callable[..., PipelineResult]

@@ -137,10 +137,15 @@ def training_runs(run_ids: Sequence[str]) -> list[str]:
 def labels_of(runs: Sequence[RunInfo]) -> list[str]:
     """Unique labels of runs: their names, or else shortened run IDs.
 
-    A run without a name, or with the name of another run, gets the start of its ID.
+    A run without a name, or with one that another run has in the names of metrics, gets the start of its ID.
     """
-    counts = Counter(run.name for run in runs)
-    return [run.name if run.name and counts[run.name] == 1 else run.run_id[:8] for run in runs]
+    counts = Counter(_in_metrics(run.name) for run in runs)
+    return [run.name if run.name and counts[_in_metrics(run.name)] == 1 else run.run_id[:8] for run in runs]
+
+
+def _in_metrics(label: str) -> str:
+    """A label as a part of a metric's name, in which MLflow allows few characters."""
+    return re.sub(r"[^A-Za-z0-9_. -]", "_", label)[:100]
 
 
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
@@ -197,7 +202,7 @@ def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
     """Metrics of all models, named `compare/<label>/...`."""
     metrics: dict[str, float] = {}
     for model in models:
-        start = f"{METRIC_PREFIX}/{re.sub(r'[^A-Za-z0-9_. -]', '_', model.label)[:100]}"
+        start = f"{METRIC_PREFIX}/{_in_metrics(model.label)}"
         metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
         for name, found in (model.differences or {}).items():
             metrics |= found.metrics(f"{start}/{name}")

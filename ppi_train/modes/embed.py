@@ -14,8 +14,9 @@ from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.errors import ConfigError
+from ppi_train.errors import CacheError, ConfigError
 from ppi_train.io.files import output_exists_error
+from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import EmbedConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
@@ -81,11 +82,11 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
     if not config.output.output:
         made: dict[Path, EmbeddingCounts] = {}
         for fasta in fastas:  # files with the same sequences share a cache
-            path, counts = find_or_make(fasta, settings, Path(config.data.data_dir))
+            path, counts = find_or_make(read_fasta(fasta), settings, Path(config.data.data_dir))
             made.setdefault(path, counts)
         return made
     output = Path(config.output.output)
-    check_output(output, config.output.overwrite)
+    check_output(output, config.output.overwrite or _may_be_finished(output))
     embedder = settings.make()
     merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
@@ -119,15 +120,30 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Checks the output path of a cache before any work is done.
 
     Raises:
-        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten.
+        ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten,
+            or it cannot be written.
     """
     if output.suffix != ".parquet":
         raise ConfigError(
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
-    # With parts next to it, it may be the finished cache of a process that died while removing them.
-    if output.exists() and not overwrite and not parts_folder(output).exists():
+    check_output_path("output", output)
+    if output.exists() and not overwrite:
         raise output_exists_error(output)
+
+
+def _may_be_finished(output: Path) -> bool:
+    """Whether an output may be the cache of a process that died while it removed its parts.
+
+    `make_cache` then compares it with the cache that it would make.
+    """
+    if not (output.exists() and parts_folder(output).exists()):
+        return False
+    try:
+        EmbeddingCache(output)
+    except CacheError:
+        return False
+    return True
 
 
 def _merge(tables: list[SequenceTable]) -> SequenceTable:

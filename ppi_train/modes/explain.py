@@ -48,8 +48,9 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
     device = resolve_device(config.compute.device)
     model = model_from_checkpoint(checkpoint, device)
     fastas = named_fastas(config.data, config.cache)
-    cache = opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
     names = (str(config.explanation.protein_a), str(config.explanation.protein_b))
+    named = {"protein_a, protein_b": names}
+    cache = opened_cache(config.data, config.cache, config.compute, checkpoint, fastas, named)
     tracked.identify(
         model=checkpoint.description["model"]["name"],
         dataset="-".join(names),

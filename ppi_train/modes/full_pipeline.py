@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.options import SPLIT_NAMES
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.errors import ConfigError
 from ppi_train.modes.base import PipelineResult
@@ -223,7 +224,7 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 
     It leaves out the test split if the mirror does not have it, unless the config asks for `split=test`.
     """
-    everything = part_of(config, PrepareDataConfig)
+    everything = part_of(config, PrepareDataConfig).replace(splits=SPLIT_NAMES)
     if config.test.split == "test":
         return everything
     try:

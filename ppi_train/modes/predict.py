@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
 from ppi_train.embeddings.options import CacheOptions
-from ppi_train.errors import CacheError, ConfigError, DataError, first_ten
+from ppi_train.errors import ConfigError, DataError
 from ppi_train.features import features_of
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.pair_grid import PairGrid, PairList
@@ -28,6 +28,7 @@ from ppi_train.inference.predict import Prediction, PredictionCounts, make_predi
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
 from ppi_train.io.files import file_digest
+from ppi_train.io.outputs import check_output_path
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
@@ -35,7 +36,12 @@ from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
-from ppi_train.runs.inputs import drop_or_refuse_missing, open_cache
+from ppi_train.runs.inputs import (
+    drop_or_refuse_missing,
+    open_cache,
+    refuse_missing,
+    refuse_other_names,
+)
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
@@ -98,7 +104,8 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
     fastas = named_fastas(config.data, config.cache)
     if options.pairs:
         table = read_pairs(options.pairs, labels="ignored")
-        return _of_table(config, table, _cache(config, checkpoint, fastas), fastas)
+        cache = _cache(config, checkpoint, fastas, {table.source: table.proteins})
+        return _of_table(config, table, cache, fastas)
     if options.proteins_a and options.proteins_b:
         lists = [read_proteins(path) for path in (options.proteins_a, options.proteins_b)]
         fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
@@ -109,8 +116,9 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
                 got="accessions alone",
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
-        return _of_lists(config, lists, _cache(config, checkpoint, fastas), fastas)
-    return _of_all(config, _cache(config, checkpoint, fastas), fastas)
+        named = {listed.source: listed.accessions for listed in lists}
+        return _of_lists(config, lists, _cache(config, checkpoint, fastas, named), fastas)
+    return _of_all(config, _cache(config, checkpoint, fastas, {}), fastas)
 
 
 def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
@@ -131,17 +139,29 @@ def opened_cache(
     compute: DeviceOptions,
     checkpoint: Checkpoint,
     fastas: Sequence[Path],
+    named: Mapping[str, Collection[str]],
 ) -> EmbeddingCache:
     """The given embedding cache, or one made with the model's recipe.
 
+    Args:
+        data, cache, compute: Options of the mode.
+        checkpoint: The model.
+        fastas: What `named_fastas` gives, and others.
+        named: The proteins that are scored, by the file that names them; empty for all.
+
     Raises:
-        CacheError: see `open_cache`.
+        CacheError: see `open_cache`; proteins that are to be embedded have no sequence.
     """
+    if cache.embeddings is None and named:
+        refuse_other_names(named, fastas, missing=cache.missing)
+    of_dataset = bool(data.dataset) and not cache.fasta
+    needed = {name for names in named.values() for name in names}
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     opened = open_cache(
         cache.embeddings,
         fastas,
         EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device=compute.device),
+        needed=needed if named and not of_dataset else None,
         data_dir=Path(data.data_dir),
         wanted=embedding["recipe"],
         memory_mb=cache.cache_memory_mb,
@@ -150,8 +170,13 @@ def opened_cache(
     return opened
 
 
-def _cache(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> EmbeddingCache:
-    return opened_cache(config.data, config.cache, config.compute, checkpoint, fastas)
+def _cache(
+    config: PredictConfig,
+    checkpoint: Checkpoint,
+    fastas: Sequence[Path],
+    named: Mapping[str, Collection[str]],
+) -> EmbeddingCache:
+    return opened_cache(config.data, config.cache, config.compute, checkpoint, fastas, named)
 
 
 def _of_table(
@@ -221,14 +246,7 @@ def _with_embedding(
     """Refuses or drops proteins without an embedding, and returns the rest."""
     missing = set(cache.missing(proteins))
     if missing and config.cache.missing == "error":
-        raise CacheError(
-            f"{len(missing)} proteins have no embedding",
-            where=source,
-            got=first_ten(sorted(missing)),
-            expected="an embedding for every protein",
-            remedy="add their sequences to the FASTA and embed it: mlflow run . -e embed -P fasta="
-            f"{fastas[0] if fastas else 'sequences.fasta'}; or give missing=drop to leave them out",
-        )
+        refuse_missing({source: missing}, cache.proteins, fastas[0] if fastas else None)
     kept = [protein for protein in proteins if protein not in missing]
     if missing:
         logger.warning(
@@ -258,7 +276,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     The run gets the path and digest of the table, and the table itself if it is small.
 
     Raises:
-        ConfigError: an output exists, or unfinished parts of another prediction are next to it.
+        ConfigError: an output exists or cannot be written, or there are parts of another prediction.
         TrackingError: no such run or registered model.
         CheckpointError: the run has no complete checkpoint.
         DataError, CacheError: see `prediction_inputs`.
@@ -266,6 +284,9 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     """
     options = config.prediction
     output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
+    check_output_path("output", output)
+    if edges:
+        check_output_path("edges", edges)
     check_outputs(output, edges, overwrite=options.overwrite)
     resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from ppi_train.config.loading import logged_parameters
+from ppi_train.config.options import SPLIT_NAMES, DatasetOptions
+from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.pairs import read_pairs
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import PrepareDataConfig
@@ -15,12 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
-    """Prepares the splits and records each with its digest."""
+    """Prepares the splits and records each with its digest.
+
+    Unless splits are named, those whose files the mirror lacks are left out, with a warning.
+
+    Raises:
+        DataError: as in `prepare_dataset`.
+    """
     name = config.data.dataset or DEFAULT_DATASET
     config = config.replace(dataset=name)
     tracked.identify(dataset=name)
-    tracked.log_parameters(logged_parameters(config))
-    dataset = prepare(config.data, config.splits.splits)
+    splits = config.splits.splits or _available(config.data, tracked)
+    tracked.log_parameters(logged_parameters(config.replace(splits=splits)))
+    dataset = prepare(config.data, splits)
     metrics: dict[str, float] = {}
     outputs: dict[str, str] = {}
     datasets: list[TrackedDataset] = []
@@ -33,3 +42,21 @@ def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_datasets(datasets)
     tracked.log_metrics(metrics)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
+
+
+def _available(data: DatasetOptions, tracked: TrackedRun) -> tuple[str, ...]:
+    """Prepares every split that it can, and says which files the mirror lacks."""
+    absent: dict[str, NotInMirrorError] = {}
+    for split in SPLIT_NAMES:
+        try:
+            prepare(data, (split,))
+        except NotInMirrorError as error:
+            absent[split] = error
+    if len(absent) == len(SPLIT_NAMES):
+        raise absent[SPLIT_NAMES[0]]
+    notes = [f"{split}: {error.what}: {error.where}" for split, error in absent.items()]
+    for note in notes:
+        logger.warning("NOT PREPARED: %s", note)
+    if notes:
+        tracked.set_tags({"ppi.left_out": "\n".join(notes)})
+    return tuple(split for split in SPLIT_NAMES if split not in absent)

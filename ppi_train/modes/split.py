@@ -18,6 +18,7 @@ from ppi_train.data.splits import SIDES, DrawnSplit, SplitPlan, draw_split
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.overlap import audit_tables, log_audit, sequences_of
 from ppi_train.io.files import write_file
+from ppi_train.io.outputs import check_output_path
 from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import SplitConfig
@@ -27,6 +28,7 @@ from ppi_train.tracking.run import TrackedRun
 logger = logging.getLogger(__name__)
 
 RECORD = "split.json"
+_FILES = (*(f"{side}.tsv" for side in SIDES), RECORD)
 FEW_EDGES = 200
 """Fewer edges on a side are warned of: the 95% interval of an AUROC is then wider than some 0.1."""
 
@@ -35,7 +37,7 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     """Writes the three tables and `split.json`, and audits test against train.
 
     Raises:
-        ConfigError: the output folder holds a split already.
+        ConfigError: the output folder holds a split already, or cannot be written.
         DataError: the pairs cannot be split as asked for, or a sequence is missing.
     """
     options = config.split
@@ -104,7 +106,10 @@ def _warn_of_small_sides(options: NewSplitOptions, split: DrawnSplit, edges: int
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    there = [name for name in (*(f"{side}.tsv" for side in SIDES), RECORD) if (output / name).exists()]
+    check_output_path("output", output, folder=True)
+    for name in _FILES:
+        check_output_path("output", output / name)
+    there = [name for name in _FILES if (output / name).exists()]
     if there and not overwrite:
         raise ConfigError(
             "the output folder holds a split already",

@@ -22,7 +22,7 @@ from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize
 from ppi_train.embeddings.options import ExcludeOptions
 from ppi_train.errors import DataError
-from ppi_train.models.device import describe_device, resolve_device, seed_everything
+from ppi_train.models.device import check_model_fits, describe_device, resolve_device, seed_everything
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run_callbacks
 from ppi_train.runs.configs import TrainEmbedderConfig
@@ -107,9 +107,11 @@ def _train(
     with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         _log_start(config, text, tracked, output, describe_device(device))
 
-        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
         hyperparameters = {"hidden_dim": config.model.hidden_dim, "num_layers": config.model.num_layers}
-        model = new_language_model(hyperparameters).to(device)
+        build = partial(new_language_model, hyperparameters)
+        check_model_fits(build, device)
+        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
+        model = build().to(device)
 
         trainer = Trainer(
             model,

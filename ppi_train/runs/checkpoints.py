@@ -24,7 +24,8 @@ from ppi_train.checkpoints import (
     read_checkpoint,
     verify_checkpoint,
 )
-from ppi_train.errors import CheckpointError
+from ppi_train.errors import CheckpointError, StorageError
+from ppi_train.io.files import FULL_DISK
 from ppi_train.runs.options import EvaluatedRunOptions
 from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.runs import RunInfo, download_checkpoint, find_run
@@ -132,12 +133,28 @@ def fetch_checkpoint(run: RunInfo, name: str) -> ResolvedCheckpoint:
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise CheckpointError("the checkpoint is not one of ours", where=run, got=f"digest {digest!r}")
     folder = checkpoint_cache() / digest
-    with _locked(folder):
-        if _is_whole(folder, digest):
-            logger.info("checkpoint %s of run %s found: %s", name, run.run_id, folder)
-        else:
-            _download(run, name, folder, digest)
+    if os.access(folder.parent, os.W_OK) or not _is_whole(folder, digest):
+        with _usable_cache(folder.parent), _locked(folder):
+            if not _is_whole(folder, digest):
+                _download(run, name, folder, digest)
+    logger.info("checkpoint %s of run %s: %s", name, run.run_id, folder)
     return ResolvedCheckpoint(run=run, folder=folder, digest=digest)
+
+
+@contextmanager
+def _usable_cache(folder: Path) -> Iterator[None]:
+    """Says which variable moves the folder of downloaded checkpoints, if that cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK or error.errno is None:
+            raise
+        raise StorageError(
+            "the folder of downloaded checkpoints cannot be used",
+            where=folder,
+            got=error.strerror,
+            remedy="set PPI_TRAIN_CACHE to a folder that can be written to",
+        ) from error
 
 
 def checkpoint_cache() -> Path:

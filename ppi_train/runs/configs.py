@@ -30,6 +30,7 @@ from ppi_train.embeddings.options import (
     EmbedOutputOptions,
     ExcludeOptions,
     ImportOptions,
+    LanguageComputeOptions,
     LanguageModelOptions,
     LanguageTextOptions,
     LanguageTrainingOptions,
@@ -126,7 +127,7 @@ class TrainEmbedderConfig(ModeConfig):
     model: LanguageModelOptions = LanguageModelOptions()
     training: LanguageTrainingOptions = LanguageTrainingOptions()
     scheduler: SchedulerOptions = SchedulerOptions(scheduler="linear")
-    compute: ComputeOptions = ComputeOptions()
+    compute: ComputeOptions = LanguageComputeOptions()
     output: OutputOptions = OutputOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
-from ppi_train.data.fasta import SequenceTable, read_fasta
+from ppi_train.data.fasta import SequenceTable
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.embeddings.options import EmbedderOptions
+from ppi_train.io.outputs import check_output_path
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
 
@@ -143,18 +144,38 @@ def describe_embedder(embedder: Embedder) -> dict[str, object]:
     return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}
 
 
-def cached_embeddings(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> Path:
-    """The embedding cache of a FASTA under `data_dir`, made if missing."""
-    return find_or_make(fasta, settings, data_dir)[0]
+def sequences_to_embed(table: SequenceTable, needed: Collection[str]) -> SequenceTable:
+    """All sequences of a FASTA, or the needed ones if they are less than half.
+
+    A whole proteome is not embedded for a few pairs, and runs on most of a FASTA share its cache. The choice
+    depends on nothing else, such as the caches that exist: `resume` compares the embeddings' digest.
+
+    Args:
+        table: The FASTA.
+        needed: Accessions, of which at least one is in the FASTA.
+    """
+    wanted = set(needed)
+    chosen = {name: sequence for name, sequence in table.sequences.items() if name in wanted}
+    if 2 * len(chosen) >= len(table.sequences):
+        return table
+    logger.info(
+        "%s: %s of %s sequences are needed, and only these are embedded",
+        table.source, f"{len(chosen):,}", f"{len(table.sequences):,}",
+    )  # fmt: skip
+    return replace(table, sequences=chosen)
 
 
-def find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tuple[Path, EmbeddingCounts]:
-    """The embedding cache of a FASTA under `data_dir`, and what its making took.
+def find_or_make(
+    sequences: SequenceTable, settings: EmbeddingSettings, data_dir: Path
+) -> tuple[Path, EmbeddingCounts]:
+    """The embedding cache of sequences under `data_dir`, and what its making took.
 
     The file's name depends on everything that the embeddings depend on, so a cache that is found is the
     same as one that would be made.
+
+    Raises:
+        ConfigError: a cache is to be made, and `data_dir` cannot be written.
     """
-    sequences = read_fasta(fasta)
     embedder = settings.make()
     spec = settings.spec(embedder, sequences)
     path = data_dir / "embeddings" / f"{embedder.name}-{spec.digest[:16]}.parquet"
@@ -163,6 +184,7 @@ def find_or_make(fasta: Path, settings: EmbeddingSettings, data_dir: Path) -> tu
         logger.info("embedding cache found: %s", path)
         distinct = len(set(sequences.sequences.values()))
         return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
+    check_output_path("data_dir", path.parent, folder=True)
     return path, make_cache(path, sequences, embedder, spec, earlier=earlier_caches(data_dir))
 
 

@@ -22,7 +22,7 @@ from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
 from ppi_train.evaluation.overlap import shared_pairs
 from ppi_train.features import PairData, features_of
 from ppi_train.runs.datasets import tracked_dataset
-from ppi_train.runs.embedder import EmbeddingSettings, cached_embeddings
+from ppi_train.runs.embedder import EmbeddingSettings, find_or_make, sequences_to_embed
 from ppi_train.tracking.run import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,13 @@ logger = logging.getLogger(__name__)
 class SplitFiles:
     """The files of a split.
 
-    `fasta` may be None if an embedding cache is given.
+    `fasta` may be None if an embedding cache is given. `embed_all` says whether all of its proteins are
+    embedded, as for a data set, whose splits share a cache, or only those that the pairs need.
     """
 
     pairs: Path
     fasta: Path | None
+    embed_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ def open_cache(
     fastas: Sequence[Path],
     settings: EmbeddingSettings,
     *,
+    needed: Collection[str] | None,
     data_dir: Path,
     wanted: Mapping[str, object],
     memory_mb: int,
@@ -121,6 +124,7 @@ def open_cache(
         embeddings: A cache that the user gives; None to embed.
         fastas: The sequences; a given cache is only compared with them.
         settings: For a cache that is made.
+        needed: The proteins to embed, see `sequences_to_embed`; None for all of the FASTAs.
         data_dir: The folder of caches that are made.
         wanted: Part of the recipe that the cache must have.
         memory_mb: Memory limit for reading it.
@@ -130,7 +134,11 @@ def open_cache(
     """
     if embeddings is None:
         _refuse_imported(settings.embedder, fastas)
-        made = dict.fromkeys(cached_embeddings(fasta, settings, data_dir) for fasta in dict.fromkeys(fastas))
+        tables = [read_fasta(fasta) for fasta in dict.fromkeys(fastas)]
+        if needed is not None:
+            with_needed = (table for table in tables if not table.sequences.keys().isdisjoint(needed))
+            tables = [sequences_to_embed(table, needed) for table in with_needed]
+        made = dict.fromkeys(find_or_make(table, settings, data_dir)[0] for table in tables)
         cache = EmbeddingCache(*made, memory_mb=memory_mb)
     else:
         cache = EmbeddingCache(embeddings, memory_mb=memory_mb)
@@ -182,6 +190,15 @@ def read_tables(files: Mapping[str, SplitFiles]) -> dict[str, PairTable]:
     return tables
 
 
+def proteins_to_embed(
+    files: Mapping[str, SplitFiles], tables: Mapping[str, PairTable]
+) -> frozenset[str] | None:
+    """The proteins of all pairs, or None if whole FASTAs are embedded."""
+    if any(source.embed_all for source in files.values()):
+        return None
+    return frozenset(protein for table in tables.values() for protein in table.proteins)
+
+
 def refuse_one_class(tables: Mapping[str, PairTable]) -> None:
     """Refuses training or validation pairs of one class.
 
@@ -230,13 +247,13 @@ def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str
         )  # fmt: skip
 
 
-def refuse_other_names(tables: Mapping[str, PairTable], fastas: Sequence[Path], *, missing: str) -> None:
-    """Refuses pairs whose proteins are not in the FASTAs, before anything is embedded.
+def refuse_other_names(named: Mapping[str, Collection[str]], fastas: Sequence[Path], *, missing: str) -> None:
+    """Refuses proteins that are not in the FASTAs, before anything is embedded.
 
     Args:
-        tables: The pairs of each split.
+        named: The proteins that each file names.
         fastas: The sequences that would be embedded; none if embeddings are given.
-        missing: `error`, or `drop` to refuse only tables without any protein of the FASTAs.
+        missing: `error`, or `drop` to refuse only files without any protein of the FASTAs.
 
     Raises:
         CacheError: proteins are missing; with three names of either file, and the rule that makes them fit.
@@ -244,8 +261,13 @@ def refuse_other_names(tables: Mapping[str, PairTable], fastas: Sequence[Path], 
     if not fastas:
         return
     known = {name for fasta in dict.fromkeys(fastas) for name in read_fasta(fasta).sequences}
-    if missing == "error" or all(known.isdisjoint(table.proteins) for table in tables.values()):
-        _refuse_missing(tables, known, fastas[0])
+    if missing == "error" or all(known.isdisjoint(names) for names in named.values()):
+        refuse_missing(named, known, fastas[0])
+
+
+def names_by_source(tables: Mapping[str, PairTable]) -> dict[str, tuple[str, ...]]:
+    """The proteins of each table, by its source."""
+    return {table.source: table.proteins for table in tables.values()}
 
 
 def drop_or_refuse_missing(
@@ -263,7 +285,7 @@ def drop_or_refuse_missing(
         DataError: nothing is left of a split.
     """
     if missing == "error":
-        _refuse_missing(tables, cache.proteins, fasta)
+        refuse_missing(names_by_source(tables), cache.proteins, fasta)
         return SplitInputs(name=name, tables=tables, cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
@@ -280,19 +302,29 @@ def drop_or_refuse_missing(
     return SplitInputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
-def _refuse_missing(tables: Mapping[str, PairTable], known: Collection[str], fasta: Path | None) -> None:
-    missing = sorted({protein for table in tables.values() for protein in table.proteins} - set(known))
+def refuse_missing(named: Mapping[str, Collection[str]], known: Collection[str], fasta: Path | None) -> None:
+    """Refuses proteins without an embedding.
+
+    Args:
+        named: The proteins that each file names.
+        known: The proteins that have an embedding or a sequence.
+        fasta: Named in the message, if there is one.
+
+    Raises:
+        CacheError: with three names of either file, and the rule that makes them fit if there is one.
+    """
+    missing = sorted({name for names in named.values() for name in names} - set(known))
     if not missing:
         return
     rule = fitting_rule(missing, known)
     add = (
         "add their sequences to the FASTA and embed it: "
         f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
-        "or give missing=drop to leave those pairs out"
+        "or give missing=drop to leave them and their pairs out"
     )
     raise CacheError(
-        f"{len(missing)} proteins of the pairs have no embedding",
-        where=", ".join(table.source for table in tables.values()),
+        f"{len(missing)} proteins have no embedding",
+        where=", ".join(named),
         got=first_ten(missing),
         expected=f"names as in {fasta or 'the embeddings'}: {three_of(known)}",
         remedy=f"rewrite the names of one of the two files: {rule}; otherwise {add}" if rule else add,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
 from ppi_train.config.options import AMP, DATASET_NAMES, TrackingOptions
@@ -86,7 +87,10 @@ class SyncTrackingOptions(TrackingOptions):
     """Tracking of `sync`, which itself waits for what it sends."""
 
     tracking_flush_seconds: float = option(
-        10.0, "Seconds that the end of the command waits for the server to receive its own run.", low=0
+        10.0,
+        "Seconds that the end of the command waits for the server to receive its own run.",
+        low=0,
+        high=bounds.SECONDS,
     )
 
 
@@ -133,8 +137,12 @@ class FinetuneStageOptions(OptionGroup):
     finetune_val_pairs: str | None = option(None, "Your own validation pairs to finetune with.")
     finetune_fasta: str | None = option(None, "Sequences of the proteins in your own finetune pairs.")
     finetune_embeddings: str | None = option(None, "Embedding cache of the finetune proteins.")
-    finetune_epochs: int = option(FINETUNE_EPOCHS, "Passes over the finetune pairs, at most.", low=1)
-    finetune_learning_rate: float = option(FINETUNE_RATE, "Peak learning rate of that stage.", above=0)
+    finetune_epochs: int = option(
+        FINETUNE_EPOCHS, "Passes over the finetune pairs, at most.", low=1, high=bounds.EPOCHS
+    )
+    finetune_learning_rate: float = option(
+        FINETUNE_RATE, "Peak learning rate of that stage.", above=0, high=bounds.LEARNING_RATE
+    )
 
     @property
     def finetunes(self) -> bool:
@@ -166,9 +174,13 @@ class StageOptions(OptionGroup):
 class LanguageStageOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedder"
 
-    lm_hidden_dim: int = option(LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1)
-    lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1)
-    lm_learning_rate: float = option(LM_RATE, "protein_lm: peak learning rate.", above=0)
+    lm_hidden_dim: int = option(
+        LM_HIDDEN_DIM, "protein_lm: width of the language model.", low=1, high=bounds.WIDTH
+    )
+    lm_epochs: int = option(LM_EPOCHS, "protein_lm: passes over the sequences.", low=1, high=bounds.EPOCHS)
+    lm_learning_rate: float = option(
+        LM_RATE, "protein_lm: peak learning rate.", above=0, high=bounds.LEARNING_RATE
+    )
     lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
 
 

@@ -21,7 +21,7 @@ from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
-from ppi_train.embeddings.cache.reader import has_other_numbers, warn_of_other_numbers
+from ppi_train.embeddings.cache.reader import EmbeddingCache, has_other_numbers, warn_of_other_numbers
 from ppi_train.errors import CacheError, ConfigError, UserError
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
@@ -33,11 +33,14 @@ from ppi_train.runs.inputs import (
     SplitFiles,
     SplitInputs,
     drop_or_refuse_missing,
+    names_by_source,
     open_cache,
+    proteins_to_embed,
     read_tables,
     refuse_other_names,
 )
-from ppi_train.runs.training_pairs import logged_pairs
+from ppi_train.runs.training_pairs import logged_pairs, protein_digests
+from ppi_train.tracking.runs import RunInfo
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +107,8 @@ def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) 
     name = config.data.dataset or trained.data.dataset or DEFAULT_DATASET
     wanted = replace(config.data, dataset=name, data_seed=config.data.data_seed or trained.data.data_seed)
     found = available_split(wanted, config.pairs.split)
-    files = SplitFiles(pairs=found.pairs, fasta=None if config.cache.embeddings else fasta or found.fasta)
+    own_or_found = None if config.cache.embeddings else fasta or found.fasta
+    files = SplitFiles(pairs=found.pairs, fasta=own_or_found, embed_all=fasta is None)
     return SplitSource(split=found.name, name=name, files=files, sequences=fasta or found.fasta)
 
 
@@ -149,11 +153,12 @@ def evaluation_inputs(
     recipe = embedding["recipe"]
     fasta = split.files.fasta
     if fasta and config.cache.embeddings is None:
-        refuse_other_names(tables, [fasta], missing=config.cache.missing)
+        refuse_other_names(names_by_source(tables), [fasta], missing=config.cache.missing)
     cache = open_cache(
         config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
         [fasta] if fasta else [],
         EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device),
+        needed=proteins_to_embed({split.split: split.files}, tables),
         data_dir=Path(config.data.data_dir),
         wanted=recipe,
         memory_mb=config.cache.cache_memory_mb,
@@ -167,8 +172,9 @@ def validation_inputs(
 ) -> SplitInputs:
     """The validation pairs of a run, whichever split the config scores.
 
-    They are the pairs that the run has logged, with the embeddings of the scored split if those have all of
-    the proteins; otherwise pairs and embeddings come from the files that the run was trained on.
+    They are the pairs that the run has logged, with the embeddings of the scored split if those are of the
+    same proteins, by name and sequence; otherwise pairs and embeddings come from the files that the run was
+    trained on.
 
     Args:
         resolved: The run.
@@ -178,11 +184,8 @@ def validation_inputs(
     Raises:
         UserError: they are no longer available.
     """
-    try:
-        table = logged_pairs(resolved.run, "validation")
-    except UserError:
-        table = None
-    if table is not None and not scored.cache.missing(table.proteins):
+    table = _logged_validation(resolved.run, config.data, scored.cache)
+    if table is not None:
         return SplitInputs(name=scored.name, tables={"validation": table}, cache=scored.cache, dropped={})
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
@@ -191,6 +194,18 @@ def validation_inputs(
     )
     split = evaluated_split(own, trained, resolved.run.run_id)
     return evaluation_inputs(own, split, checkpoint, trained)
+
+
+def _logged_validation(run: RunInfo, data: DatasetOptions, cache: EmbeddingCache) -> PairTable | None:
+    """The logged validation pairs, if a cache has all of their proteins with the run's sequences."""
+    try:
+        table = logged_pairs(run, "validation")
+        if cache.missing(table.proteins):
+            return None
+        trained, found = protein_digests(run, data), cache.sequence_digests(table.proteins)
+    except UserError:
+        return None
+    return table if found.items() <= trained.items() else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ppi_train.config.options import DatasetOptions
 from ppi_train.data.fasta import read_fasta
-from ppi_train.data.identity import digest_of_proteins, digests_of, read_proteins
+from ppi_train.data.identity import digest_of_proteins, digests_of, protein_numbers, read_proteins
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs
 from ppi_train.errors import DataError, UserError
 from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
@@ -249,23 +249,32 @@ def training_lineage(
     if len(tables) > 1:
         source += f" and {len(tables) - 1} before it"
     return TrainingLineage(
-        table=joined(tables, source), sequences=sequences, digests=tuple(digests), notes=tuple(notes)
+        table=joined(tables, digests, source),
+        sequences=sequences,
+        digests=tuple(digests),
+        notes=tuple(notes),
     )
 
 
-def joined(tables: Sequence[PairTable], source: str) -> PairTable:
+def joined(tables: Sequence[PairTable], digests: Collection[Mapping[str, str]], source: str) -> PairTable:
     """Joins labelled tables into one.
 
-    A pair in several tables gets the label of the last one.
+    A pair in several tables, under any names of its sequences, gets the names and the label of the last one.
+
+    Args:
+        tables: Labelled.
+        digests: Sequence digests by accession, of each source of the tables.
+        source: Names the result.
     """
     if len(tables) == 1:
         return replace(tables[0], source=source)
-    labels: dict[tuple[str, str], int] = {}
+    number = protein_numbers((name for table in tables for name in table.proteins), digests)
+    labelled: dict[frozenset[int], tuple[str, str, int]] = {}
     for table in tables:
-        assert table.labels is not None
-        labels |= dict(zip(ordered_pairs(table), table.labels.tolist(), strict=True))
-    a, b = zip(*labels, strict=True)
-    return pairs_from_ids(a, b, np.array(list(labels.values())), source)
+        for pair, label in zip(ordered_pairs(table), table.required_labels.tolist(), strict=True):
+            labelled[frozenset(number[name] for name in pair)] = (*pair, label)
+    a, b, labels = zip(*labelled.values(), strict=True)
+    return pairs_from_ids(a, b, np.array(labels), source)
 
 
 def _sequences(trained: PairTrainingConfig, data: DatasetOptions) -> dict[str, str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import mlflow
 import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import has_credentials
+from ppi_train.errors import TrackingError, has_credentials
 from ppi_train.tracking.refusals import refusal_error
 from ppi_train.tracking.timeouts import probing
 
@@ -38,6 +38,30 @@ def connect() -> str:
     with probing(), translated_errors("reach the tracking server"):
         mlflow.MlflowClient().search_experiments(max_results=1)
     return str(mlflow.get_tracking_uri())
+
+
+def experiment_named(client: mlflow.MlflowClient, name: str) -> str:
+    """The ID of an experiment, which is made if there is none of that name.
+
+    Raises:
+        TrackingError: it cannot be made, or was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with suppress(MlflowException):  # made by another process at this moment
+            return str(client.create_experiment(name))
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        raise TrackingError("the experiment cannot be made", where=mlflow.get_tracking_uri(), got=name)
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            "the experiment was deleted",
+            where=mlflow.get_tracking_uri(),
+            got=name,
+            remedy=f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}`, or "
+            "name another",
+        )
+    return str(found.experiment_id)
 
 
 @contextmanager
@@ -79,10 +103,3 @@ def is_conflict(error: Exception) -> bool:
     `UniqueViolation`), of which a server passes on the text; SQLAlchemy adds the code of its own class.
     """
     return any(mark in str(error) for mark in _MARKS_OF_CONFLICTS)
-
-
-def without_secrets(uri: str) -> str:
-    """A tracking URI without user and password, for display and storage."""
-    scheme, mark, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri

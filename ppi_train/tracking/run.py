@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -23,10 +23,10 @@ from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from ppi_train.errors import TrackingError, shown
+from ppi_train.errors import TrackingError, shown, without_secrets
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
-from ppi_train.tracking.connection import connect, is_conflict, translated_errors, without_secrets
+from ppi_train.tracking.connection import connect, experiment_named, is_conflict, translated_errors
 from ppi_train.tracking.final_status import keep_status
 from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, GivenRun, find_given_run
 from ppi_train.tracking.outbox.records import (
@@ -69,12 +69,15 @@ class Tracking:
     """Settings for tracking a run.
 
     `folder` has a folder for each run, with its outbox; `flush_seconds` is how long the end of the run
-    waits for the server to receive the rest; `offline` runs contact no server.
+    waits for the server to receive the rest; `offline` runs contact no server. `run_name` and `experiment`
+    are empty where the user gave none.
     """
 
     folder: Path = Path(DEFAULT_FOLDER)
     flush_seconds: float = 60.0
     offline: bool = False
+    run_name: str = ""
+    experiment: str = ""
 
 
 class TrackedRun:
@@ -151,7 +154,7 @@ class TrackedRun:
 
     def child(self, mode: str) -> TrackedRun:
         """A run nested in this one, with the same tracking settings."""
-        return TrackedRun(mode, tracking=self._tracking)
+        return TrackedRun(mode, tracking=replace(self._tracking, run_name="", experiment=""))
 
     def _make_up(self) -> None:
         """Starts an offline run, which no server knows.
@@ -159,7 +162,7 @@ class TrackedRun:
         `sync` creates it on the server, or finds the one that `mlflow run` has created.
         """
         given = os.environ.pop(VARIABLE, "")
-        self._of_mlflow_run, self._may_rename = False, True
+        self._of_mlflow_run, self._may_rename = False, not self._tracking.run_name
         is_used = bool(given) and self._path_of(given).exists()  # by another offline mode, not sent yet
         self.run_id = given if given and not is_used else uuid.uuid4().hex
         self.experiment_id = "0"
@@ -169,10 +172,10 @@ class TrackedRun:
             offline=True,
             server="",
             started=int(1000 * self.started_at),
-            experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
+            experiment=self._tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
             tags={
                 **context.resolve_tags(self._parent(given if is_used else "")),
-                "mlflow.runName": self._mode,
+                "mlflow.runName": self._tracking.run_name or self._mode,
             },
         )
         self._store = Store.create(self._path_of(self.run_id), header)
@@ -187,7 +190,7 @@ class TrackedRun:
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
         # A name that a user gave to `mlflow run` is kept; a random name from MLflow is not.
         is_named = self._of_mlflow_run and not RANDOM_NAME.fullmatch(run.info.run_name or "")
-        self._may_rename = not (is_named or self._continues)
+        self._may_rename = not (is_named or self._continues or self._tracking.run_name)
         path = self._path_of(self.run_id).absolute()
         place = JournalPlace(journal_id=self._journal_id, host=socket.gethostname(), path=path)
         tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {MODE_TAG: self._mode})
@@ -231,9 +234,14 @@ class TrackedRun:
         return True
 
     def _new_run(self, parent: mlflow.entities.Run | None) -> mlflow.entities.Run:
-        experiment_id = str(parent.info.experiment_id if parent else _get_experiment_id())
+        if self._tracking.experiment:
+            experiment_id = experiment_named(self._client, self._tracking.experiment)
+        else:
+            experiment_id = str(parent.info.experiment_id if parent else _get_experiment_id())
         tags = context.resolve_tags(self._parent(parent.info.run_id if parent else ""))
-        return self._client.create_run(experiment_id, tags=tags, run_name=self._mode)
+        return self._client.create_run(
+            experiment_id, tags=tags, run_name=self._tracking.run_name or self._mode
+        )
 
     def _parent(self, given: str = "") -> dict[str, str]:
         around = mlflow.active_run()
@@ -277,6 +285,16 @@ class TrackedRun:
     def blocked_seconds(self) -> float:
         """Wall time that the run has spent in tracking since its start."""
         return self.seconds - self._start_seconds
+
+    @property
+    def url(self) -> str:
+        """The run's page in the MLflow UI, or the command that starts a UI of the store."""
+        if self._worker is None:
+            return ""
+        uri = str(mlflow.get_tracking_uri())
+        if uri.startswith("http"):
+            return f"{without_secrets(uri)}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"mlflow ui --backend-store-uri {without_secrets(uri)}"
 
     @property
     def continues(self) -> RunInfo | None:

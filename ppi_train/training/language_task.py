@@ -52,7 +52,7 @@ class LanguageTask:
         device: torch.device,
     ) -> None:
         self._train, self._separator, self._window = train, separator, window
-        self._seed, self.device = seed, device
+        self.seed, self.device = seed, device
         self.units_per_item = window
         self._held_out = torch.from_numpy(_windows(_concatenated(validation, separator), window))
         total = sum(len(protein) + 1 for protein in train)
@@ -83,7 +83,7 @@ class LanguageTask:
         return list(self._starts[part * self.size : (part + 1) * self.size].split(self._batch_size))
 
     def _prepare_pass(self, number: int) -> None:
-        rng = np.random.default_rng([self._seed, number])
+        rng = np.random.default_rng([self.seed, number])
         tokens = _concatenated(
             [self._train[index] for index in rng.permutation(len(self._train))], self._separator
         )

@@ -91,7 +91,7 @@ class PairTask:
     ) -> None:
         self._fresh_negatives = fresh_negatives
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
-        self._seed, self._smoothing = seed, loss.label_smoothing
+        self.seed, self._smoothing = seed, loss.label_smoothing
         self._weights = class_weights(train.labels, loss.class_weight)
         self.device, self.size = train.pairs.device, len(train)
         self._batch_size = batch_size
@@ -103,12 +103,12 @@ class PairTask:
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         if self._fresh_negatives:
-            drawn = redrawn_negatives(self._train, seed=self._seed, epoch=epoch)
+            drawn = redrawn_negatives(self._train, seed=self.seed, epoch=epoch)
             self._epochs_pairs = replace(self._train, pairs=drawn)
         if self._groups:
             pairs, proteins = self._epochs_pairs.pairs, len(self._train.features)
-            return shared_batches(pairs, proteins, self._groups, seed=self._seed, epoch=epoch)
-        order = epoch_order(self.size, seed=self._seed, epoch=epoch, device=self.device)
+            return shared_batches(pairs, proteins, self._groups, seed=self.seed, epoch=epoch)
+        order = epoch_order(self.size, seed=self.seed, epoch=epoch, device=self.device)
         return list(order.split(self._batch_size))
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[PairBatch]:

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ppi_train.io.terminal import leave_lost_terminal
+from ppi_train.io.terminal import ending_signals, leave_lost_terminal
 from ppi_train.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from ppi_train.training.trainer import Trainer
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # `mlflow run` reacts to Ctrl-C, which we receive too, with its own SIGTERM: that is no second request.
 PATIENCE = 5.0
 
@@ -30,8 +29,8 @@ class Interruption(Callback):
     signal, after `PATIENCE` seconds, takes effect at once. It should be the last callback, so that the
     others see how training ended.
 
-    A SIGHUP that `nohup` has turned off stays off. Outside the main thread, where Python allows no handlers,
-    signals are not deferred.
+    Signals that the process was started to ignore stay ignored. Outside the main thread, where Python allows
+    no handlers, signals are not deferred.
     """
 
     def __init__(self) -> None:
@@ -41,9 +40,7 @@ class Interruption(Callback):
 
     def on_start(self, trainer: Trainer) -> None:  # noqa: ARG002
         if threading.current_thread() is threading.main_thread():
-            off = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-            deferred = [number for number in _SIGNALS if not (off and number == signal.SIGHUP)]
-            self._previous = {number: signal.signal(number, self._note) for number in deferred}
+            self._previous = {number: signal.signal(number, self._note) for number in ending_signals()}
 
     def on_step_end(self, trainer: Trainer) -> None:
         if self._pending is not None:

@@ -22,6 +22,7 @@ class Task(Protocol):
         round_name: What the trainer calls an epoch: `epoch`, or `part`.
         units_per_item: Number of units in an item.
         device: Device of the items; the model must be on it as well.
+        seed: Seed of the batches, and of what is drawn within them, such as dropout.
     """
 
     unit: str
@@ -30,6 +31,7 @@ class Task(Protocol):
     n_batches: int
     units_per_item: int
     device: torch.device
+    seed: int
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """The items of each batch of an epoch, counted from 0.

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -108,6 +109,8 @@ class Trainer:
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
         self._checkpoint_requested = self._stop_requested = False
+        # Off only in a run that an older version began, which goes on with the generator's state.
+        self._seeds_batches = True
         self.result = TrainResult()
 
     @property
@@ -223,13 +226,15 @@ class Trainer:
         self.result.first_step_at = self.result.first_step_at or time.time()
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
         batches = self.task.batches(self.epoch)[self._part.batches :]
+        numbers = [self._part.batches + at for at, batch in enumerate(batches) if len(batch)]
         with closing(cast(Any, self.task.load([batch for batch in batches if len(batch)]))) as loaded:
+            numbered = zip(numbers, loaded, strict=True)
             for start in range(0, len(batches), self.options.accumulation_steps):
                 group = [len(batch) for batch in batches[start : start + self.options.accumulation_steps]]
                 n_items = sum(group)
                 self.schedule.before_step(self.step)
                 if n_items:
-                    loss_sum += self._optimiser_step(islice(loaded, sum(map(bool, group))), n_items)
+                    loss_sum += self._optimiser_step(islice(numbered, sum(map(bool, group))), n_items)
                 self.step += 1
                 self._part.batches += len(group)
                 self._part.items += n_items
@@ -258,13 +263,14 @@ class Trainer:
             )
         return mean_loss
 
-    def _optimiser_step(self, batches: Iterator[Any], n_items: int) -> Tensor:
-        """Runs one optimiser step on batches; returns their summed loss.
+    def _optimiser_step(self, batches: Iterator[tuple[int, Any]], n_items: int) -> Tensor:
+        """Runs one optimiser step on numbered batches; returns their summed loss.
 
         `n_items` is the number of items in all of the batches.
         """
         loss_sum = torch.zeros((), device=self.device)
-        for batch in batches:
+        for number, batch in batches:
+            self._seed_batch(number)
             with autocast(self.device, self._amp):
                 loss = self.task.loss(self.model, batch)
             self.scaler.scale(loss / n_items).backward()
@@ -276,6 +282,12 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return loss_sum
+
+    def _seed_batch(self, number: int) -> None:
+        """Makes what a batch draws depend on the seed, the epoch and its number alone."""
+        if self._seeds_batches:
+            drawn = np.random.SeedSequence((self.task.seed, self.epoch, number)).generate_state(1)
+            torch.manual_seed(int(drawn[0]))
 
     def validate(self) -> dict[str, float]:
         """The task's validation metrics of the present weights."""
@@ -317,9 +329,12 @@ class Trainer:
             "best": self.result.best,
             "training_seconds": self.result.training_seconds,
             "units_seen": self.result.units_seen,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            **({} if self._seeds_batches else self._generator_state()),
         }
+
+    def _generator_state(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return {"rng": torch.get_rng_state(), "cuda_rng": cuda}
 
     def continue_from(self, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Restores weights and a `state_dict`, bit for bit.
@@ -340,9 +355,11 @@ class Trainer:
             self.result.history, self.result.best = list(state["history"]), dict(state["best"])
             self.result.training_seconds = state["training_seconds"]
             self.result.units_seen = state["units_seen"]
-            torch.set_rng_state(state["rng"])
-            if self.device.type == "cuda" and state["cuda_rng"]:
-                torch.cuda.set_rng_state_all(state["cuda_rng"])
+            self._seeds_batches = "rng" not in state
+            if not self._seeds_batches:
+                torch.set_rng_state(state["rng"])
+                if self.device.type == "cuda" and state["cuda_rng"]:
+                    torch.cuda.set_rng_state_all(state["cuda_rng"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 "the training state does not fit this run", where=self._checkpoints, got=error

@@ -509,6 +509,7 @@ for turn in range(rounds):
 """
 
 
+@pytest.mark.slow
 @ON_THIS_MACHINE
 def test_processes_that_resolve_at_once_do_not_disturb_each_other(place: Place, tmp_path: Path) -> None:
     for turn in range(0, 6, 2):  # half of the caches are empty, half hold a damaged copy

@@ -174,3 +174,12 @@ def test_an_output_that_is_there_stays(embed: Embedded, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the output exists"):
         embed({"P1": "MKV"}, output=str(output))
     assert output.read_bytes() == before
+
+
+def test_a_file_that_is_no_cache_stays_too(embed: Embedded, tmp_path: Path) -> None:
+    output = tmp_path / "my.parquet"
+    output.write_text("the notes of another program")
+    (tmp_path / ".my.parquet.parts").mkdir()
+    with pytest.raises(ValueError, match="the output exists"):
+        embed(PROTEINS, output=str(output))
+    assert output.read_text() == "the notes of another program"

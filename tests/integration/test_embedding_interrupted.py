@@ -236,7 +236,7 @@ def used(disk: Path) -> int:
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("granularity", ["protein", pytest.param("residue", marks=pytest.mark.slow)])
 def test_a_disk_that_fills_up(
     fasta: Path, granularity: str, uninterrupted: dict[str, bytes], small_disk: Path, tmp_path: Path
 ) -> None:

@@ -141,10 +141,10 @@ def experiment() -> str:
     ("changed", "again"),
     [
         ({"learning_rate": 0.002}, {"pretrain", "evaluate"}),
-        ({"data_seed": 3}, {"prepare", "embed", "pretrain", "evaluate"}),
+        pytest.param({"data_seed": 3}, {"prepare", "embed", "pretrain", "evaluate"}, marks=pytest.mark.slow),
         ({"bootstrap_resamples": 120}, {"evaluate"}),
         ({"checkpoint_every": "1000 steps"}, set()),
-        ({"reuse": False}, {"prepare", "embed", "pretrain", "evaluate"}),
+        pytest.param({"reuse": False}, {"prepare", "embed", "pretrain", "evaluate"}, marks=pytest.mark.slow),
     ],
 )
 def test_only_what_a_change_touches_is_done_again(
@@ -158,6 +158,7 @@ def test_only_what_a_change_touches_is_done_again(
         earlier.client.delete_run(second.outputs[name])
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_continued(
     client: mlflow.MlflowClient, given: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

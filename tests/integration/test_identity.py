@@ -14,6 +14,9 @@ from ppi_train.data.fasta import sequence_digest, write_fasta
 from ppi_train.data.identity import read_proteins, write_proteins
 from ppi_train.errors import DataError
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.runs.checkpoints import resolve_checkpoint
+from ppi_train.runs.configs import EvalConfig
+from ppi_train.runs.scored_split import evaluation_inputs, split_for, trained_config, validation_inputs
 from ppi_train.runs.training_pairs import PROTEINS_TAG
 from tests.support.small_data import (
     SEQUENCES,
@@ -193,3 +196,28 @@ def test_pairs_to_keep_out_of_an_embedder_are_found_by_sequence_or_refused(
     mixed.write_text(f"{plain(0)}\t{plain(1)}\nGHOST\t{plain(2)}\n")
     execute_pipeline("train_embedder", asked | {"exclude_pairs": str(mixed)})
     assert "1 of the 4 proteins of exclude_pairs have no known sequence" in caplog.text
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("same", [True, False])
+def test_validation_pairs_are_scored_with_the_sequences_of_the_run(
+    given: dict[str, Any], trained: PipelineResult, tmp_path: Path, same: bool
+) -> None:
+    texts = SEQUENCES if same else SEQUENCES[::-1]
+    write_fasta(tmp_path / "scored.fasta", {plain(number): text for number, text in enumerate(texts)})
+    resolved = resolve_checkpoint(trained.run_id)
+    config = EvalConfig.of(
+        run_id=trained.run_id,
+        test_pairs=write_table(tmp_path / "test.tsv", TRAIN),
+        fasta=str(tmp_path / "scored.fasta"),
+        data_dir=given["data_dir"],
+    )
+    checkpoint = resolved.read()
+    split = split_for(resolved, config)
+    scored = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
+    validation = validation_inputs(resolved, config, scored)
+    assert (validation.cache is scored.cache) == same
+    numbers = {number for a, b, _ in VALIDATION for number in (a, b)}
+    assert validation.cache.sequence_digests([plain(number) for number in sorted(numbers)]) == {
+        plain(number): sequence_digest(SEQUENCES[number]) for number in sorted(numbers)
+    }

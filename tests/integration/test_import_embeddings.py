@@ -108,6 +108,9 @@ def test_an_output_is_kept_unless_it_may_be_overwritten(lab: Lab) -> None:
     whole = first.read_bytes()
     with pytest.raises(ConfigError, match="the output exists"):
         lab.imported("mine", "test")
+    (lab.folder / ".mine.parquet.parts").mkdir()  # of a killed `embed`
+    with pytest.raises(ConfigError, match="the output exists"):
+        lab.imported("mine", "test")
     np.savez(lab.folder / "nothing.npz", EX99999=np.ones(3))
     with pytest.raises(DataError, match="no embedding belongs to a protein of the FASTA"):
         lab.imported("mine", "test", overwrite=True, source=str(lab.folder / "nothing.npz"))

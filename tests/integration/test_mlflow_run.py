@@ -61,7 +61,9 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.terminate()  # `mlflow run` alone, which dies of it
 
 
-@pytest.mark.parametrize("stop", [ctrl_c, pytest.param(kill, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("stop", [ctrl_c, kill])
 def test_mlflow_run_that_is_stopped_leaves_the_run_killed(
     stop: Callable[[subprocess.Popen[str]], None], store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:

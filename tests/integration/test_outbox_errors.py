@@ -146,6 +146,7 @@ def test_a_lost_terminal_ends_the_run_like_sigterm(
     assert store.list_artifacts(run.info.run_id, "checkpoints/last")
 
 
+@pytest.mark.slow
 def test_a_sighup_that_nohup_turned_off_ends_nothing(
     store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -192,7 +192,7 @@ def test_a_protein_without_embedding_is_refused_or_dropped(
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"{first},GHOST\n{second},{first}\n{first},{first}\n")
     asked = given | {"pairs": str(pairs), "fasta": str(fasta)}
-    with pytest.raises(CacheError, match=r"1 proteins of the pairs have no embedding\n.*\n  got: GHOST"):
+    with pytest.raises(CacheError, match=r"1 proteins have no embedding\n.*\n  got: GHOST"):
         predicted(asked)
     result, table = predicted(asked | {"missing": "drop"})
     assert set(by_pair(table).index) == {frozenset([first, second]), frozenset([first])}

@@ -54,7 +54,9 @@ def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize("options", [(), ("3",)], ids=["threshold", "top_k"])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), id="threshold", marks=pytest.mark.slow), pytest.param(("3",), id="top_k")]
+)
 def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path: Path) -> None:
     output, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
     for done in (3, 5):

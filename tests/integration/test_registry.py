@@ -573,7 +573,7 @@ def test_the_name_of_a_prompt_is_refused_before_anything_is_made(each_lab: Lab) 
     for call in calls:
         with pytest.raises(TrackingError, match="is a prompt of MLflow's"):
             call()
-    with pytest.raises(MlflowException, match="version=2. not found"):
+    with pytest.raises(MlflowException, match=r"version=2\) not found"):
         lab.client.get_prompt_version(lab.name, 2)
     prompt = lab.client.get_prompt_version(lab.name, 1)
     assert prompt is not None

@@ -311,7 +311,12 @@ def interrupted(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewhere(
     number: signal.Signals,
@@ -368,6 +373,7 @@ def test_a_run_that_has_finished(store: mlflow.MlflowClient, folders: dict[str, 
     assert store.get_run(result.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     store: mlflow.MlflowClient,
     folders: dict[str, Any],
@@ -375,7 +381,6 @@ def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with monkeypatch.context() as patch:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
         # While the figures are drawn, when no step is left to end with.
         interrupt = functools.partial(signal.raise_signal, signal.SIGINT)
         patch.setattr("ppi_train.reporting.figures.save_figures", lambda *_: interrupt())

@@ -174,6 +174,7 @@ def test_dna_is_no_text(places: dict[str, Any], client: mlflow.MlflowClient, tmp
         execute_pipeline("train_embedder", places | SMALL | {"fasta": str(tmp_path / "genes.fasta")})
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_weights(
     client: mlflow.MlflowClient, places: dict[str, Any], tmp_path: Path
 ) -> None:

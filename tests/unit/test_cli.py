@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ppi_train import cli
+from ppi_train.cli import run_mode
 from ppi_train.config.fields import describe_fields
 from ppi_train.modes import MODES, find_mode
 from tests.support import ROOT
@@ -111,3 +113,19 @@ def test_an_environment_that_was_left_half_made_is_told_without_a_traceback(tmp_
     assert "error: the Python environment is not complete" in done.stderr
     assert "no module named mlflow" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ignored", [[], [signal.SIGINT], [signal.SIGHUP]])
+def test_ignored_signals_of_a_terminal_stay_ignored(ignored: list[signal.Signals]) -> None:
+    known = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in known}
+    try:
+        for number in known:
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+        assert run_mode("rollback", {"alias": "champion"}) == 2
+        for number in known:
+            assert (signal.getsignal(number) == signal.SIG_IGN) == (number in ignored)
+            assert signal.getsignal(number) != signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -47,7 +47,8 @@ def test_the_comments_of_mlproject_name_parameters_that_exist() -> None:
 def test_the_options_of_an_entry_point_are_those_of_its_config(name: str) -> None:
     command = importlib.import_module(f"entry_points.{name}").main
     options = {option for parameter in command.params for option in parameter.opts}
-    parameters = {spec.name for spec in describe_fields(find_mode(name).config)} | {"config"}
+    specs = describe_fields(find_mode(name).config)
+    parameters = {known for spec in specs for known in (spec.name, *spec.rule.aliases)} | {"config"}
     assert command.name == name
     assert options == {f"--{parameter}" for parameter in parameters}
 

@@ -21,7 +21,7 @@ import pooch
 import requests
 
 from ppi_train.errors import ConfigError, DownloadError, nearest
-from ppi_train.io.files import file_digest
+from ppi_train.io.files import expanded, file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,8 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
     if mirror is None:
         return _over_http(file, None)
     if mirror.lower().startswith(("http://", "https://")):
-        return _over_http(file, f"{mirror.rstrip('/')}/{name}")
+        parts = urlsplit(mirror)  # a query, such as a token, stays behind the path
+        return _over_http(file, parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl())
     if "://" in mirror:
         raise DownloadError(
             "the mirror is neither a folder nor an http server",
@@ -164,7 +165,7 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
             expected="a folder, or a URL with http:// or https://",
             remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
         )
-    return _from_folder(Path(mirror).expanduser(), name)
+    return _from_folder(expanded(mirror), name)
 
 
 def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
@@ -191,16 +192,16 @@ def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
 
 def _from_folder(folder: Path, name: str) -> _Downloader:
     def download(_url: str, output: str, _caller: object) -> None:
-        if not folder.is_dir():
-            raise DownloadError(
-                "the mirror is not there",
-                where=folder,
-                expected="a folder, or a URL with http:// or https://",
-                remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
-            )
-        if not (folder / name).is_file():
-            raise _not_in_mirror(folder / name)
         try:
+            if not folder.is_dir():
+                raise DownloadError(
+                    "the mirror is not there",
+                    where=folder,
+                    expected="a folder, or a URL with http:// or https://",
+                    remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
+                )
+            if not (folder / name).is_file():
+                raise _not_in_mirror(folder / name)
             shutil.copyfile(folder / name, output)
         except OSError as error:
             raise DownloadError(

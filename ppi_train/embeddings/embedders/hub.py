@@ -18,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ppi_train.errors import ConfigError, first_line, nearest
+from ppi_train.io.files import expanded
 from ppi_train.io.unavailable import check_readable, described_by_cause
 
 _SIZES = ("t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B")
@@ -38,7 +39,7 @@ def located(model: str) -> str:
     Raises:
         ConfigError: neither an existing folder, nor a short name, nor an ID.
     """
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if folder.is_dir():
         return str(folder.absolute())
     if model in SHORT_NAMES:

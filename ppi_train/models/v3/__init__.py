@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.models.registry import ModelOptions, register
 
@@ -15,16 +16,23 @@ if TYPE_CHECKING:
 @register("v3")
 @dataclass(frozen=True, kw_only=True)
 class V3Options(ModelOptions):
-    hidden_dim: int = option(128, "Width of a protein's state, of each member.", low=1)
-    head_dim: int = option(32, "Width of the layer that scores a pair, of each member.", low=1)
+    hidden_dim: int = option(128, "Width of a protein's state, of each member.", low=1, high=bounds.WIDTH)
+    head_dim: int = option(
+        32, "Width of the layer that scores a pair, of each member.", low=1, high=bounds.WIDTH
+    )
     dropout: float = option(0.3, "Share of activations dropped in training.", low=0, below=1)
     input_dropout: float = option(
         0.5, "Share of statistics and slots hidden from a member, redrawn for each batch.", low=0, below=1
     )
     members: int = option(
-        4, "Networks side by side whose mean is the score, and whose spread its uncertainty.", low=1
+        4,
+        "Networks side by side whose mean is the score, and whose spread its uncertainty.",
+        low=1,
+        high=bounds.MEMBERS,
     )
-    slots: int = option(4, "Learned summaries of a protein's residues, of each member.", low=1)
+    slots: int = option(
+        4, "Learned summaries of a protein's residues, of each member.", low=1, high=bounds.SLOTS
+    )
 
     def build(self, input_dim: int) -> PairModel:
         from ppi_train.models.v3.model import V3

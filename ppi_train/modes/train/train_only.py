@@ -9,7 +9,7 @@ from ppi_train.checkpoints import Checkpoint, new_model
 from ppi_train.config.loading import logged_parameters
 from ppi_train.embeddings.options import CacheOptions, EmbedderOptions
 from ppi_train.features import ProteinIterator, with_static_features
-from ppi_train.models.device import resolve_device, seed_everything
+from ppi_train.models.device import check_model_fits, resolve_device, seed_everything
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.training_run import (
     TrainingJob,
@@ -90,8 +90,10 @@ def _train(
         tags = {"model": name}
         log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
 
+        build = partial(new_model, name, inputs.cache.spec.dimension, hyperparameters)
+        check_model_fits(build, device)
         seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
-        model = new_model(name, inputs.cache.spec.dimension, hyperparameters).to(device)
+        model = build().to(device)
         train = inputs.pair_data("train", model.GRANULARITY).to(device)
         validation = inputs.pair_data("validation", model.GRANULARITY).to(device)
         if not continued:

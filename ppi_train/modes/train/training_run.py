@@ -38,7 +38,9 @@ from ppi_train.runs.inputs import (
     SplitInputs,
     check_repeated,
     drop_or_refuse_missing,
+    names_by_source,
     open_cache,
+    proteins_to_embed,
     read_tables,
     refuse_one_class,
     refuse_other_names,
@@ -101,11 +103,12 @@ def training_inputs(
     refuse_one_class(tables)
     fastas = [source.fasta for source in files.values() if source.fasta]
     if cache_options.embeddings is None:
-        refuse_other_names(tables, fastas, missing=cache_options.missing)
+        refuse_other_names(names_by_source(tables), fastas, missing=cache_options.missing)
     cache = open_cache(
         cache_options.embeddings,
         fastas,
         settings,
+        needed=proteins_to_embed(files, tables),
         data_dir=Path(data.data_dir),
         wanted=wanted,
         memory_mb=cache_options.cache_memory_mb,
@@ -128,7 +131,9 @@ def _training_files(
         return files, Path(pairs.train_pairs).stem
     dataset = prepare(data, ("train", "validation"))
     files = {
-        split: SplitFiles(pairs=source.pairs, fasta=None if cache.embeddings else source.fasta)
+        split: SplitFiles(
+            pairs=source.pairs, fasta=None if cache.embeddings else source.fasta, embed_all=True
+        )
         for split, source in dataset.splits.items()
     }
     return files, data.dataset or DEFAULT_DATASET

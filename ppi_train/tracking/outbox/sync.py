@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.connection import translated_errors
+from ppi_train.tracking.connection import experiment_named, translated_errors
 from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, was_free, was_running
 from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import Transport
@@ -165,19 +164,7 @@ def _find(client: mlflow.MlflowClient, run_id: str) -> Run | None:
 
 
 def _experiment(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> str:
-    name = store.header.experiment
-    if not name:
-        return experiment_id
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        with suppress(MlflowException):  # made by another process at this moment
-            return str(client.create_experiment(name))
-        found = client.get_experiment_by_name(name)
-    if found is None:
-        raise TrackingError(
-            "the experiment of the outbox cannot be made", where=mlflow.get_tracking_uri(), got=name
-        )
-    return str(found.experiment_id)
+    return experiment_named(client, store.header.experiment) if store.header.experiment else experiment_id
 
 
 def _made_before(client: mlflow.MlflowClient, store: Store, experiment_id: str) -> Run | None:

@@ -309,4 +309,51 @@ def test_logged_parameters_are_texts_by_section() -> None:
     assert logged["training.learning_rate"] == "0.0001"
     assert logged["data.train_pairs"] == ""
     assert all(isinstance(value, str) for value in logged.values())
-    assert logged_parameters(PrepareDataConfig())["data.splits"] == "train,validation,test"
+    splits = ("train", "validation")
+    assert logged_parameters(PrepareDataConfig.of(splits=splits))["data.splits"] == "train,validation"
+
+
+def test_an_alias_stands_for_its_field(tmp_path: Path) -> None:
+    given = {"lm_amp": "bf16", "lm_epochs": "2", "lm_hidden_dim": "8", "lm_learning_rate": "0.01"}
+    config, _ = load_config(TrainEmbedderConfig, given)
+    assert config == TrainEmbedderConfig.of(amp="bf16", epochs=2, hidden_dim=8, learning_rate=0.01)
+    assert logged_parameters(config)["compute.amp"] == "bf16"
+    overridden, _ = load_config(TrainEmbedderConfig, given, config_file=_file(tmp_path, "amp: fp16\n"))
+    assert overridden == config
+    both = _message({"amp": "fp16", "lm_amp": "bf16"}, schema=TrainEmbedderConfig)
+    assert "lm_amp and amp: give one of them, not both" in both
+    assert "lm_amp: no such parameter" in _message({"lm_amp": "bf16"}, schema=TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "value", "most"),
+    [
+        (TrainConfig, "hidden_dim", "1000000000", "65536"),
+        (TrainConfig, "batch_size", str(10**19), "16777216"),
+        (TrainConfig, "seed", str(2**63), str(2**43 - 1)),
+        (TrainConfig, "data_seed", str(2**63), str(2**43 - 1)),
+        (TrainConfig, "epochs", str(10**9), "1000000"),
+        (TrainConfig, "members", str(10**9), "1000"),
+        (TrainConfig, "max_length", str(10**9), "1000000"),
+        (TrainConfig, "learning_rate", "1e300", "100.0"),
+        (TrainConfig, "tracking_flush_seconds", "1e300", "31622400.0"),
+        (EvalConfig, "bootstrap_resamples", str(10**12), "1000000"),
+    ],
+)
+def test_upper_bounds(schema: type[ModeConfig], name: str, value: str, most: str) -> None:
+    message = _message({name: value, "run_id": "r"} if schema is EvalConfig else {name: value}, schema=schema)
+    assert f"  - {name}: expected a value at most {most}; got " in message
+    needed = {"run_id": "r"} if schema is EvalConfig else {}
+    assert str(load_config(schema, {**needed, name: most})[0].values[name]) == most
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_every_whole_number_has_an_upper_bound(mode: str) -> None:
+    for spec in describe_fields(MODES[mode]):
+        if spec.kind == "integer" and spec.section != "model":  # `ModelChoice` has the bounds of each model
+            assert spec.rule.high is not None, spec.name
+
+
+@pytest.mark.parametrize("value", ["a\0b", "  ", "\t"])
+def test_text_that_is_no_path(value: str) -> None:
+    assert "data_dir: expected " in _message({"data_dir": value}, schema=TrainConfig)

@@ -93,3 +93,18 @@ def test_no_pair_called_interacting_has_no_precision() -> None:
     labels = np.array([1, 0] * 10, dtype=np.int8)
     kept = precision_by_kept(np.full(20, 0.2), labels, np.arange(20.0))
     assert np.isnan(kept.precision).all()
+
+
+def test_of_equally_sure_pairs_the_order_has_no_influence() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random(400) < 0.5).astype(np.int8)
+    probabilities = rng.random(400)
+    uncertainty = rng.integers(0, 5, 400).astype(float)
+    kept = precision_by_kept(probabilities, labels, uncertainty)
+    for _ in range(3):
+        order = rng.permutation(400)
+        again = precision_by_kept(probabilities[order], labels[order], uncertainty[order])
+        np.testing.assert_allclose(again.precision, kept.precision, rtol=1e-12)
+    surest = probabilities >= 0.5
+    alike = precision_by_kept(probabilities, labels, np.zeros(400))
+    np.testing.assert_allclose(alike.precision, labels[surest].mean())

@@ -86,11 +86,23 @@ def test_the_gain_is_over_the_best_of_the_baselines_and_guessing() -> None:
 def test_of_a_pair_that_was_trained_on_twice_the_later_label_counts() -> None:
     first = pairs_from_ids(["A", "C"], ["B", "D"], [1, 1], "first")
     second = pairs_from_ids(["D", "E"], ["C", "F"], [0, 1], "second")
-    both = joined([first, second], "both")
+    both = joined([first, second], [], "both")
     assert both.labels is not None
     labels = {both.proteins[a]: int(label) for (a, _), label in zip(both.index, both.labels, strict=True)}
     assert labels == {"A": 1, "C": 0, "E": 1}
     assert both.source == "both"
+
+
+def test_a_pair_under_other_names_of_its_sequences_is_the_same_pair() -> None:
+    first = pairs_from_ids(["A", "C"], ["B", "D"], [1, 1], "first")
+    second = pairs_from_ids(["9606.D", "E"], ["9606.C", "F"], [0, 1], "second")
+    digests = [{name: name for name in "ABCD"}, {"9606.C": "C", "9606.D": "D", "E": "E", "F": "F"}]
+    both = joined([first, second], digests, "both")
+    labels = {
+        frozenset(both.proteins[protein] for protein in pair): int(label)
+        for pair, label in zip(both.index, both.required_labels, strict=True)
+    }
+    assert labels == {frozenset("AB"): 1, frozenset(("9606.C", "9606.D")): 0, frozenset("EF"): 1}
 
 
 def test_one_class_is_audited_without_ranking_the_baselines(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,7 @@ RIGHT = {"run_id": "1", "fasta": "f", "all_pairs": "true", "output": "o.parquet"
         ({"output": "o.tsv"}, "output: expected a name that ends in .parquet; got 'o.tsv'"),
         ({"edges": "o.sif"}, "edges: expected a name that ends in .graphml or .tsv; got 'o.sif'"),
         ({"output": "d/a#1.parquet"}, "output: expected a file name without #, which a tracking server"),
+        ({"edges": "a\n\x07.tsv"}, r"edges: expected a file name without '\n' '\x07', which a tracking"),
         ({"edges": "a?%41.tsv"}, "edges: expected a file name without ? %, which a tracking server"),
         ({"run_id": ""}, "run_id: required"),
         ({"top_k": "0"}, "top_k: expected a value at least 1; got 0"),

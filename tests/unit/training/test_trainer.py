@@ -311,7 +311,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path, amp: str) -> None:
         trainer = _trainer(tmp_path, gradient_clip=clip, amp=amp)
         trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1.0)  # type: ignore[assignment]
         before = _weights(trainer)
-        trainer._optimiser_step(trainer.task.load([torch.arange(50)]), 50)
+        trainer._optimiser_step(enumerate(trainer.task.load([torch.arange(50)])), 50)
         moved = [(tensor - before[name]).flatten() for name, tensor in _weights(trainer).items()]
         norms.append(torch.cat(moved).norm().item())
     assert 1e-2 < norms[0] < 1.0
@@ -366,7 +366,7 @@ def test_the_training_state_is_plain_data(tmp_path: Path) -> None:
         again.optimizer.state.values(), trainer.optimizer.state.values()
     ):
         assert torch.equal(moments["exp_avg"], expected["exp_avg"])
-    assert torch.equal(state["rng"], torch.get_rng_state())
+    assert "rng" not in state, "what a batch draws follows from the seed, the epoch and its number"
 
 
 def test_a_cuda_device_that_is_absent_is_not_replaced() -> None:

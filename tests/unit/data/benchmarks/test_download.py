@@ -274,6 +274,13 @@ def test_a_password_of_the_mirror_is_not_told(tmp_path: Path, server: str) -> No
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_token_of_the_mirror_is_sent_and_not_told(tmp_path: Path, server: str) -> None:
+    mirror = f"{server}/?token=s3cret"
+    assert fetch(FILE, data_dir=tmp_path, mirror=mirror).read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match=r"/example\.org/none\?token=\*\*\*"):
+        fetch(CatalogueFile("https://example.org/none"), data_dir=tmp_path, mirror=mirror)
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_who_may_read_a_file_is_what_the_umask_says(
     tmp_path: Path, mirror: Path, server: str, umask: int
