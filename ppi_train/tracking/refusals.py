@@ -42,7 +42,8 @@ _CAUSES = (
         "MLFLOW_EXPERIMENT_NAME",
     ),
     _Cause(
-        mark="MLFLOW_EXPERIMENT_ID environment variable value|No Experiment with id=",
+        # The answer itself: MLflow says "does not exist" of an ID that it could not look up as well.
+        mark="No Experiment with id=|Invalid experiment ID",
         what="the tracking server has no such experiment",
         remedy="set MLFLOW_EXPERIMENT_ID to the ID of one that it has, or unset it and set "
         "MLFLOW_EXPERIMENT_NAME; or set MLFLOW_TRACKING_URI to the server that has it",
