@@ -67,7 +67,7 @@ def test_at_its_own_share_nothing_changes() -> None:
     assert expected_right(probabilities, 0.5, 0.5, (1, 2, 4)) == [
         ExpectedRight(1, 1.0),
         ExpectedRight(2, 1.9),
-        ExpectedRight(4, pytest.approx(2.1)),
+        ExpectedRight(4, 2.1),
     ]
 
 
