@@ -12,7 +12,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import TrackingError, has_credentials
+from ppi_train.errors import TrackingError, has_credentials, masked
 from ppi_train.tracking.refusals import refusal_error
 from ppi_train.tracking.timeouts import probing
 
