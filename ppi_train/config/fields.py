@@ -170,6 +170,11 @@ class FieldSpec:
     rule: Constraint
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The name and the aliases."""
+        return (self.name, *self.rule.aliases)
+
+    @property
     def parameter(self) -> str:
         """The name under which a run logs the parameter.
 

@@ -86,7 +86,8 @@ def precision_by_kept(
 
     def kept_of(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         counts = np.bincount(group, weights=chosen, minlength=len(sizes))
-        return np.interp(kept, ends, np.concatenate([[0], np.cumsum(counts)]))
+        shares: npt.NDArray[np.float64] = np.interp(kept, ends, np.concatenate([[0], np.cumsum(counts)]))
+        return shares
 
     with np.errstate(invalid="ignore"):
         precision = kept_of(called & (labels == 1)) / kept_of(called)

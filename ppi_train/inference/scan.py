@@ -245,6 +245,13 @@ class ThresholdScan:
         """Blocks do not depend on one another."""
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
+        """The kept pairs; of a grid whose pairs are filtered, in ascending order, for any size of the blocks.
+
+        Such rows are sorted in memory, those of one row of blocks at a time. All pairs of a grid, which may
+        be too many for that, stay in the order of the blocks, and those of a list in its own.
+        """
+        if isinstance(self._pairs, PairGrid) and not self._threshold.keeps_all:
+            taken = _rows_of_blocks(taken, self._pairs.side)
         for columns in taken:
             yield ScoredPairs(**columns)
 
@@ -254,6 +261,28 @@ class ThresholdScan:
         for columns in taken:
             found[columns["a"]] = found[columns["b"]] = True
         return np.flatnonzero(found)
+
+
+def _rows_of_blocks(taken: Iterator[Mapping[str, np.ndarray]], side: int) -> Iterator[dict[str, np.ndarray]]:
+    """The results of each row of blocks, in ascending order of their pairs."""
+    pieces: list[dict[str, np.ndarray]] = []
+    current = 0
+    for columns in taken:
+        numbers = columns["a"] // side
+        for number in np.unique(numbers).tolist():
+            if number != current and pieces:
+                yield _sorted(pieces)
+                pieces = []
+            current = number
+            pieces.append({name: values[numbers == number] for name, values in columns.items()})
+    if pieces:
+        yield _sorted(pieces)
+
+
+def _sorted(pieces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    order = np.lexsort((columns["b"], columns["a"]))
+    return {name: values[order] for name, values in columns.items()}
 
 
 class TopScan:

@@ -86,7 +86,7 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
             made.setdefault(path, counts)
         return made
     output = Path(config.output.output)
-    check_output(output, config.output.overwrite or _may_be_finished(output))
+    check_output(output, config.output.overwrite, continues=True)
     embedder = settings.make()
     merged = _merge([read_fasta(path) for path in fastas])
     earlier = [output] if output.exists() else []
@@ -116,8 +116,13 @@ def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
     return metrics
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool, *, continues: bool = False) -> None:
     """Checks the output path of a cache before any work is done.
+
+    Args:
+        output: The cache.
+        overwrite: Whether an existing file may be replaced.
+        continues: Whether the finished cache of a process that died while it removed its parts may be there.
 
     Raises:
         ConfigError: the name is not that of a Parquet file, or the file exists and must not be overwritten,
@@ -128,16 +133,16 @@ def check_output(output: Path, overwrite: bool) -> None:
             "the output is not a Parquet file", got=output, expected="a name that ends in .parquet"
         )
     check_output_path("output", output)
-    if output.exists() and not overwrite:
+    if output.exists() and not overwrite and not (continues and _may_be_finished(output)):
         raise output_exists_error(output)
 
 
 def _may_be_finished(output: Path) -> bool:
-    """Whether an output may be the cache of a process that died while it removed its parts.
+    """Whether a file is a cache with parts beside it.
 
-    `make_cache` then compares it with the cache that it would make.
+    `make_cache` compares it with the cache that it would make.
     """
-    if not (output.exists() and parts_folder(output).exists()):
+    if not parts_folder(output).exists():
         return False
     try:
         EmbeddingCache(output)

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import TrackingError, has_credentials
+from ppi_train.errors import TrackingError, has_credentials, masked
 from ppi_train.tracking.timeouts import probing
 
 _HOW_TO_LOG_IN = (
@@ -183,3 +183,8 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
+
+
+def without_secrets(uri: str) -> str:
+    """A tracking URI without user and password, for display and storage; other secrets are masked."""
+    return masked(uri).replace("***@", "")

@@ -19,6 +19,8 @@ from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingEr
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.modes.compare import labels_of
+from ppi_train.tracking.runs import RunInfo
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +207,14 @@ def test_what_a_model_was_trained_on_is_marked_in_red(
     page = Path(client.download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
     assert page.count("✗ leak") == 2
     assert ">400</td>" in page
+
+
+def test_names_that_are_equal_in_metrics_make_way_for_ids() -> None:
+    def run(run_id: str, name: str) -> RunInfo:
+        return RunInfo(
+            run_id=run_id, name=name, experiment_id="0", status="FINISHED",
+            tags={}, parameters={}, metrics={}, datasets={},
+        )  # fmt: skip
+
+    runs = [run("1" * 32, "a?"), run("2" * 32, "a#"), run("3" * 32, "b"), run("4" * 32, "")]
+    assert labels_of(runs) == ["1" * 8, "2" * 8, "b", "4" * 8]

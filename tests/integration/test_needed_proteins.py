@@ -74,11 +74,12 @@ def test_predictions_embed_what_they_score(
     lists["proteins_b"].write_text("Q3\n")
     pairs = write_table(tmp_path / "pairs.tsv", [(0, 1, 1), (2, 3, 1)])
     tables = {}
-    for name, asked in {
+    asked_for: dict[str, dict[str, Any]] = {
         "pairs": {"pairs": pairs},
         "lists": {name: str(path) for name, path in lists.items()},
         "all": {"all_pairs": True},
-    }.items():
+    }
+    for name, asked in asked_for.items():
         output = tmp_path / f"{name}.parquet"
         execute_pipeline("predict", scoring | asked | {"output": str(output)})
         tables[name] = pd.read_parquet(output).set_index(["protein_a", "protein_b"])["probability"]

@@ -103,6 +103,9 @@ def test_a_model_on_a_labs_own_embeddings_takes_ids_and_their_cache(
     assert model.input_example is not None
     with pytest.raises(MlflowException, match=r"1 proteins have no embedding\n  got: GHOST"):
         model.predict(pd.DataFrame({"protein_a": ["GHOST"], "protein_b": [scored["protein_b"][0]]}))
+    other_names = scored[["protein_a", "protein_b"]].head(1) + ".2"
+    with pytest.raises(MlflowException, match="send the IDs without the version, 2 of the 2 names fit"):
+        model.predict(other_names)
     with pytest.raises(MlflowException, match="embeddings that this project cannot make"):
         model.predict(pd.DataFrame({"sequence_a": ["MKV"], "sequence_b": ["MKV"]}))
     with pytest.raises(MlflowException, match="protein IDs need an embedding cache"):

@@ -103,6 +103,26 @@ def test_a_threshold_keeps_what_reaches_it(grid: PairGrid) -> None:
     require_same(found, {pair: score for pair, score in scores.items() if score[0] >= least})
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_filtered_rows_have_one_order_for_any_blocks(grid: PairGrid) -> None:
+    proteins = encoded(grid.proteins)
+    scores = np.sort([score for score, _ in one_by_one(proteins, grid).values()])
+    least = float(scores[len(scores) // 3 : len(scores) // 3 + 2].mean())
+    rows = []
+    for side in (2, grid.side, 64):
+        blocks = replace(grid, side=side)
+        scan = ThresholdScan(proteins, blocks, min_probability=least)
+        pieces = []
+        for number in range(len(blocks.blocks)):  # a part for every block
+            scan.score(number)
+            pieces.append(scan.take())
+        rows.append(np.concatenate([np.stack([part.a, part.b], 1) for part in scan.result(iter(pieces))]))
+    assert len(rows[0]) == (scores >= least).sum()
+    assert rows[0].tolist() == sorted(rows[0].tolist())
+    for others in rows[1:]:
+        np.testing.assert_array_equal(others, rows[0])
+
+
 def test_a_temperature_changes_what_is_kept_and_not_the_order() -> None:
     grid = PairGrid(shared=23, side=5)
     proteins = encoded(grid.proteins)
