@@ -41,7 +41,8 @@ DESCRIPTION = "checkpoint.json"
 TRAINING_STATE = "training_state.pt"
 CHECKPOINT_FILES = frozenset({MARKER, WEIGHTS, DESCRIPTION, TRAINING_STATE})
 FORMAT_VERSION = 1
-TEMPERATURE = "val/temperature"  # one of the metrics, since it is measured with them
+# Two of the metrics, since they are measured with them.
+TEMPERATURE, PREVALENCE = "val/temperature", "val/prevalence"
 # Bytes; a disk with less free space counts as full.
 _NO_ROOM = 1_000_000
 
@@ -98,6 +99,13 @@ class Checkpoint:
                 expected="a positive number",
             )
         return float(found)
+
+    @property
+    def prevalence(self) -> float | None:
+        """Share of interacting pairs where the temperature was fitted; None for older checkpoints."""
+        metrics = self.description.get("metrics", {})
+        found = metrics.get(PREVALENCE) if isinstance(metrics, dict) else None
+        return float(found) if isinstance(found, int | float) and 0 < found < 1 else None
 
 
 def checkpoint_digest(folder: Path) -> str:

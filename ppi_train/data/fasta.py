@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppi_train.errors import DataError
-from ppi_train.io.files import BOM, MAX_RESIDUES, read_file, refuse_endless, unpack, write_file
+from ppi_train.io.files import BOM, MAX_RESIDUES, read_file, refuse_endless, write_file
+from ppi_train.io.packed import unpack
 
 NONSTANDARD = "UOBZJX*"
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -112,7 +113,7 @@ class SequenceTable:
 
 
 def read_fasta(path: str | Path) -> SequenceTable:
-    """Reads a FASTA, plain, gzip or bzip2, or a table of names and sequences with a tab between.
+    """Reads a FASTA, plain, gzip, bzip2 or zstd, or a table of names and sequences with a tab between.
 
     The format is recognised by the first bytes. Sequences may be wrapped, and in upper or lower case. The
     key is the header up to the first white space; for `sp|P12345|NAME` and `tr|P12345|NAME` it is the

@@ -18,7 +18,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.errors import DataError, first_line
-from ppi_train.io.files import BOM, read_file, refuse_endless, unpack
+from ppi_train.io.files import BOM, read_file, refuse_endless
+from ppi_train.io.packed import unpack
 from ppi_train.io.parquet import BROKEN, MAX_COLUMNS, check_footer, open_parquet
 from ppi_train.io.unavailable import unavailable_error
 
@@ -29,13 +30,27 @@ COLUMNS = ("protein_a", "protein_b", "label")
 _PARTNERS = (
     *(
         (f"{name}{first}", f"{name}{second}")
-        for name in ("protein", "proteinid", "interactor", "idinteractor", "uniprot", "uniprotid")
+        for name in (
+            "protein",
+            "proteinid",
+            "interactor",
+            "idinteractor",
+            "uniprot",
+            "uniprotid",
+            "gene",
+            "geneid",
+            "node",
+        )
         for first, second in (("a", "b"), ("1", "2"), ("0", "1"))
     ),
     ("uniprotaca", "uniprotacb"),
     ("seq1", "seq2"),
+    ("source", "target"),
 )
 _LABELS = ("label", "labels", "interaction", "interacts", "isinteraction")
+# What else two columns may be named by, if their names differ by one of these pairs of letters only.
+_NOUN = re.compile("gene|protein|interactor|uniprot|ensembl|entrez")
+_SIDES = ([("a", "b")], [("1", "2")], [("0", "1")])
 _PLAIN = re.compile(r"[^a-z0-9]")
 
 _DELIMITERS = ("\t", ",", ";")
@@ -58,15 +73,19 @@ _NAMES_PER_BYTE = 100
 Place = Callable[[int], str]
 
 
-def read_columns(path: str | Path, known: Container[str] | None) -> tuple[Mapping[str, pa.Array], Place]:
+def read_columns(
+    path: str | Path, known: Container[str] | None, scores: Sequence[str] = ()
+) -> tuple[Mapping[str, pa.Array], Place]:
     """The columns of a file among `COLUMNS`, as texts.
 
     Args:
         path: A file, recognised by its content.
         known: Proteins that have a sequence; see `read_pairs`.
+        scores: Names that a column of scores may have, the most wanted first.
 
     Returns:
-        The columns by name, `label` only if the file has it, and what says where a row came from.
+        The columns by name, and what says where a row came from. `label` is there only if the file has it, a
+        column of scores as `score`.
 
     Raises:
         DataError: as in `read_pairs`.
@@ -75,17 +94,19 @@ def read_columns(path: str | Path, known: Container[str] | None) -> tuple[Mappin
     _refuse_footer(Path(path))
     data = unpack(path, read_file(path, "pair table"), "pair table", b"\n")
     if data.startswith(_PARQUET_MAGIC) or Path(path).suffix.lower() in (".parquet", ".pq"):
-        return _parquet_columns(path, data)
-    return _text_columns(path, data, known)
+        return _parquet_columns(path, data, scores)
+    return text_columns(path, data, known, scores)
 
 
-def _parquet_columns(path: str | Path, data: bytes) -> tuple[Mapping[str, pa.Array], Place]:
+def _parquet_columns(
+    path: str | Path, data: bytes, scores: Sequence[str]
+) -> tuple[Mapping[str, pa.Array], Place]:
     try:
         # Names that are stored in dictionaries stay there until their total length is known. Others need
         # no such care: the footer's claims bound them.
         opened = open_parquet(data, max_rows=MAX_PAIRS)
         schema = opened.schema_arrow
-        found = _positions(schema.names, path, "row 1")
+        found = _positions(schema.names, path, "row 1", scores)
         names = [schema.names[at] for at in found.values()]
         coded = [
             name for name in names if _is_text(schema.field(name).type) and _has_dictionary(opened, name)
@@ -198,7 +219,7 @@ def _refuse_expanding(columns: Iterable[pa.DictionaryArray], size: int, path: st
         )
 
 
-def _known_columns(names: Sequence[str]) -> dict[str, int]:
+def known_columns(names: Sequence[str]) -> dict[str, int]:
     """The position of each of our columns in a header; empty where its names are not known."""
     plain = [_PLAIN.sub("", name.lower()) for name in names]
     for first, second in _PARTNERS:
@@ -206,10 +227,25 @@ def _known_columns(names: Sequence[str]) -> dict[str, int]:
             label = next((plain.index(name) for name in _LABELS if name in plain), None)
             found = {"protein_a": plain.index(first), "protein_b": plain.index(second)}
             return found if label is None else {**found, "label": label}
-    return {}
+    return {"protein_a": 0, "protein_b": 1} if _is_two_sides(plain) else {}
 
 
-def _positions(names: Sequence[str], path: str | Path, where: str) -> dict[str, int]:
+def _is_two_sides(plain: Sequence[str]) -> bool:
+    """Whether two columns, and no others, are named for two proteins.
+
+    >>> _is_two_sides(["ensemblgeneida", "ensemblgeneidb"])
+    True
+    """
+    if len(plain) != 2 or len(plain[0]) != len(plain[1]) or not _NOUN.search(plain[0]):
+        return False
+    sides = [pair for pair in zip(*plain, strict=True) if pair[0] != pair[1]]
+    same = [first for first, second in zip(*plain, strict=True) if first == second]
+    return sides in _SIDES and not any(letter.isdigit() for letter in same)
+
+
+def _positions(
+    names: Sequence[str], path: str | Path, where: str, scores: Sequence[str] = ()
+) -> dict[str, int]:
     """The position of each of our columns in a header.
 
     Raises:
@@ -217,9 +253,12 @@ def _positions(names: Sequence[str], path: str | Path, where: str) -> dict[str, 
     """
     lowered = [name.strip().lower() for name in names]
     repeated = [name for name in COLUMNS if lowered.count(name) > 1]
-    found = _known_columns(names)
+    found = known_columns(names)
+    score = next((lowered.index(name.lower()) for name in scores if name.lower() in lowered), None)
+    if score is not None and score not in found.values():
+        found["score"] = score
     missing = [name for name in COLUMNS[:2] if name not in lowered]
-    if repeated or (missing and not found):
+    if repeated or (missing and "protein_a" not in found):
         raise DataError(
             f"the header has {repeated[0]} twice"
             if repeated
@@ -251,10 +290,11 @@ class _Layout:
     found: Mapping[str, int]
 
 
-def _text_columns(
-    path: str | Path, data: bytes, known: Container[str] | None
+def text_columns(
+    path: str | Path, data: bytes, known: Container[str] | None = None, scores: Sequence[str] = ()
 ) -> tuple[Mapping[str, pa.Array], Place]:
-    layout = _layout(path, _BLANK_WITH_SPACE.sub(b"", _checked_text(path, data)), known)
+    """The columns of a text table of pairs; see `read_columns`."""
+    layout = _layout(path, _BLANK_WITH_SPACE.sub(b"", _checked_text(path, data)), known, scores)
     if not layout.numbers:
         return {name: pa.array([], pa.string()) for name in layout.found}, str
     table = _parse(layout)
@@ -283,7 +323,7 @@ def _checked_text(path: str | Path, data: bytes) -> bytes:
     return data
 
 
-def _layout(path: str | Path, data: bytes, known: Container[str] | None) -> _Layout:
+def _layout(path: str | Path, data: bytes, known: Container[str] | None, scores: Sequence[str]) -> _Layout:
     lines = data.splitlines()
     numbers = [number for number, line in enumerate(lines) if line and not line.startswith(b"#")]
     if not numbers:
@@ -299,7 +339,7 @@ def _layout(path: str | Path, data: bytes, known: Container[str] | None) -> _Lay
     if len(rows[0]) > MAX_COLUMNS:
         raise _wrong_width(path, numbers[0], first, len(rows[0]), f"at most {MAX_COLUMNS:,}")
     where = f"line {numbers[0] + 1}"
-    header = bool(_known_columns(rows[0])) or any(field.strip().lower() in COLUMNS for field in rows[0])
+    header = bool(known_columns(rows[0])) or any(field.strip().lower() in COLUMNS for field in rows[0])
     if not header and len(rows[0]) not in (2, 3):
         raise _wrong_width(path, numbers[0], first, len(rows[0]), "2 or 3")
     if not header and _looks_like_header(rows, known):
@@ -315,7 +355,7 @@ def _layout(path: str | Path, data: bytes, known: Container[str] | None) -> _Lay
         numbers=numbers[1:] if header else numbers,
         delimiter=delimiter,
         width=len(rows[0]),
-        found=_positions(rows[0], path, where)
+        found=_positions(rows[0], path, where, scores)
         if header
         else dict(zip(COLUMNS, range(len(rows[0])), strict=False)),
     )

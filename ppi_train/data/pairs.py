@@ -117,7 +117,7 @@ def pairs_from_ids(
     """
     checked = None if labels is None else np.asarray(labels, np.int8)
     columns = pa.array(a, pa.string()), pa.array(b, pa.string())
-    return _table(*columns, checked, source, lambda row: f"row {row + 1}")
+    return pair_table(*columns, checked, source, lambda row: f"row {row + 1}")
 
 
 def read_pairs(
@@ -129,7 +129,7 @@ def read_pairs(
     """Reads a pair table from TSV, CSV or Parquet.
 
     The format is recognised by the content, not by the name: tabs, commas, semicolons or blanks between the
-    columns; plain, gzip or bzip2; lines that begin with `#` and blank lines are skipped. The columns are
+    columns; plain, gzip, bzip2 or zstd; lines that begin with `#` and blank lines are skipped. The columns:
     `protein_a`, `protein_b`, `label`, or well-known other names for them, which are logged; with a header
     in any order and possibly among others, without a header in this order. Rows that repeat a pair are
     merged and counted. A label is the number 0 or 1, or true or false.
@@ -156,9 +156,9 @@ def read_pairs(
     ends = [_accessions(columns[name], name, path, place) for name in COLUMNS[:2]]
     if not len(ends[0]):
         raise DataError("the pair table has no pairs", where=path, got="a header only")
-    _refuse_sequences(ends[0], path)
+    refuse_sequences(ends[0], path)
     read = labels != "ignored" and "label" in columns
-    return _table(
+    return pair_table(
         ends[0], ends[1], _labels(columns["label"], path, place) if read else None, str(path), place
     )
 
@@ -191,7 +191,8 @@ def _tsv(rows: pa.Table, quoting: str) -> bytes:
     return sink.getvalue()
 
 
-def _table(a: pa.Array, b: pa.Array, labels: np.ndarray | None, source: str, place: Place) -> PairTable:
+def pair_table(a: pa.Array, b: pa.Array, labels: np.ndarray | None, source: str, place: Place) -> PairTable:
+    """Makes a pair table from columns of accessions; see `pairs_from_ids`."""
     coded = pa.concat_arrays([a, b]).dictionary_encode()
     names = coded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -254,7 +255,7 @@ def _accessions(column: pa.Array, name: str, path: str | Path, place: Place) -> 
     return trimmed
 
 
-def _refuse_sequences(ends: pa.Array, path: str | Path) -> None:
+def refuse_sequences(ends: pa.Array, path: str | Path) -> None:
     """Refuses a table that has sequences where accessions belong."""
     # The first row may be a header that is not known.
     names = ends[1:21].to_pylist()
@@ -268,7 +269,7 @@ def _refuse_sequences(ends: pa.Array, path: str | Path) -> None:
         )
 
 
-def _label(text: str) -> int:
+def label_of(text: str) -> int:
     """The label that a cell says, or -1."""
     try:
         number = _WORDS.get(text.strip().lower(), text)
@@ -279,7 +280,7 @@ def _label(text: str) -> int:
 
 def _labels(column: pa.Array, path: str | Path, place: Place) -> np.ndarray:
     coded = column.fill_null("").dictionary_encode()
-    values = [_label(text) for text in coded.dictionary.to_pylist()]
+    values = [label_of(text) for text in coded.dictionary.to_pylist()]
     indices = coded.indices.to_numpy(zero_copy_only=False)
     labels: np.ndarray = np.array(values, np.int8)[indices]
     bad = np.flatnonzero(labels < 0)

@@ -1,6 +1,6 @@
-"""Two spellings of accessions: rules that would make the names of two files fit.
+"""Rules for how accessions are spelt, which make the names of two files fit.
 
-Nothing is renamed by a guess: the rules are only named in messages.
+Nothing is renamed by a guess: a rule is named where it is used, or in a message that proposes it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,29 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 
+BARS = "the accession between the bars of sp|...|..."
+GI = "the accession before the last bar of gi|...|ref|...|"
+DATABASE = "without the database before the colon"
+ISOFORM = "without the isoform number"
+VERSION = "without the version"
+TAXON = "without the taxon before the dot"
+_UPPER = "in upper case"
+
 _RULES: Mapping[str, tuple[re.Pattern[str], str]] = {
-    "the accession between the bars of sp|...|...": (re.compile(r"^(?:sp|tr)\|([^|]+)\|.*$"), r"\1"),
-    "the accession before the last bar of gi|...|ref|...|": (
-        re.compile(r"^gi\|\d+\|[a-z]+\|([^|]+)(?:\|.*)?$"),
+    BARS: (re.compile(r"^(?:sp|tr)\|([^|]+)\|.*$"), r"\1"),
+    GI: (re.compile(r"^gi\|\d+\|[a-z]+\|([^|]+)(?:\|.*)?$"), r"\1"),
+    # Not every prefix: the numbers of some databases are those of others.
+    DATABASE: (
+        re.compile(
+            r"^(?:uniprot(?:kb|/swiss-prot|/trembl)?|swiss-?prot|trembl|refseq|ensembl(?:genomes)?|string"
+            r"|entrez ?gene/locuslink):(.+)$"
+        ),
         r"\1",
     ),
-    "without the isoform number": (re.compile(r"^(.+)-\d+$"), r"\1"),
-    "without the version": (re.compile(r"^(.+)\.\d+$"), r"\1"),
-    "without the taxon before the dot": (re.compile(r"^\d+\.(.+)$"), r"\1"),
-    "in upper case": (re.compile(r"^.*[a-z].*$"), ""),
+    ISOFORM: (re.compile(r"^(.+)-\d+$"), r"\1"),
+    VERSION: (re.compile(r"^(.+)\.\d+$"), r"\1"),
+    TAXON: (re.compile(r"^\d+\.(.+)$"), r"\1"),
+    _UPPER: (re.compile(r"^.*[a-z].*$"), ""),
 }
 # So many names are enough to see which rules make them fit.
 _LOOKED_AT = 200
@@ -48,8 +61,8 @@ def fitting_rule(missing: Sequence[str], known: Collection[str]) -> str | None:
     >>> fitting_rule(["P1-2", "P2-2"], ["P1", "P2"])
     'without the isoform number, 2 of the 2 names fit: P1-2 as P1'
     """
-    plain = {_spelt(name, _RULES): name for name in known}
-    fits = [(name, plain[_spelt(name, _RULES)]) for name in missing if _spelt(name, _RULES) in plain]
+    plain = {spelt(name, _RULES): name for name in known}
+    fits = [(name, plain[spelt(name, _RULES)]) for name in missing if spelt(name, _RULES) in plain]
     if not fits:
         return None
     needed = Counter(_needed(name, found) for name, found in fits[:_LOOKED_AT])
@@ -62,12 +75,17 @@ def _needed(name: str, found: str) -> tuple[str, ...]:
     """The fewest rules that make two names equal."""
     for count in range(1, len(_RULES)):
         for rules in combinations(_RULES, count):
-            if _spelt(name, rules) == _spelt(found, rules):
+            if spelt(name, rules) == spelt(found, rules):
                 return rules
     return tuple(_RULES)
 
 
-def _spelt(name: str, rules: Iterable[str]) -> str:
+def spelt(name: str, rules: Iterable[str]) -> str:
+    """A name after some of the rules of this module, in their order.
+
+    >>> spelt("uniprotkb:P12345-2", [DATABASE, ISOFORM])
+    'P12345'
+    """
     for rule in rules:
         pattern, replacement = _RULES[rule]
         name = pattern.sub(replacement, name) if replacement else name.upper()

@@ -1,38 +1,32 @@
-"""Files that scored pairs are written to: tables and networks.
+"""Tables that scored pairs are written to.
 
-`predict` streams its Parquet table in pieces of a fixed size, so that the same rows give the same bytes.
-Scored pairs are also exported as a network, in GraphML or TSV, for Cytoscape and other programs. An
-evaluation writes a Parquet table of its pairs, and an explanation a TSV with a row for each residue of two
-proteins.
+`predict` streams its Parquet table in pieces of a fixed size, so that the same rows give the same bytes;
+`export` makes text and networks of it. An evaluation writes a Parquet table of its pairs, and an explanation
+a TSV with a row for each residue of two proteins.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import DataError
-from ppi_train.io.files import replacing, write_file
+from ppi_train.inference.pair_sets import PairSet
+from ppi_train.io.files import write_file
 
 METADATA_KEY = b"ppi_train.prediction"
 ROW_GROUP_ROWS = 1 << 20
 # Bound on the names of a row group, above which Parquet would write out each: larger than they can be.
 _DICTIONARY_BYTES = 1 << 28
-# Names are data of the nodes too: igraph reads `A&B` in an ID as `A&#38;B`.
-_NAME_KEY = b'  <key id="name" for="node" attr.name="name" attr.type="string"/>\n'
-# What XML 1.0 does not allow, not even escaped.
-_NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+NEAREST = "nearest_training_identity"
+"""The column that says how near a pair is to what the model was trained on."""
 
 
 class BufferedRows:
@@ -68,40 +62,76 @@ def _cut(columns: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str, 
     return {name: column[start:stop] for name, column in columns.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """What is known of proteins and pairs, for further columns of a table.
+
+    Attributes:
+        texts: A text of each protein, or None, by the name of the column without its side, such as `gene`.
+        marks: Sets of pairs, by the name of the column that says which pairs are in them.
+        identities: Gives the identity of each protein, by number, with its nearest training protein; NaN
+            where that is not known. None for no such column.
+        lengths: Residues of each protein; empty if they are not known.
+    """
+
+    texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    marks: Mapping[str, PairSet] = field(default_factory=dict)
+    identities: Callable[[np.ndarray], np.ndarray] | None = None
+    lengths: Sequence[int] = ()
+
+
 class PredictionWriter:
     """Context manager that writes scored pairs.
 
-    The columns are `protein_a`, `protein_b`, `probability` and optionally `uncertainty`.
+    The columns are `protein_a`, `protein_b`, `probability`, `logit`, `uncertainty`, then the marks,
+    `nearest_training_identity` and the texts of both proteins, as far as there are any.
 
     Args:
         path: The file; it is unusable unless the block ends without an error.
         proteins: Accessions by number.
         about: What determines the scores; stored in the file's metadata.
         uncertainty: Whether there is such a column.
+        annotations: Of the proteins and pairs.
+        identities: (proteins,) float32, of each protein with its nearest training protein, NaN if unknown;
+            None for no such column.
+
+    Attributes:
+        rows: How many were added.
+        marked: How many of them have each mark.
     """
 
     def __init__(
-        self, path: Path, proteins: Sequence[str], about: Mapping[str, object], *, uncertainty: bool
+        self,
+        path: Path,
+        proteins: Sequence[str],
+        about: Mapping[str, object],
+        *,
+        uncertainty: bool,
+        annotations: Annotations,
+        identities: np.ndarray | None = None,
     ) -> None:
-        self._path, self._names = path, pa.array(proteins, pa.string())
-        name, score = pa.dictionary(pa.int32(), pa.string()), pa.float32()
-        fields = {"protein_a": name, "protein_b": name, "probability": score}
-        if uncertainty:
-            fields["uncertainty"] = score
-        self._schema = pa.schema(
-            [pa.field(name, kind, nullable=False) for name, kind in fields.items()],
-            metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()},
-        )
+        self._path, self._marks, self._identities = path, annotations.marks, identities
+        self._texts = {name: _Texts(values) for name, values in annotations.texts.items()}
+        self._proteins = _Texts(proteins)
+        text, score = pa.dictionary(pa.int32(), pa.string()), pa.float32()
+        fields = [pa.field(f"protein_{side}", text, nullable=False) for side in "ab"]
+        scores = ["probability", "logit", *(["uncertainty"] if uncertainty else [])]
+        fields += [pa.field(name, score, nullable=False) for name in scores]
+        fields += [pa.field(name, pa.bool_(), nullable=False) for name in self._marks]
+        fields += [pa.field(NEAREST, score)] if identities is not None else []
+        fields += [pa.field(f"{name}_{side}", text) for name in self._texts for side in "ab"]
+        self._schema = pa.schema(fields, metadata={METADATA_KEY: json.dumps(about, sort_keys=True).encode()})
         # Row groups are filled up, so that the file does not depend on how its rows arrived.
         self._rows = BufferedRows(ROW_GROUP_ROWS)
         self.rows = 0
+        self.marked = dict.fromkeys(self._marks, 0)
 
     def __enter__(self) -> PredictionWriter:
         self._file = pq.ParquetWriter(
             self._path,
             self._schema,
             compression="zstd",
-            use_dictionary=["protein_a", "protein_b"],
+            use_dictionary=[column.name for column in self._schema if pa.types.is_dictionary(column.type)],
             dictionary_pagesize_limit=_DICTIONARY_BYTES,
             write_page_checksum=True,
         )
@@ -118,21 +148,21 @@ class PredictionWriter:
             self._write(full)
 
     def _write(self, columns: Mapping[str, np.ndarray]) -> None:
-        scores = {
+        a, b = columns["a"], columns["b"]
+        arrays = {f"protein_{side}": self._proteins.of(columns[side]) for side in "ab"}
+        arrays |= {
             name: pa.array(column, pa.float32()) for name, column in columns.items() if name not in "ab"
         }
-        names = {f"protein_{side}": self._named(columns[side]) for side in "ab"}
-        self._file.write_table(pa.table(names | scores, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
-
-    def _named(self, numbers: np.ndarray) -> pa.DictionaryArray:
-        """Protein numbers as a dictionary with only the names that occur.
-
-        A row group would write all names that it is given.
-        """
-        used = np.flatnonzero(np.bincount(numbers))
-        place = np.empty(int(used[-1]) + 1, np.int32)
-        place[used] = np.arange(len(used), dtype=np.int32)
-        return pa.DictionaryArray.from_arrays(pa.array(place[numbers]), self._names.take(pa.array(used)))
+        for name, pairs in self._marks.items():
+            inside = pairs.contains(a, b)
+            arrays[name] = pa.array(inside)
+            self.marked[name] += int(inside.sum())
+        if self._identities is not None:
+            nearest = np.minimum(self._identities[a], self._identities[b])  # NaN if either is NaN
+            arrays[NEAREST] = pa.array(nearest, pa.float32(), mask=np.isnan(nearest))
+        for name, texts in self._texts.items():
+            arrays |= {f"{name}_{side}": texts.of(columns[side]) for side in "ab"}
+        self._file.write_table(pa.table(arrays, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -143,6 +173,28 @@ class PredictionWriter:
                 self._write(rest)
         finally:
             self._file.close()
+
+
+class _Texts:
+    """A text of each protein, which is written as a dictionary."""
+
+    def __init__(self, values: Sequence[str | None]) -> None:
+        # Distinct: several proteins may have one gene, and a dictionary has no entry twice.
+        coded = pa.array(values, pa.string()).dictionary_encode()
+        self._codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        self._texts = coded.dictionary
+
+    def of(self, numbers: np.ndarray) -> pa.DictionaryArray:
+        """The texts of proteins by number, with a dictionary of only those that occur.
+
+        A row group would write all texts that it is given.
+        """
+        codes = self._codes[numbers]
+        used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=1))
+        place = np.zeros(len(self._texts) + 1, np.int32)  # the last is for codes of -1
+        place[used] = np.arange(len(used), dtype=np.int32)
+        indices = pa.array(place[codes], mask=codes < 0)
+        return pa.DictionaryArray.from_arrays(indices, self._texts.take(pa.array(used)))
 
 
 def read_about(path: Path) -> dict[str, object]:
@@ -207,109 +259,3 @@ def write_residue_weights(
             for place, (letter, weight) in enumerate(zip(letters, values.tolist(), strict=True), start=1)
         ]
     write_file(path, ("\n".join(rows) + "\n").encode())
-
-
-_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<graphml xmlns="http://graphml.graphdrawing.org/xmlns"
-  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-  xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">
-"""
-
-
-def write_edges(path: Path, table: Path) -> None:
-    """Writes the pairs of a prediction as edges of a network.
-
-    The suffix gives the format. `.graphml`: an undirected graph of the proteins that have an edge, with
-    `probability` and `uncertainty` at each edge. Otherwise: TSV with a header. The file appears complete or
-    not at all.
-
-    Args:
-        path: The network.
-        table: A table written by `PredictionWriter`.
-    """
-    write = _write_graphml if path.suffix == ".graphml" else _write_tsv
-    with replacing(path) as partial, partial.open("wb") as sink:
-        write(sink, table)
-
-
-def _write_tsv(sink: BinaryIO, table: Path) -> None:
-    names = pq.read_schema(table).names
-    sink.write(("\t".join(names) + "\n").encode())
-    for batch in batches_of(table):
-        # Not by pyarrow.csv, which writes all text in quotes, or none: awk and igraph read them as text.
-        columns = [_names(batch.column(name), _cell) for name in names[:2]]
-        columns += [_text(batch.column(name)) for name in names[2:]]
-        sink.write(_joined(columns[0], *(piece for column in columns[1:] for piece in ("\t", column)), "\n"))
-
-
-def _cell(name: str) -> str:
-    """A name as a cell of a TSV, in quotes only where a reader needs them."""
-    if not any(mark in name for mark in '\t"\n\r'):
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(column: pa.Array) -> pa.Array:
-    """A column as strings; numbers with the fewest digits that identify them."""
-    return column.cast(pa.string())
-
-
-def _write_graphml(sink: BinaryIO, table: Path) -> None:
-    scores = pq.read_schema(table).names[2:]
-    sink.write(_HEAD.encode())
-    for name in scores:
-        sink.write(f'  <key id="{name}" for="edge" attr.name="{name}" attr.type="double"/>\n'.encode())
-    sink.write(_NAME_KEY)
-    sink.write(b'  <graph edgedefault="undirected">\n')
-    for name in _proteins(table):
-        text = escape(name, {"\r": "&#13;"})
-        sink.write(f'    <node id={quoteattr(name)}><data key="name">{text}</data></node>\n'.encode())
-    for batch in batches_of(table):
-        sink.write(_edges(batch, scores))
-    sink.write(b"  </graph>\n</graphml>\n")
-
-
-def _proteins(table: Path) -> list[str]:
-    """The proteins with an edge, sorted.
-
-    Some readers require nodes before the edges between them.
-    """
-    found: set[str] = set()
-    for batch in batches_of(table, ["protein_a", "protein_b"]):
-        for column in batch.columns:
-            found.update(column.unique().dictionary.take(column.unique().indices).to_pylist())
-    return sorted(found)
-
-
-def _edges(batch: pa.RecordBatch, scores: list[str]) -> bytes:
-    ends = [_names(batch.column(name), quoteattr) for name in ("protein_a", "protein_b")]
-    pieces = ["    <edge source=", ends[0], " target=", ends[1], ">"]
-    for name in scores:
-        pieces += [f'<data key="{name}">', _text(batch.column(name)), "</data>"]
-    return _joined(*pieces, "</edge>\n")
-
-
-def _names(column: pa.DictionaryArray, written: Callable[[str], str]) -> pa.Array:
-    names = pa.array([written(name) for name in column.dictionary.to_pylist()], pa.string())
-    return names.take(column.indices)
-
-
-def _joined(*pieces: pa.Array | str) -> bytes:
-    return "".join(pc.binary_join_element_wise(*pieces, "").to_pylist()).encode()
-
-
-def check_names(edges: Path, proteins: Sequence[str]) -> None:
-    """Refuses names that a network file of this format cannot have.
-
-    Raises:
-        DataError: an accession has a character that no XML file may have, such as a control character.
-    """
-    wrong = [name for name in proteins if _NOT_XML.search(name)] if edges.suffix == ".graphml" else []
-    if wrong:
-        raise DataError(
-            f"{len(wrong):,} accessions have characters that GraphML cannot have",
-            where=edges,
-            got=", ".join(ascii(name) for name in wrong[:10]),
-            expected="no control characters",
-            remedy="rename these proteins, or give edges a name that ends in .tsv",
-        )

@@ -8,12 +8,14 @@ Legend of shapes: n proteins on one side of a block, m on the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ppi_train.inference.pair_sets import PairSet
 
 # Proteins on either side of a block: its logits are 4 MB, and the states of both sides fit into a
 # processor's cache.
@@ -46,6 +48,7 @@ class PairGrid:
         only_b: Proteins of the second list alone.
         include_self: Whether a protein of both lists is paired with itself.
         side: Proteins on either side of a block.
+        excluded: Pairs that are scored with their block, but never kept; None for none.
     """
 
     shared: int
@@ -53,6 +56,7 @@ class PairGrid:
     only_b: int = 0
     include_self: bool = False
     side: int = SIDE
+    excluded: PairSet | None = field(default=None, compare=False)
 
     @property
     def proteins(self) -> int:
@@ -89,11 +93,24 @@ class PairGrid:
             columns < self.shared, columns, columns + self.only_a
         )
 
-    def repeated(self, block: Block, device: torch.device) -> Tensor | None:
+    def not_counted(self, block: Block, device: torch.device) -> Tensor | None:
         """A mask of the cells (n, m) that do not count.
 
         They repeat another cell's pair, or are not requested. None if all cells count.
         """
+        repeated = self._repeated(block, device)
+        if self.excluded is None:
+            return repeated
+        rows, columns = self.excluded.cells(block.rows, self.numbers(block)[1])
+        if not len(rows):
+            return repeated
+        if repeated is None:
+            size = block.rows.stop - block.rows.start, block.columns.stop - block.columns.start
+            repeated = torch.zeros(size, dtype=torch.bool, device=device)
+        repeated[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)] = True
+        return repeated
+
+    def _repeated(self, block: Block, device: torch.device) -> Tensor | None:
         rows, columns = block.rows, block.columns
         if columns.start >= min(rows.stop, self.shared):
             return None
@@ -119,6 +136,10 @@ class PairList:
     """
 
     index: np.ndarray
+
+    @property
+    def proteins(self) -> int:
+        return int(self.index.max(initial=-1)) + 1
 
     @property
     def pairs(self) -> int:

@@ -1,33 +1,29 @@
-"""Scoring of all pairs of many proteins, into a network or a table.
+"""Scoring of pairs into a table.
 
-A network keeps the pairs above a threshold in memory. For a table, blocks are scored into parts, which are
-assembled into one file that is then moved into place. The blocks and their rows depend on the proteins and
-the options alone, so that an interrupted and continued prediction has the same bytes as an uninterrupted one.
-The number of blocks in a part depends on the time they take; this has no effect on the finished table.
+Blocks are scored into parts, which are assembled into one file that is then moved into place. The blocks and
+their rows depend on the proteins and the options alone, so that an interrupted and continued prediction has
+the same bytes as an uninterrupted one. The number of blocks in a part depends on the time they take; this has
+no effect on the finished table.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ppi_train.errors import ConfigError
-from ppi_train.evaluation.network import Network, network_from_pairs
-from ppi_train.features import Features
-from ppi_train.inference.output import PredictionWriter, check_names, write_edges
+from ppi_train.inference.export import SEPARATORS, NodeTexts, check_names, write_edges, write_text
+from ppi_train.inference.output import Annotations, PredictionWriter
 from ppi_train.inference.output_parts import PredictionParts, held_prediction
-from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values
-from ppi_train.inference.scan import EncodedProteins, Scan, ThresholdScan, TopScan, score_cells
-from ppi_train.inference.scoring import encode_all
+from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
 from ppi_train.io.files import disk_space, free_bytes
 from ppi_train.io.progress import Progress
-from ppi_train.models.base import PairModel
 
 logger = logging.getLogger(__name__)
 
@@ -35,93 +31,19 @@ logger = logging.getLogger(__name__)
 PART_SECONDS = 5.0
 # Share of a scan's time that writing parts may take.
 WRITING_SHARE = 0.1
-# Rows in memory: 16 bytes each.
+# Rows in memory: 20 bytes each.
 _PART_ROWS = 4 << 20
 # Best partners of all proteins in memory: 160 MB, and a few times that when they are sorted at the end.
 _MOST_PARTNERS = 20_000_000
-# Bytes of a row: its scores, which do not compress.
-_ROW_BYTES = 8
+# Bytes of a row: its scores, which do not compress; and as text, with two accessions.
+_ROW_BYTES = 12
+_TEXT_BYTES = 60
+# The best pairs of a queried protein that are returned, and of how many proteins.
+_SHOWN_PAIRS, _SHOWN_PROTEINS = 10, 5
+# The highest scores that are returned.
+_HIGHEST = 1000
 # To be increased when the rows of a table change for the same inputs.
-_VERSION = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictedPairs:
-    """Scored pairs with a logit of at least `least`.
-
-    Attributes:
-        proteins: All proteins that were paired.
-        pairs: (m, 2) numbers of proteins.
-        logits: (m,) float32.
-        least: Logits below were not kept.
-        scored: How many pairs were scored.
-        seconds: How long that took.
-    """
-
-    proteins: tuple[str, ...]
-    pairs: np.ndarray
-    logits: np.ndarray
-    least: float
-    scored: int
-    seconds: float
-
-    def network(self, threshold: float) -> Network:
-        """The network of the pairs at or above a logit.
-
-        The threshold must not be below `least`.
-        """
-        assert threshold >= self.least, f"{threshold} is below {self.least}"
-        # In float64: a threshold just above a score would be that score in float32.
-        logits = self.logits.astype(np.float64)
-        return network_from_pairs(self.proteins, self.pairs, logits, threshold=threshold)
-
-
-@torch.inference_mode()
-def predict_pairs(
-    model: PairModel,
-    features: Features,
-    proteins: tuple[str, ...],
-    *,
-    include_self: bool,
-    least: float,
-    device: torch.device,
-) -> PredictedPairs:
-    """Scores all pairs among some proteins, and keeps those above a threshold.
-
-    Memory holds one block of a million logits at a time, and the kept pairs: 20 bytes each.
-
-    Args:
-        model: In evaluation mode.
-        features: Of the proteins, in their order.
-        proteins: Their accessions.
-        include_self: Whether a protein is paired with itself as well.
-        least: The lowest logit of a pair that is kept.
-        device: Where the model is.
-
-    Raises:
-        CheckpointError: the model gives scores that are not finite.
-    """
-    begun = time.perf_counter()
-    encoded = EncodedProteins(model=model, states=encode_all(model, features), device=device)
-    grid = PairGrid(shared=len(proteins), include_self=include_self)
-    pairs, kept_logits = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    with Progress(grid.pairs) as progress:
-        for number, block in enumerate(grid.blocks):
-            a, b, logits, _ = score_cells(encoded, grid, number, uncertainty=False)
-            kept, repeated = logits >= least, grid.repeated(block, device)
-            chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
-            ends = [proteins_of.cpu().numpy() for proteins_of in cell_proteins(a, b, chosen)]
-            pairs.append(np.stack(ends, axis=1))
-            kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
-            progress.advance(grid.pairs_in(number))
-    return PredictedPairs(
-        proteins=proteins,
-        pairs=np.concatenate(pairs),
-        logits=np.concatenate(kept_logits),
-        least=least,
-        scored=grid.pairs,
-        seconds=time.perf_counter() - begun,
-    )
+_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +51,17 @@ class Prediction:
     """Pairs to score, and options of the output.
 
     Attributes:
-        output: Path of the table.
+        output: Path of the table; its suffix gives the format.
         edges: Path of the network; None for no network.
         overwrite: Whether existing files are replaced.
         proteins: Accessions by number.
         pairs: The pairs to score.
-        top_k: Partners kept of each protein; None: all.
+        queries: How many proteins, from the first on, have their partners ranked; None: the pairs are in no
+            order of their scores, except with `top_k`.
+        top_k: Partners kept of each protein, or of each query; None: all.
         min_probability: Pairs below this probability are not kept; None: all are.
         uncertainty: Whether to write the standard deviation of the logit, if the model has one.
+        annotations: What is known of the proteins and pairs, for further columns.
         origin: Digests, by name, of everything else that the scores depend on.
         about: Further metadata of the table.
     """
@@ -146,9 +71,11 @@ class Prediction:
     overwrite: bool = False
     proteins: tuple[str, ...]
     pairs: PairGrid | PairList
+    queries: int | None = None
     top_k: int | None = None
     min_probability: float | None = None
     uncertainty: bool = True
+    annotations: Annotations = field(default_factory=Annotations)
     origin: Mapping[str, object] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
 
@@ -160,6 +87,8 @@ class Prediction:
             **self.origin,
             "version": _VERSION,
             "top_k": self.top_k if grid else None,
+            "queries": self.queries,
+            "excluded": grid.excluded.digest if grid and grid.excluded else None,
             "min_probability": self.min_probability,
             "include_self": grid.include_self if grid else None,
             "uncertainty": self.uncertainty,
@@ -167,20 +96,28 @@ class Prediction:
         }
 
     @property
+    def best_of_each(self) -> int | None:
+        """Number of partners that are ranked of each protein or query; None: the pairs are not ranked."""
+        if not isinstance(self.pairs, PairGrid):
+            return None
+        return self.top_k or (None if self.queries is None else len(self.proteins))
+
+    @property
     def keeps_all(self) -> bool:
-        return not self.min_probability and not (self.top_k and isinstance(self.pairs, PairGrid))
+        return not self.min_probability and self.best_of_each is None
 
     def scan(self, encoded: EncodedProteins, *, uncertainty: bool) -> Scan:
         """The scan that scores the pairs and selects those to keep."""
-        least = self.min_probability
-        if self.top_k and isinstance(self.pairs, PairGrid):
+        least, best = self.min_probability, self.best_of_each
+        if best is not None and isinstance(self.pairs, PairGrid):
             # Two lists have their numbers list by list, and not in the order of accessions.
             ranks = np.argsort(np.argsort(np.array(self.proteins, dtype=object)))
             return TopScan(
                 encoded,
                 self.pairs,
-                self.top_k,
+                best,
                 ranks=ranks,
+                queries=self.queries,
                 min_probability=least,
                 uncertainty=uncertainty,
             )
@@ -191,12 +128,22 @@ class Prediction:
 class PredictionCounts:
     """Counts of a finished prediction, and the duration of scoring.
 
-    `pairs` is the total; `scored` are those of this process; `kept` are the rows of the table.
+    Attributes:
+        pairs: The pairs that were scored, of which `scored` by this process.
+        kept: Rows of the table.
+        marked: How many of the rows have each mark.
+        best: The best partners of the first few queries, by the query's number: numbers of the partners, and
+            the probabilities.
+        highest: (h,) float32, the highest logits of the table, descending; a thousand at most.
+        seconds: How long scoring took.
     """
 
     pairs: int
     scored: int
     kept: int
+    marked: Mapping[str, int]
+    best: Mapping[int, Sequence[tuple[int, float]]]
+    highest: np.ndarray
     seconds: float
 
 
@@ -226,12 +173,13 @@ def make_prediction(prediction: Prediction, encode: Callable[[], EncodedProteins
 
 
 def _refuse_too_many(prediction: Prediction) -> None:
-    proteins, top_k = len(prediction.proteins), prediction.top_k or 0
-    most = max(1, _MOST_PARTNERS // proteins)
-    if isinstance(prediction.pairs, PairGrid) and min(top_k, proteins) > most:
+    ranked = len(prediction.proteins) if prediction.queries is None else prediction.queries
+    kept = min(prediction.best_of_each or 0, len(prediction.proteins))
+    most = max(1, _MOST_PARTNERS // ranked)
+    if kept > most:
         raise ConfigError(
             "top_k is too large for so many proteins: the best partners are kept in memory",
-            got=f"top_k={top_k} for {proteins:,} proteins",
+            got=f"top_k={prediction.top_k or 'all'} for {ranked:,} proteins",
             expected=f"at most {most:,}",
             remedy="give a smaller top_k, or min_probability alone",
         )
@@ -253,9 +201,16 @@ class _Work:
         begun = time.perf_counter()
         self._score(scan)
         seconds = time.perf_counter() - begun
-        kept = self._assemble(scan, uncertainty=uncertainty)
+        best = _BestPairs(min(wanted.queries or 0, _SHOWN_PROTEINS))
+        writer = self._assemble(scan, best, uncertainty=uncertainty)
         return PredictionCounts(
-            pairs=self._pairs.pairs, scored=self._pairs.pairs - started_with, kept=kept, seconds=seconds
+            pairs=self._pairs.pairs,
+            scored=self._pairs.pairs - started_with,
+            kept=writer.rows,
+            marked=writer.marked,
+            best=best.found,
+            highest=best.highest[::-1],
+            seconds=seconds,
         )
 
     @property
@@ -283,19 +238,51 @@ class _Work:
                 break
         return number + 1
 
-    def _assemble(self, scan: Scan, *, uncertainty: bool) -> int:
-        """Writes the table and the network, and returns the number of rows."""
+    def _assemble(self, scan: Scan, best: _BestPairs, *, uncertainty: bool) -> PredictionWriter:
+        """Writes the table and the network."""
         wanted, whole = self._wanted, self._parts.whole
-        about = {**wanted.job, **wanted.about}
-        with PredictionWriter(whole, wanted.proteins, about, uncertainty=uncertainty) as writer:
+        with PredictionWriter(
+            whole,
+            wanted.proteins,
+            {**wanted.job, **wanted.about},
+            uncertainty=uncertainty,
+            annotations=wanted.annotations,
+            identities=self._identities(scan),
+        ) as writer:
             for rows in scan.result(self._parts.columns()):
                 writer.add(rows.columns)
+                best.add(rows)
+        table = self._in_format(whole)
         self._parts.about_to_replace([path for path in (wanted.output, wanted.edges) if path])
         if wanted.edges:
-            write_edges(wanted.edges, whole)
-        whole.replace(wanted.output)
+            genes, lengths = wanted.annotations.texts.get("gene", ()), wanted.annotations.lengths
+            write_edges(
+                wanted.edges, whole, NodeTexts(proteins=wanted.proteins, genes=genes, lengths=lengths)
+            )
+        table.replace(wanted.output)
         self._parts.discard()
-        return writer.rows
+        return writer
+
+    def _identities(self, scan: Scan) -> np.ndarray | None:
+        """The identity of each kept protein with its nearest training protein."""
+        identity_of = self._wanted.annotations.identities
+        if identity_of is None:
+            return None
+        found = np.full(len(self._wanted.proteins), np.nan, np.float32)
+        # Of the kept pairs alone: the search takes longer than scoring.
+        kept = scan.proteins(self._parts.columns())
+        found[kept] = identity_of(kept)
+        return found
+
+    def _in_format(self, whole: Path) -> Path:
+        """The table in the format of the output, next to the whole table."""
+        suffix = self._wanted.output.suffix
+        if suffix not in SEPARATORS:
+            return whole
+        text = whole.with_suffix(suffix)
+        with text.open("wb") as sink:
+            write_text(sink, whole, SEPARATORS[suffix])
+        return text
 
     def _warn_of_space(self) -> None:
         if not self._wanted.keeps_all:
@@ -310,9 +297,33 @@ class _Work:
     @property
     def bytes_left(self) -> int:
         """Upper limit of bytes still to be written, for parts and table."""
-        return (2 * self._pairs.pairs - self._done_pairs) * _ROW_BYTES
+        text = self._pairs.pairs * _TEXT_BYTES if self._wanted.output.suffix in SEPARATORS else 0
+        return (2 * self._pairs.pairs - self._done_pairs) * _ROW_BYTES + text
 
     @property
     def kept(self) -> str:
         done, pairs = self._done_pairs, self._pairs.pairs
         return f"{done:,} of {pairs:,} pairs are scored, and kept next to the output"
+
+
+class _BestPairs:
+    """The first partners of each of the first few proteins, of pairs that come in order; and the best scores.
+
+    Attributes:
+        found: Numbers and probabilities of the partners, by number of the protein.
+        highest: (h,) the highest logits, ascending.
+    """
+
+    def __init__(self, queries: int) -> None:
+        self.found: dict[int, list[tuple[int, float]]] = {query: [] for query in range(queries)}
+        self.highest = np.empty(0, np.float32)
+
+    def add(self, rows: ScoredPairs) -> None:
+        for query, best in self.found.items():
+            first = np.flatnonzero((rows.a == query) | (rows.b == query))[: _SHOWN_PAIRS - len(best)]
+            partners = np.where(rows.a == query, rows.b, rows.a)[first]
+            best += zip(partners.tolist(), rows.probability[first].tolist(), strict=True)
+        logits = np.concatenate([self.highest, rows.logit])
+        if len(logits) > _HIGHEST:
+            logits = np.partition(logits, -_HIGHEST)[-_HIGHEST:]
+        self.highest = np.sort(logits)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
 from ppi_train.inference.scoring import Scorer, calibrated
+from ppi_train.inference.top_partners import TopPartners
 
 # Pairs per batch when single pairs are scored.
 _AT_ONCE = 8192
@@ -26,90 +27,6 @@ _AT_ONCE = 8192
 _ROWS = 1 << 20
 # Largest float32 rounding error near 1.
 _SLACK = 2.4e-7
-# In the sortable number of a partner: the bits of its rank, below those of its logit.
-_RANK_BITS = 32
-_LAST_RANK = (1 << _RANK_BITS) - 1
-# All bits of a float32 but its sign.
-_MAGNITUDE = 0x7FFFFFFF
-
-
-class TopPartners:
-    """The k best partners of each protein so far.
-
-    Of equal logits the partner of the lower rank is better, so that the result is the same whatever the order
-    and the size of the blocks. A partner is kept as one sortable number, of its logit and its rank.
-
-    Args:
-        ranks: (proteins,) int64, the place of each protein in the order of accessions.
-        k: Number of partners to keep per protein.
-        device: Device on which blocks are scored.
-
-    Attributes:
-        keys: (proteins, k) int64, the best first.
-    """
-
-    def __init__(self, ranks: np.ndarray, k: int, device: torch.device) -> None:
-        self._ranks, self._by_rank = torch.from_numpy(ranks).to(device), np.argsort(ranks)
-        nobody = _sortable(torch.tensor([-torch.inf], device=device)) << _RANK_BITS
-        self.keys = nobody.repeat(len(ranks), k)
-
-    def add(self, a: Tensor, b: Tensor, logits: Tensor) -> None:
-        """Takes a block into account.
-
-        Args:
-            a, b: Proteins of the block's rows (n,) and columns (m,).
-            logits: (n, m) float32; -inf for a pair that does not count.
-        """
-        self._add_to(a, b, logits)
-        # The pair of a protein with itself has been added by the call above.
-        self._add_to(b, a, logits.t().masked_fill(b[:, None] == a, -torch.inf))
-
-    def _add_to(self, proteins: Tensor, partners: Tensor, logits: Tensor) -> None:
-        """Adds the best partners of each row of logits (n, m).
-
-        The rows are `proteins` (n,), the columns `partners` (m,).
-        """
-        best = logits.amax(dim=1)
-        worst_kept = _logits(self.keys[proteins, -1])
-        better = ((best >= worst_kept) & (best > -torch.inf)).nonzero().squeeze(1)
-        if not len(better):
-            return
-        rows, k = proteins[better], self.keys.shape[1]
-        places = _LAST_RANK - self._ranks[partners]
-        new = (_sortable(logits[better]) << _RANK_BITS) | places
-        known = torch.cat([self.keys[rows], new.topk(min(k, len(partners)), dim=1).values], dim=1)
-        self.keys[rows] = known.topk(k, dim=1).values
-
-    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All kept pairs: protein, partner and logit, (p,) each.
-
-        A pair that is among the best of both proteins is given twice.
-        """
-        logits, keys = _logits(self.keys).cpu().numpy(), self.keys.cpu().numpy()
-        proteins, at = np.nonzero(logits > -np.inf)
-        partners = self._by_rank[_LAST_RANK - (keys[proteins, at] & _LAST_RANK)]
-        return proteins, partners, logits[proteins, at]
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The whole state as a flat array, for `restore`."""
-        return {"key": self.keys.flatten().cpu().numpy()}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restores a `state` of another object of the same shape."""
-        # A copy: an array that was read from a file must not be written to.
-        self.keys.copy_(torch.from_numpy(state["key"].copy()).view_as(self.keys))
-
-
-def _sortable(logits: Tensor) -> Tensor:
-    """Float32 numbers as int64 in the same order."""
-    bits = (logits + 0.0).contiguous().view(torch.int32)  # -0.0 becomes 0.0, which it equals
-    return (bits ^ ((bits >> 31) & _MAGNITUDE)).long()
-
-
-def _logits(keys: Tensor) -> Tensor:
-    """The logits of the keys of `TopPartners`."""
-    bits = (keys >> _RANK_BITS).int()
-    return (bits ^ ((bits >> 31) & _MAGNITUDE)).view(torch.float32)
 
 
 class BlockScorer(Scorer, Protocol):
@@ -173,6 +90,7 @@ class ScoredPairs:
     a: np.ndarray
     b: np.ndarray
     probability: np.ndarray
+    logit: np.ndarray
     uncertainty: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -180,7 +98,7 @@ class ScoredPairs:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        found = {"a": self.a, "b": self.b, "probability": self.probability}
+        found = {"a": self.a, "b": self.b, "probability": self.probability, "logit": self.logit}
         return found if self.uncertainty is None else found | {"uncertainty": self.uncertainty}
 
 
@@ -211,6 +129,9 @@ class Scan(Protocol):
 
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
         """The kept pairs, from all taken results."""
+
+    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """The numbers of the proteins of the kept pairs, ascending, and perhaps a few more."""
 
 
 class Threshold:
@@ -243,7 +164,7 @@ class Threshold:
         (a, b), probability = pairs, logits.double().sigmoid().float()
         if not self.keeps_all:
             kept = probability >= self._least
-            a, b, probability = a[kept], b[kept], probability[kept]
+            a, b, logits, probability = a[kept], b[kept], logits[kept], probability[kept]
             deviations = None if deviations is None else deviations[kept]
         if uncertainty and deviations is None:
             deviations = proteins.score(a, b, uncertainty=True)[1]
@@ -251,6 +172,7 @@ class Threshold:
             a=a.int().cpu().numpy(),
             b=b.int().cpu().numpy(),
             probability=probability.cpu().numpy(),
+            logit=logits.float().cpu().numpy(),
             uncertainty=None if deviations is None else deviations.float().cpu().numpy(),
         )
 
@@ -297,11 +219,11 @@ class ThresholdScan:
     def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
         at_once = self._uncertainty and self._threshold.keeps_all
         a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=at_once)
-        repeated = grid.repeated(grid.blocks[number], self._proteins.device)
+        ignored = grid.not_counted(grid.blocks[number], self._proteins.device)
         chosen = None
-        if repeated is not None or not self._threshold.keeps_all:
+        if ignored is not None or not self._threshold.keeps_all:
             kept = logits >= self._threshold.logit
-            chosen = (kept if repeated is None else kept & ~repeated).flatten().nonzero().squeeze(1)
+            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
         return self._threshold.scored(
             self._proteins,
             cell_proteins(a, b, chosen),
@@ -332,6 +254,13 @@ class ThresholdScan:
             taken = _rows_of_blocks(taken, self._pairs.side)
         for columns in taken:
             yield ScoredPairs(**columns)
+
+    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
+        count = self._pairs.proteins
+        found = np.zeros(count, np.bool_)
+        for columns in taken:
+            found[columns["a"]] = found[columns["b"]] = True
+        return np.flatnonzero(found)
 
 
 def _rows_of_blocks(taken: Iterator[Mapping[str, np.ndarray]], side: int) -> Iterator[dict[str, np.ndarray]]:
@@ -365,8 +294,9 @@ class TopScan:
         proteins: All proteins of the grid, encoded.
         grid: The pairs to score.
         k: Number of partners to keep per protein.
-        ranks: (proteins,) int64, by which partners with equal scores are chosen, the lowest first; None: by
-            their numbers.
+        ranks: (proteins,) int64, by which partners with equal scores are chosen and sorted, the lowest first;
+            None: by their numbers.
+        queries: How many proteins, from the first on, have their best pairs kept; None: all.
         min_probability: Kept pairs below this are removed.
         uncertainty: Whether to compute the standard deviation of each logit.
     """
@@ -381,20 +311,21 @@ class TopScan:
         k: int,
         *,
         ranks: np.ndarray | None = None,
+        queries: int | None = None,
         min_probability: float | None = None,
         uncertainty: bool = False,
     ) -> None:
         self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
         self._threshold = Threshold(min_probability)
-        ranks = np.arange(grid.proteins) if ranks is None else ranks
-        self._best = TopPartners(ranks, min(k, grid.proteins), proteins.device)
+        self._ranks = np.arange(grid.proteins) if ranks is None else ranks
+        self._best = TopPartners(self._ranks, min(k, grid.proteins), proteins.device, queries=queries)
 
     @torch.inference_mode()
     def score(self, number: int) -> None:
         a, b, logits, _ = score_cells(self._proteins, self._grid, number, uncertainty=False)
-        repeated = self._grid.repeated(self._grid.blocks[number], self._proteins.device)
-        if repeated is not None:
-            logits = logits.masked_fill(repeated, -torch.inf)
+        ignored = self._grid.not_counted(self._grid.blocks[number], self._proteins.device)
+        if ignored is not None:
+            logits = logits.masked_fill(ignored, -torch.inf)
         self._best.add(a, b, logits.float())
 
     def take(self) -> dict[str, np.ndarray]:
@@ -405,21 +336,29 @@ class TopScan:
 
     @torch.inference_mode()
     def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs, in ascending order.
+        """The kept pairs, the highest logit first; equal ones by the ranks of their proteins.
 
         The scores are in this object; `taken` is not used.
         """
         del taken
         proteins, partners, logits = self._best.pairs()
         a, b = self._grid.oriented(proteins, partners)
-        _, first = np.unique(a * self._grid.proteins + b, return_index=True)
-        for rows in in_chunks(len(first), _ROWS):
+        # Distinct pairs in the order of their ranks, which a stable sort by logit keeps.
+        _, first = np.unique(self._ranks[a] * self._grid.proteins + self._ranks[b], return_index=True)
+        order = first[np.argsort(-logits[first], kind="stable")]
+        for rows in in_chunks(len(order), _ROWS):
             chosen_a, chosen_b, score = (
-                torch.from_numpy(column[first[rows]]).to(self._proteins.device) for column in (a, b, logits)
+                torch.from_numpy(column[order[rows]]).to(self._proteins.device) for column in (a, b, logits)
             )
             yield self._threshold.scored(
                 self._proteins, (chosen_a, chosen_b), score, deviations=None, uncertainty=self._uncertainty
             )
+
+    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
+        del taken
+        proteins, partners, logits = self._best.pairs()
+        kept = logits >= self._threshold.logit
+        return np.union1d(proteins[kept], partners[kept])
 
 
 def score_cells(

@@ -11,11 +11,9 @@ compare what a file claims with these limits before they allocate memory for it.
 
 from __future__ import annotations
 
-import bz2
 import errno
 import fcntl
 import hashlib
-import io
 import logging
 import mmap
 import os
@@ -26,10 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NoReturn, cast
-
-from isal import isal_zlib
-from isal.igzip import IGzipFile
+from typing import IO, NoReturn
 
 from ppi_train.errors import ConfigError, DataError, StorageError, first_line
 from ppi_train.io.unavailable import unavailable_error
@@ -51,6 +46,7 @@ Sequences do not reach 10; decompression bombs exceed 1,000.
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BZIP2_MAGIC = b"BZh"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # What lies in place of a file that was not fetched, or at the end of a link to a page about it.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _WEB_PAGE = (b"<!doctype html", b"<html")
@@ -114,7 +110,7 @@ def refuse_endless(path: str | Path, mark: bytes, kind: str) -> None:
         file.open("rb") as stream,
         mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        if content[:2] == GZIP_MAGIC or content[:3] == BZIP2_MAGIC or content[:4] == b"PAR1":
+        if content[:4].startswith((GZIP_MAGIC, BZIP2_MAGIC, ZSTD_MAGIC, b"PAR1")):
             return
         for start in range(0, len(content) - LONGEST_STRETCH, LONGEST_STRETCH):
             if content.find(mark, start, start + LONGEST_STRETCH) < 0:
@@ -178,11 +174,11 @@ def read_file(path: str | Path, kind: str, *, limit: int = MAX_FILE_BYTES) -> by
         )
     if not data:
         raise DataError(f"the {kind} is empty", where=path, got="0 bytes")
-    _refuse_stand_in(path, data, kind)
+    refuse_stand_in(path, data, kind)
     return data
 
 
-def _refuse_stand_in(path: str | Path, data: bytes, kind: str) -> None:
+def refuse_stand_in(path: str | Path, data: bytes, kind: str) -> None:
     """Refuses what a failed download leaves in place of a file."""
     if data.startswith(_LFS_POINTER):
         raise DataError(
@@ -198,53 +194,6 @@ def _refuse_stand_in(path: str | Path, data: bytes, kind: str) -> None:
             got=repr(data[:60].decode("utf-8", "replace")),
             remedy="download the file itself: its link may need a login, or lead to a page about it",
         )
-
-
-def unpack(path: str | Path, data: bytes, kind: str, mark: bytes, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """The content of a gzip or bzip2 file, checked while it is unpacked; other data as they are.
-
-    Args:
-        path: Named in messages.
-        data: The file's bytes.
-        kind: Names the file in messages.
-        mark: The byte that begins a record, or ends a line.
-        limit: The most bytes that are unpacked.
-
-    Raises:
-        DataError: the file is cut short or damaged, unpacks to too many bytes, or has an endless record.
-    """
-    packed: IO[bytes]
-    if data.startswith(GZIP_MAGIC):
-        packing, packed = "gzip", cast(IO[bytes], IGzipFile(fileobj=io.BytesIO(data)))  # type: ignore[no-untyped-call]
-    elif data.startswith(BZIP2_MAGIC):
-        packing, packed = "bzip2", bz2.BZ2File(io.BytesIO(data))
-    else:
-        return data
-    limit = min(limit, unpacked_limit(len(data)))
-    parts: list[bytes] = []
-    size = 0
-    try:
-        with packed as stream:
-            while part := stream.read(LONGEST_STRETCH):
-                if len(part) == LONGEST_STRETCH and mark not in part:
-                    refuse_stretch(path, mark.decode(), kind)
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise DataError(
-                        f"the {packing} file unpacks to more than a {kind} can",
-                        where=path,
-                        got=f"more than {limit:,} bytes from {len(data):,}",
-                        remedy="unpack it yourself if you trust it, or divide it into several files",
-                    )
-    except (EOFError, OSError, isal_zlib.error) as error:  # type: ignore[misc]
-        raise DataError(
-            f"the {packing} file is cut short or damaged",
-            where=path,
-            got=str(error),
-            remedy="copy or download it again",
-        ) from error
-    return b"".join(parts)
 
 
 def _at_most(path: str | Path, limit: int) -> bytes | None:

@@ -22,7 +22,7 @@ from ppi_train.inference.scoring import calibrated
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
-from ppi_train.modes.predict import named_fastas, opened_cache
+from ppi_train.modes.predict.inputs import named_fastas, opened_cache
 from ppi_train.runs.checkpoints import resolve_candidate
 from ppi_train.runs.configs import ExplainConfig
 from ppi_train.runs.lineage import code_version

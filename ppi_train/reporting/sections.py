@@ -218,10 +218,13 @@ def _not_above_chance(auroc: Estimate) -> str:
     return ""
 
 
-def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
+def metrics_section(metrics: Mapping[str, float], *, calls: str, expected: Table | None = None) -> Section:
     """A table of every metric with its interval and meaning.
 
-    `calls` is the caption, which states the threshold at which pairs are called.
+    Args:
+        metrics: By name.
+        calls: The caption, which states the threshold at which pairs are called.
+        expected: A second table, of what is expected where interactions are rare.
     """
     rows = []
     for name in listed(metrics):
@@ -229,7 +232,8 @@ def metrics_section(metrics: Mapping[str, float], *, calls: str) -> Section:
         found = estimate_of(metrics, name)
         rows.append(Row(cells=(label, number(found.value), found.interval or "–", meaning)))
     heads = (*columns(["metric"], ["value", "95% interval"]), Column(name="what it says", kind="prose"))
-    return Section(tables=(Table(caption=calls, columns=heads, rows=tuple(rows)),))
+    table = Table(caption=calls, columns=heads, rows=tuple(rows))
+    return Section(tables=(table, expected) if expected else (table,))
 
 
 def listed(metrics: Mapping[str, float]) -> list[str]:

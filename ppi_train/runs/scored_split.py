@@ -213,7 +213,8 @@ class SplitScores:
     """A split scored by the best checkpoint of a run.
 
     The calibrated `logits` and their standard deviations `uncertainty` are (n,) float32; `labels` are (n,)
-    int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table.
+    int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table. `prevalence` is the
+    share of interacting pairs where the model was calibrated, or else that of these pairs.
     """
 
     model: str
@@ -224,6 +225,7 @@ class SplitScores:
     uncertainty: np.ndarray
     labels: np.ndarray
     index: np.ndarray
+    prevalence: float
 
     @property
     def table(self) -> PairTable:
@@ -297,6 +299,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
     scores = score_pairs_with_uncertainty(model, data, batch_size=config.scoring.batch_size)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
+    labels = data.labels.cpu().numpy().astype(np.int8)
     return SplitScores(
         model=checkpoint.description["model"]["name"],
         split=split.split,
@@ -304,6 +307,7 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
         device=device,
         logits=logits,
         uncertainty=uncertainty,
-        labels=data.labels.cpu().numpy().astype(np.int8),
+        labels=labels,
         index=inputs.tables[split.split].index,
+        prevalence=checkpoint.prevalence or float(labels.mean()),
     )

@@ -147,6 +147,23 @@ def logged_pairs(run: RunInfo, split: str) -> PairTable:
     return table
 
 
+def calibration_prevalence(run: RunInfo) -> float | None:
+    """The share of interacting pairs in the validation set, on which probabilities were calibrated.
+
+    None, with a warning, if the pairs cannot be read or are of one class.
+    """
+    try:
+        validation = logged_pairs(run, "validation")
+    except UserError as error:
+        logger.warning("the validation pairs of run %s cannot be read: %s", run.run_id, error.what)
+        return None
+    share = validation.positives / len(validation)
+    if 0 < share < 1:
+        return share
+    logger.warning("the validation pairs of run %s have one class only", run.run_id)
+    return None
+
+
 def protein_digests(run: RunInfo, data: DatasetOptions) -> dict[str, str]:
     """Sequence digests of the proteins that a run was trained on, by accession.
 
@@ -203,12 +220,14 @@ class TrainingLineage:
         table: All training pairs, with the label that was used last.
         sequences: Sequences of the proteins, by accession, as far as they could be found.
         digests: Sequence digests by accession, of each run.
+        runs: The runs whose pairs could be read, oldest first.
         notes: What could not be read, and why.
     """
 
     table: PairTable
     sequences: dict[str, str]
     digests: tuple[Mapping[str, str], ...]
+    runs: tuple[RunInfo, ...]
     notes: tuple[str, ...]
 
 
@@ -224,8 +243,7 @@ def training_lineage(
         data: Gives the present folder of data sets.
         with_sequences: Whether sequences are read too.
     """
-    tables, digests, notes = [], [], []
-    sequences: dict[str, str] = {}
+    tables, digests, runs, notes = [], [], [], []
     for run_id in lineage_of(resolved):
         try:
             run = find_run(run_id)
@@ -235,12 +253,9 @@ def training_lineage(
             continue
         tables.append(table)
         digests.append(known)
-        if not with_sequences:
-            continue
-        try:
-            sequences |= _sequences(_trained_config(run), data)
-        except UserError as error:
-            notes.append(f"the training sequences of run {run_id} cannot be read: {error.what}")
+        runs.append(run)
+    sequences, missing = training_sequences(runs, data) if with_sequences else ({}, [])
+    notes += missing
     for note in notes:
         logger.warning("%s", note)
     if not tables:
@@ -252,8 +267,29 @@ def training_lineage(
         table=joined(tables, digests, source),
         sequences=sequences,
         digests=tuple(digests),
+        runs=tuple(runs),
         notes=tuple(notes),
     )
+
+
+def training_sequences(runs: Sequence[RunInfo], data: DatasetOptions) -> tuple[dict[str, str], list[str]]:
+    """Reads the sequences that runs were trained on, as far as they can be found.
+
+    Args:
+        runs: Training runs of pair models.
+        data: Gives the present folder of data sets.
+
+    Returns:
+        The sequences by accession, and what could not be read.
+    """
+    sequences: dict[str, str] = {}
+    notes = []
+    for run in runs:
+        try:
+            sequences |= _sequences(_trained_config(run), data)
+        except UserError as error:
+            notes.append(f"the training sequences of run {run.run_id} cannot be read: {error.what}")
+    return sequences, notes
 
 
 def joined(tables: Sequence[PairTable], digests: Collection[Mapping[str, str]], source: str) -> PairTable:

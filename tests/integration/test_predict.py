@@ -19,10 +19,13 @@ import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
+from ppi_train.data.pairs import read_pairs
+from ppi_train.data.similarity import find_similar
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import CacheError, ConfigError, DataError, TrackingError
 from ppi_train.inference.output import read_about
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.runs.training_pairs import ordered_pairs
 
 PROTEINS = 60
 
@@ -107,6 +110,7 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
     assert list(table["protein_a"]) == list(scored["protein_a"])
     assert list(table["protein_b"]) == list(scored["protein_b"])
     np.testing.assert_allclose(table["probability"], scored["probability"], atol=1e-5)
+    np.testing.assert_allclose(table["logit"], scored["logit"], atol=1e-4)
     assert (table["uncertainty"] > 0).all()
     run = store.get_run(result.run_id)
     assert run.info.run_name == "predict-pooled_mlp-pairs"
@@ -149,7 +153,9 @@ def test_all_pairs_of_a_fasta_by_the_uri_of_a_model(
 def test_the_best_partners_as_a_network(given: dict[str, Any], fasta: Path, tmp_path: Path) -> None:
     everything = given | {"all_pairs": True, "fasta": str(fasta), "uncertainty": False}
     _, table = predicted(everything)
-    assert list(table.columns) == ["protein_a", "protein_b", "probability"]
+    assert list(table.columns) == [
+        "protein_a", "protein_b", "probability", "logit", "in_training", "nearest_training_identity",
+    ]  # fmt: skip
     edges = tmp_path / "net.graphml"
     few = {"top_k": 2, "edges": str(edges), "output": str(tmp_path / "few.parquet")}
     result, best = predicted(everything | few)
@@ -159,6 +165,7 @@ def test_the_best_partners_as_a_network(given: dict[str, Any], fasta: Path, tmp_
         wanted |= set(by_pair(of_it.nlargest(2, "probability")).index)
     assert set(by_pair(best).index) == wanted
     assert networkx.read_graphml(edges).number_of_edges() == len(best) == result.metrics["predict/kept"]
+    assert (np.diff(best["logit"]) <= 0).all()
     least = float(best["probability"].median())
     above = {"min_probability": least, "output": str(tmp_path / "above.parquet")}
     _, kept = predicted(everything | above)
@@ -240,3 +247,209 @@ def test_a_single_protein_has_no_pair(given: dict[str, Any], fasta: Path, tmp_pa
         predicted(asked)
     _, table = predicted(asked | {"include_self": True})
     assert len(table) == 1
+
+
+@pytest.fixture
+def pool(example: Dataset, tmp_path: Path) -> Path:
+    """The proteins of some training and some test pairs."""
+    sequences = read_fasta(example.splits["test"].fasta).sequences
+    trained = read_pairs(example.splits["train"].pairs).proteins[:40]
+    tested = read_pairs(example.splits["test"].pairs).proteins[:20]
+    path = tmp_path / "pool.fasta"
+    write_fasta(path, {name: sequences[name] for name in (*trained, *tested)})
+    return path
+
+
+def pair_names(table: pd.DataFrame) -> list[frozenset[str]]:
+    return [frozenset(pair) for pair in zip(table["protein_a"], table["protein_b"], strict=True)]
+
+
+def test_training_pairs_are_marked_under_any_name_of_their_sequences(
+    given: dict[str, Any], pool: Path, example: Dataset, tmp_path: Path
+) -> None:
+    train = read_pairs(example.splits["train"].pairs)
+    trained = {frozenset(pair) for pair in ordered_pairs(train)}
+    asked = given | {"all_pairs": True, "fasta": str(pool), "uncertainty": False}
+    result, table = predicted(asked)
+    expected = [pair in trained for pair in pair_names(table)]
+    assert 0 < sum(expected) < len(expected)
+    assert list(table["in_training"]) == expected
+    assert result.metrics["predict/in_training"] == sum(expected)
+    other_names = tmp_path / "renamed.fasta"
+    write_fasta(other_names, {f"my_{name}": text for name, text in read_fasta(pool).sequences.items()})
+    renamed = {"fasta": str(other_names), "output": str(tmp_path / "renamed.parquet")}
+    _, again = predicted(asked | renamed)
+    assert list(again["in_training"]) == expected
+
+
+def test_how_near_a_pair_is_to_training(
+    given: dict[str, Any], pool: Path, example: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = read_fasta(example.splits["test"].fasta).sequences
+    train = read_pairs(example.splits["train"].pairs)
+    asked = given | {"all_pairs": True, "fasta": str(pool), "uncertainty": False}
+    _, table = predicted(asked)
+    names = list(read_fasta(pool).sequences)
+    similar = find_similar([sequences[name] for name in names], [sequences[name] for name in train.proteins])
+    nearest = dict(zip(names, similar.nearest(len(names)), strict=True))
+    assert {nearest[name] for name in names if name in train.proteins} == {1.0}
+    wanted = [min(nearest[name] for name in pair) for pair in pair_names(table)]
+    np.testing.assert_allclose(table["nearest_training_identity"], wanted, atol=1e-6)
+    caplog.set_level("INFO")
+    equal = {"training_identity": "equal", "output": str(tmp_path / "equal.parquet")}
+    _, table = predicted(asked | equal)
+    both = [pair <= set(train.proteins) for pair in pair_names(table)]
+    assert list(table["nearest_training_identity"].fillna(-1)) == [1.0 if seen else -1.0 for seen in both]
+    assert (
+        "nearest_training_identity is known only for the 40 of 60 proteins that are in training"
+        in caplog.text
+    )
+
+
+def test_known_pairs_are_marked_or_left_out_before_the_best_are_chosen(
+    given: dict[str, Any], pool: Path, tmp_path: Path
+) -> None:
+    asked = given | {"all_pairs": True, "fasta": str(pool), "uncertainty": False}
+    _, everything = predicted(asked)
+    best = everything.nlargest(100, "logit")
+    known = tmp_path / "known.tsv"
+    interactions = best[["protein_b", "protein_a"]].assign(label=[1] * 50 + [0] * 50)
+    interactions.to_csv(known, sep="\t", index=False, header=["protein_a", "protein_b", "label"])
+    marked = {"known": str(known), "output": str(tmp_path / "marked.parquet")}
+    result, table = predicted(asked | marked)
+    positive = set(pair_names(best[:50]))
+    assert list(table["known"]) == [pair in positive for pair in pair_names(table)]
+    assert result.metrics["predict/known"] == 50
+    only_new = {"novel_only": True, "top_k": 2, "output": str(tmp_path / "new.parquet")}
+    _, new = predicted(asked | marked | only_new)
+    left = table[~table["known"] & ~table["in_training"]]
+    wanted = set()
+    for name in read_fasta(pool).sequences:
+        of_it = left[(left["protein_a"] == name) | (left["protein_b"] == name)]
+        wanted |= set(pair_names(of_it.nlargest(2, "logit")))
+    assert set(pair_names(new)) == wanted
+    pairs = tmp_path / "pairs.tsv"
+    table[["protein_a", "protein_b"]].to_csv(pairs, sep="\t", index=False)
+    listed = {"all_pairs": False, "pairs": str(pairs), "output": str(tmp_path / "listed.parquet")}
+    _, from_list = predicted(asked | marked | listed | {"novel_only": True})
+    assert pair_names(from_list) == pair_names(left)
+
+
+def test_known_pairs_of_other_names_are_refused(given: dict[str, Any], pool: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.tsv"
+    known.write_text("TP53\tMDM2\nBRCA1\tBARD1\n")
+    asked = given | {"all_pairs": True, "known": str(known)}
+    with pytest.raises(DataError, match="no name of the network is that of a protein") as refused:
+        predicted(asked | {"fasta": str(pool)})
+    assert "BARD1, BRCA1, MDM2" in str(refused.value)
+    cache = str(tmp_path / "cache.parquet")
+    execute_pipeline("embed", {"fasta": str(pool), "output": cache, "embedding_dtype": "float16"})
+    with pytest.raises(DataError, match="no protein of the known interactions is among") as refused:
+        predicted(asked | {"embeddings": cache})
+    assert "BARD1, BRCA1, MDM2" in str(refused.value)
+    assert not Path(given["output"]).exists()
+
+
+def test_known_pairs_of_string_are_mapped(given: dict[str, Any], pool: Path, tmp_path: Path) -> None:
+    first, second, third, *_ = read_fasta(pool).sequences
+    links, aliases = tmp_path / "links.txt", tmp_path / "aliases.txt"
+    links.write_text(
+        "protein1 protein2 combined_score\n1.P1 1.P2 900\n1.P2 1.P1 900\n1.P3 1.P4 400\n1.P4 1.P3 400\n"
+    )
+    rows = [("#string_protein_id", "alias", "source"), ("1.P1", first, "UniProt_AC")]
+    rows += [("1.P2", second, "UniProt_AC"), ("1.P3", third, "UniProt_AC"), ("1.P4", "GHOST", "UniProt_AC")]
+    aliases.write_text("".join("\t".join(row) + "\n" for row in rows))
+    asked = {"all_pairs": True, "fasta": str(pool), "known": str(links), "id_map": str(aliases)}
+    _, table = predicted(given | asked)
+    assert pair_names(table[table["known"]]) == [frozenset((first, second))]
+
+
+def test_genes_and_descriptions_stand_beside_accessions(
+    given: dict[str, Any], pool: Path, tmp_path: Path
+) -> None:
+    fasta, edges = tmp_path / "uniprot.fasta", tmp_path / "net.graphml"
+    first, *_ = names = list(read_fasta(pool).sequences)
+    records = [
+        f">sp|{name}|{name}_EX Kinase {name}, putative OS=Exemplum OX=1 GN=gene{number} PE=1\n{sequence}\n"
+        for number, (name, sequence) in enumerate(read_fasta(pool).sequences.items())
+    ]
+    fasta.write_text("".join(records).replace(" GN=gene5 ", " "))
+    asked = {"fasta": str(fasta), "protein": first, "edges": str(edges), "output": str(tmp_path / "t.csv")}
+    execute_pipeline("predict", given | asked)
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table.columns)[-4:] == ["gene_a", "gene_b", "description_a", "description_b"]
+    genes = {name: f"gene{number}" for number, name in enumerate(names)} | {names[5]: ""}
+    assert list(table["gene_b"].fillna("")) == [genes[name] for name in table["protein_b"]]
+    assert set(table["description_a"]) == {f"Kinase {first}, putative"}
+    nodes = networkx.read_graphml(edges).nodes
+    assert {name: nodes[name].get("gene", "") for name in names} == genes
+
+
+def test_how_many_are_right_where_interactions_are_rare(
+    given: dict[str, Any], fasta: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    result, table = predicted(given | {"all_pairs": True, "fasta": str(fasta)})
+    # Half of the example's validation pairs interact, so that the prior odds were 1.
+    odds = np.exp(table["logit"].nlargest(100).to_numpy(np.float64))
+    for ratio in (100, 1000):
+        expected = (odds / (odds + ratio)).mean()
+        assert result.metrics[f"expected/precision_at_100_1to{ratio}"] == pytest.approx(expected)
+    assert "expected to interact, of the 100 pairs of highest score" in caplog.text
+
+
+def test_without_training_pairs_only_known_pairs_can_be_left_out(
+    given: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ppi_train.modes.predict.marks.training_lineage", lambda *_, **__: None)
+    asked = given | {"all_pairs": True, "fasta": str(pool), "novel_only": True}
+    with pytest.raises(DataError, match="no pair can be said to be new"):
+        predicted(asked)
+    first, second, *_ = read_fasta(pool).sequences
+    known = tmp_path / "known.tsv"
+    known.write_text(f"{first}\t{second}\n")
+    _, table = predicted(asked | {"known": str(known)})
+    assert list(table.columns) == ["protein_a", "protein_b", "probability", "logit", "uncertainty", "known"]
+    assert len(table) == 60 * 59 // 2 - 1
+    assert frozenset((first, second)) not in pair_names(table)
+    assert "no column in_training: the training pairs cannot be read" in caplog.text
+
+
+def test_the_ranked_partners_of_a_protein(
+    given: dict[str, Any], pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = list(read_fasta(pool).sequences)
+    first, second = names[7], names[3]
+    _, everything = predicted(given | {"all_pairs": True, "fasta": str(pool)})
+    of_first = [pair for pair in by_pair(everything).sort_values(ascending=False).index if first in pair]
+    output, edges = tmp_path / "partners.tsv", tmp_path / "partners.graphml"
+    asked = given | {"fasta": str(pool), "output": str(output), "protein": first, "edges": str(edges)}
+    caplog.set_level("INFO")
+    execute_pipeline("predict", asked)
+    table = pd.read_csv(output, sep="\t")
+    assert set(table["protein_a"]) == {first}
+    assert pair_names(table) == of_first
+    assert networkx.read_graphml(edges).nodes[first]["degree"] == len(table) == len(names) - 1
+    assert f"the best partners of {first}\n" in caplog.text
+    assert f"1   {table['protein_b'][0]}  {table['probability'][0]:.4f}" in caplog.text
+    *_, last = caplog.messages
+    assert last == f"59 of 59 pairs kept; written: {output} (59 rows), {edges} (59 edges)"
+    several = {"protein": f"{second},{first},{second}", "top_k": 5, "output": str(tmp_path / "two.csv")}
+    execute_pipeline("predict", asked | several | {"edges": ""})
+    table = pd.read_csv(tmp_path / "two.csv")
+    wanted = set()
+    for name in (first, second):
+        of_it = [pair for pair in by_pair(everything).sort_values(ascending=False).index if name in pair]
+        wanted |= set(of_it[:5])
+    assert set(pair_names(table)) == wanted
+    assert (np.diff(table["logit"]) <= 0).all()
+
+
+def test_a_protein_that_is_not_there_is_refused_with_the_nearest_names(
+    given: dict[str, Any], pool: Path
+) -> None:
+    name = next(iter(read_fasta(pool).sequences))
+    with pytest.raises(DataError, match="there is no such protein") as refused:
+        predicted(given | {"fasta": str(pool), "protein": f"{name},{name}x"})
+    assert f"did you mean {name}" in str(refused.value)

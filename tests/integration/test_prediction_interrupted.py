@@ -55,10 +55,14 @@ def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param((), id="threshold", marks=pytest.mark.slow), pytest.param(("3",), id="top_k")]
+    ("suffix", "options"),
+    [
+        pytest.param(".parquet", (), id="threshold", marks=pytest.mark.slow),
+        pytest.param(".csv", ("3",), id="top_k"),
+    ],
 )
-def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path: Path) -> None:
-    output, whole = tmp_path / "killed.parquet", tmp_path / "whole.parquet"
+def test_killed_it_goes_on_to_the_same_bytes(suffix: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    output, whole = tmp_path / f"killed{suffix}", tmp_path / f"whole{suffix}"
     for done in (3, 5):
         process = start(output, done - blocks_done(output), *options)
         wait_for(process, output, done)
@@ -75,5 +79,5 @@ def test_killed_it_goes_on_to_the_same_bytes(options: tuple[str, ...], tmp_path:
     assert output.read_bytes() == whole.read_bytes()
     assert output.with_suffix(".tsv").read_bytes() == whole.with_suffix(".tsv").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "killed.parquet", "killed.tsv", "whole.parquet", "whole.tsv",
+        f"killed{suffix}", "killed.tsv", f"whole{suffix}", "whole.tsv",
     ]  # fmt: skip

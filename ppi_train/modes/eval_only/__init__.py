@@ -10,7 +10,9 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.evaluation.base_rate import expected_metrics, expected_text
 from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pairs
+from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.modes.eval_only.networks import evaluate_network, log_network
@@ -59,7 +61,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         prefix=prefix,
     )
     measured = _measure(scored, leakage, config)
-    metrics = measured.prefixed(prefix)
+    metrics = measured.prefixed(prefix) | _expected(scored)
     tracked.log_metrics(metrics, model_id=model_id)
     log_strata(measured, tracked, output)
     log_evaluation(
@@ -113,6 +115,17 @@ def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: Eval
         seen=leakage.audit.seen if leakage else None,
         degrees=leakage.training_degrees if leakage else None,
     )
+
+
+def _expected(scored: SplitScores) -> dict[str, float]:
+    """The precision expected of the highest-scored pairs where interactions are rare."""
+    if not 0 < scored.table.positives < len(scored.table):
+        return {}
+    probabilities = sigmoid(scored.logits)
+    text = expected_text(probabilities, scored.prevalence)
+    if text:
+        logger.info("%s", text)
+    return expected_metrics(probabilities, scored.prevalence)
 
 
 def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:

@@ -35,8 +35,8 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.options import OWN
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.all_pairs import predict_pairs
 from ppi_train.inference.pair_grid import PairGrid
-from ppi_train.inference.predict import predict_pairs
 from ppi_train.inference.scoring import score_pairs
 from ppi_train.io.files import write_file
 from ppi_train.models.base import PairModel

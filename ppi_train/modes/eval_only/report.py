@@ -18,6 +18,7 @@ from ppi_train.inference.output import write_predictions
 from ppi_train.io.files import write_file
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
 from ppi_train.modes.eval_only.networks import EvaluatedNetwork
+from ppi_train.reporting.base_rate import expected_table
 from ppi_train.reporting.page import Part, Picture, ReportContent, Section, render_report
 from ppi_train.reporting.sections import (
     METRICS,
@@ -118,7 +119,11 @@ def log_report(
             prevalence=float(scored.labels.mean()),
             measures=leakage.audit.measures if leakage else None,
         ),
-        metrics=metrics_section(_of_all_pairs(metrics), calls=_calls(config)),
+        metrics=metrics_section(
+            _of_all_pairs(metrics),
+            calls=_calls(config),
+            expected=expected_table(probabilities, scored.labels, scored.prevalence) if both else None,
+        ),
         curves=_curves(probabilities, scored.labels) if both else _ONE_CLASS,
         calibration=_calibration(probabilities, scored, both_classes=both),
         strata=strata_section(measured.strata) if measured.strata else None,

@@ -240,8 +240,9 @@ def pair_task(config: PairTrainingConfig, train: PairData, validation: PairData)
 
 
 def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Validation metrics of an epoch: `auroc`, `auprc` and the fitted `temperature`."""
-    return ranking_metrics(logits, labels) | {"temperature": fitted_temperature(logits, labels)}
+    """Validation metrics of an epoch: `auroc`, `auprc`, the fitted `temperature` and the `prevalence`."""
+    fitted = {"temperature": fitted_temperature(logits, labels), "prevalence": float(labels.mean())}
+    return ranking_metrics(logits, labels) | fitted
 
 
 def run_callbacks(tracked: TrackedRun, uploader: CheckpointUploader) -> list[Callback]:

@@ -278,7 +278,7 @@ def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode
     for name in {"finetune_dataset", "model_uri", *(["dataset"] if own_tables else [])} & set(values):
         values[name] = None
     if schema is PredictConfig:
-        one_kind = {"all_pairs": False, "proteins_a": None, "proteins_b": None}
+        one_kind = {"all_pairs": False, "proteins_a": None, "proteins_b": None, "protein": None}
         values |= {**one_kind, "output": "no.parquet", "edges": "no.tsv"}
     if schema is PipelineConfig:
         values["offline"] = False  # its stages need the server

@@ -52,6 +52,8 @@ def _rows(table: PairTable) -> list[tuple[str, str, int | None]]:
         "Protein 1\tProtein 2\tLabel\nP2\tP1\t1\nP3\tP1\t0\n",
         gzip.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
         bz2.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
+        pa.compress(b"P2\tP1\t1\nP3\tP1\t0\n", codec="zstd", asbytes=True),
+        "source,target,weight,label\nP2,P1,0.5,1\nP3,P1,0.25,0\n",
     ],
 )
 def test_the_ways_to_write_a_table(tmp_path: Path, text: str | bytes) -> None:

@@ -13,7 +13,7 @@ from ppi_train.checkpoints import new_model
 from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
-from ppi_train.inference.predict import PredictedPairs, predict_pairs
+from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
 from ppi_train.modes.eval_only.leakage import gains_over_trivial
 from ppi_train.runs.training_pairs import joined
 

@@ -14,7 +14,9 @@ import torch
 
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopPartners, TopScan
+from ppi_train.inference.pair_sets import PairSet
+from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
+from ppi_train.inference.top_partners import TopPartners
 from ppi_train.models import base
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
@@ -54,6 +56,7 @@ def run(scan: Scan, blocks: int) -> ScoredPairs:
         a=columns["a"],
         b=columns["b"],
         probability=columns["probability"],
+        logit=columns["logit"],
         uncertainty=columns.get("uncertainty"),
     )
 
@@ -149,6 +152,50 @@ def test_the_threshold_compares_what_is_written() -> None:
     for least in np.unique(everything)[::40].tolist():  # each on the edge
         kept = run(ThresholdScan(proteins, grid, min_probability=least), len(grid.blocks)).probability
         np.testing.assert_array_equal(np.sort(kept), np.sort(everything[everything >= np.float32(least)]))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_excluded_pairs_make_room_for_others_among_the_best(grid: PairGrid) -> None:
+    proteins = encoded(grid.proteins)
+    scores = one_by_one(proteins, grid)
+    rng = np.random.default_rng(0)
+    known = [pair for pair in scores if rng.random() < 0.4]
+    numbers = np.arange(grid.proteins)
+    excluding = replace(grid, excluded=PairSet.of_identities(numbers, np.array(known)[:, ::-1]))
+    novel = {pair: score for pair, score in scores.items() if pair not in known}
+    everything = run(ThresholdScan(proteins, excluding, uncertainty=True), len(grid.blocks))
+    require_same(everything, novel)
+    found = run(TopScan(proteins, excluding, 3, uncertainty=True), len(grid.blocks))
+    require_same(found, {pair: novel[pair] for pair in best(novel, 3)})
+
+
+@pytest.mark.parametrize("k", [3, 1000])
+def test_the_best_partners_of_the_first_proteins_alone(k: int) -> None:
+    grid = PairGrid(shared=2, only_b=20, side=5)
+    proteins = encoded(grid.proteins)
+    scores = one_by_one(proteins, grid)
+    scan = TopScan(proteins, grid, k, queries=2, uncertainty=True)
+    found = run(scan, len(grid.blocks))
+    wanted = {
+        pair
+        for query in range(2)
+        for pair in sorted((pair for pair in scores if query in pair), key=lambda pair: -scores[pair][0])[:k]
+    }
+    require_same(found, {pair: scores[pair] for pair in wanted})
+    assert (found.a < 2).all()
+    assert scan.proteins(iter(())).tolist() == sorted({number for pair in wanted for number in pair})
+
+
+def test_the_best_come_first_and_equal_ones_by_rank() -> None:
+    grid = PairGrid(shared=20, side=6)
+    proteins = encoded(20)
+    twins = replace(proteins, states=proteins.states[:10].repeat(2, 1))
+    ranks = np.random.default_rng(0).permutation(20)
+    found = run(TopScan(twins, grid, 19, ranks=ranks), len(grid.blocks))
+    keys = [(-logit, ranks[a], ranks[b]) for a, b, logit in zip(found.a, found.b, found.logit, strict=True)]
+    assert keys == sorted(keys)
+    assert len({logit for logit, *_ in keys}) < len(keys) == 190
+    np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-found.logit)), atol=1e-6)
 
 
 def best(scores: dict[tuple[int, int], tuple[float, float]], k: int) -> set[tuple[int, int]]:

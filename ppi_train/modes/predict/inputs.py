@@ -1,4 +1,4 @@
-"""The `predict` mode: scores pairs with the best checkpoint of a run."""
+"""What `predict` scores: proteins with their embeddings, and pairs of them."""
 
 from __future__ import annotations
 
@@ -6,33 +6,21 @@ import hashlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
-from ppi_train.config.loading import logged_parameters
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.options import DatasetOptions, DeviceOptions
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
 from ppi_train.embeddings.options import CacheOptions
-from ppi_train.errors import ConfigError, DataError
-from ppi_train.features import features_of
-from ppi_train.inference.output_parts import check_outputs
+from ppi_train.errors import ConfigError, DataError, first_ten, nearest
 from ppi_train.inference.pair_grid import PairGrid, PairList
-from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
-from ppi_train.inference.scan import EncodedProteins
-from ppi_train.inference.scoring import encode_all
-from ppi_train.io.files import file_digest
-from ppi_train.io.outputs import check_output_path
-from ppi_train.io.progress import Progress
-from ppi_train.models.device import resolve_device
-from ppi_train.modes.base import PipelineResult
-from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
@@ -42,13 +30,9 @@ from ppi_train.runs.inputs import (
     refuse_missing,
     refuse_other_names,
 )
-from ppi_train.runs.lineage import code_version
-from ppi_train.tracking.run import TrackedDataset, TrackedRun
+from ppi_train.tracking.run import TrackedDataset
 
 logger = logging.getLogger(__name__)
-
-# Larger files are not uploaded; the run records only their path and digest.
-UPLOADED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +40,8 @@ class PredictionInputs:
     """Proteins by number, their embeddings, and pairs of these numbers.
 
     `digest` is the sha256 of the proteins and pairs, in their order. `dropped` counts what was left out
-    because of `missing=drop`: pairs of a table, or proteins of lists.
+    because of `missing=drop`: pairs of a table, or proteins of lists. `queries` is how many proteins, from
+    the first on, have their partners ranked; None if that is not asked for. `fastas` have the sequences.
     """
 
     name: str
@@ -65,6 +50,13 @@ class PredictionInputs:
     proteins: tuple[str, ...]
     pairs: PairGrid | PairList
     dropped: int
+    fastas: tuple[Path, ...]
+    queries: int | None = None
+
+    @cached_property
+    def sequences(self) -> dict[str, str]:
+        """The sequences of the FASTAs, by accession."""
+        return {name: text for fasta in self.fastas for name, text in read_fasta(fasta).sequences.items()}
 
     @property
     def digest(self) -> str:
@@ -118,7 +110,7 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
             )
         named = {listed.source: listed.accessions for listed in lists}
         return _of_lists(config, lists, _cache(config, checkpoint, fastas, named), fastas)
-    return _of_all(config, _cache(config, checkpoint, fastas, {}), fastas)
+    return _of_all(config, checkpoint, fastas)
 
 
 def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
@@ -195,6 +187,7 @@ def _of_table(
         proteins=kept.proteins,
         pairs=PairList(index=kept.index.astype(np.int64)),
         dropped=len(table) - len(kept),
+        fastas=tuple(fastas),
     )
 
 
@@ -221,23 +214,54 @@ def _of_lists(
         proteins=tuple(name for part in parts for name in part),
         pairs=_with_pairs(grid, source),
         dropped=len(named) - len(a | b),
+        fastas=tuple(fastas),
     )
 
 
-def _of_all(config: PredictConfig, cache: EmbeddingCache, fastas: Sequence[Path]) -> PredictionInputs:
+def _of_all(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> PredictionInputs:
+    """All pairs of the proteins, or those of the proteins that `protein` names."""
     source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
-    named = {name for fasta in fastas for name in read_fasta(fasta).sequences} or set(cache.lengths)
-    proteins = _with_embedding(sorted(named), source, config, cache, fastas)
+    queries = list(dict.fromkeys(config.prediction.protein or ()))
+    named = {name for fasta in fastas for name in read_fasta(fasta).sequences}
+    if named:
+        _refuse_unknown(queries, named, source)  # before the others are embedded
+    cache = _cache(config, checkpoint, fastas, {})
+    if not named:
+        named = set(cache.lengths)
+        _refuse_unknown(queries, named, source)
+    kept = _with_embedding([*queries, *sorted(named - set(queries))], source, config, cache, fastas)
+    asked = len(set(queries) & set(kept))
+    if queries and not asked:
+        raise DataError(
+            "none of the proteins given as `protein` has an embedding", where=source, got=first_ten(queries)
+        )
+    grid = PairGrid(
+        shared=asked if queries else len(kept),
+        only_b=len(kept) - asked if queries else 0,
+        include_self=config.prediction.include_self,
+    )
     return PredictionInputs(
         name=config.data.dataset or Path(source).stem,
         source=source,
         cache=cache,
-        proteins=tuple(proteins),
-        pairs=_with_pairs(
-            PairGrid(shared=len(proteins), include_self=config.prediction.include_self), source
-        ),
-        dropped=len(named) - len(proteins),
+        proteins=tuple(kept),
+        pairs=_with_pairs(grid, source),
+        dropped=len(named) - len(kept),
+        fastas=tuple(fastas),
+        queries=asked or None,
     )
+
+
+def _refuse_unknown(queries: Sequence[str], named: Collection[str], source: str) -> None:
+    unknown = [name for name in queries if name not in named]
+    if unknown:
+        raise DataError(
+            "there is no such protein",
+            where=source,
+            got=first_ten(unknown),
+            expected=f"an accession of the {len(named):,} proteins, such as {', '.join(sorted(named)[:3])}",
+            remedy=nearest(unknown[0], named),
+        )
 
 
 def _with_embedding(
@@ -268,113 +292,3 @@ def _with_pairs(grid: PairGrid, source: str) -> PairGrid:
         expected="two proteins or more",
         remedy="give include_self=true to pair it with itself",
     )
-
-
-def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
-    """Scores pairs, writes the table, and records it in the run.
-
-    The run gets the path and digest of the table, and the table itself if it is small.
-
-    Raises:
-        ConfigError: an output exists or cannot be written, or there are parts of another prediction.
-        TrackingError: no such run or registered model.
-        CheckpointError: the run has no complete checkpoint.
-        DataError, CacheError: see `prediction_inputs`.
-        StorageError: the disk is full.
-    """
-    options = config.prediction
-    output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
-    check_output_path("output", output)
-    if edges:
-        check_output_path("edges", edges)
-    check_outputs(output, edges, overwrite=options.overwrite)
-    resolved = resolve_candidate(config.evaluated)
-    checkpoint = resolved.read()
-    inputs = prediction_inputs(config, checkpoint)
-    device = resolve_device(config.compute.device)
-    _log_start(config, tracked, resolved, checkpoint, inputs)
-    origin = {
-        "checkpoint": resolved.digest,
-        **inputs.cache.digests,
-        "proteins": inputs.digest,
-        "device": device.type,
-    }
-    prediction = Prediction(
-        output=output,
-        edges=edges,
-        overwrite=options.overwrite,
-        proteins=inputs.proteins,
-        pairs=inputs.pairs,
-        top_k=options.top_k,
-        min_probability=options.min_probability,
-        uncertainty=options.uncertainty,
-        origin=origin,
-        about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
-    )
-    counts = make_prediction(prediction, lambda: encoded_proteins(checkpoint, inputs, device))
-    metrics = _metrics(counts, inputs)
-    tracked.log_metrics(metrics)
-    outputs = _log_files(tracked, output, edges)
-    logger.info("%s of %s pairs kept: %s", f"{counts.kept:,}", f"{counts.pairs:,}", output)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
-
-
-def encoded_proteins(
-    checkpoint: Checkpoint, inputs: PredictionInputs, device: torch.device
-) -> EncodedProteins:
-    """The model of a checkpoint and the encoded states of all proteins."""
-    model = model_from_checkpoint(checkpoint, device)
-    features = features_of(inputs.cache, inputs.proteins, model.GRANULARITY).to(device)
-    with Progress(len(features), unit="protein") as progress:
-        states = encode_all(model, features, encoded=progress.advance)
-    return EncodedProteins(model=model, states=states, device=device)
-
-
-def _log_start(
-    config: PredictConfig,
-    tracked: TrackedRun,
-    resolved: ResolvedCheckpoint,
-    checkpoint: Checkpoint,
-    inputs: PredictionInputs,
-) -> None:
-    tracked.identify(
-        model=checkpoint.description["model"]["name"],
-        dataset=inputs.name,
-        evaluated_run_id=resolved.run.run_id,
-        code_version=code_version(),
-        **inputs.cache.tags,
-    )
-    tracked.log_parameters(logged_parameters(config))
-    tracked.log_datasets([inputs.dataset])
-    link = tracked.link_to(resolved.run.run_id, resolved.run.name, resolved.run.experiment_id)
-    tracked.describe(f"Scores pairs of {inputs.name} with the best checkpoint of {link}.")
-    pairs, proteins = inputs.pairs.pairs, len(inputs.proteins)
-    logger.info("%s pairs of %s proteins", f"{pairs:,}", f"{proteins:,}")
-
-
-def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, float]:
-    """Counts, and the scoring rate if anything was scored."""
-    metrics = {
-        "predict/proteins": float(len(inputs.proteins)),
-        "predict/pairs": float(counts.pairs),
-        "predict/kept": float(counts.kept),
-        "predict/dropped": float(inputs.dropped),
-    }
-    if counts.scored:
-        metrics["throughput/pairs_per_second"] = counts.scored / counts.seconds
-    return metrics
-
-
-def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:
-    """Tags the path and digest of each file, and uploads small files."""
-    files = {"output": output, "edges": edges}
-    outputs = {name: str(path) for name, path in files.items() if path is not None}
-    tags: dict[str, str] = {}
-    for name, path in files.items():
-        if path is None:
-            continue
-        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": file_digest(path)}
-        if path.stat().st_size < UPLOADED_BYTES:
-            tracked.log_file(path, "predictions")
-    tracked.set_tags(tags)
-    return outputs

@@ -1,0 +1,100 @@
+"""The best partners of each protein, gathered block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# In the sortable number of a partner: the bits of its rank, below those of its logit.
+_RANK_BITS = 32
+_LAST_RANK = (1 << _RANK_BITS) - 1
+# All bits of a float32 but its sign.
+_MAGNITUDE = 0x7FFFFFFF
+
+
+class TopPartners:
+    """The k best partners of each protein so far.
+
+    Of equal logits the partner of the lower rank is better, so that the result is the same whatever the order
+    and the size of the blocks. A partner is kept as one sortable number, of its logit and its rank.
+
+    Args:
+        ranks: (proteins,) int64, the place of each protein in the order of accessions.
+        k: Number of partners to keep per protein.
+        device: Device on which blocks are scored.
+        queries: How many proteins, from the first on, have partners; None: all.
+
+    Attributes:
+        keys: (queries, k) int64, the best first.
+    """
+
+    def __init__(
+        self, ranks: np.ndarray, k: int, device: torch.device, *, queries: int | None = None
+    ) -> None:
+        self._ranks, self._by_rank = torch.from_numpy(ranks).to(device), np.argsort(ranks)
+        nobody = _sortable(torch.tensor([-torch.inf], device=device)) << _RANK_BITS
+        self.keys = nobody.repeat(len(ranks) if queries is None else queries, k)
+
+    def add(self, a: Tensor, b: Tensor, logits: Tensor) -> None:
+        """Takes a block into account.
+
+        Args:
+            a, b: Proteins of the block's rows (n,) and columns (m,).
+            logits: (n, m) float32; -inf for a pair that does not count.
+        """
+        self._add_to(a, b, logits)
+        # The pair of a protein with itself has been added by the call above.
+        self._add_to(b, a, logits.t().masked_fill(b[:, None] == a, -torch.inf))
+
+    def _add_to(self, proteins: Tensor, partners: Tensor, logits: Tensor) -> None:
+        """Adds the best partners of each row of logits (n, m).
+
+        The rows are `proteins` (n,), the columns `partners` (m,).
+        """
+        if len(self.keys) < len(self._ranks):
+            queries = proteins < len(self.keys)
+            proteins, logits = proteins[queries], logits[queries]
+        best = logits.amax(dim=1)
+        worst_kept = _logits(self.keys[proteins, -1])
+        better = ((best >= worst_kept) & (best > -torch.inf)).nonzero().squeeze(1)
+        if not len(better):
+            return
+        rows, k = proteins[better], self.keys.shape[1]
+        places = _LAST_RANK - self._ranks[partners]
+        new = (_sortable(logits[better]) << _RANK_BITS) | places
+        known = torch.cat([self.keys[rows], new.topk(min(k, len(partners)), dim=1).values], dim=1)
+        self.keys[rows] = known.topk(k, dim=1).values
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All kept pairs: protein, partner and logit, (p,) each.
+
+        A pair that is among the best of both proteins is given twice.
+        """
+        logits, keys = _logits(self.keys).cpu().numpy(), self.keys.cpu().numpy()
+        proteins, at = np.nonzero(logits > -np.inf)
+        partners = self._by_rank[_LAST_RANK - (keys[proteins, at] & _LAST_RANK)]
+        return proteins, partners, logits[proteins, at]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The whole state as a flat array, for `restore`."""
+        return {"key": self.keys.flatten().cpu().numpy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restores a `state` of another object of the same shape."""
+        # A copy: an array that was read from a file must not be written to.
+        self.keys.copy_(torch.from_numpy(state["key"].copy()).view_as(self.keys))
+
+
+def _sortable(logits: Tensor) -> Tensor:
+    """Float32 numbers as int64 in the same order."""
+    bits = (logits + 0.0).contiguous().view(torch.int32)  # -0.0 becomes 0.0, which it equals
+    return (bits ^ ((bits >> 31) & _MAGNITUDE)).long()
+
+
+def _logits(keys: Tensor) -> Tensor:
+    """The logits of the keys of `TopPartners`."""
+    bits = (keys >> _RANK_BITS).int()
+    return (bits ^ ((bits >> 31) & _MAGNITUDE)).view(torch.float32)
