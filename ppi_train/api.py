@@ -294,7 +294,7 @@ def run(
         UserError: the mode, a parameter or a file is wrong.
         TypeError: the mode has no such parameter.
     """
-    known = {spec.name for spec in describe_fields(find_mode(mode).config)}
+    known = {accepted for spec in describe_fields(find_mode(mode).config) for accepted in spec.names}
     for name in parameters:
         if name not in known:
             hint = nearest(name, known)

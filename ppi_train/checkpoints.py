@@ -369,7 +369,7 @@ def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     Raises:
         ValueError: far more weights than there are, or more layers than tensors.
     """
-    layers, total = described["hyperparameters"].get("num_layers", 1), _numbers(weights)
+    layers, total = {**described["hyperparameters"]}.get("num_layers", 1), _numbers(weights)
     if layers > len(weights):
         raise ValueError(f"{layers:,} layers for {len(weights)} tensors")
     with torch.device("meta"):  # shapes without memory

@@ -37,13 +37,13 @@ def shown(text: str) -> str:
     >>> shown("https://ann:secret@lab.org/?page=2&token=1234 \\x1b[2J")
     'https://***@lab.org/?page=2&token=*** \\\\x1b[2J'
     """
-    text = without_secrets(text)
+    text = masked(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
 
 
-def without_secrets(text: str) -> str:
+def masked(text: str) -> str:
     """The text with `***` for user names, passwords, tokens, keys and signatures in URLs."""
     return _SECRET_VALUES.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 

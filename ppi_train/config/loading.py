@@ -65,7 +65,7 @@ def load_config(
             wrong type or out of bounds, and combinations that make no sense.
     """
     from_file = read_config_file(config_file) if config_file else {}
-    specs = {name: spec for spec in describe_fields(schema) for name in (spec.name, *spec.rule.aliases)}
+    specs = {name: spec for spec in describe_fields(schema) for name in spec.names}
     values: dict[str, Any] = {}
     problems: list[str] = []
     refused: set[str] = set()

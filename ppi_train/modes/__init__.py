@@ -194,7 +194,7 @@ def _compare() -> ModeFunction:
 
 @_mode(
     "predict",
-    "Score pairs, or all pairs of a FASTA, into a table",
+    "Score pairs, all pairs or a protein's partners",
     example="run_id=RUN_ID dataset=example all_pairs=true top_k=5 output=best.parquet",
 )
 def _predict() -> ModeFunction:

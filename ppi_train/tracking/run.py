@@ -23,10 +23,16 @@ from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from ppi_train.errors import TrackingError, shown, without_secrets
+from ppi_train.errors import TrackingError, shown
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
-from ppi_train.tracking.connection import connect, experiment_named, is_conflict, translated_errors
+from ppi_train.tracking.connection import (
+    connect,
+    experiment_named,
+    is_conflict,
+    translated_errors,
+    without_secrets,
+)
 from ppi_train.tracking.final_status import keep_status
 from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, GivenRun, find_given_run
 from ppi_train.tracking.outbox.records import (

@@ -1,6 +1,6 @@
 """Fuzz tests of text files, and of node sets, which are pickles.
 
-The text files are FASTA, pair tables, configs, lists and complexes.
+The text files are FASTA, pair tables, id mappings, configs, lists and complexes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 
 from ppi_train.config.loading import load_config
-from ppi_train.data.fasta import read_fasta, refuse_nucleotides
+from ppi_train.data.fasta import SequenceTable, read_fasta, refuse_nucleotides
+from ppi_train.data.fasta_headers import read_headers
+from ppi_train.data.identifiers import map_names
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.protein_sets import read_complexes, read_node_sets, read_proteins
 from ppi_train.runs.configs import TrainConfig
@@ -34,6 +36,13 @@ PAIRS = (
     b'P1,P2,1\nP2,P3,0\n\n"P,4",P3,1\n',
     b"label,score,protein_b,Protein_A\r\n1,0.5,B,A\r\n0,NaN,C,A\r\n",
     b"A\tB\nB\tC\n",
+)
+ID_MAPS = (
+    b"#string_protein_id\talias\tsource\n9606.E1\tP12345\tEnsembl\n9606.E2\tQ9\tBLAST_UniProt_AC X\n",
+    b"P12345\tGene_Name\tTP53\nQ9\tEnsembl\tENSG00000141510.19\nQ9\tSTRING\t9606.E2\n",
+    b"P12345\tX_HUMAN\t7157\tNP_1.2; XP_3.4" + b"\t" * 18 + b"\nQ9" + b"\t" * 21 + b"\n",
+    b"From\tEntry\tReviewed\r\nTP53\tP12345\treviewed\r\n9606.E1\tdeleted\t\r\n",
+    gzip.compress(b"TP53,P12345\n9606.E1,Q9\n", mtime=0),
 )
 YAML = (
     b"learning_rate: 1e-3\nepochs: 5\nmodel: pooled_mlp\ndataset: example\n",
@@ -138,6 +147,21 @@ def read_sequences(path: Path) -> None:
     refuse_nucleotides(table)
 
 
+def read_headers_of(path: Path) -> None:
+    """Whatever is a FASTA has headers, by the accessions of its sequences."""
+    sequences = read_fasta(path).sequences
+    assert set(read_headers(path)) <= set(sequences)
+
+
+def read_ids(path: Path) -> None:
+    table = SequenceTable(
+        sequences={"P12345": "MKV", "Q9": "MKL"}, source="made up", nonstandard={}, duplicates=0
+    )
+    found = map_names(["9606.E1", "TP53", "7157", "Q9"], table, id_map=[path])
+    assert set(found.accession_of.values()) <= set(table.sequences)
+    assert found.summary()
+
+
 def read_table(path: Path) -> None:
     table = read_pairs(path, labels="optional")
     assert table.digest
@@ -146,6 +170,8 @@ def read_table(path: Path) -> None:
 
 FORMATS: dict[str, tuple[Callable[[Path], object], tuple[bytes, ...], tuple[bytes, ...]]] = {
     "fasta": (read_sequences, FASTA, ()),
+    "headers": (read_headers_of, FASTA, (b"|", b" OS=", b" OX=x", b" GN=", b" pep gene:", b" [", b"]")),
+    "id_map": (read_ids, ID_MAPS, (b"\t", b"#", b"string_protein_id", b"; ", b'"', b",", b"From")),
     "pairs": (read_table, PAIRS, (b"protein_a", b"label", b"1.0", b'"""')),
     "yaml": (read_config, YAML, YAML_WORDS),
     "proteins": (read_proteins, LISTS, ()),
@@ -183,6 +209,8 @@ def _test(name: str) -> Callable[[Path], None]:
 
 
 test_fasta = _test("fasta")
+test_headers = _test("headers")
+test_id_map = _test("id_map")
 test_pairs = _test("pairs")
 test_config = _test("yaml")
 test_proteins = _test("proteins")

@@ -58,6 +58,12 @@ def test_the_test_set_is_scored_with_intervals_around_each_metric(
         predictions["logit"].to_numpy(), predictions["label"].to_numpy(dtype=np.int8), are_logits=True
     )
     assert again["auroc"] == pytest.approx(metrics["test/auroc"], abs=1e-12)
+    # Half of the validation pairs interact, so that the prior odds fall to 1:100.
+    assert store.get_run(trained.run_id).data.metrics["val/prevalence"] == 0.5
+    best = predictions["probability"].nlargest(100).to_numpy(np.float64)
+    odds = best / (1 - best) / 100
+    assert metrics["expected/precision_at_100_1to100"] == pytest.approx(np.mean(odds / (1 + odds)), rel=1e-4)
+    assert "expected at 1:1000" in (Path(result.outputs["predictions"]) / "report.html").read_text()
 
 
 def test_the_model_of_the_run_shows_the_test_metrics(

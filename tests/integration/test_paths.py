@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -40,7 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sequences(folder / "p.fasta", plain)
     write_table(folder / "train.tsv", TRAIN)
     write_table(folder / "val.tsv", VALIDATION)
-    np.savez(folder / "source.npz", **{plain(n): np.full(4, n, np.float32) for n in range(len(SEQUENCES))})
+    vectors: dict[str, Any] = {plain(n): np.full(4, n, np.float32) for n in range(len(SEQUENCES))}
+    np.savez(folder / "source.npz", **vectors)
     (folder / "file").write_text("x")
     (folder / "dangling").symlink_to(folder / "nowhere")
     (folder / "circle").symlink_to(folder / "circle")

@@ -18,12 +18,14 @@ from ppi_train.checkpoints import (
     MARKER,
     TRAINING_STATE,
     WEIGHTS,
+    model_from_checkpoint,
     read_checkpoint,
     verify_checkpoint,
     write_checkpoint,
 )
 from ppi_train.errors import CheckpointError, StorageError
 from ppi_train.io.files import file_digest
+from ppi_train.models.registry import build_model
 from tests.support.faults import fill, mounted_disk
 
 DESCRIBED = {"model": {"name": "pooled_mlp", "input_dim": 3}, "metrics": {"val/auroc": 0.75}}
@@ -57,6 +59,14 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoints" / "last"
     write_checkpoint(path, weights=_weights(), description=DESCRIBED, training_state=_state())
     return path
+
+
+def test_a_wide_model_is_read_again(tmp_path: Path) -> None:
+    hyperparameters: dict[str, object] = {"hidden_dim": 8192, "members": 1, "num_layers": 1}
+    model = {"name": "pooled_mlp", "input_dim": 3, "hyperparameters": hyperparameters}
+    weights = build_model("pooled_mlp", input_dim=3, **hyperparameters).state_dict()
+    write_checkpoint(tmp_path / "best", weights=weights, description={**DESCRIBED, "model": model})
+    model_from_checkpoint(read_checkpoint(tmp_path / "best"), torch.device("cpu"))
 
 
 def _message(folder: Path, *, with_training_state: bool = False) -> str:
@@ -264,6 +274,17 @@ def test_the_temperature_is_1_where_none_was_fitted(
     description = {} if metrics is None else {"metrics": metrics}
     write_checkpoint(tmp_path / "best", weights=_weights(), description=description)
     assert read_checkpoint(tmp_path / "best").temperature == expected
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"), [({"val/prevalence": 0.25}, 0.25), ({}, None), (None, None), ([], None)]
+)
+def test_the_share_of_interacting_pairs_that_it_was_calibrated_on(
+    tmp_path: Path, metrics: object, expected: float | None
+) -> None:
+    description = {} if metrics is None else {"metrics": metrics}
+    write_checkpoint(tmp_path / "best", weights=_weights(), description=description)
+    assert read_checkpoint(tmp_path / "best").prevalence == expected
 
 
 @pytest.mark.parametrize("found", [0, -1.0, float("nan"), float("inf"), 10**400, "2", None])

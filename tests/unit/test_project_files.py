@@ -48,7 +48,7 @@ def test_the_options_of_an_entry_point_are_those_of_its_config(name: str) -> Non
     command = importlib.import_module(f"entry_points.{name}").main
     options = {option for parameter in command.params for option in parameter.opts}
     specs = describe_fields(find_mode(name).config)
-    parameters = {known for spec in specs for known in (spec.name, *spec.rule.aliases)} | {"config"}
+    parameters = {known for spec in specs for known in spec.names} | {"config"}
     assert command.name == name
     assert options == {f"--{parameter}" for parameter in parameters}
 

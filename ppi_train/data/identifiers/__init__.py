@@ -67,18 +67,13 @@ class NameMapping:
         lines = [f"mapped {len(self.accession_of):,} of {len(self.status):,} names to {proteins:,} proteins"]
         rows = self.rows.to_pylist()
         for status in MAPPED:
-            found = [f"{row['name']} as {row['accession']}" for row in rows if row["status"] == status]
-            # Names that are the accession itself say nothing as examples.
-            found = [text for text in found if text.split(" as ")[0] != text.split(" as ")[1]] or found
-            lines += _counted(status, sum(row["status"] == status for row in rows), found)
+            lines += _mapped_text(status, [row for row in rows if row["status"] == status])
         for note in (_REVIEWED, _SAME):
-            noted = [row for row in rows if note in row["rule"]]
-            found = [f"{row['name']} as {row['accession']}" for row in noted]
-            lines += _counted(f"of these {note}", len(noted), found)
+            lines += _mapped_text(f"of these, by {note}", [row for row in rows if note in row["rule"]])
         for status, meaning in NOT_MAPPED.items():
             left = [row for row in rows if row["status"] == status]
-            found = [row["name"] + (f" ({row['candidates']})" if row["candidates"] else "") for row in left]
-            lines += _counted(f"{status}, {meaning}", len(left), found)
+            examples = [row["name"] + (f" ({row['candidates']})" * bool(row["candidates"])) for row in left]
+            lines += _counted(f"{status}, {meaning}", len(left), examples)
         return lines
 
 
@@ -164,7 +159,7 @@ class _Mapper:
         for name in names:
             others = self._others.get(name)
             status = UNKNOWN if others is None else NO_SEQUENCE if others else OBSOLETE
-            self._decided[name] = _Decision(status, candidates=tuple(sorted(others or ())))
+            self._decided[name] = _Decision(status, candidates=tuple(sorted((others or set()) - {name})))
 
     def spelt(self, names: Iterable[str]) -> set[str]:
         """All spellings of names and their alternatives that may be looked up in an id_map."""
@@ -225,8 +220,15 @@ class _Mapper:
         return _Decision(status, accession, candidates, ", ".join(notes))
 
 
-def _counted(what: str, count: int, examples: Iterable[str]) -> list[str]:
-    return [f"{what}: {count:,}, such as {first_ten(examples)}"] if count else []
+def _mapped_text(what: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    # A name that is its accession is no example of anything.
+    examples = [f"{row['name']} as {row['accession']}" for row in rows if row["name"] != row["accession"]]
+    return _counted(what, len(rows), examples)
+
+
+def _counted(what: str, count: int, examples: Sequence[str]) -> list[str]:
+    such_as = f", such as {first_ten(examples)}" if examples else ""
+    return [f"{what}: {count:,}{such_as}"] if count else []
 
 
 def _foreign_id_map_error(read: IdMap, names: Collection[str]) -> DataError:

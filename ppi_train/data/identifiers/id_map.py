@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -48,12 +48,15 @@ class IdMap:
 
     def find(self, name: str, proteins: FastaProteins) -> Found | None:
         """The accessions of a name; none of them if the file has the name but the FASTA no protein of it."""
+        known = None
         for text, rule in (*spellings(name), (unversioned(name), "without the version")):
             if text in self.keys:
-                found = self._found(self.keys[text], proteins)
-                suffix = "" if text == name else f", {rule}"
-                return Found(found.accessions, f"{self.layout.name}{suffix}", found.others, found.weak)
-        return None
+                by = self.layout.name if text == name else f"{self.layout.name}, {rule}"
+                found = replace(self._found(self.keys[text], proteins), rule=by)
+                if found.accessions:
+                    return found
+                known = known or found
+        return known
 
     def _found(self, keys: dict[str, bool], proteins: FastaProteins) -> Found:
         """The accessions of a name's keys, without those by synonym if there are others."""

@@ -22,7 +22,7 @@ from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
-from ppi_train.modes.predict.marks import annotate, novel_pairs
+from ppi_train.modes.predict.marks import annotate, novel_pairs, read_known
 from ppi_train.modes.predict.messages import best_partners_text, files_text
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
@@ -45,7 +45,7 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
         ConfigError: an output exists or cannot be written, or there are parts of another prediction.
         TrackingError: no such run or registered model.
         CheckpointError: the run has no complete checkpoint.
-        DataError, CacheError: see `prediction_inputs` and `annotate`.
+        DataError, CacheError: see `prediction_inputs`, `read_known` and `annotate`.
         StorageError: the disk is full.
     """
     options = config.prediction
@@ -56,10 +56,11 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     check_outputs(output, edges, overwrite=options.overwrite)
     resolved = resolve_candidate(config.evaluated)
     checkpoint = resolved.read()
+    known = read_known(config)
     inputs = prediction_inputs(config, checkpoint)
     device = resolve_device(config.compute.device)
     _log_start(config, tracked, resolved, checkpoint, inputs)
-    annotations = annotate(config, inputs, resolved)
+    annotations = annotate(config, inputs, resolved, known)
     if options.novel_only:
         inputs = novel_pairs(inputs, annotations)
     origin = {

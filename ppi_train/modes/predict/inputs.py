@@ -93,14 +93,13 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
         ConfigError: there is nothing to embed.
     """
     options = config.prediction
-    fastas = named_fastas(config.data, config.cache)
+    fastas = sequence_files(config)
     if options.pairs:
         table = read_pairs(options.pairs, labels="ignored")
         cache = _cache(config, checkpoint, fastas, {table.source: table.proteins})
         return _of_table(config, table, cache, fastas)
     if options.proteins_a and options.proteins_b:
         lists = [read_proteins(path) for path in (options.proteins_a, options.proteins_b)]
-        fastas = [*fastas, *(proteins.fasta for proteins in lists if proteins.fasta)]
         if not fastas and not config.cache.embeddings:
             raise ConfigError(
                 "the proteins have neither sequences nor embeddings",
@@ -111,6 +110,13 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
         named = {listed.source: listed.accessions for listed in lists}
         return _of_lists(config, lists, _cache(config, checkpoint, fastas, named), fastas)
     return _of_all(config, checkpoint, fastas)
+
+
+def sequence_files(config: PredictConfig) -> list[Path]:
+    """The FASTAs of the proteins: those of `named_fastas`, and lists of proteins that are FASTAs."""
+    paths = filter(None, (config.prediction.proteins_a, config.prediction.proteins_b))
+    of_lists = (read_proteins(path).fasta for path in paths)
+    return [*named_fastas(config.data, config.cache), *filter(None, of_lists)]
 
 
 def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
+from pathlib import Path
 
 import numpy as np
 
-from ppi_train.data.fasta import SequenceTable
+from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.data.fasta_headers import Header, read_headers
 from ppi_train.data.identifiers import map_names
 from ppi_train.data.identity import protein_numbers, without_sequence
@@ -23,7 +24,7 @@ from ppi_train.errors import DataError
 from ppi_train.inference.output import Annotations
 from ppi_train.inference.pair_grid import PairGrid, PairList
 from ppi_train.inference.pair_sets import PairSet
-from ppi_train.modes.predict.inputs import PredictionInputs
+from ppi_train.modes.predict.inputs import PredictionInputs, sequence_files
 from ppi_train.modes.predict.training_identity import training_identity
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import PredictConfig
@@ -32,34 +33,74 @@ from ppi_train.runs.training_pairs import TrainingLineage, training_lineage
 logger = logging.getLogger(__name__)
 
 
-def annotate(config: PredictConfig, inputs: PredictionInputs, resolved: ResolvedCheckpoint) -> Annotations:
+@dataclass(frozen=True, kw_only=True)
+class KnownInteractions:
+    """A network, and the accession of each of its names; the name itself where there is none."""
+
+    network: Network
+    accessions: Sequence[str]
+
+
+def read_known(config: PredictConfig) -> KnownInteractions | None:
+    """Reads the known interactions, before the proteins are embedded; None if none are given.
+
+    Raises:
+        DataError: the network or an id_map is wrong, or is of other proteins than the FASTA.
+    """
+    options = config.prediction
+    if not options.known:
+        return None
+    network = read_network(options.known)
+    fastas = sequence_files(config)
+    if not fastas:
+        return KnownInteractions(network=network, accessions=network.names)
+    sequences = {name: text for fasta in fastas for name, text in read_fasta(fasta).sequences.items()}
+    mapping = map_names(
+        network.names,
+        SequenceTable(sequences=sequences, source=", ".join(map(str, fastas)), nonstandard={}, duplicates=0),
+        id_map=options.id_map or (),
+        alternatives=network.alternatives,
+        headers=_headers(fastas),
+    )
+    for line in mapping.summary():
+        logger.info("%s: %s", network.source, line)
+    accessions = [mapping.accession_of.get(name, name) for name in network.names]
+    return KnownInteractions(network=network, accessions=accessions)
+
+
+def _headers(fastas: Sequence[Path]) -> dict[str, Header]:
+    return {name: header for fasta in fastas for name, header in read_headers(fasta).items()}
+
+
+def annotate(
+    config: PredictConfig,
+    inputs: PredictionInputs,
+    resolved: ResolvedCheckpoint,
+    known: KnownInteractions | None,
+) -> Annotations:
     """Reads what further columns of the table say of the proteins and pairs.
 
     Raises:
-        DataError: the table of known interactions is wrong or of other proteins, or `novel_only` is given and
-            the training pairs cannot be read.
+        DataError: the known interactions are of other proteins, or `novel_only` is given and the training
+            pairs cannot be read.
     """
-    options = config.prediction
     digests = inputs.cache.sequence_digests(inputs.proteins)
-    headers = {name: header for fasta in inputs.fastas for name, header in read_headers(fasta).items()}
     lineage = training_lineage(resolved, config.data, with_sequences=False)
     known_digests = [digests, *(lineage.digests if lineage else ())]
     marks = {}
-    if options.known:
-        network = read_network(options.known)
-        names = _accessions(network, options.id_map or (), inputs, headers)
-        marks["known"] = _known(network, names, inputs, known_digests)
+    if known:
+        marks["known"] = _known(known, inputs, known_digests)
     trained = _in_training(lineage, inputs, known_digests)
     if trained is not None:
         marks["in_training"] = trained
-    if options.novel_only and not marks:
+    if config.prediction.novel_only and not marks:
         raise DataError(
             "the training pairs cannot be compared with those to score, so no pair can be said to be new",
             where=f"run {resolved.run.run_id}",
             remedy="leave novel_only out, or give the interactions that are not new: known=FILE",
         )
     return Annotations(
-        texts=_texts(inputs.proteins, headers),
+        texts=_texts(inputs.proteins, _headers(inputs.fastas)),
         marks=marks,
         identities=training_identity(config, inputs, digests, lineage) if lineage else None,
         lengths=[inputs.cache.lengths[protein] for protein in inputs.proteins],
@@ -97,40 +138,14 @@ def novel_pairs(inputs: PredictionInputs, annotations: Annotations) -> Predictio
     return replace(inputs, pairs=PairList(index=index[novel]))
 
 
-def _accessions(
-    network: Network, id_map: Sequence[str], inputs: PredictionInputs, headers: Mapping[str, Header]
-) -> Sequence[str]:
-    """The accession of each name of the network; the name itself where there is none."""
-    if not inputs.fastas:
-        return network.names
-    fasta = SequenceTable(
-        sequences=inputs.sequences, source=", ".join(map(str, inputs.fastas)), nonstandard={}, duplicates=0
-    )
-    mapping = map_names(
-        network.names, fasta, id_map=id_map, alternatives=network.alternatives, headers=headers
-    )
-    for line in mapping.summary():
-        logger.info("%s: %s", network.source, line)
-    return [mapping.accession_of.get(name, name) for name in network.names]
-
-
 def _known(
-    network: Network,
-    names: Sequence[str],
-    inputs: PredictionInputs,
-    digests: Collection[Mapping[str, str]],
+    known: KnownInteractions, inputs: PredictionInputs, digests: Collection[Mapping[str, str]]
 ) -> PairSet:
-    """The known interactions among the proteins; pairs that are known not to interact are none.
-
-    Args:
-        network: The known interactions.
-        names: Accessions of its names.
-        inputs: The proteins to score.
-        digests: Sequence digests by accession, of each source.
-    """
+    """The known interactions among the proteins; pairs that are known not to interact are none."""
+    network = known.network
     index = network.index if network.negative is None else network.index[~network.negative]
     logger.info("%s known interactions: %s, %s", f"{len(index):,}", network.source, network.layout)
-    identities, of_network = _identities(names, inputs, digests)
+    identities, of_network = _identities(known.accessions, inputs, digests)
     if not np.isin(of_network, identities).any():
         raise DataError(
             "no protein of the known interactions is among the proteins to score",

@@ -13,8 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from ppi_train.data.fasta import SequenceTable, read_fasta, refuse_nucleotides, sequence_digest, write_fasta
+from ppi_train.data.fasta import (
+    SequenceTable,
+    clean_sequence,
+    read_fasta,
+    refuse_nucleotides,
+    sequence_digest,
+    write_fasta,
+)
 from ppi_train.errors import DataError
+from ppi_train.io.files import MAX_RESIDUES
 
 
 def _write(tmp_path: Path, text: str | bytes) -> Path:
@@ -196,3 +204,11 @@ def test_a_row_of_a_table_of_sequences_that_is_wrong(tmp_path: Path) -> None:
     path.write_text("P1\tMKV\nP2\tM1V\n")
     with pytest.raises(DataError, match=r"not an amino acid(?s:.*)line 2"):
         read_fasta(path)
+
+
+def test_a_sequence_of_a_request_has_the_bound_of_one_in_a_file() -> None:
+    assert clean_sequence("m" * MAX_RESIDUES) == "M" * MAX_RESIDUES
+    with pytest.raises(DataError, match="the sequence is too long to be a protein") as caught:
+        clean_sequence("M" * (MAX_RESIDUES + 1))
+    assert "got: 100,001 letters, which begin with 'MMMM" in str(caught.value)
+    assert "expected: at most 100,000" in str(caught.value)
