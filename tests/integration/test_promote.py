@@ -166,7 +166,14 @@ def test_eval_only_takes_the_champion_by_its_uri(
 
 def test_a_run_that_failed(client: mlflow.MlflowClient, places: dict[str, Any], name: str) -> None:
     with pytest.raises(UserError, match="training diverged") as diverged:
-        execute_pipeline("train_only", places | {"epochs": 1, "learning_rate": 1e30, "gradient_clip": 0})
+        exploding = {
+            "epochs": 1,
+            "batch_size": 32,
+            "learning_rate": 100,
+            "weight_decay": 1,
+            "scheduler": "none",
+        }
+        execute_pipeline("train_only", places | exploding)
     (failed,) = client.search_runs(
         [os.environ["MLFLOW_EXPERIMENT_ID"]],
         filter_string="attributes.status = 'FAILED' AND tags.`ppi.mode` = 'train_only'",
