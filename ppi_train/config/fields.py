@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_PLACE_OF_RUN = re.compile(r"(?:^\s*runs:/|://.*/runs/)([A-Za-z0-9][\w-]*)", re.ASCII)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 
 
@@ -104,6 +105,16 @@ def as_str_list(value: object) -> tuple[str, ...]:
     raise _refuse("a list of texts", value)
 
 
+def run_id_of(text: str) -> str:
+    """The run ID in what users copy: `runs:/ID`, a URL of the MLflow UI, or the ID with blanks around it.
+
+    >>> run_id_of("http://localhost:5000/#/experiments/1/runs/0a1b/artifacts")
+    '0a1b'
+    """
+    found = _PLACE_OF_RUN.search(text)
+    return found[1] if found else text.strip()
+
+
 _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
     str: (as_str, "text"),
     int: (as_int, "integer"),
@@ -118,6 +129,7 @@ class Constraint:
     """Help and accepted values of a field; bounds in the field's unit.
 
     `aliases` are other names by which the value may be given; a run logs it under the field's own.
+    If it `names_runs`, `runs:/ID` and URLs of the MLflow UI stand for the ID in them.
     """
 
     help: str
@@ -127,6 +139,15 @@ class Constraint:
     above: float | None = None
     high: float | None = None
     below: float | None = None
+    names_runs: bool = False
+
+    def cleaned(self, value: object) -> object:
+        """A coerced value, with the ID in place of what else names a run."""
+        if not self.names_runs:
+            return value
+        if isinstance(value, tuple):
+            return tuple(run_id_of(text) for text in value)
+        return run_id_of(str(value))
 
     def broken_by(self, value: object) -> str | None:
         """What is wrong with a coerced value; None if it is valid."""
@@ -198,7 +219,7 @@ class FieldSpec:
             raise ValueError(f"expected a value, got blanks: {value!r}")
         if "\0" in str(value):
             raise ValueError("expected text without NUL characters")
-        parsed = self.coerce(value)
+        parsed = self.rule.cleaned(self.coerce(value))
         problem = self.rule.broken_by(parsed)
         if problem:
             raise ValueError(problem)

@@ -47,7 +47,7 @@ class EmbedderOptions(OptionGroup):
         None, "What turns a sequence into an embedding (default: descriptors).", choices=tuple(EMBEDDERS)
     )
     embedder_run_id: str | None = option(
-        None, "protein_lm: the MLflow run of train_embedder that has its weights."
+        None, "protein_lm: the MLflow run of train_embedder that has its weights.", names_runs=True
     )
     embedder_model: str | None = option(
         None, "esm2: a size such as t33_650M (default: t30_150M), a Hugging Face ID, or a local folder."

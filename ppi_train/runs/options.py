@@ -20,7 +20,7 @@ FINETUNE_RATE = 8e-3
 class EvaluatedRunOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
-    run_id: str | None = option(None, "MLflow run whose best checkpoint is used.")
+    run_id: str | None = option(None, "MLflow run whose best checkpoint is used.", names_runs=True)
     model_uri: str | None = option(
         None, "Registered model in place of run_id: models:/NAME@ALIAS or models:/NAME/VERSION."
     )
@@ -41,6 +41,7 @@ class ComparedRunsOptions(OptionGroup):
         (),
         f"Two to {MOST_COMPARED} MLflow runs whose best checkpoints are compared, with commas between; "
         "the first is the reference. The ID of an evaluation stands for the run that it scored.",
+        names_runs=True,
     )
 
     def validate(self) -> list[str]:
@@ -57,7 +58,7 @@ class ComparedRunsOptions(OptionGroup):
 class ResumedRunOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
-    run_id: str | None = option(None, "Interrupted training run to continue.")
+    run_id: str | None = option(None, "Interrupted training run to continue.", names_runs=True)
     output_dir: str | None = option(
         None, "Folder of checkpoints; unset, like all below: where the run had it."
     )
@@ -97,7 +98,9 @@ class SyncTrackingOptions(TrackingOptions):
 class PretrainOptions(OptionGroup):
     SECTION: ClassVar[str] = "finetune"
 
-    pretrain_run_id: str | None = option(None, "MLflow run whose best checkpoint the weights start from.")
+    pretrain_run_id: str | None = option(
+        None, "MLflow run whose best checkpoint the weights start from.", names_runs=True
+    )
 
     def validate(self) -> list[str]:
         if self.pretrain_run_id:

@@ -6,22 +6,16 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 import requests
 from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import TrackingError, has_credentials, masked
+from ppi_train.tracking.refusals import refusal_error
 from ppi_train.tracking.timeouts import probing
 
-_HOW_TO_LOG_IN = (
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them to ~/.mlflow/credentials"
-)
-# MLflow keeps only the name of the error from an answer.
-_STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
 _MARKS_OF_CONFLICTS = ("IntegrityError", "UniqueViolation", "/gkpj")
 _STORE_CLIENTS = ("boto3", "botocore")
 
@@ -80,24 +74,14 @@ def translated_errors(action: str, *, of_artifacts: bool = False) -> Iterator[No
             client for each kind of store, with its own errors, some of which look like a bug of ours.
 
     Raises:
-        TrackingError: the server did not answer, or refused; the message says whether it needs another name
-            or password, or does not permit this to the user.
+        TrackingError: the server did not answer, or refused; the message says why, and what helps.
     """
     try:
         yield
     except Exception as error:
         if not is_the_servers(error) and (not of_artifacts or _is_of_the_disk(error)):
             raise
-        refusal = _REFUSALS.get(_refused_with(error) or 0)
-        if refusal:
-            raise refusal(action, error) from error
-        raise TrackingError(
-            f"could not {action}",
-            where=mlflow.get_tracking_uri(),
-            got=first_line(error),
-            expected="an MLflow tracking server or a SQLite file that can be written",
-            remedy="start the server, or set MLFLOW_TRACKING_URI to one that runs",
-        ) from error
+        raise refusal_error(action, error) from error
 
 
 def _is_of_the_disk(error: Exception) -> bool:
@@ -119,70 +103,6 @@ def is_conflict(error: Exception) -> bool:
     `UniqueViolation`), of which a server passes on the text; SQLAlchemy adds the code of its own class.
     """
     return any(mark in str(error) for mark in _MARKS_OF_CONFLICTS)
-
-
-def _refused_with(error: BaseException | None) -> int | None:
-    """401 or 403 if the server refused the user, else None.
-
-    MLflow may have wrapped the answer in another error.
-    """
-    while error is not None:
-        status = _status_of(error)
-        if status in _REFUSALS:
-            return status
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _status_of(error: BaseException) -> int | None:
-    if isinstance(error, MlflowException):
-        return _STATUS_OF_CODE.get(error.error_code)
-    # The proxy of artifacts answers with a status only.
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _not_known(action: str, _error: Exception) -> TrackingError:
-    user, password = _credentials()
-    return TrackingError(
-        f"could not {action}: the tracking server does not accept the user name and password"
-        if user and password
-        else f"could not {action}: the tracking server requires a user name and a password",
-        where=mlflow.get_tracking_uri(),
-        got=f"user {user}, HTTP status 401" if user else "HTTP status 401",
-        remedy=f"{_HOW_TO_LOG_IN}; the server's administrator can give you a new password",
-    )
-
-
-def _not_permitted(action: str, error: Exception) -> TrackingError:
-    user, _ = _credentials()
-    return TrackingError(
-        f"permission denied: the tracking server does not let {f'user {user}' if user else 'you'} do this",
-        where=mlflow.get_tracking_uri(),
-        got=f"could not {action}: {first_line(error)}",
-        expected="the permission EDIT on the experiment, and to promote also on the registered model",
-        remedy=f"ask the server's administrator for it, or log in as another user: {_HOW_TO_LOG_IN}",
-    )
-
-
-_REFUSALS = {401: _not_known, 403: _not_permitted}
-
-
-def _credentials() -> tuple[str | None, str | None]:
-    """The user name and password that MLflow sends.
-
-    Those in the URI take precedence, as in MLflow itself.
-    """
-    uri = urlsplit(str(mlflow.get_tracking_uri()))
-    if uri.password:
-        return unquote(uri.username or ""), uri.password
-    known = read_mlflow_creds()
-    return known.username, known.password
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
 
 
 def without_secrets(uri: str) -> str:

@@ -27,7 +27,7 @@ from ppi_train.errors import CheckpointError
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.connection import translated_errors
 from ppi_train.tracking.outbox.records import Model
-from ppi_train.tracking.runs import models_of
+from ppi_train.tracking.runs import models_of, moved_error
 
 TAG = "ppi.model_digest"
 """Tag of a logged model, and of the versions made from it."""
@@ -42,6 +42,7 @@ SIGNATURE = ModelSignature(
     outputs=Schema([ColSpec(DataType.double, name) for name in ("probability", "logit", "uncertainty")]),
 )
 
+_NO_FILES = hashlib.sha256().hexdigest()
 _BY_MLFLOW = "registered_model_meta"  # added by the download of a registered version
 
 
@@ -72,12 +73,14 @@ def verified_model(model_id: str) -> str | None:
     None if the model was logged before models had a digest.
 
     Raises:
-        CheckpointError: its files are not those that were logged.
+        CheckpointError: its files are gone, or not those that were logged.
         TrackingError: no such model, or the server does not answer.
     """
     with translated_errors("verify the run's model", of_artifacts=True):
         logged = mlflow.MlflowClient().get_logged_model(model_id).tags.get(TAG)
         found = digest_of_logged_model(model_id) if logged else None
+    if found == _NO_FILES:
+        raise moved_error(f"models:/{model_id}")
     if found != logged:
         raise CheckpointError(
             "the run's model was altered after it was logged, and serving it would run its code",

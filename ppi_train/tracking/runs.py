@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from ppi_train.errors import CheckpointError, TrackingError
 from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from ppi_train.tracking.connection import connect, translated_errors
+from ppi_train.tracking.timeouts import time_for
 
 JOURNAL_TAG = "ppi.journal"
 _HINT = "copy the run ID from the MLflow UI, or set MLFLOW_TRACKING_URI to the server that has it"
@@ -169,13 +170,15 @@ def download_checkpoint(run: RunInfo, name: str, target: Path, *, files: Collect
         files: The names that a checkpoint's files may have; no other is downloaded.
 
     Raises:
-        CheckpointError: the folder has other files than a checkpoint has.
+        CheckpointError: the folder has no files, or other files than a checkpoint has.
     """
     assert run.checkpoints is not None
     folder = f"{run.checkpoints.folder}/{name}"
     client = mlflow.MlflowClient()
     with translated_errors("list the run's artifacts", of_artifacts=True):
         items = client.list_artifacts(run.run_id, folder)
+    if not items:
+        raise moved_error(f"{folder} of {run}")
     present = {Path(item.path).name + "/" * item.is_dir for item in items}  # a folder never matches
     if not present <= set(files):
         raise CheckpointError(
@@ -186,11 +189,23 @@ def download_checkpoint(run: RunInfo, name: str, target: Path, *, files: Collect
             remedy="find out who put them there; train again for a checkpoint to trust",
         )
     target.mkdir(parents=True, exist_ok=True)
-    with translated_errors("download the checkpoint", of_artifacts=True):
+    largest = max(item.file_size or 0 for item in items)
+    with translated_errors("download the checkpoint", of_artifacts=True), time_for(largest):
         for file in sorted(present):
             client.download_artifacts(run.run_id, f"{folder}/{file}", str(target))
     # MLflow may put the files into subfolders for their artifact path.
     return target / folder if (target / folder).is_dir() else target
+
+
+def moved_error(what: str) -> CheckpointError:
+    """The error for files that a run has logged, and that are gone from the store of artifacts."""
+    return CheckpointError(
+        "the files are not where the tracking server looks for them",
+        where=what,
+        got="none of them",
+        remedy="if the store of artifacts was moved, move it back, or start the server with its new place: "
+        "mlflow server --artifacts-destination PLACE",
+    )
 
 
 def download_artifact(run: RunInfo, path: str, target: Path) -> Path:

@@ -414,7 +414,7 @@ def test_a_second_use_downloads_nothing(
     assert second.read().weights.keys() == first.read().weights.keys()
     # The store has nothing to give: without the cache the same call fails.
     monkeypatch.setenv("PPI_TRAIN_CACHE", str(tmp_path / "another"))
-    with pytest.raises(CheckpointError, match="there is no finished checkpoint"):
+    with pytest.raises(CheckpointError, match="not where the tracking server looks for them"):
         resolve_checkpoint(run_id)
 
 

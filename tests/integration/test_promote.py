@@ -16,9 +16,10 @@ import mlflow
 import pytest
 
 from ppi_train.data.benchmarks.prepare import Dataset
-from ppi_train.errors import CheckpointError, DataError, TrackingError, UserError
-from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.errors import CacheError, CheckpointError, DataError, TrackingError, UserError
+from ppi_train.modes import PipelineResult, execute_pipeline, promote
 from tests.support import ROOT
+from tests.support.changed_cache import write_scaled
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,14 @@ def test_eval_only_takes_the_champion_by_its_uri(
 
 def test_a_run_that_failed(client: mlflow.MlflowClient, places: dict[str, Any], name: str) -> None:
     with pytest.raises(UserError, match="training diverged") as diverged:
-        execute_pipeline("train_only", places | {"epochs": 1, "learning_rate": 1e30, "gradient_clip": 0})
+        exploding = {
+            "epochs": 1,
+            "batch_size": 32,
+            "learning_rate": 100,
+            "weight_decay": 1,
+            "scheduler": "none",
+        }
+        execute_pipeline("train_only", places | exploding)
     (failed,) = client.search_runs(
         [os.environ["MLFLOW_EXPERIMENT_ID"]],
         filter_string="attributes.status = 'FAILED' AND tags.`ppi.mode` = 'train_only'",
@@ -277,6 +285,79 @@ def test_the_command_ends_with_3_when_it_refuses(
     assert done.returncode == 3, done.stderr
     assert "| metric | candidate | holder | difference | 95% interval |" in done.stderr
     assert f"models:/{name}@champion: not promoted; the 95% interval of its gain" in done.stderr
+
+
+@pytest.mark.parametrize("way", ["restored", "alias removed"])
+def test_a_champion_whose_run_was_deleted_is_named_before_the_scoring(
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    weak: PipelineResult,
+    strong: PipelineResult,
+    name: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promoted(places, weak, name)
+    client.delete_run(weak.run_id)
+    try:
+        with monkeypatch.context() as unscored:
+            unscored.setattr(promote, "score_split", None)
+            with pytest.raises(TrackingError) as caught:
+                promoted(places, strong, name)
+        assert caught.value.what == "the present version cannot be compared with: the run was deleted"
+        assert caught.value.where == f"models:/{name}@champion, version 1 of run {weak.run_id}"
+        assert f"mlflow runs restore --run-id {weak.run_id}`; or give the alias back" in str(caught.value)
+        assert version(client, name) == "1"
+        if way == "alias removed":
+            client.delete_registered_model_alias(name, "champion")
+            assert promoted(places, strong, name).exit_code == 0
+    finally:
+        client.restore_run(weak.run_id)
+    if way == "restored":
+        assert promoted(places, strong, name).exit_code == 0
+    assert version(client, name) == "2"
+
+
+def test_a_rollback_leads_out_of_a_champion_whose_run_was_deleted(
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    weak: PipelineResult,
+    strong: PipelineResult,
+    name: str,
+) -> None:
+    promoted(places, weak, name)
+    promoted(places, strong, name)
+    client.delete_run(strong.run_id)
+    try:
+        with pytest.raises(TrackingError, match="the present version cannot be compared with"):
+            promoted(places, weak, name)
+        execute_pipeline("rollback", {"registered_model": name})
+        assert "holds the alias already" in promoted(places, weak, name).outputs["why"]
+    finally:
+        client.restore_run(strong.run_id)
+
+
+def test_embeddings_with_other_numbers_are_refused_unless_allowed(
+    client: mlflow.MlflowClient,
+    places: dict[str, Any],
+    example: Dataset,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    made = execute_pipeline("embed", {"data_dir": places["data_dir"]}).outputs["embeddings"]
+    trained = execute_pipeline("train_only", places | {"epochs": 2, "seed": 2, "embeddings": made})
+    scaled = tmp_path / "scaled.parquet"
+    write_scaled(Path(made), scaled, 1.5)
+    given = {"test_pairs": str(example.splits["test"].pairs), "embeddings": str(scaled)}
+    with pytest.raises(CacheError, match="other numbers than those that the candidate was trained on"):
+        promoted(places, trained, name, **given)
+    assert not client.search_registered_models(f"name = '{name}'")
+    assert promoted(places, trained, name, **given | {"embeddings": made}).exit_code == 0
+    assert "ppi.other_numbers" not in client.get_model_version_by_alias(name, "champion").tags
+    allowed = promoted(places, trained, f"{name}-other", allow_other_numbers=True, **given)
+    assert client.get_run(allowed.run_id).data.tags["ppi.other_numbers"] == "candidate"
+    found = client.get_model_version_by_alias(f"{name}-other", "champion")
+    assert found.tags["ppi.other_numbers"] == "candidate"
 
 
 @pytest.mark.slow

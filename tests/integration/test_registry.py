@@ -375,7 +375,7 @@ def test_a_dead_process_that_had_begun_to_move_the_alias_gets_its_time(
         if len(polls) == 5:
             lab.client.delete_model_version(lab.name, "1")
 
-    monkeypatch.setattr(alias_lock.time, "sleep", watched)
+    monkeypatch.setattr(time, "sleep", watched)
     assert lab.promote(None) == "2"
     assert len(polls) == 5
 
@@ -556,6 +556,40 @@ def test_a_version_without_a_run_is_told_so(lab: Lab) -> None:
     for call in (lambda: holder_of(lab.name, ALIAS), lambda: resolve_model_uri(f"models:/{lab.name}/1")):
         with pytest.raises(TrackingError, match="belongs to no run"):
             call()
+
+
+def test_the_name_of_a_prompt_is_refused_before_anything_is_made(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.client.create_prompt(lab.name)
+    lab.client.create_prompt_version(lab.name, "Do {{this}}")
+    lab.client.set_prompt_alias(lab.name, ALIAS, 1)
+    calls = (
+        lambda: holder_of(lab.name, ALIAS),
+        lambda: holder_of(lab.name, "other"),
+        lambda: lab.promote(None),
+        lambda: rollback(lab.name, ALIAS),
+        lambda: resolve_model_uri(f"models:/{lab.name}@{ALIAS}"),
+    )
+    for call in calls:
+        with pytest.raises(TrackingError, match="is a prompt of MLflow's"):
+            call()
+    with pytest.raises(MlflowException, match=r"version=2\) not found"):
+        lab.client.get_prompt_version(lab.name, 2)
+    prompt = lab.client.get_prompt_version(lab.name, 1)
+    assert prompt is not None
+    assert prompt.template == "Do {{this}}"
+
+
+@pytest.mark.parametrize("by", ["alias", "version", "model"])
+def test_a_version_whose_run_was_deleted_is_named_as_it_was_given(lab: Lab, by: str) -> None:
+    promotion = lab.promotion(None)
+    promote_version(**promotion)
+    uri = {"alias": f"{lab.name}@{ALIAS}", "version": f"{lab.name}/1", "model": promotion["model_id"]}[by]
+    lab.client.delete_run(promotion["run_id"])
+    with pytest.raises(TrackingError, match="the run was deleted") as caught:
+        resolve_model_uri(f"models:/{uri}")
+    assert f"where: models:/{uri} at " in str(caught.value)
+    assert f"mlflow runs restore --run-id {promotion['run_id']}" in str(caught.value)
 
 
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -530,6 +530,7 @@ execute_pipeline("train_only", dict(word.split("=", 1) for word in sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_resumed_from_another_folder_a_run_goes_on_where_it_was(
     named: bool,

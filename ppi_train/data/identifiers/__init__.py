@@ -28,7 +28,7 @@ from ppi_train.data.fasta import SequenceTable
 from ppi_train.data.fasta_headers import Header, read_headers
 from ppi_train.data.identifiers.id_map import IdMap, read_id_map
 from ppi_train.data.identifiers.proteins import FastaProteins, Found, canonical, spellings, unversioned
-from ppi_train.data.vocabulary import fitting_rule, three_of
+from ppi_train.data.vocabulary import ISOFORM, VERSION, fitting_rule, three_of
 from ppi_train.errors import ConfigError, DataError, first_ten
 
 AS_GIVEN, CANONICAL, ID_MAP, GENE = "as given", "canonical", "id_map", "gene name"
@@ -72,8 +72,7 @@ class NameMapping:
             lines += _mapped_text(f"of these, by {note}", [row for row in rows if note in row["rule"]])
         for status, meaning in NOT_MAPPED.items():
             left = [row for row in rows if row["status"] == status]
-            examples = [row["name"] + (f" ({row['candidates']})" * bool(row["candidates"])) for row in left]
-            lines += _counted(f"{status}, {meaning}", len(left), examples)
+            lines += _counted(f"{status}, {meaning}", len(left), [_with_candidates(row) for row in left])
         return lines
 
 
@@ -226,6 +225,10 @@ def _mapped_text(what: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
     return _counted(what, len(rows), examples)
 
 
+def _with_candidates(row: Mapping[str, str]) -> str:
+    return f"{row['name']} ({row['candidates']})" if row["candidates"] else row["name"]
+
+
 def _counted(what: str, count: int, examples: Sequence[str]) -> list[str]:
     such_as = f", such as {first_ten(examples)}" if examples else ""
     return [f"{what}: {count:,}{such_as}"] if count else []
@@ -245,11 +248,11 @@ def _refuse_unusable(mapping: NameMapping, fasta: SequenceTable, ids: str) -> No
     """Refuses a mapping of nothing, or one in which ambiguous names outnumber the mapped ones.
 
     Raises:
-        DataError: with three names and three accessions, or three of the ambiguous names.
+        DataError: with three names and what they stand for, or three accessions of the FASTA.
     """
     ambiguous = [row for row in mapping.rows.to_pylist() if row["status"] == AMBIGUOUS]
     if len(ambiguous) > len(mapping.accession_of):
-        examples = (f"{row['name']} ({row['candidates'].replace(';', ', ')})" for row in ambiguous)
+        examples = (_with_candidates(row) for row in ambiguous)
         raise DataError(
             "most names of the network stand for several sequences of the FASTA",
             where=fasta.source,
@@ -259,16 +262,30 @@ def _refuse_unusable(mapping: NameMapping, fasta: SequenceTable, ids: str) -> No
             remedy="give a FASTA with one sequence a gene, such as a reference proteome of UniProt without "
             "isoforms" + ("; or ids=canonical, which takes isoforms for one protein" * (ids == "as_given")),
         )
-    if not mapping.accession_of:
-        names = sorted(mapping.status)
-        rule = fitting_rule(names, fasta.sequences)
-        advice = f"{rule}: give ids=canonical" if rule and ids == "as_given" else None
+    if mapping.accession_of:
+        return
+    known = [row for row in mapping.rows.to_pylist() if row["status"] == NO_SEQUENCE]
+    if known:
+        examples = (_with_candidates(row) for row in known)
         raise DataError(
-            "no name of the network is that of a protein of the FASTA",
+            "the id_map leads to no protein of the FASTA",
             where=fasta.source,
-            got=f"the names {three_of(names)}",
-            expected=f"accessions or genes of the FASTA, such as {three_of(fasta.sequences)}",
-            remedy=advice
-            or "give an id_map of this species, such as STRING's protein.aliases or UniProt's "
-            "idmapping.dat, or the FASTA of the network",
+            got=f"it knows {len(known):,} of {len(mapping.status):,} names, such as "
+            f"{', '.join(islice(examples, 3))}",
+            expected=f"accessions of the FASTA, such as {three_of(fasta.sequences)}",
+            remedy="give the FASTA of the species of the network, with accessions that the id_map has"
+            + ("; or ids=canonical, if these are isoforms" * (ids == "as_given")),
         )
+    names = sorted(mapping.status)
+    rule = fitting_rule(names, fasta.sequences)
+    helps = rule and ids == "as_given" and (ISOFORM in rule or VERSION in rule)
+    advice = f"{rule}: give ids=canonical" if helps else None
+    raise DataError(
+        "no name of the network is that of a protein of the FASTA",
+        where=fasta.source,
+        got=f"the names {three_of(names)}",
+        expected=f"accessions or genes of the FASTA, such as {three_of(fasta.sequences)}",
+        remedy=advice
+        or "give an id_map of this species, such as STRING's protein.aliases or UniProt's "
+        "idmapping.dat, or the FASTA of the network",
+    )

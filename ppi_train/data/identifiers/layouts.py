@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppi_train.data.identifiers.proteins import VERSIONED
+
 STRING_ALIASES = "STRING aliases"
 TWO_COLUMNS = "two columns"
 
@@ -36,8 +38,6 @@ _DAT_WEAK = ("Gene_Synonym",)
 # Ensembl_TRS, Ensembl_PRO.
 _SELECTED = (1, 2, 3, 10, 17, 18, 19, 20)
 _SELECTED_WIDTH = 22
-# Types and columns whose identifiers have versions.
-_VERSIONED = r"^(ENS[A-Z]*\d{11}|[NXYW]P_\d+)\.\d+$"
 _TAXON = re.compile(r"^\d+\.\S")
 
 
@@ -153,7 +153,7 @@ def _of_two_columns(columns: Sequence[pa.Array]) -> Iterator[Links]:
 
 def _with_and_without_version(keys: pa.Array, identifiers: pa.Array, weak: pa.Array) -> Iterator[Links]:
     yield Links(keys, identifiers, weak)
-    versioned = pc.match_substring_regex(identifiers, _VERSIONED)
+    versioned = pc.match_substring_regex(identifiers, VERSIONED)
     if pc.any(versioned).as_py():
         plain = pc.replace_substring_regex(identifiers.filter(versioned), r"\.\d+$", "")
         yield Links(keys.filter(versioned), plain, weak.filter(versioned))

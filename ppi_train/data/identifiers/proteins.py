@@ -11,7 +11,7 @@ from ppi_train.data.fasta_headers import Header
 from ppi_train.data.vocabulary import BARS, DATABASE, GI, ISOFORM, TAXON, VERSION, spelt
 
 # Names of Ensembl and RefSeq; the version of one says which sequence it had, not which protein it is.
-_VERSIONED = re.compile(r"^(ENS[A-Z]*\d{11}|[NXYW]P_\d+)\.\d+$")
+VERSIONED = r"^(ENS[A-Z]*\d{11}|[NXYW]P_\d+)\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def spellings(name: str) -> Iterator[tuple[str, str]]:
 
 def unversioned(name: str) -> str:
     """A name of Ensembl or RefSeq without its version, any other as it is."""
-    return _VERSIONED.sub(r"\1", name)
+    return re.sub(VERSIONED, r"\1", name)
 
 
 def canonical(name: str) -> str:

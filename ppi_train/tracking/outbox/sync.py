@@ -14,11 +14,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError
-from ppi_train.tracking.connection import experiment_named, first_line, translated_errors
+from ppi_train.tracking.connection import experiment_named, translated_errors
 from ppi_train.tracking.given_run import MODE_TAG, VARIABLE, was_free, was_running
 from ppi_train.tracking.outbox.store import Store
 from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import Worker
+from ppi_train.tracking.refusals import first_line
 from ppi_train.tracking.run import RANDOM_NAME
 from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace
 

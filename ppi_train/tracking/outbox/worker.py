@@ -8,7 +8,7 @@ import time
 from collections import deque
 from itertools import islice
 
-from ppi_train.tracking.connection import first_line, is_conflict, is_the_servers
+from ppi_train.tracking.connection import is_conflict, is_the_servers
 from ppi_train.tracking.outbox.files import UndeliverableError
 from ppi_train.tracking.outbox.records import Checkpoints, Datasets, Metrics, Parameters, Record, Tags
 from ppi_train.tracking.outbox.store import Store
@@ -18,6 +18,7 @@ from ppi_train.tracking.outbox.transport import (
     Transport,
     is_refusal,
 )
+from ppi_train.tracking.refusals import first_line
 
 logger = logging.getLogger(__name__)
 

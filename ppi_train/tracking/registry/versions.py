@@ -75,8 +75,6 @@ def resolve_model_uri(uri: str) -> tuple[str, str | None]:
         else:
             found = _version_of(client, parts["name"], parts["alias"], parts["version"])
             run_id, model_id = found.run_id or "", model_id_of(found)
-        if parts["name"] and not run_id:
-            refuse_prompt(client, parts["name"])
     if not run_id:
         raise without_run(uri, f"version {found.version}" if parts["name"] else "the model")
     try:
@@ -158,6 +156,7 @@ def _version_of(
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
+    refuse_prompt(client, name)
     raise unknown_version(client, name, alias)
 
 

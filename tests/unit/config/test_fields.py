@@ -8,7 +8,8 @@ import re
 import pytest
 import yaml
 
-from ppi_train.config.fields import as_bool, as_float, as_int, as_str, as_str_list
+from ppi_train.config.fields import as_bool, as_float, as_int, as_str, as_str_list, describe_fields
+from ppi_train.runs.configs import CompareConfig, ResumeConfig
 
 
 @pytest.mark.parametrize(("value", "expected"), [("P1", "P1"), ("", ""), (" x ", " x "), ("no", "no")])
@@ -109,3 +110,24 @@ def test_lists(value: object, expected: tuple[str, ...]) -> None:
 def test_what_is_no_list_of_texts(value: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         as_str_list(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0a1b", " 0a1b\n", "runs:/0a1b", "runs:/0a1b/model", " runs:/0a1b ",
+     "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",
+     "https://lab.org/mlflow/#/experiments/1/runs/0a1b/artifacts/best?x=1"],
+)  # fmt: skip
+def test_what_names_a_run_becomes_its_id(text: str) -> None:
+    spec = {field.name: field for field in describe_fields(ResumeConfig)}["run_id"]
+    assert spec.parse(text) == "0a1b"
+    several = {field.name: field for field in describe_fields(CompareConfig)}["run_ids"]
+    assert several.parse(f"1, {text}") == ("1", "0a1b")
+
+
+@pytest.mark.parametrize(
+    "text", ["runs", "runs:/", "/runs/0a1b", "../../x", "http://lab.org/#/experiments/1"]
+)
+def test_other_text_in_place_of_a_run_id_stays(text: str) -> None:
+    spec = {field.name: field for field in describe_fields(ResumeConfig)}["run_id"]
+    assert spec.parse(text) == text

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 
 from ppi_train.evaluation.base_rate import (
-    ExpectedRight,
     expected_metrics,
     expected_right,
     expected_text,
@@ -64,11 +63,10 @@ def test_the_expected_number_is_what_a_simulated_network_has(ratio: int) -> None
 def test_at_its_own_share_nothing_changes() -> None:
     probabilities = np.array([0.0, 0.2, 0.9, 1.0])
     np.testing.assert_allclose(shifted(probabilities, 0.3, 0.3), probabilities)
-    assert expected_right(probabilities, 0.5, 0.5, (1, 2, 4)) == [
-        ExpectedRight(1, 1.0),
-        ExpectedRight(2, 1.9),
-        ExpectedRight(4, pytest.approx(2.1)),
-    ]
+    found = expected_right(probabilities, 0.5, 0.5, (1, 2, 4, 5))
+    assert [expected.top for expected in found] == [1, 2, 4]
+    assert [expected.right for expected in found] == pytest.approx([1.0, 1.9, 2.1])
+    assert found[1].precision == pytest.approx(0.95)
 
 
 def test_numbers_above_that_of_the_pairs_are_left_out() -> None:

@@ -342,6 +342,15 @@ class TestBadInput:
         assert "got: the names Q8N996, Q8N997, Q8N998, ..." in str(caught.value)
         assert "such as K7PPA8, P04637, P0DN26, ..." in str(caught.value)
 
+    def test_an_id_map_to_another_fasta(self, fasta: SequenceTable, id_map: Callable[[str], Path]) -> None:
+        path = id_map("A\tQ8N999\nB\tQ8N998\n")
+        with pytest.raises(DataError) as caught:
+            map_names(["A", "B", "C"], fasta, id_map=[path])
+        message = str(caught.value)
+        assert message.startswith("the id_map leads to no protein of the FASTA")
+        assert "it knows 2 of 3 names, such as A (Q8N999), B (Q8N998)" in message
+        assert "such as K7PPA8, P04637, P0DN26, ..." in message
+
     def test_names_that_only_lack_a_rule(self, fasta: SequenceTable) -> None:
         with pytest.raises(
             DataError, match=r"without the isoform number, 1 of the 1 names fit: .* ids=canonical"
@@ -353,7 +362,7 @@ class TestBadInput:
             map_names(["YWHAB"], fasta)
         message = str(caught.value)
         assert message.startswith("most names of the network stand for several sequences of the FASTA")
-        assert "got: 1 of 1 names, such as YWHAB (P31946-2, P31946-3)" in message
+        assert "got: 1 of 1 names, such as YWHAB (P31946-2;P31946-3)" in message
         assert "or ids=canonical" in message
 
     def test_canonical_takes_the_canonical_sequence_of_a_gene(self, tmp_path: Path) -> None:
