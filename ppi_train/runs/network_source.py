@@ -140,7 +140,7 @@ class NetworkSource:
     def _all_known(self) -> np.ndarray:
         accessions = self.mapped.pairs.proteins
         taken = network_filter(self.proteins.options)
-        everything = NetworkFilter(taxids=taken.taxids)
+        everything = NetworkFilter(taxid=taken.taxid)
         found = self.proteins.known_pairs(accessions)
         if taken == everything:
             return found
@@ -207,8 +207,8 @@ def network_filter(options: SourceNetworkOptions) -> NetworkFilter:
         score_column=options.score_column,
         system_type=options.system_type,
         throughput=options.throughput,
-        taxids=tuple(map(int, options.taxid or ())),
-        detection_methods=options.detection_method or (),
-        interaction_types=options.interaction_type or (),
-        complexes=options.expanded_complexes,
+        taxid=tuple(map(int, options.taxid or ())),
+        detection_method=options.detection_method or (),
+        interaction_type=options.interaction_type or (),
+        expanded_complexes=options.expanded_complexes,
     )

@@ -22,10 +22,10 @@ class NetworkFilter:
         attribute of an edge. By default the combined score, the MI score, or `score` or `weight`.
     system_type: BioGRID's experimental system type, `physical` (default) or `genetic`.
     throughput: BioGRID's `low` or `high`.
-    taxids: NCBI numbers of organisms; both ends of a pair must be among them.
-    detection_methods, interaction_types: PSI-MI terms, as `MI:0018` or by name; any of them will do.
-    complexes: Whether pairs expanded from complexes are taken: `keep`, `drop` or `only` these.
-    any_organism: Whether pairs of several organisms are taken where no taxids are given.
+    taxid: NCBI numbers of organisms; both ends of a pair must be among them.
+    detection_method, interaction_type: PSI-MI terms, as `MI:0018` or by name; any of them will do.
+    expanded_complexes: Whether pairs expanded from complexes are taken: `keep`, `drop` or `only` these.
+    any_organism: Whether pairs of several organisms are taken where no taxid is given.
 
     Raises:
         ConfigError: a field has an unknown value.
@@ -35,17 +35,17 @@ class NetworkFilter:
     score_column: str | None = None
     system_type: str | None = None
     throughput: str | None = None
-    taxids: tuple[int, ...] = ()
-    detection_methods: tuple[str, ...] = ()
-    interaction_types: tuple[str, ...] = ()
-    complexes: str = "keep"
+    taxid: tuple[int, ...] = ()
+    detection_method: tuple[str, ...] = ()
+    interaction_type: tuple[str, ...] = ()
+    expanded_complexes: str = "keep"
     any_organism: bool = False
 
     def __post_init__(self) -> None:
         known = {
             "system_type": (None, "physical", "genetic"),
             "throughput": (None, "low", "high"),
-            "complexes": ("keep", "drop", "only"),
+            "expanded_complexes": ("keep", "drop", "only"),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:

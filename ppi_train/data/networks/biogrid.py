@@ -35,7 +35,7 @@ _OTHERS = (
 # The second is the name in TAB2.
 _ORGANISM, _OLD_ORGANISM = "Organism ID Interactor {}", "Organism Interactor {}"
 _SYSTEM, _THROUGHPUT, _AUTHOR = "Experimental System Type", "Throughput", "Author"
-_FILTERED = {"system_type": _SYSTEM, "throughput": _THROUGHPUT, "taxids": _ORGANISM.format("A")}
+_FILTERED = {"system_type": _SYSTEM, "throughput": _THROUGHPUT, "taxid": _ORGANISM.format("A")}
 _NUMBER = re.compile(r"\d{1,9}")
 
 

@@ -141,7 +141,7 @@ class Collector:
                 "the network has too many pairs",
                 where=self.source,
                 got=f"more than {_MAX_ROWS:,} rows",
-                remedy="filter it, by min_score or taxids",
+                remedy="filter it, by min_score or taxid",
             )
         self._ends.append(ends[:, rows.kept])
         for name, column in values.items():
@@ -154,12 +154,12 @@ class Collector:
     def _by_species(self, rows: Rows, ends: np.ndarray) -> None:
         """Leaves out rows of organisms that are not wanted, and counts those of each organism."""
         organisms = self._organisms()
-        if len(organisms) == 1 and not self._wanted.taxids:
+        if len(organisms) == 1 and not self._wanted.taxid:
             self._rows_of[int(organisms[0])] += int(np.count_nonzero(rows.kept))
             return
         species = np.frombuffer(self._species, np.int32)[ends]
-        if self._wanted.taxids:
-            rows.drop(~np.isin(organisms, self._wanted.taxids)[species].all(axis=0), "another organism")
+        if self._wanted.taxid:
+            rows.drop(~np.isin(organisms, self._wanted.taxid)[species].all(axis=0), "another organism")
         a, b = species[:, rows.kept]
         met = np.bincount(a, minlength=len(organisms)) + np.bincount(b[a != b], minlength=len(organisms))
         self._rows_of.update(dict(zip(organisms.tolist(), met.tolist(), strict=True)))
@@ -182,7 +182,7 @@ class Collector:
             self.counts["duplicates"] = duplicates
         if disputed := int(np.count_nonzero(merged.get("disputed", ()))):
             self.counts[DISPUTED] = disputed
-        taxids = self._organisms()[np.frombuffer(self._species, np.int32)[order]]
+        taxid = self._organisms()[np.frombuffer(self._species, np.int32)[order]]
         return Network(
             layout=self.layout,
             source=self.source,
@@ -191,7 +191,7 @@ class Collector:
             score=_unless(merged.get("score"), np.isnan),
             year=_unless(merged.get("year"), lambda years: years == 0),
             negative=merged.get("negative"),
-            taxid=taxids if taxids.any() else None,
+            taxid=taxid if taxid.any() else None,
             alternatives={name: self._alternatives[name] for name in names if name in self._alternatives},
             counts=dict(self.counts),
         )
@@ -241,7 +241,7 @@ class Collector:
 
     def _refuse_species(self) -> None:
         species = Counter({taxid: count for taxid, count in self._rows_of.items() if taxid and count})
-        if len(species) < 2 or self._wanted.taxids or self._wanted.any_organism:
+        if len(species) < 2 or self._wanted.taxid or self._wanted.any_organism:
             return
         listed = [f"taxid {taxid} in {count:,} rows" for taxid, count in species.most_common(11)]
         first, second = (taxid for taxid, _ in species.most_common(2))
@@ -249,8 +249,8 @@ class Collector:
             f"the network has interactions of {len(species)} organisms",
             where=self.source,
             got=first_ten(listed),
-            expected="one organism, or taxids",
-            remedy=f"give taxids={first}, or taxids={first},{second} for the pairs of and between both",
+            expected="one organism, or taxid",
+            remedy=f"give taxid={first}, or taxid={first},{second} for the pairs of and between both",
         )
 
 

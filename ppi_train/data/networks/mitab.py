@@ -26,7 +26,7 @@ _ID, _ALTERNATIVE, _ALIAS = 0, 2, 4
 _METHOD, _AUTHOR, _TAXID, _TYPE, _CONFIDENCE = 6, 7, 9, 11, 14
 _EXPANSION, _INTERACTOR_TYPE, _NEGATIVE = 15, 20, 35
 _VERSIONS = ((46, "2.8"), (42, "2.7"), (36, "2.6"), (15, "2.5"))
-_FILTERS = ("min_score", "score_column", "taxids", "detection_methods", "interaction_types")
+_FILTERS = ("min_score", "score_column", "taxid", "detection_method", "interaction_type")
 
 _HEADER = re.compile(r"#?\s*(unique )?id(entifier)?(\(s\)|s)?\s*(for )?interactor a$", re.IGNORECASE)
 _IDENTIFIER = re.compile(r'[^:"|]+:.+')
@@ -70,7 +70,7 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     version = next(version for width, version in _VERSIONS if len(fields) >= width)
     layout = f"PSI-MITAB {version}"
     expanded = version != "2.5"
-    wanted.refuse_others((*_FILTERS, "complexes") if expanded else _FILTERS, layout, source.path)
+    wanted.refuse_others((*_FILTERS, "expanded_complexes") if expanded else _FILTERS, layout, source.path)
     texts = (_ALTERNATIVE, _ALTERNATIVE + 1, _ALIAS, _ALIAS + 1)
     coded = [_ID, _ID + 1, _METHOD, _AUTHOR, _TAXID, _TAXID + 1, _TYPE, _CONFIDENCE]
     if expanded:
@@ -133,8 +133,8 @@ def _filter_terms(
 ) -> None:
     """Leaves out rows by their detection method, their type, and whether they come from a complex."""
     filters = (
-        (_METHOD, wanted.detection_methods, "detection method"),
-        (_TYPE, wanted.interaction_types, "interaction type"),
+        (_METHOD, wanted.detection_method, "detection method"),
+        (_TYPE, wanted.interaction_type, "interaction type"),
     )
     for at, terms, what in filters:
         if terms:
@@ -142,9 +142,9 @@ def _filter_terms(
             rows.drop(by_value(columns[at], partial(_lacks, terms=terms), bool), f"another {what}")
     if _EXPANSION in columns:
         binary = by_value(columns[_EXPANSION], _is_empty, bool)
-        if wanted.complexes == "drop":
+        if wanted.expanded_complexes == "drop":
             rows.drop(~binary, "spoke-expanded")
-        elif wanted.complexes == "only":
+        elif wanted.expanded_complexes == "only":
             rows.drop(binary, "not spoke-expanded")
 
 

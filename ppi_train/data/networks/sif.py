@@ -3,7 +3,7 @@
 The format is defined at https://manual.cytoscape.org/en/stable/Supported_Network_File_Formats.html. If there
 is a tab anywhere in the file, tabs stand between the fields, and blanks belong to the names. Relations that
 the manual lists for anything but two proteins, such as `pd` for a protein and DNA, are left out unless they
-are asked for as `interaction_types`.
+are asked for as `interaction_type`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source, wanted: NetworkFilter) -> Network:
     """Reads a SIF file; see `read_network`."""
-    wanted.refuse_others(("interaction_types",), _LAYOUT, source.path)
+    wanted.refuse_others(("interaction_type",), _LAYOUT, source.path)
     data = source.whole()
     delimiter = "\t" if b"\t" in data else None
     collector = Collector(_LAYOUT, source.path, wanted)
@@ -70,9 +70,9 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     rows = collector.rows(len(a))
     column = pa.array(relations, pa.string()).dictionary_encode()
     collector.saw("relation", column)
-    if wanted.interaction_types:
+    if wanted.interaction_type:
         rows.drop(
-            by_value(column, lambda text: text not in wanted.interaction_types, bool), "another relation"
+            by_value(column, lambda text: text not in wanted.interaction_type, bool), "another relation"
         )
     else:
         rows.drop(by_value(column, _OTHERS.__contains__, bool), "not between proteins")

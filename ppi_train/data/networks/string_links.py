@@ -39,7 +39,7 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
         if mark in names:
             layout += f", {detail}"
             break
-    wanted.refuse_others(("min_score", "score_column", "taxids"), layout, source.path)
+    wanted.refuse_others(("min_score", "score_column", "taxid"), layout, source.path)
     score = _score_column(names, wanted, source.path)
     table = Table(
         source=source.path,

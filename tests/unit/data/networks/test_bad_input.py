@@ -103,22 +103,22 @@ def test_one_message_with_its_place(text: str | bytes, parts: list[str], tmp_pat
     [
         (
             string_links([("A", "B")]),
-            {"system_type": "physical", "complexes": "drop"},
+            {"system_type": "physical", "expanded_complexes": "drop"},
             [
-                "cannot be filtered by system_type, complexes",
+                "cannot be filtered by system_type, expanded_complexes",
                 "STRING links",
-                "min_score, score_column, taxids",
+                "min_score, score_column, taxid",
             ],
         ),
         (
             columns([("A", "B")]),
-            {"min_score": 0.5, "taxids": (9606,)},
-            ["by min_score, taxids", "two columns"],
+            {"min_score": 0.5, "taxid": (9606,)},
+            ["by min_score, taxid", "two columns"],
         ),
         (
             mitab([mitab_row(version="2.5")], "2.5"),
-            {"complexes": "drop"},
-            ["cannot be filtered by complexes", "PSI-MITAB 2.5"],
+            {"expanded_complexes": "drop"},
+            ["cannot be filtered by expanded_complexes", "PSI-MITAB 2.5"],
         ),
         (string_links([("A", "B")]), {"min_score": 0.7}, ["min_score is not on the scale", "min_score=700"]),
         (
@@ -134,10 +134,10 @@ def test_one_message_with_its_place(text: str | bytes, parts: list[str], tmp_pat
         ),
         (
             mitab([mitab_row(), mitab_row()]),
-            {"detection_methods": ("MI:0096",)},
+            {"detection_method": ("MI:0096",)},
             ["leaves nothing", "2 another detection method", 'psi-mi:"MI:0018"(two hybrid) (2)'],
         ),
-        (string_links([("A", "B")]), {"taxids": (9606,)}, ["leaves nothing", "2 another organism"]),
+        (string_links([("A", "B")]), {"taxid": (9606,)}, ["leaves nothing", "2 another organism"]),
     ],
 )
 def test_filters_that_do_not_fit(
@@ -156,7 +156,7 @@ def test_several_organisms_without_a_choice(tmp_path: Path) -> None:
     message = _message(tmp_path, mitab([*human, *mouse, *vitro]))
     assert "the network has interactions of 2 organisms" in message
     assert "taxid 9606 in 7 rows, taxid 10090 in 1 rows" in message
-    assert "give taxids=9606, or taxids=9606,10090 for the pairs of and between both" in message
+    assert "give taxid=9606, or taxid=9606,10090 for the pairs of and between both" in message
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_unknown_values_of_a_filter() -> None:
-    with pytest.raises(ConfigError, match="complexes has an unknown value"):
-        NetworkFilter(complexes="remove")
+    with pytest.raises(ConfigError, match="expanded_complexes has an unknown value"):
+        NetworkFilter(expanded_complexes="remove")
     with pytest.raises(ConfigError, match="physical or genetic"):
         NetworkFilter(system_type="chemical")

@@ -69,7 +69,7 @@ def test_keys_too_large_to_be_packed_are_sorted_alike() -> None:
 def test_the_organism_of_every_batch_counts() -> None:
     """The first batch has one organism, the second another one."""
     organisms = {"A": 9606, "B": 9606, "C": 10090, "D": 10090, "E": 4932, "F": 4932}
-    collector = Collector("layout", "source", NetworkFilter(taxids=(9606, 10090)))
+    collector = Collector("layout", "source", NetworkFilter(taxid=(9606, 10090)))
     for pair in (["A", "B"], ["C", "D"], ["E", "F"]):
         ends = [
             collector.numbers(

@@ -152,14 +152,14 @@ def test_biogrid_filters(tmp_path: Path) -> None:
         biogrid_row("P1", "V1", taxids=(9606, 2697049)),
     ]
     text = "\n".join([header("biogrid_tab3"), *rows])
-    human = _read(tmp_path, text, taxids=(9606,))
+    human = _read(tmp_path, text, taxid=(9606,))
     assert _pairs(human) == [("P1", "P2"), ("P1", "P3")]
     assert human.counts == {"rows": 4, "genetic": 1, "another organism": 1}
-    low = _read(tmp_path, text, taxids=(9606,), throughput="low")
+    low = _read(tmp_path, text, taxid=(9606,), throughput="low")
     assert _pairs(low) == [("P1", "P3")]
-    genetic = _read(tmp_path, text, taxids=(9606,), system_type="genetic")
+    genetic = _read(tmp_path, text, taxid=(9606,), system_type="genetic")
     assert _pairs(genetic) == [("P1", "P4")]
-    across = _read(tmp_path, text, taxids=(9606, 2697049))
+    across = _read(tmp_path, text, taxid=(9606, 2697049))
     assert _pairs(across)[-1] == ("P1", "V1")
     assert across.taxid is not None
     assert dict(zip(across.names, across.taxid.tolist(), strict=True))["V1"] == 2697049
@@ -238,12 +238,12 @@ def test_mitab_filters(tmp_path: Path) -> None:
         "spoke-expanded, kept": 1,
     }
     for term in ("MI:0096", "mi:0096", "Pull down"):
-        assert _pairs(_read(tmp_path, text, detection_methods=("MI:9999", term))) == [("A", "C")]
-    assert _pairs(_read(tmp_path, text, interaction_types=("direct interaction",))) == [("A", "D")]
-    dropped = _read(tmp_path, text, complexes="drop")
+        assert _pairs(_read(tmp_path, text, detection_method=("MI:9999", term))) == [("A", "C")]
+    assert _pairs(_read(tmp_path, text, interaction_type=("direct interaction",))) == [("A", "D")]
+    dropped = _read(tmp_path, text, expanded_complexes="drop")
     assert _pairs(dropped) == [("A", "B"), ("A", "D"), ("A", "E")]
     assert dropped.counts["spoke-expanded"] == 1
-    assert _pairs(_read(tmp_path, text, complexes="only")) == [("A", "C")]
+    assert _pairs(_read(tmp_path, text, expanded_complexes="only")) == [("A", "C")]
     assert _pairs(_read(tmp_path, text, min_score=0.6)) == [("A", "E")]
     assert _pairs(_read(tmp_path, text, score_column="author score", min_score=2)) == [("A", "E")]
 

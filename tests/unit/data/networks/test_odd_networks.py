@@ -46,9 +46,9 @@ def test_other_formats_are_no_table(tmp_path: Path, text: str) -> None:
 
 def test_the_number_of_a_term_is_taken_as_a_whole(tmp_path: Path) -> None:
     row = mitab_row(method='psi-mi:"MI:0045"(experimental)')
-    assert len(_read(tmp_path, row, detection_methods=("MI:0045",))) == 1
+    assert len(_read(tmp_path, row, detection_method=("MI:0045",))) == 1
     with pytest.raises(DataError, match="1 another detection method"):
-        _read(tmp_path, row, detection_methods=("MI:004",))
+        _read(tmp_path, row, detection_method=("MI:004",))
 
 
 def test_sif_relations(tmp_path: Path) -> None:
@@ -56,11 +56,11 @@ def test_sif_relations(tmp_path: Path) -> None:
     network = _read(tmp_path, text)
     assert _pairs(network) == [("A", "B"), ("B", "D")]
     assert network.counts == {"rows": 5, "not between proteins": 3}
-    chosen = _read(tmp_path, text, interaction_types=("pp", "pd"))
+    chosen = _read(tmp_path, text, interaction_type=("pp", "pd"))
     assert _pairs(chosen) == [("A", "B"), ("A", "C"), ("C", "D"), ("C", "E")]
     assert chosen.counts["another relation"] == 1
     with pytest.raises(DataError, match=r"relation: pd \(3\), pp \(1\), interacts \(1\)"):
-        _read(tmp_path, text, interaction_types=("x",))
+        _read(tmp_path, text, interaction_type=("x",))
 
 
 def test_partners_of_a_hub_are_no_relation(tmp_path: Path) -> None:
