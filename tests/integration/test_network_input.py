@@ -184,7 +184,7 @@ def some_pairs(names: list[str], count: int = 300) -> list[Pair]:
             [f"GENE{a}\tGENE{b}" for a, b in some_pairs(NAMES)],
             [f"{name}-{isoform}" for name in NAMES for isoform in (1, 2)],
             "most names of the network stand for several sequences",
-            ["P10000-1, P10000-2", "ids=canonical"],
+            ["P10000-1", "P10000-2", "ids=canonical"],
         ),
         ([f"{NAMES[0]}\t{name}" for name in NAMES[1:]], NAMES, "the network is a star", ["59 partners"]),
         (
