@@ -165,15 +165,9 @@ def test_eval_only_takes_the_champion_by_its_uri(
 
 
 def test_a_run_that_failed(client: mlflow.MlflowClient, places: dict[str, Any], name: str) -> None:
+    exploding = {"learning_rate": 100, "weight_decay": 1, "batch_size": 32, "scheduler": "none"}
     with pytest.raises(UserError, match="training diverged") as diverged:
-        exploding = {
-            "epochs": 1,
-            "batch_size": 32,
-            "learning_rate": 100,
-            "weight_decay": 1,
-            "scheduler": "none",
-        }
-        execute_pipeline("train_only", places | exploding)
+        execute_pipeline("train_only", places | exploding | {"epochs": 1})
     (failed,) = client.search_runs(
         [os.environ["MLFLOW_EXPERIMENT_ID"]],
         filter_string="attributes.status = 'FAILED' AND tags.`ppi.mode` = 'train_only'",

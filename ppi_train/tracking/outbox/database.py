@@ -41,6 +41,8 @@ _PAGE = (
     " WHERE number >= ? ORDER BY number LIMIT ?"
 )
 _ROWS_AT_ONCE = 200
+# Python cannot make an error of SQLite's message if that quotes a damaged name.
+_DAMAGED = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Database:
@@ -65,7 +67,7 @@ class Database:
         self.server_run_id = self.problem = ""
         try:
             self.header = header or self._read_header()
-        except sqlite3.Error as error:
+        except _DAMAGED as error:
             self.close()
             raise JournalError("the outbox is damaged and cannot be read", where=path, got=error) from None
         except BaseException:
@@ -108,7 +110,7 @@ class Database:
                     break
                 found.append((number, _record_in(checksum, content)))
                 least = number + 1
-        except sqlite3.Error as error:
+        except _DAMAGED as error:
             why = str(error)
         return found, why and f"records from number {max(least, 0)} on are lost: {why}"
 
@@ -187,7 +189,7 @@ def _check(connection: sqlite3.Connection) -> str:
     """What SQLite finds wrong with a file, empty if nothing."""
     try:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
+    except _DAMAGED as error:
         return str(error)
     return "" if found == "ok" else str(found).splitlines()[-1]
 

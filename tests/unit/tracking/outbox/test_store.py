@@ -144,6 +144,17 @@ def test_a_damaged_page_costs_what_follows_and_is_named(tmp_path: Path) -> None:
     assert path.read_bytes() == content, "a damaged file is left as it is"
 
 
+def test_a_damaged_name_that_sqlite_quotes_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, RECORDS)
+    whole = path.read_bytes()
+    damaged = whole.replace(b"tablerecords", b"table\xae\xaecords").replace(
+        b"CREATE TABLE r", b"CREATE TABL? r"
+    )
+    path.write_bytes(damaged)
+    with pytest.raises(JournalError, match="not the outbox of a run"):
+        read(path)
+
+
 def test_what_was_sent_is_gone_and_what_was_refused_is_pending(tmp_path: Path) -> None:
     store = Store.create(tmp_path / NAME, HEADER)
     for record in RECORDS[:4]:
