@@ -283,6 +283,7 @@ def _log_start(
     for name, part in (("train", text.train), ("held_out", text.held_out)):
         write_fasta(output / "text" / f"{name}.fasta", part)
     tracked.log_folder(output / "text", "text")
+    tracked.flush()  # from here on a run that is killed can be continued
     logger.info("%s sequences, %s residues", f"{len(text.train):,}", f"{residues:,}")
 
 

@@ -15,7 +15,7 @@ from ppi_train.modes import execute_pipeline
 def test_bernett_where_the_mirror_lacks_the_test_files(
     store: mlflow.MlflowClient, mirror: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = {"dataset": "bernett", "mirror": mirror, "data_dir": str(tmp_path), "output_dir": str(tmp_path)}
+    given = {"dataset": "bernett", "mirror": mirror, "data_dir": str(tmp_path)}
     result = execute_pipeline("prepare_data", given)
     assert set(result.outputs) == {"train", "validation"}
     assert result.metrics["data/train_pairs"] == 163_192

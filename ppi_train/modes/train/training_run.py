@@ -176,6 +176,7 @@ def log_start(
     if inputs.dropped:
         inputs.write_dropped(output / "dropped")
         tracked.log_folder(output / "dropped", "dropped")
+    tracked.flush()  # from here on a run that is killed can be continued
     for split, table in inputs.tables.items():
         logger.info("%s: %s pairs of %s proteins", split, f"{len(table):,}", f"{len(table.proteins):,}")
 
