@@ -91,10 +91,10 @@ class TrackedRun:
 
     Uses the run that `mlflow run` has created for the mode (MLFLOW_RUN_ID); otherwise creates one, nested in
     the run of MLFLOW_RUN_ID or in the active run, if any. What is logged goes to an outbox on this machine's
-    disk, from which a thread sends it to the server: no call here but `flush` waits for the disk or the server,
-    and none fails because of them. When the block ends, the run is FINISHED, FAILED with the message in `ppi.error`, or
-    KILLED on a signal, but never RUNNING. What the server has not received by then stays in the outbox, for
-    `sync`.
+    disk, from which a thread sends it to the server: no call here but `flush` waits for the disk or the
+    server, and none fails because of them. When the block ends, the run is FINISHED, FAILED with the message
+    in `ppi.error`, or KILLED on a signal, but never RUNNING. What the server has not received by then stays
+    in the outbox, for `sync`.
 
     Args:
         mode: The run mode.
@@ -437,7 +437,7 @@ class TrackedRun:
         return OWN_MODEL
 
     def flush(self) -> None:
-        """Waits until what was logged is on this machine's disk, so that a process that is killed leaves it."""
+        """Waits until what was logged is on this machine's disk, where a killed process leaves it."""
         with self._call("write the outbox"):
             self._store.flush()
 
