@@ -26,6 +26,7 @@ from ppi_train.errors import CacheError, ConfigError, DataError, TrackingError
 from ppi_train.inference.output import read_about
 from ppi_train.modes import PipelineResult, execute_pipeline
 from ppi_train.runs.training_pairs import ordered_pairs
+from tests.support.network_layouts import biogrid_row, header
 
 PROTEINS = 60
 
@@ -361,6 +362,17 @@ def test_known_pairs_of_string_are_mapped(given: dict[str, Any], pool: Path, tmp
     aliases.write_text("".join("\t".join(row) + "\n" for row in rows))
     asked = {"all_pairs": True, "fasta": str(pool), "known": str(links), "id_map": str(aliases)}
     _, table = predicted(given | asked)
+    assert pair_names(table[table["known"]]) == [frozenset((first, second))]
+
+
+def test_known_pairs_of_biogrid_are_read_with_partners_of_other_organisms(
+    given: dict[str, Any], pool: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = read_fasta(pool).sequences
+    known = tmp_path / "BIOGRID-ORGANISM.tab3.txt"
+    rows = [biogrid_row(first, second), biogrid_row(first, "P0DTC2", taxids=(9606, 2697049))]
+    known.write_text("\n".join([header("biogrid_tab3"), *rows]) + "\n")
+    _, table = predicted(given | {"all_pairs": True, "fasta": str(pool), "known": str(known)})
     assert pair_names(table[table["known"]]) == [frozenset((first, second))]
 
 

@@ -19,7 +19,7 @@ from ppi_train.data.fasta import SequenceTable, read_fasta
 from ppi_train.data.fasta_headers import Header, read_headers
 from ppi_train.data.identifiers import map_names
 from ppi_train.data.identity import protein_numbers, without_sequence
-from ppi_train.data.networks import Network, read_network
+from ppi_train.data.networks import Network, NetworkFilter, read_network
 from ppi_train.errors import DataError
 from ppi_train.inference.output import Annotations
 from ppi_train.inference.pair_grid import PairGrid, PairList
@@ -50,7 +50,8 @@ def read_known(config: PredictConfig) -> KnownInteractions | None:
     options = config.prediction
     if not options.known:
         return None
-    network = read_network(options.known)
+    # Partners of other organisms, which BioGRID has in each file, map to no protein that is scored.
+    network = read_network(options.known, NetworkFilter(any_organism=True))
     fastas = sequence_files(config)
     if not fastas:
         return KnownInteractions(network=network, accessions=network.names)
