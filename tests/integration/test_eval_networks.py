@@ -225,6 +225,7 @@ def test_every_evaluation_is_audited_and_gives_the_gain_over_what_is_trivial(
     assert not any(name.startswith("audit/") or "over_trivial" in name for name in train)
 
 
+@pytest.mark.slow
 def test_what_an_ancestor_was_trained_on_counts_as_seen(
     folders: dict[str, Any],
     asked: dict[str, Any],

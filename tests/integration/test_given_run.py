@@ -118,6 +118,7 @@ def test_modes_that_start_together_do_not_share_a_run(
     assert store.get_run(second.run_id).data.tags["mlflow.parentRunId"] == given
 
 
+@pytest.mark.slow
 def test_an_outer_mlflow_run_with_two_modes_has_two_nested_runs(
     store: mlflow.MlflowClient, example: Dataset, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_imported_embeddings_train_and_score_like_those_made_here(
     assert store.get_run(theirs.run_id).data.tags["ppi.embedder"] == "lab_lm"
 
 
+@pytest.mark.slow
 def test_a_model_of_one_import_scores_another_by_the_same_embedder_and_no_other(
     store: mlflow.MlflowClient, lab: Lab
 ) -> None:
