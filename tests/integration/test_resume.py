@@ -251,7 +251,9 @@ def test_killed_while_the_server_was_away_a_run_loses_no_number(
         killed = at_server.get_run(run_id)
         assert killed.info.status == "KILLED"
         assert {"val/auroc", "train/loss"} <= set(killed.data.metrics)
-        assert [point.step for point in at_server.get_metric_history(run_id, "val/auroc")][:2] == [1, 2]
+        # The last second may not have been on the disk; `resume` trains it again.
+        steps = [point.step for point in at_server.get_metric_history(run_id, "val/auroc")]
+        assert steps == [1, 2, 3][: len(steps)]
     assert execute_pipeline("resume", {"run_id": run_id}).run_id == run_id
     assert outcome(at_server, run_id, tmp_path / "runs") == whole
 
