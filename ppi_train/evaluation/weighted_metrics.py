@@ -1,15 +1,15 @@
-"""The pair metrics of many weighted samples at once, for the bootstrap.
+"""The pair metrics of weighted pairs, for the bootstrap.
 
-The bootstrap spends most of its time here. All metrics depend only on the weight of each (distinct score,
-label), so that the scores are sorted and grouped once, and a resample is a weight per group and class.
-Weights of one give the values of `pair_metrics`, and whole weights those of repeated rows.
+The bootstrap spends most of its time here. The scores are sorted once; a resample is a whole number for each
+pair, in that order, and all metrics follow from its cumulative sums. Weights of one give the values of
+`pair_metrics`, and other weights those of repeated rows.
 
-Legend of shapes: n pairs, g groups of equal score in ascending order, r samples.
+Legend of shapes: n pairs from the highest score to the lowest, p of them positive.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,193 +26,191 @@ from ppi_train.evaluation.pair_metrics import (
     Labels,
 )
 
-Codes = npt.NDArray[np.intp]
+Weights = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
+
+_EDGES = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreGroups:
-    """Pairs grouped by equal score.
+class _Sums(NamedTuple):
+    """Sums of weights, from the highest score down.
 
-    Attributes:
-        values: (g,) the distinct scores, ascending.
-        codes: (n,) the position of each pair in a flat (2, g) table of counts: label times g, plus group.
+    `calls` (n + 1,) is the weight of all pairs before a position, `hits` (p + 1,) that of the positive pairs
+    before one of them. For each of the p positive pairs, `gained` is its weight, and `above` and `found` are
+    those of all pairs and of the positive ones with its score or a higher one.
     """
 
-    values: Floats
-    codes: Codes
+    calls: Weights
+    hits: Weights
+    gained: Weights
+    above: Weights
+    found: Weights
 
-    @classmethod
-    def of(cls, scores: Floats, labels: Labels) -> ScoreGroups:
-        """Groups checked scores (n,) with their labels (n,)."""
-        values, group = np.unique(scores, return_inverse=True)
-        return cls(values=values, codes=group + labels.astype(np.intp) * values.size)
+    @property
+    def positives(self) -> int:
+        return int(self.hits[-1])
 
-    def counts(self, weights: Floats | None = None) -> Floats:
-        """The total weight (2, g) of each label and group.
-
-        The pairs have the given weights (n,), or the weight 1 each.
-        """
-        table = np.bincount(self.codes, weights=weights, minlength=2 * self.values.size)
-        return table.reshape(2, self.values.size).astype(np.float64, copy=False)
+    @property
+    def negatives(self) -> int:
+        return int(self.calls[-1]) - self.positives
 
 
-class WeightedPairMetrics:
-    """Computes every metric of weighted samples that share their scores.
+class WeightedRanking:
+    """Computes `auroc` and `auprc` of weighted pairs, for scores of any kind.
 
     Args:
-        values: (g,) distinct probabilities, ascending. What depends on them alone is computed once.
+        scores: (n,) in any order, finite.
+        labels: (n,) of both classes.
+
+    Attributes:
+        order: (n,) positions of the pairs from the highest score to the lowest, in which weights are given.
     """
 
-    def __init__(self, values: Floats) -> None:
-        self._values = values
-        self._first_called = int(np.searchsorted(values, THRESHOLD, side="left"))
-        self._starts = np.searchsorted(values, INNER_EDGES, side="right")
-        inside = np.clip(values, LOG_FLOOR, 1 - LOG_FLOOR)
-        # of a negative and of a positive pair
-        self._squares = values**2, (1 - values) ** 2
-        self._logs = -np.log(1 - inside), -np.log(inside)
+    def __init__(self, scores: npt.NDArray[Any], labels: Labels) -> None:
+        self.order: Positions = np.argsort(scores)[::-1]
+        ordered, positive = scores[self.order], labels[self.order] == 1
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        # where each group begins, and the last one ends; and how many positive pairs are before each position
+        self._bounds: Positions = np.append(starts, len(ordered))
+        self._hits_before = _running(positive)
+        self._positive: Positions = np.flatnonzero(positive)
+        self._tied = len(starts) < len(ordered)
+        # of the group of each positive pair
+        group = np.searchsorted(starts, self._positive, side="right")
+        self._begins, self._ends = self._bounds[group - 1], self._bounds[group]
+        self._hits_at_begin, self._hits_at_end = (self._hits_before[at] for at in (self._begins, self._ends))
 
-    def __call__(self, counts: Floats) -> dict[str, Floats]:
-        """Computes an array (r,) for each metric, by the names of `pair_metrics`.
+    def __call__(self, weights: Weights) -> dict[str, float]:
+        """The metrics by name.
 
         Args:
-            counts: (r, 2, g) weight of the negative and of the positive pairs of each score; both classes
-                have a weight above zero in each sample.
+            weights: (n,) in the order of `order`; both classes have a weight above zero.
         """
-        ranked = RankedWeights.of(counts)
-        at_recall = {name: ranked.precision_at_recall(recall) for name, recall in RECALLS.items()}
-        return {
-            "auroc": ranked.auroc(),
-            "auprc": ranked.average_precision(),
-            **at_recall,
-            "recall_at_fpr_1": ranked.recall_at_false_rate(FALSE_RATE),
-            **self._at_threshold(counts),
-            **self._of_probabilities(counts),
-        }
+        return self._areas(self._sums(weights))
 
-    def _at_threshold(self, counts: Floats) -> dict[str, Floats]:
-        """Accuracy, F1 and Matthews correlation, each (r,)."""
-        first = self._first_called
-        (true_neg, false_neg), (false_pos, true_pos) = (
-            part.sum(axis=2).T for part in (counts[:, :, :first], counts[:, :, first:])
-        )
-        right = true_pos + true_neg
-        wrong = false_pos + false_neg
-        spread = np.sqrt(true_pos + false_pos) * np.sqrt(true_neg + false_neg)
-        spread *= np.sqrt(true_pos + false_neg) * np.sqrt(true_neg + false_pos)
-        covariance = true_pos * true_neg - false_pos * false_neg
-        return {
-            "accuracy": right / (right + wrong),
-            "f1": 2 * true_pos / (2 * true_pos + wrong),
-            # if all pairs get the same call, the correlation is 0, as in sklearn
-            "mcc": np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0),
-        }
+    def _sums(self, weights: Weights) -> _Sums:
+        gained = weights[self._positive]
+        calls, hits = _running(weights), _running(gained)
+        found = hits[self._hits_at_end] if self._tied else hits[1:]
+        return _Sums(calls, hits, gained, calls[self._ends], found)
 
-    def _of_probabilities(self, counts: Floats) -> dict[str, Floats]:
-        """Brier score, log loss and both calibration errors, each (r,)."""
-        pairs = counts[:, 0] + counts[:, 1]
-        totals = pairs.sum(axis=1)
-        surplus = pairs * self._values - counts[:, 1]
-        return {
-            "brier": _weighed(counts, self._squares) / totals,
-            "log_loss": _weighed(counts, self._logs) / totals,
-            "ece": _binned(surplus, self._starts) / totals,
-            "ece_adaptive": _adaptive(surplus, pairs, totals) / totals,
-        }
-
-
-def ranking_of_counts(counts: Floats) -> dict[str, Floats]:
-    """Computes `auroc` and `auprc` alone, for scores of any kind.
-
-    The counts are those of `WeightedPairMetrics`.
-    """
-    ranked = RankedWeights.of(counts)
-    return {"auroc": ranked.auroc(), "auprc": ranked.average_precision()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankedWeights:
-    """Weights from the highest score to the lowest, each array (r, g).
-
-    `found` is the weight of the positive pairs at a score or above, `called` that of all pairs.
-    """
-
-    negatives: Floats
-    positives: Floats
-    found: Floats
-    called: Floats
-
-    @classmethod
-    def of(cls, counts: Floats) -> RankedWeights:
-        """Takes counts (r, 2, g) in ascending order of the score."""
-        negatives, positives = counts[:, 0, ::-1], counts[:, 1, ::-1]
-        found = np.cumsum(positives, axis=1)
-        called = np.cumsum(negatives, axis=1)
-        called += found
-        return cls(negatives=negatives, positives=positives, found=found, called=called)
-
-    def auroc(self) -> Floats:
-        """The area under the ROC curve (r,).
-
-        The chance that a positive pair scores above a negative one, ties counting half. The numerator is a
-        sum of integers and halves for integer weights, so that it is exact below 2**53.
-        """
-        above = self.found - self.positives / 2  # of the positives with the same score, half are taken
-        wins = np.einsum("rg,rg->r", self.negatives, above)
-        total = self.found[:, -1]
-        return np.asarray(wins / (total * (self.called[:, -1] - total)))
-
-    def average_precision(self) -> Floats:
-        """Mean precision (r,) over the positives, without interpolation.
-
-        There is a threshold at each distinct score.
-        """
+    def _areas(self, sums: _Sums) -> dict[str, float]:
+        """AUROC is exact where its numerator is below 2**53; AUPRC has a threshold at each score."""
+        gained = sums.gained.astype(np.float64)
+        wrong = float(gained @ (sums.above - sums.found))
+        if self._tied:  # of the negative pairs with the score of a positive one, half count as above it
+            before = sums.calls[self._begins] - sums.hits[self._hits_at_begin]
+            wrong = (wrong + float(gained @ before)) / 2
         # no pair is called at scores above all drawn ones; they add no positives, so that any divisor will do
-        precision = np.divide(self.found, self.called, out=np.zeros_like(self.found), where=self.called > 0)
-        return np.asarray(np.einsum("rg,rg->r", self.positives, precision) / self.found[:, -1])
-
-    def precision_at_recall(self, recall: float) -> Floats:
-        """Precision (r,) at the highest threshold that reaches the recall."""
-        wanted = (recall - RATE_SLACK) * self.found[:, -1:]
-        first = (self.found >= wanted).argmax(axis=1)[:, None]
-        found, called = (
-            np.take_along_axis(weights, first, axis=1)[:, 0] for weights in (self.found, self.called)
-        )
-        return np.asarray(found / called)
-
-    def recall_at_false_rate(self, rate: float) -> Floats:
-        """Recall (r,) at the lowest threshold within the false positive rate."""
-        false = self.called - self.found
-        most = (rate + RATE_SLACK) * false[:, -1:]
-        # `false` never falls from one score to the next
-        kept = np.count_nonzero(false <= most, axis=1)[:, None]
-        found = np.take_along_axis(self.found, np.maximum(kept - 1, 0), axis=1)
-        return np.asarray(np.where(kept > 0, found, 0.0)[:, 0] / self.found[:, -1])
+        precision = sums.found / np.maximum(sums.above, 1)
+        return {
+            "auroc": 1 - wrong / (sums.positives * sums.negatives),
+            "auprc": float(gained @ precision) / sums.positives,
+        }
 
 
-def _weighed(counts: Floats, costs: tuple[Floats, Floats]) -> Floats:
-    """Weighted sum (r,) of the costs of negative and positive pairs."""
-    # not a matrix product: its threads may add in a different order, and here cost more than they save
-    of_class = [np.einsum("rg,g->r", counts[:, label], cost) for label, cost in enumerate(costs)]
-    return np.asarray(of_class[0] + of_class[1])
+def _running(values: npt.NDArray[Any]) -> Weights:
+    """The sums (n + 1,) of what is before each position of values (n,)."""
+    sums = np.empty(len(values) + 1, np.int64)
+    sums[0] = 0
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
-def _adaptive(surplus: Floats, pairs: Floats, totals: Floats) -> Floats:
-    """Sum over bins of equal weight of |expected - observed positives|, (r,)."""
-    middles = np.cumsum(pairs, axis=1)
-    middles -= pairs / 2
-    edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS
-    gaps = [
-        _binned(sample[None], np.searchsorted(below, edges * total))[0]
-        for sample, below, total in zip(surplus, middles, totals, strict=True)
-    ]
-    return np.array(gaps)
+class WeightedPairMetrics(WeightedRanking):
+    """Computes every metric of weighted pairs, by the names of `pair_metrics`.
 
-
-def _binned(surplus: Floats, starts: Codes) -> Floats:
-    """Sum (r,) over bins of the absolute summed surplus.
-
-    A bin begins at each of `starts`, and at 0.
+    Args:
+        probabilities: (n,) in any order. What depends on them alone is computed once.
+        labels: (n,) of both classes.
     """
-    filled = np.union1d([0], starts[starts < surplus.shape[1]])
-    return np.asarray(np.abs(np.add.reduceat(surplus, filled, axis=1)).sum(axis=1))
+
+    def __init__(self, probabilities: Floats, labels: Labels) -> None:
+        super().__init__(probabilities, labels)
+        self._values = values = probabilities[self.order]
+        truth = labels[self.order]
+        starts = self._bounds[:-1]
+        ascending = values[starts][::-1]
+        self._called = self._bounds[len(starts) - np.searchsorted(ascending, THRESHOLD, side="left")]
+        bins = len(starts) - np.searchsorted(ascending, INNER_EDGES, side="right")[::-1]
+        self._bins = self._bounds[bins]
+        self._squares = (values - truth) ** 2
+        given = np.where(truth == 1, values, 1 - values)
+        self._logs = -np.log(np.clip(given, LOG_FLOOR, 1 - LOG_FLOOR))
+
+    def __call__(self, weights: Weights) -> dict[str, float]:
+        """The metrics by name; see `WeightedRanking`."""
+        sums = self._sums(weights)
+        areas, total = self._areas(sums), int(sums.calls[-1])
+        real = weights.astype(np.float64)
+        expected = np.concatenate(([0.0], np.cumsum(real * self._values)))
+        called = sums.calls[self._bounds[1:]] if self._tied else sums.calls[1:]
+        return {
+            **areas,
+            **{name: _precision_at_recall(sums, recall) for name, recall in RECALLS.items()},
+            "recall_at_fpr_1": _recall_at_false_rate(sums, FALSE_RATE),
+            **self._at_threshold(sums),
+            "brier": float(real @ self._squares) / total,
+            "log_loss": float(real @ self._logs) / total,
+            "ece": self._gap(sums, expected, self._bins) / total,
+            "ece_adaptive": self._gap(sums, expected, self._bounds[_equal_bins(called)]) / total,
+        }
+
+    def _at_threshold(self, sums: _Sums) -> dict[str, float]:
+        """Accuracy, F1 and Matthews correlation."""
+        called, true_pos = float(sums.calls[self._called]), float(sums.hits[self._hits_before[self._called]])
+        positives, negatives = float(sums.positives), float(sums.negatives)
+        false_pos, total = called - true_pos, positives + negatives
+        true_neg, false_neg = negatives - false_pos, positives - true_pos
+        spread = np.sqrt(called * (total - called)) * np.sqrt(positives * negatives)
+        return {
+            "accuracy": (true_pos + true_neg) / total,
+            "f1": 2 * true_pos / (called + positives),
+            # if all pairs get the same call, the correlation is 0, as in sklearn
+            "mcc": float((true_pos * true_neg - false_pos * false_neg) / spread) if spread else 0.0,
+        }
+
+    def _gap(self, sums: _Sums, expected: Floats, bins: Positions) -> float:
+        """The sum over bins of |expected - observed positives|.
+
+        Args:
+            sums: Has the observed ones.
+            expected: (n + 1,) the sum of the probabilities of the pairs before a position.
+            bins: The positions at which a bin begins, ascending, without the first one.
+        """
+        ends = np.concatenate(([0], bins, [len(expected) - 1]))
+        observed = sums.hits[self._hits_before[ends]]
+        return float(np.abs(np.diff(expected[ends] - observed)).sum())
+
+
+def _before(sums: npt.NDArray[Any], ends: Positions) -> npt.NDArray[Any]:
+    """The sum of what is before each position."""
+    return np.where(ends > 0, sums[ends - 1], 0)
+
+
+def _precision_at_recall(sums: _Sums, recall: float) -> float:
+    """Precision at the highest threshold that reaches the recall."""
+    place = np.searchsorted(sums.found, (recall - RATE_SLACK) * sums.positives)
+    return float(sums.found[place] / sums.above[place])
+
+
+def _recall_at_false_rate(sums: _Sums, rate: float) -> float:
+    """Recall at the lowest threshold within the false positive rate."""
+    # `above - found` never falls from one score to the next
+    most = (rate + RATE_SLACK) * sums.negatives
+    kept = np.searchsorted(sums.above - sums.found, most, side="right")
+    return float(sums.found[kept - 1] / sums.positives) if kept else 0.0
+
+
+def _equal_bins(called: Weights) -> Positions:
+    """The groups at which bins of equal weight begin; a group is in the bin of its middle."""
+    total = int(called[-1])
+    edges = _EDGES[::-1] * total  # from the lowest score up
+    near = np.minimum(np.searchsorted(called, total - edges, side="right"), len(called) - 1)
+
+    def is_above(groups: Positions) -> npt.NDArray[np.bool_]:
+        middle = (called[groups] + _before(called, groups)) / 2
+        return np.asarray(total - middle >= edges)
+
+    previous = np.maximum(near - 1, 0)
+    return np.asarray(np.where(is_above(near), near + 1, np.where(is_above(previous), near, previous)))
