@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,19 +27,24 @@ _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def resolve_device(name: str) -> torch.device:
     """Resolves a device name; `auto` prefers CUDA over the CPU.
 
-    `auto` takes the first CUDA device, and logs its choice; a named device must exist.
-
-    The choice of `auto` is logged; a named device must exist.
+    `auto` and `cuda` take the first CUDA device, or that of LOCAL_RANK, which launchers of several processes
+    set. The choice of `auto` is logged; a named device must exist.
 
     Raises:
         DeviceError: the named CUDA device does not exist on this machine.
     """
+    device = find_device(name)
+    if name == "auto":
+        logger.info("device=auto took %s", describe_device(device))
+    return device
+
+
+def find_device(name: str) -> torch.device:
+    """`resolve_device` without a line in the log."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        device = torch.device("cuda", 0) if count else torch.device("cpu")
-        logger.info("device=auto took %s", describe_device(device))
-        return device
-    device = torch.device(name)
+        return torch.device("cuda", _local_rank()) if count else torch.device("cpu")
+    device = torch.device("cuda", _local_rank()) if name == "cuda" else torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= count:
         raise DeviceError(
             "the device that was asked for is not here",
@@ -49,6 +55,10 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK") or 0)
+
+
 def describe_device(device: torch.device) -> str:
     """`cpu (2 threads)`, or the name of the GPU."""
     if device.type == "cuda":
@@ -56,22 +66,87 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager[object]:
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device says that it has instructions for bf16.
+
+    These are AVX512-BF16 or AMX of a processor, and compute capability 8.0 of a GPU. Nothing is timed: the
+    answer is the same each time.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    said = torch.cpu.get_capabilities()
+    has_instructions = bool(said.get("avx512_bf16") or said.get("amx_bf16"))
+    return has_instructions and _onednn_has(torch.bfloat16)
+
+
+def resolve_amp(asked: str, device: str, *, gains: bool) -> str:
+    """The mixed precision of a training: `off`, `bf16` or `fp16`.
+
+    Args:
+        asked: One of these, or `auto`: bf16 where the device has it and the model gains by it.
+        device: Name of the device.
+        gains: Whether bf16 makes the model's training faster.
+
+    Raises:
+        DeviceError: see `resolve_device`.
+    """
+    if asked != "auto":
+        return asked
+    if not gains:
+        return "off"
+    amp = "bf16" if has_fast_bf16(find_device(device)) else "off"
+    logger.info("amp=auto took %s", amp)
+    return amp
+
+
+def check_bf16(device: torch.device, *, got: str, remedy: str) -> None:
+    """Refuses bf16 on a GPU that does not support it.
+
+    Args:
+        device: The device.
+        got: The option that asks for bf16.
+        remedy: What to give instead.
+
+    Raises:
+        DeviceError: it does not.
+    """
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(
+            "this GPU does not support bf16",
+            got=got,
+            expected="a GPU of compute capability 8.0 or more",
+            remedy=remedy,
+        )
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, amp: str) -> Iterator[None]:
     """The mixed-precision context for the forward pass; nothing for `off`.
 
     Raises:
         DeviceError: bf16 on a GPU that does not support it.
     """
     if amp == "off":
-        return contextlib.nullcontext()
-    if amp == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(
-            "this GPU does not support bf16",
-            got="amp=bf16",
-            expected="a GPU of compute capability 8.0 or more",
-            remedy="give amp=fp16 or amp=off",
-        )
-    return torch.autocast(device.type, dtype=_AMP_DTYPES[amp])
+        yield
+        return
+    if amp == "bf16":
+        check_bf16(device, got="amp=bf16", remedy="give amp=fp16 or amp=off")
+    dtype = _AMP_DTYPES[amp]
+    onednn: Any = torch.backends.mkldnn
+    was_enabled = onednn.enabled
+    # It is asked for an LSTM in this format also on a processor for which it has none, and fails.
+    onednn.enabled = was_enabled and (device.type != "cpu" or _onednn_has(dtype))
+    try:
+        with torch.autocast(device.type, dtype=dtype):
+            yield
+    finally:
+        onednn.enabled = was_enabled
+
+
+def _onednn_has(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in a half precision on this processor."""
+    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")())
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
@@ -80,7 +155,21 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     The seed determines initial weights and dropout.
     """
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(deterministic)
+    # Only where it changes something: the call imports all of torch.compile, which takes a second.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seeds what a process draws on a CPU and on a device.
+
+    `torch.manual_seed` also looks for every other kind of device, and writes down the stack for each: half a
+    millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def check_model_fits(build: Callable[[], torch.nn.Module], device: torch.device) -> None:

@@ -8,7 +8,7 @@ Shapes: n pairs, padded to i residues of a and j of b, c channels, d numbers of 
 
 The architecture of D-SCRIPT (Sledzieski et al. 2021, "D-SCRIPT translates genome to phenome with
 sequence-based, structure-aware, genome-scale predictions of protein-protein interactions"), built from its
-description; docs/models.md says what differs.
+description; docs/design/models.md says what differs.
 """
 
 from __future__ import annotations
@@ -18,61 +18,23 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, dropout, fold, max_pool2d, relu
+from torch.nn.functional import binary_cross_entropy_with_logits, fold, max_pool2d, relu
 
 from ppi_train.models.base import Packed
+from ppi_train.models.contact_map.cells import Cells, PairConvolution
+from ppi_train.models.dropout import dropout
 from ppi_train.models.ensemble import FeaturePosterior
-from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
+from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups
+from ppi_train.models.trained_state import TrainedState
 
 if TYPE_CHECKING:
     from ppi_train.models.contact_map import ContactMapOptions
 
-_BLOCK_CELLS = 65_536
-"""Cells whose differences are in memory at once: d floats each."""
 
-
-class PairConvolution(nn.Module):
-    """A 1x1 convolution over features of all residue pairs.
-
-    The features are |a - b| and a * b; their 2 d channels are never all in memory.
-
-    Args:
-        inputs: Width of a residue's state, d.
-        channels: c.
-    """
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        bound = (2 * inputs) ** -0.5
-        self.difference = nn.Parameter(torch.empty(channels, inputs).uniform_(-bound, bound))
-        self.product = nn.Parameter(torch.empty(channels, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
-
-    def forward(self, a_nid: Tensor, b_njd: Tensor) -> Tensor:
-        """Residues of both sides -> cells (n, c, i, j)."""
-        n, rows, _ = a_nid.shape
-        # sum over d of w_cd a_id b_jd is a matrix product with b for each channel's weighted a.
-        weighted = (a_nid[:, None] * self.product[:, None]).flatten(1, 2)
-        products = (weighted @ b_njd.transpose(1, 2)).view(n, -1, rows, b_njd.shape[1])
-        step = max(1, _BLOCK_CELLS // (n * b_njd.shape[1]))
-        a_ndi, b_ndj = a_nid.transpose(1, 2).contiguous(), b_njd.transpose(1, 2).contiguous()
-        differences: list[Tensor] = [
-            recomputed(self._differences, a_ndi[:, :, start : start + step], b_ndj)
-            for start in range(0, rows, step)
-        ]
-        cells: Tensor = products + torch.cat(differences, dim=2)
-        return cells + self.bias[:, None, None]
-
-    def _differences(self, a_ndi: Tensor, b_ndj: Tensor) -> Tensor:
-        cells = (a_ndi[:, :, :, None] - b_ndj[:, :, None]).abs().flatten(2)
-        convolved: Tensor = self.difference @ cells
-        return convolved.view(*convolved.shape[:2], a_ndi.shape[2], -1)
-
-
-class MapNorm(nn.Module):
+class MapNorm(TrainedState):
     """Batch normalisation of maps (n, c, i, j) that ignores padding.
 
-    In training it uses the statistics of the current maps and returns them, for `follow`: a forward pass
+    In training it uses the statistics of the current maps and returns them, for `see`: a forward pass
     that is recomputed for its gradient must not change any state. A single cell has no deviation; for it,
     and in evaluation, the running statistics are used.
     """
@@ -95,15 +57,23 @@ class MapNorm(nn.Module):
             x: (n, c, i, j).
             own: (n, 1, i, j), 1 within a map and 0 beyond; None: no padding.
         """
-        mean, variance = self._statistics(x, own)
+        scale, shift, seen = self._scaling(*self._statistics(x, own))
+        return x * scale[:, None, None] + shift[:, None, None], seen
+
+    def of_cells(self, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
+        """The scale and shift (c,) that normalise cells, and the mean and variance (2, c) used."""
+        if not self.training or cells.n_cells < 2:
+            return self._scaling(self.running_mean.clone(), self.running_variance.clone())  # they will change
+        return self._scaling(cells.mean, cells.variance)
+
+    def _scaling(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scale = self.weight * (variance + self._EPSILON).rsqrt()
-        shift = self.bias - mean * scale
-        return x * scale[:, None, None] + shift[:, None, None], torch.stack([mean, variance]).detach()
+        return scale, self.bias - mean * scale, torch.stack([mean, variance]).detach()
 
     def _statistics(self, x: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         count = x[:, 0].numel() if own is None else int(own.sum())
         if not self.training or count < 2:
-            return self.running_mean, self.running_variance
+            return self.running_mean.clone(), self.running_variance.clone()
         if own is None:
             variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
             return mean, variance
@@ -112,10 +82,10 @@ class MapNorm(nn.Module):
         return mean, deviation.square().sum(dim=(0, 2, 3), dtype=torch.float32) / count
 
     @torch.no_grad()
-    def follow(self, statistics: Tensor) -> None:
-        """Moves the running mean and variance towards those of a training batch."""
-        for running, seen in zip((self.running_mean, self.running_variance), statistics, strict=True):
-            running.lerp_(seen, self._MOMENTUM)
+    def learn(self, seen: Tensor) -> None:
+        """Moves the running mean and variance towards those (2, c) of a training batch."""
+        for running, statistic in zip((self.running_mean, self.running_variance), seen, strict=True):
+            running.lerp_(statistic.to(running.device), self._MOMENTUM)
 
 
 class SymmetricConvolution(nn.Module):
@@ -132,17 +102,21 @@ class SymmetricConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(1, channels, width, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(1).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (n, c, i, j) -> (n, 1, i, j).
+    def forward(self, cells: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalised maps -> (n, 1, i, j).
 
-        The input must be zero beyond a map's end.
+        Args:
+            cells: (n, c + 1, i, j), the values of `Cells`.
+            scale, shift: (c,), which normalise them; this is a part of the same product.
         """
         kernel = ((self.weight + self.weight.transpose(2, 3)) / 2).flip(2, 3)
         # Each cell's contributions to its neighbours, summed: with one output channel, the matrix product is
         # all of the arithmetic, and its forward and backward are several times faster than `conv2d` on a CPU.
-        given = kernel[0].flatten(1).t() @ x.flatten(2)
+        taps = kernel[0].flatten(1).t()
+        taps = torch.cat([taps * scale, (taps @ shift)[:, None]], dim=1)
+        given = torch.bmm(taps.to(cells.dtype).expand(len(cells), -1, -1), cells.flatten(2))
         width = kernel.shape[-1]
-        return fold(given, x.shape[2:], width, padding=width // 2) + self.bias
+        return fold(given, cells.shape[2:], width, padding=width // 2) + self.bias
 
 
 class AboveMeanPool(nn.Module):
@@ -266,7 +240,7 @@ class ContactMap(ResidueModel):
         pooled = self._pooled(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
         logits = self._logits(pooled[:, 0])
         if self.training:
-            self.posterior.learn(self._summary(pooled), logits)
+            self.posterior.observe(self._summary(pooled), logits)
         entropies = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return (1 - self.sparsity) * entropies + self.sparsity * pooled[:, 1]
 
@@ -318,22 +292,19 @@ class ContactMap(ResidueModel):
 
         def of_group(group: list[int]) -> list[Tensor]:
             chosen = [pairs[number][:2] for number in group]
-            results, *statistics = recomputed(self._pool, *(state for pair in chosen for state in pair))
+            results, *statistics = self._pool(chosen)
             if self.training:
                 for norm, seen in zip((self.norm_cells, self.norm_contacts), statistics, strict=True):
-                    norm.follow(seen)
+                    norm.see(seen)
             return list(results)
 
         # The first of a pair is the longer one: its square bounds the number of cells, padding included.
         sizes = [len(a) ** 2 for a, _, _ in pairs]
         return torch.stack(in_groups(sizes, of_group, budget=_GROUP_CELLS))
 
-    def _pool(self, *states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pooled and mean contact (n, 2), and statistics of both norms.
-
-        Takes the states of a, b, a, b ... of the pairs.
-        """
-        a, b, lengths_a, lengths_b = _padded(list(zip(states[::2], states[1::2], strict=True)))
+    def _pool(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled and mean contact (n, 2) of n pairs' states, and statistics of both norms."""
+        a, b, lengths_a, lengths_b = _padded(pairs)
         contacts, seen_cells, seen_contacts = self._map(a, b, lengths_a, lengths_b)
         means = contacts.sum(dim=(1, 2)) / (lengths_a * lengths_b)
         return (
@@ -352,10 +323,9 @@ class ContactMap(ResidueModel):
         own = None
         if bool((lengths_a < a.shape[1]).any() or (lengths_b < b.shape[1]).any()):
             own = within(lengths_a, a.shape[1], lengths_b, b.shape[1])[:, None]
-        cells, seen_cells = self.norm_cells(relu(self.cells(a, b)), own)
-        if own is not None:
-            cells = cells * own
-        contacts, seen_contacts = self.norm_contacts(self.convolution(cells), own)
+        cells = self.cells(a, b, list(zip(lengths_a.tolist(), lengths_b.tolist(), strict=True)))
+        scale, shift, seen_cells = self.norm_cells.of_cells(cells)
+        contacts, seen_contacts = self.norm_contacts(self.convolution(cells.values, scale, shift), own)
         contacts = torch.sigmoid(contacts.float())
         return (contacts if own is None else contacts * own).squeeze(1), seen_cells, seen_contacts
 

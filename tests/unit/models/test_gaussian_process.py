@@ -18,7 +18,7 @@ def layer(features: int = 256) -> GaussianOutput:
 
 def learned(made: GaussianOutput, inputs: Tensor) -> None:
     features = made.features(inputs)
-    made.learn(features, made.mean(features))
+    made.observe(features, made.mean(features))
 
 
 def points(count: int, seed: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from ppi_train.models.base import Packed
 from ppi_train.models.contact_map import ContactMapOptions
+from ppi_train.models.contact_map.cells import BLOCK_CELLS
 from ppi_train.models.contact_map.model import AboveMeanPool, ContactMap, MapNorm
 
 DIMENSION = 6
@@ -48,7 +49,7 @@ def plain_map(model: ContactMap, a: Tensor, b: Tensor) -> Tensor:
 def test_maps_are_those_of_the_plain_formula(
     model: ContactMap, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppi_train.models.contact_map.model._BLOCK_CELLS", block)
+    monkeypatch.setitem(BLOCK_CELLS, "cpu", block)
     pairs = torch.combinations(torch.arange(4), with_replacement=True)
     states = model.encode(proteins()).values.split(LENGTHS)
     for found, (a, b) in zip(model.contacts(proteins(), pairs), pairs.tolist(), strict=True):
@@ -147,7 +148,7 @@ def test_statistics_of_padded_maps_are_those_of_the_maps() -> None:
     torch.testing.assert_close(same, statistics)
     torch.testing.assert_close(statistics[0], whole.mean(dim=(0, 2, 3)))
     for _ in range(200):
-        norm.follow(statistics)
+        norm.see(statistics)
     torch.testing.assert_close(norm.eval()(whole, None)[0], expected)
 
 

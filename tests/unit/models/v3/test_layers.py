@@ -78,3 +78,12 @@ def test_the_ends_are_near_themselves_alone() -> None:
     assert near[0].tolist() == pytest.approx([3, 3, 0, 0], abs=1e-6)
     assert near[-1].tolist() == pytest.approx([0, 0, 3, 3], abs=1e-6)
     assert near[500].abs().max() < 1e-3
+
+
+def test_what_inference_has_made_can_be_used_where_gradients_are_taken() -> None:
+    nearness_to_ends.cache_clear()
+    with torch.inference_mode():
+        nearness_to_ends(7)
+    weights = torch.ones(N_ENDS, requires_grad=True)
+    (nearness_to_ends(7) @ weights).sum().backward()
+    assert weights.grad is not None
