@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppi_train.errors import DataError
-from ppi_train.inference.output import batches_of
+from ppi_train.inference.output import batches_of, part_files
 from ppi_train.io.files import replacing
 
 SEPARATORS = {".tsv": "\t", ".csv": ","}
@@ -82,7 +82,7 @@ def write_text(sink: BinaryIO, table: Path, separator: str) -> None:
         """A text in quotes only where a reader needs them."""
         return f'"{text.replace(chr(34), chr(34) * 2)}"' if in_quotes.search(text) else text
 
-    sink.write((separator.join(pq.read_schema(table).names) + "\n").encode())
+    sink.write((separator.join(pq.read_schema(part_files(table)[0]).names) + "\n").encode())
     for batch in batches_of(table):
         # Not by pyarrow.csv, which writes all text in quotes, or none: awk and igraph read them as text.
         first, *others = (_texts(column, cell) for column in batch.columns)
@@ -103,7 +103,7 @@ def _joined(*pieces: pa.Array | str) -> bytes:
 
 
 def _write_graphml(sink: BinaryIO, table: Path, nodes: NodeTexts) -> None:
-    schema = pq.read_schema(table)
+    schema = pq.read_schema(part_files(table)[0])
     edge_keys = {
         field.name: _GRAPHML_TYPES[str(field.type)] for field in schema if str(field.type) in _GRAPHML_TYPES
     }

@@ -26,14 +26,16 @@ def _listed(endings: tuple[str, ...]) -> str:
 class PredictionOptions(OptionGroup):
     SECTION: ClassVar[str] = "prediction"
 
-    pairs: str | None = option(None, "Pairs to score (TSV, CSV, Parquet); labels are not needed.")
+    pairs: str | None = option(
+        None, "Pairs to score (TSV, CSV, Parquet); labels are not needed.", place="file"
+    )
     all_pairs: bool = option(
         False, "Score all pairs of the proteins of the FASTA, the data set or the embedding cache."
     )
     proteins_a: str | None = option(
-        None, "Proteins to pair with those of proteins_b: accessions, one per line, or a FASTA."
+        None, "Proteins to pair with those of proteins_b: accessions, one per line, or a FASTA.", place="file"
     )
-    proteins_b: str | None = option(None, "The other list; goes with proteins_a.")
+    proteins_b: str | None = option(None, "The other list; goes with proteins_a.", place="file")
     protein: tuple[str, ...] | None = option(
         None, "Proteins, with commas between, to rank all others for as partners: accessions."
     )
@@ -43,10 +45,12 @@ class PredictionOptions(OptionGroup):
         low=1, high=bounds.TOP_K,
     )  # fmt: skip
     known: str | None = option(
-        None, "Known interactions, a network or pair table: the column `known` says which pairs are in it."
+        None,
+        "Known interactions, a network or pair table: the column `known` says which pairs are in it.",
+        place="file",
     )
     id_map: tuple[str, ...] | None = option(
-        None, "Files, with commas between, that map the names of `known` to accessions."
+        None, "Files, with commas between, that map the names of `known` to accessions.", place="file"
     )
     novel_only: bool = option(
         False, "Keep only pairs that are neither known nor training pairs; left out before top_k is counted."
@@ -59,11 +63,23 @@ class PredictionOptions(OptionGroup):
     )
     min_probability: float | None = option(None, "Keep pairs with at least this probability.", low=0, high=1)
     uncertainty: bool = option(True, "Write the standard deviation of the logit, where the model has one.")
-    output: str | None = option(None, "The table to write: a name that ends in .parquet, .tsv or .csv.")
+    output: str | None = option(
+        None,
+        "The table to write: a name that ends in .parquet, .tsv or .csv; or in / for a folder of Parquet "
+        "parts with a manifest.",
+        place="output",
+    )
     edges: str | None = option(
-        None, "The kept pairs as a network too, for Cytoscape: a name that ends in .graphml or .tsv."
+        None,
+        "The kept pairs as a network too, for Cytoscape: a name that ends in .graphml or .tsv.",
+        place="output",
     )
     overwrite: bool = option(False, "Replace an output that exists.")
+
+    @property
+    def folder(self) -> bool:
+        """Whether the output is a folder of parts."""
+        return str(self.output).endswith("/")
 
     def validate(self) -> list[str]:
         return [*self._problems_of_pairs(), *self._problems_of_names()]
@@ -92,9 +108,10 @@ class PredictionOptions(OptionGroup):
             found.append(
                 f"output: required; the table to write, a name that ends in {_listed(OUTPUT_ENDINGS)}"
             )
-        elif not self.output.endswith(OUTPUT_ENDINGS):
+        elif not self.output.endswith((*OUTPUT_ENDINGS, "/")) or Path(self.output).name in ("", ".."):
             found.append(
-                f"output: expected a name that ends in {_listed(OUTPUT_ENDINGS)}; got {self.output!r}"
+                f"output: expected a name that ends in {_listed(OUTPUT_ENDINGS)}, or in / for a folder; "
+                f"got {self.output!r}"
             )
         elif self.edges and Path(self.edges).absolute() == Path(self.output).absolute():
             found.append(f"output and edges: expected two names; got {self.output!r} for both")

@@ -202,15 +202,21 @@ def read_about(path: Path) -> dict[str, object]:
 
     Empty for a table of another kind.
     """
-    metadata = pq.read_schema(path).metadata or {}
+    metadata = pq.read_schema(part_files(path)[0]).metadata or {}
     found = json.loads(metadata.get(METADATA_KEY, b"{}"))
     return found if isinstance(found, dict) else {}
 
 
-def batches_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def part_files(table: Path) -> list[Path]:
+    """The Parquet files of a table, in the order of their rows: itself, or the parts of a folder."""
+    return sorted(table.glob("part-*.parquet")) if table.is_dir() else [table]
+
+
+def batches_of(table: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of a table, some at a time."""
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(1 << 16, columns=columns)
+    for path in part_files(table):
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(1 << 16, columns=columns)
 
 
 def write_predictions(

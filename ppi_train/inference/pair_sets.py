@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -39,6 +40,20 @@ class PairSet:
         ones = np.ones(len(proteins), np.bool_)
         of_protein = csr_array((ones, (proteins, identities)), shape=(len(proteins), count))
         return cls(of_protein @ linked @ of_protein.T)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> PairSet:
+        """The set whose `arrays` these are."""
+        from scipy.sparse import csr_array
+
+        indices, indptr = arrays["indices"], arrays["indptr"]
+        count = len(indptr) - 1
+        return cls(csr_array((np.ones(len(indices), np.bool_), indices, indptr), shape=(count, count)))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The rows of the matrix, in compressed form."""
+        return {"indptr": self._matrix.indptr, "indices": self._matrix.indices}
 
     def __or__(self, other: PairSet) -> PairSet:
         return PairSet(self._matrix + other._matrix)

@@ -1,14 +1,14 @@
-"""Block-wise scoring of encoded proteins, which keeps the pairs asked for.
+"""Block-wise scoring of encoded proteins: what all scans have in common.
 
 The pairs to keep, those above a threshold or the best partners of each protein, are selected on whole blocks
 of logits; probabilities, and uncertainties if a filter removes most pairs, are computed only for the kept
-pairs.
+pairs. A scan is divided into tasks, whose partial results are merged at the end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 
 from ppi_train.errors import CheckpointError
-from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values, in_chunks
+from ppi_train.inference.pair_grid import PairGrid, in_chunks
 from ppi_train.inference.scoring import Scorer, calibrated
-from ppi_train.inference.top_partners import TopPartners
 
 # Pairs per batch when single pairs are scored.
 _AT_ONCE = 8192
-# Rows of the best partners that are yielded at once.
-_ROWS = 1 << 20
 # Largest float32 rounding error near 1.
 _SLACK = 2.4e-7
+
+Parts = Callable[[], Iterator[Mapping[str, np.ndarray]]]
+"""Iterates over partial results, each as columns by name; may be called more than once."""
 
 
 class BlockScorer(Scorer, Protocol):
@@ -35,6 +35,8 @@ class BlockScorer(Scorer, Protocol):
     def score_block(self, states_a: Any, states_b: Any) -> Tensor: ...
 
     def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]: ...
+
+    def state_tensors(self, states: Any) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,36 +104,43 @@ class ScoredPairs:
         return found if self.uncertainty is None else found | {"uncertainty": self.uncertainty}
 
 
-class Scan(Protocol):
-    """Scores blocks by number, and collects the kept pairs.
+class KeptPairs(Protocol):
+    """The pairs that a finished scan keeps."""
 
-    The results are taken from it from time to time.
+    def rows(self) -> Iterator[ScoredPairs]:
+        """The pairs in their final order, some at a time."""
+
+    def proteins(self) -> np.ndarray:
+        """The numbers of their proteins, ascending, and perhaps a few more."""
+
+
+class Scan(Protocol):
+    """Scores pairs in numbered tasks.
+
+    The result of a task depends on its number alone, so that tasks may run in any order and process.
     """
 
-    cumulative: bool
-    """Whether a taken result replaces the previous one, or must be appended to it."""
-
-    def score(self, number: int) -> None:
-        """Scores a block."""
+    @property
+    def uncertainty(self) -> bool:
+        """Whether the kept pairs have the standard deviation of their logits."""
 
     @property
-    def held(self) -> int:
-        """The number of rows not yet taken."""
+    def tasks(self) -> Sequence[Sequence[int]]:
+        """The numbers of the blocks of each task; together they are all blocks."""
 
-    def take(self) -> dict[str, np.ndarray]:
-        """Result columns of the blocks since the last call.
+    def run(self, number: int) -> dict[str, np.ndarray]:
+        """Scores the blocks of a task, and returns its partial result as columns.
 
-        Of all blocks for a cumulative scan.
+        Raises:
+            CheckpointError: a score is not finite.
         """
 
-    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
-        """Restores the last taken state of a cumulative scan."""
+    def collect(self, parts: Parts) -> KeptPairs:
+        """Merges the partial results.
 
-    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs, from all taken results."""
-
-    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """The numbers of the proteins of the kept pairs, ascending, and perhaps a few more."""
+        Args:
+            parts: Iterates over the columns of all tasks in their order, each time that it is called.
+        """
 
 
 class Threshold:
@@ -175,190 +184,6 @@ class Threshold:
             logit=logits.float().cpu().numpy(),
             uncertainty=None if deviations is None else deviations.float().cpu().numpy(),
         )
-
-
-class ThresholdScan:
-    """Keeps every pair of a grid or list above a probability.
-
-    Args:
-        proteins: All proteins of the pairs, encoded.
-        pairs: The pairs to score.
-        min_probability: None keeps all.
-        uncertainty: Whether to compute the standard deviation of each logit.
-    """
-
-    cumulative = False
-
-    def __init__(
-        self,
-        proteins: EncodedProteins,
-        pairs: PairGrid | PairList,
-        *,
-        min_probability: float | None = None,
-        uncertainty: bool = False,
-    ) -> None:
-        self._proteins, self._pairs, self._uncertainty = proteins, pairs, uncertainty
-        self._threshold = Threshold(min_probability)
-        self._held: list[ScoredPairs] = []
-
-    @torch.inference_mode()
-    def score(self, number: int) -> None:
-        pairs = self._pairs
-        found = self._of_list(pairs, number) if isinstance(pairs, PairList) else self._of_grid(pairs, number)
-        self._held.append(found)
-
-    def _of_list(self, pairs: PairList, number: int) -> ScoredPairs:
-        index = torch.from_numpy(pairs.index[pairs.blocks[number]]).to(self._proteins.device)
-        a, b = index[:, 0], index[:, 1]
-        logits, deviations = self._proteins.score(a, b, uncertainty=self._uncertainty)
-        require_finite(logits)
-        return self._threshold.scored(
-            self._proteins, (a, b), logits, deviations=deviations, uncertainty=self._uncertainty
-        )
-
-    def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
-        at_once = self._uncertainty and self._threshold.keeps_all
-        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=at_once)
-        ignored = grid.not_counted(grid.blocks[number], self._proteins.device)
-        chosen = None
-        if ignored is not None or not self._threshold.keeps_all:
-            kept = logits >= self._threshold.logit
-            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
-        return self._threshold.scored(
-            self._proteins,
-            cell_proteins(a, b, chosen),
-            cell_values(logits, chosen),
-            deviations=None if deviations is None else cell_values(deviations, chosen),
-            uncertainty=self._uncertainty,
-        )
-
-    @property
-    def held(self) -> int:
-        return sum(map(len, self._held))
-
-    def take(self) -> dict[str, np.ndarray]:
-        columns: Sequence[dict[str, np.ndarray]] = [scored.columns for scored in self._held]
-        self._held = []
-        return {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
-
-    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
-        """Blocks do not depend on one another."""
-
-    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs; of a grid whose pairs are filtered, in ascending order, for any size of the blocks.
-
-        Such rows are sorted in memory, those of one row of blocks at a time. All pairs of a grid, which may
-        be too many for that, stay in the order of the blocks, and those of a list in its own.
-        """
-        if isinstance(self._pairs, PairGrid) and not self._threshold.keeps_all:
-            taken = _rows_of_blocks(taken, self._pairs.side)
-        for columns in taken:
-            yield ScoredPairs(**columns)
-
-    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
-        count = self._pairs.proteins
-        found = np.zeros(count, np.bool_)
-        for columns in taken:
-            found[columns["a"]] = found[columns["b"]] = True
-        return np.flatnonzero(found)
-
-
-def _rows_of_blocks(taken: Iterator[Mapping[str, np.ndarray]], side: int) -> Iterator[dict[str, np.ndarray]]:
-    """The results of each row of blocks, in ascending order of their pairs."""
-    pieces: list[dict[str, np.ndarray]] = []
-    current = 0
-    for columns in taken:
-        numbers = columns["a"] // side
-        for number in np.unique(numbers).tolist():
-            if number != current and pieces:
-                yield _sorted(pieces)
-                pieces = []
-            current = number
-            pieces.append({name: values[numbers == number] for name, values in columns.items()})
-    if pieces:
-        yield _sorted(pieces)
-
-
-def _sorted(pieces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    order = np.lexsort((columns["b"], columns["a"]))
-    return {name: values[order] for name, values in columns.items()}
-
-
-class TopScan:
-    """Keeps each protein's k best pairs of a grid.
-
-    A pair is kept if it is among the k best of either of its proteins.
-
-    Args:
-        proteins: All proteins of the grid, encoded.
-        grid: The pairs to score.
-        k: Number of partners to keep per protein.
-        ranks: (proteins,) int64, by which partners with equal scores are chosen and sorted, the lowest first;
-            None: by their numbers.
-        queries: How many proteins, from the first on, have their best pairs kept; None: all.
-        min_probability: Kept pairs below this are removed.
-        uncertainty: Whether to compute the standard deviation of each logit.
-    """
-
-    cumulative = True
-    held = 0
-
-    def __init__(
-        self,
-        proteins: EncodedProteins,
-        grid: PairGrid,
-        k: int,
-        *,
-        ranks: np.ndarray | None = None,
-        queries: int | None = None,
-        min_probability: float | None = None,
-        uncertainty: bool = False,
-    ) -> None:
-        self._proteins, self._grid, self._uncertainty = proteins, grid, uncertainty
-        self._threshold = Threshold(min_probability)
-        self._ranks = np.arange(grid.proteins) if ranks is None else ranks
-        self._best = TopPartners(self._ranks, min(k, grid.proteins), proteins.device, queries=queries)
-
-    @torch.inference_mode()
-    def score(self, number: int) -> None:
-        a, b, logits, _ = score_cells(self._proteins, self._grid, number, uncertainty=False)
-        ignored = self._grid.not_counted(self._grid.blocks[number], self._proteins.device)
-        if ignored is not None:
-            logits = logits.masked_fill(ignored, -torch.inf)
-        self._best.add(a, b, logits.float())
-
-    def take(self) -> dict[str, np.ndarray]:
-        return self._best.state()
-
-    def restore(self, taken: Mapping[str, np.ndarray]) -> None:
-        self._best.restore(taken)
-
-    @torch.inference_mode()
-    def result(self, taken: Iterator[Mapping[str, np.ndarray]]) -> Iterator[ScoredPairs]:
-        """The kept pairs, the highest logit first; equal ones by the ranks of their proteins.
-
-        The scores are in this object; `taken` is not used.
-        """
-        del taken
-        proteins, partners, logits = self._best.pairs()
-        a, b = self._grid.oriented(proteins, partners)
-        # Distinct pairs in the order of their ranks, which a stable sort by logit keeps.
-        _, first = np.unique(self._ranks[a] * self._grid.proteins + self._ranks[b], return_index=True)
-        order = first[np.argsort(-logits[first], kind="stable")]
-        for rows in in_chunks(len(order), _ROWS):
-            chosen_a, chosen_b, score = (
-                torch.from_numpy(column[order[rows]]).to(self._proteins.device) for column in (a, b, logits)
-            )
-            yield self._threshold.scored(
-                self._proteins, (chosen_a, chosen_b), score, deviations=None, uncertainty=self._uncertainty
-            )
-
-    def proteins(self, taken: Iterator[Mapping[str, np.ndarray]]) -> np.ndarray:
-        del taken
-        proteins, partners, logits = self._best.pairs()
-        kept = logits >= self._threshold.logit
-        return np.union1d(proteins[kept], partners[kept])
 
 
 def score_cells(

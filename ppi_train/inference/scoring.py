@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ppi_train.features import Features, PairData, ProteinIterator
+from ppi_train.features import Features, PairData
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Share(Protocol):
+    """Deals items to the processes that work together; see `ppi_train.training.ranks`."""
+
+    def __call__(self, work: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) -> list[R]: ...
+
+
+def _alone(work: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) -> list[R]:
+    return list(work(items))
 
 
 class Scorer(Protocol):
@@ -29,7 +42,11 @@ class Scorer(Protocol):
 
 @torch.inference_mode()
 def encode_all(
-    model: Scorer, features: Features, *, encoded: Callable[[int], object] = lambda _: None
+    model: Scorer,
+    features: Features,
+    *,
+    encoded: Callable[[int], object] = lambda _: None,
+    share: Share = _alone,
 ) -> Any:
     """Encodes all proteins once, and returns their states.
 
@@ -37,12 +54,15 @@ def encode_all(
 
     Args:
         encoded: Called after each chunk with its number of encoded proteins.
+        share: Has the chunks encoded by several processes.
     """
-    states = []
-    for rows, proteins in zip(features.chunks(), ProteinIterator(features), strict=True):
-        states.append(model.encode(proteins))
-        encoded(len(rows))
-    return model.join(states)
+
+    def encode(chunks: Sequence[Tensor]) -> Iterator[Any]:
+        for rows, proteins in zip(chunks, features.load(chunks), strict=True):
+            yield model.encode(proteins)
+            encoded(len(rows))
+
+    return model.join(share(encode, features.chunks()))
 
 
 def calibrated(model: Scorer, scores: Tensor) -> Tensor:
@@ -57,19 +77,19 @@ def calibrated(model: Scorer, scores: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192) -> Tensor:
+def score_pairs(model: Scorer, data: PairData, *, batch_size: int = 8192, share: Share = _alone) -> Tensor:
     """Calibrated logits (n_pairs,) float32 of pairs.
 
     Each protein is encoded once, and scored with all its partners.
 
     The model must be in evaluation mode.
     """
-    return score_pairs_with_uncertainty(model, data, batch_size=batch_size)[0]
+    return score_pairs_with_uncertainty(model, data, batch_size=batch_size, share=share)[0]
 
 
 @torch.inference_mode()
 def score_pairs_with_uncertainty(
-    model: Scorer, data: PairData, *, batch_size: int = 8192
+    model: Scorer, data: PairData, *, batch_size: int = 8192, share: Share = _alone
 ) -> tuple[Tensor, Tensor]:
     """Calibrated logits and their standard deviations, (n_pairs,) float32 each.
 
@@ -77,10 +97,14 @@ def score_pairs_with_uncertainty(
     """
     if not len(data):
         return torch.empty(0), torch.empty(0)
-    states = encode_all(model, data.features)
-    scored = [
-        model.score_with_uncertainty(model.select(states, pairs[:, 0]), model.select(states, pairs[:, 1]))
-        for pairs in data.pairs.split(batch_size)
-    ]
+    states = encode_all(model, data.features, share=share)
+
+    def score(batches: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return [
+            model.score_with_uncertainty(model.select(states, pairs[:, 0]), model.select(states, pairs[:, 1]))
+            for pairs in map(Tensor.long, batches)
+        ]
+
+    scored = share(score, data.pairs.split(batch_size))
     logits, deviations = (calibrated(model, torch.cat(part)) for part in zip(*scored, strict=True))
     return logits, deviations

@@ -36,6 +36,7 @@ class TopPartners:
     ) -> None:
         self._ranks, self._by_rank = torch.from_numpy(ranks).to(device), np.argsort(ranks)
         nobody = _sortable(torch.tensor([-torch.inf], device=device)) << _RANK_BITS
+        self._nobody = int(nobody)
         self.keys = nobody.repeat(len(ranks) if queries is None else queries, k)
 
     def add(self, a: Tensor, b: Tensor, logits: Tensor) -> None:
@@ -79,13 +80,26 @@ class TopPartners:
         return proteins, partners, logits[proteins, at]
 
     def state(self) -> dict[str, np.ndarray]:
-        """The whole state as a flat array, for `restore`."""
-        return {"key": self.keys.flatten().cpu().numpy()}
+        """The kept partners as columns, for `merge`: the protein and the sortable number of each."""
+        proteins, at = (_logits(self.keys) > -torch.inf).nonzero().unbind(1)
+        return {"protein": proteins.int().cpu().numpy(), "key": self.keys[proteins, at].cpu().numpy()}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restores a `state` of another object of the same shape."""
-        # A copy: an array that was read from a file must not be written to.
-        self.keys.copy_(torch.from_numpy(state["key"].copy()).view_as(self.keys))
+    def merge(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes the partners of another object into account, of which no pair was added here.
+
+        Args:
+            state: Rows of its `state`, in their order.
+        """
+        # The partners of each protein are adjacent: the place of each among these is its column.
+        proteins, starts, counts = np.unique(state["protein"], return_index=True, return_counts=True)
+        if not len(proteins):
+            return
+        new = np.full((len(proteins), counts.max()), self._nobody)
+        columns = np.arange(len(state["key"])) - starts.repeat(counts)
+        new[np.arange(len(proteins)).repeat(counts), columns] = state["key"]
+        rows = torch.from_numpy(proteins).to(self.keys.device).long()
+        known = torch.cat([self.keys[rows], torch.from_numpy(new).to(self.keys.device)], dim=1)
+        self.keys[rows] = known.topk(self.keys.shape[1], dim=1).values
 
 
 def _sortable(logits: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ A user's file is read through `read_file` or `text_lines`, which say what is wro
 under a temporary name and moved into place, so that no reader sees half of it. A full disk is reported with
 the free and the needed space.
 
-docs/broken-files.md lists the limits on what a file may claim before it is refused. They are far above what
-real data need, and low enough that no file of a few kilobytes uses up the memory of a machine. Readers
+docs/design/broken-files.md lists the limits on what a file may claim before it is refused. They are far above
+what real data need, and low enough that no file of a few kilobytes uses up the memory of a machine. Readers
 compare what a file claims with these limits before they allocate memory for it.
 """
 
@@ -330,6 +330,13 @@ def disk_space(path: Path, needed: Callable[[], int], *, kept: Callable[[], str]
             expected=f"about {needed() / 1e6:,.1f} MB for what is left to write",
             remedy=f"make room and give the same command again; {kept()}",
         ) from error
+
+
+def user_cache() -> Path:
+    """The folder of what was fetched: $PPI_TRAIN_CACHE if that is set, else under the user's cache folder."""
+    import pooch  # only where something is fetched
+
+    return Path(os.environ.get("PPI_TRAIN_CACHE") or pooch.os_cache("ppi_train"))
 
 
 def expanded(path: str) -> Path:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ppi_train.errors import ConfigError
 
+MANIFEST = "_manifest.json"
+"""The file of an output folder that lists the others; its name is one that readers of data sets pass over."""
+
 # An unfinished file, or a folder of finished parts, stands next to an output under a name so much longer.
 _LONGER = 40
 _REMEDIES = {

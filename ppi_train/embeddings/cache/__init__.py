@@ -1,6 +1,6 @@
 """The recipe of an embedding cache: its metadata and columns.
 
-docs/caches.md describes both.
+docs/reference/caches.md describes both.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class CacheSpec:
         """The run that trained the embedder; "" if there is none."""
         parameters = self.embedder.get("parameters")
         return str(parameters.get("run_id", "")) if isinstance(parameters, dict) else ""
+
+    @property
+    def precision(self) -> str:
+        """The number format of the embedder's arithmetic."""
+        parameters = self.embedder.get("parameters")
+        return str(parameters.get("precision", "float32")) if isinstance(parameters, dict) else "float32"
 
     def recipe(self) -> dict[str, object]:
         """The fields that caches must share to be used together.

@@ -1,21 +1,18 @@
 """Building of an embedding cache.
 
-Sequences that earlier caches have are copied; the others are embedded longest first, in chunks that depend on
-the sequences and the settings alone, so that an interrupted and continued run embeds the same batches as an
-uninterrupted one. How many chunks make a part on disk depends on the time they take; the finished cache does
-not depend on it.
+Sequences that earlier caches have are copied; the others are embedded longest first, as tasks of a pool, so
+that an interrupted and continued run embeds the same batches as an uninterrupted one, by any
+number of workers.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -23,22 +20,22 @@ from ppi_train.data.fasta import SequenceTable, refuse_nucleotides, sequence_dig
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.parts import CacheParts, CacheSources, held_parts
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.tasks import (
+    DistinctSequence,
+    EmbedJob,
+    cut_into_chunks,
+    embed_task,
+    forget_embedder,
+    tasks_of,
+)
 from ppi_train.embeddings.embedders.base import Embedder, truncate
 from ppi_train.errors import CacheError
 from ppi_train.io.files import disk_space, free_bytes, output_exists_error
 from ppi_train.io.progress import Progress
 from ppi_train.io.unavailable import UnavailableError
+from ppi_train.parallel.pool import LocalPool, Pool, check_files_visible
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-# Given to the embedder at once: larger chunks make no embedder faster.
-CHUNK_RESIDUES = 32_768
-# Bound on the float32 embeddings in memory: those of one chunk, or those that are copied at once.
-MEMORY_BYTES = 256_000_000
-# A killed process loses at most this much work, and the current chunk.
-PART_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +59,6 @@ class EmbeddingCounts:
     embedding_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    """A distinct sequence.
-
-    Attributes:
-        accession: The first protein that has it.
-        digest: Of the full sequence.
-        kept: The part that is embedded.
-        length: Of the full sequence.
-    """
-
-    accession: str
-    digest: str
-    kept: str
-    length: int
-
-
 def make_cache(
     path: Path,
     table: SequenceTable,
@@ -87,6 +67,8 @@ def make_cache(
     *,
     earlier: Iterable[Path] = (),
     overwrite: bool = False,
+    pool: Pool | None = None,
+    make: Callable[[], Embedder] | None = None,
 ) -> EmbeddingCounts:
     """Makes the embedding cache of the sequences at `path`, sorted by accession.
 
@@ -100,15 +82,19 @@ def make_cache(
         spec: The description that the cache stores.
         earlier: Caches from which sequences are taken over, if they have the same recipe.
         overwrite: Replace an existing cache.
+        pool: Does the work; None: this process.
+        make: Makes the embedder in a worker of the pool, and can be pickled and hashed; not needed in this
+            process.
 
     Raises:
         DataError: the sequences are DNA, or one is longer than the settings allow.
         ConfigError: there is another cache at `path`, and `overwrite` is false.
         StorageError: the disk is full; finished parts are kept, and the next call continues from them.
+        ClusterError: a worker does not see the folder of the cache, or cannot be used.
     """
     started = time.perf_counter()
     refuse_nucleotides(table)
-    work = _Work(path, table, embedder, spec)
+    work = _Work(path, table, spec)
     with (
         disk_space(path, lambda: work.bytes_left, kept=lambda: work.kept),
         held_parts(path, spec, work.sources) as parts,
@@ -120,7 +106,10 @@ def make_cache(
             logger.info("embedding cache found: %s", path)
             return EmbeddingCounts(proteins=len(table.sequences), reused=len(work.distinct))
         work.collect(parts, earlier)
-        work.embed(parts)
+        if pool is None or not pool.remote:
+            pool, make = LocalPool(), lambda: embedder
+        assert make, "a remote pool needs something that makes the embedder there"
+        work.embed(parts, pool, make)
         work.assemble(parts)
     counts = work.counts(time.perf_counter() - started)
     logger.info(
@@ -133,8 +122,8 @@ def make_cache(
 class _Work:
     """The sequences of one cache, and the state of their embedding."""
 
-    def __init__(self, path: Path, table: SequenceTable, embedder: Embedder, spec: CacheSpec) -> None:
-        self._path, self._table, self._embedder, self._spec = path, table, embedder, spec
+    def __init__(self, path: Path, table: SequenceTable, spec: CacheSpec) -> None:
+        self._path, self._table, self._spec = path, table, spec
         self._digest_of = {accession: sequence_digest(text) for accession, text in table.sequences.items()}
         self.distinct = self._distinct()
         self.sources = CacheSources(spec)
@@ -142,16 +131,16 @@ class _Work:
         self._embedded = self._residues = 0
         self._embedding_seconds = 0.0
 
-    def _distinct(self) -> dict[str, _Sequence]:
+    def _distinct(self) -> dict[str, DistinctSequence]:
         """The sequences by digest, longest first."""
-        found: dict[str, _Sequence] = {}
+        found: dict[str, DistinctSequence] = {}
         for accession, full in self._table.sequences.items():
             digest = self._digest_of[accession]
             if digest not in found:
                 kept = truncate(
                     accession, full, max_length=self._spec.max_length, truncation=self._spec.truncation
                 )
-                found[digest] = _Sequence(accession, digest, kept, len(full))
+                found[digest] = DistinctSequence(accession, digest, kept, len(full))
         return dict(sorted(found.items(), key=lambda item: (-len(item[1].kept), item[0])))
 
     def collect(self, parts: CacheParts, earlier: Iterable[Path]) -> None:
@@ -181,50 +170,41 @@ class _Work:
             self._taken_over.update(taken)
             logger.info("%s sequences taken over from %s", f"{len(taken):,}", path)
 
-    def embed(self, parts: CacheParts) -> None:
-        """Embeds the sequences that no source has, part by part."""
+    def embed(self, parts: CacheParts, pool: Pool, make: Callable[[], Embedder]) -> None:
+        """Embeds the sequences that no source has, task by task."""
         left = [sequence for sequence in self.distinct.values() if sequence.digest not in self._taken_over]
         # Cut before leaving out what an interrupted process has finished, to get the same chunks as it had.
-        chunks = _chunks(left, self._memory, residues=lambda sequence: len(sequence.kept))
-        missing = (
-            [sequence for sequence in chunk if sequence.digest not in self.sources] for chunk in chunks
-        )
-        pending = deque(chunk for chunk in missing if chunk)
-        total, todo = (_residues(sequences) for sequences in (left, chain(*pending)))
+        chunks = list(cut_into_chunks(left, self._memory, residues=lambda sequence: len(sequence.kept)))
+        tasks = {
+            number: missing
+            for number, task in tasks_of(chunks).items()
+            if (missing := [kept for chunk in task if (kept := self._missing(chunk))])
+        }
+        if not tasks:
+            return
+        total, todo = _residues(left), sum(_residues(chain(*task)) for task in tasks.values())
+        plan, digest = parts.write_plan(tasks)
+        check_files_visible(pool, [plan])
         started = time.perf_counter()
-        with Progress(total, done=total - todo, unit="residue") as progress:
-            while pending:
-                self._write_part(parts, pending, progress)
-        self._embedding_seconds = time.perf_counter() - started
-
-    def _write_part(self, parts: CacheParts, pending: deque[list[_Sequence]], progress: Progress) -> None:
         try:
-            parts.write(self._rows_of_a_part(pending, progress))
+            with Progress(total, done=total - todo, unit="residue") as progress:
+                for number, name in pool.run(embed_task, EmbedJob(plan, digest, make), tasks):
+                    sequences = list(chain(*tasks[number]))
+                    parts.add(name, [sequence.digest for sequence in sequences])
+                    self._embedded += len(sequences)
+                    self._residues += _residues(sequences)
+                    progress.advance(_residues(sequences))
+            pool.everywhere(forget_embedder)
         except CacheError as error:
             # A part names a sequence by its digest, which means nothing to the user.
             sequence = self.distinct.get(str(error.where))
             raise error.at(sequence.accession if sequence else error.where) from None
+        finally:
+            forget_embedder()
+        self._embedding_seconds = time.perf_counter() - started
 
-    def _rows_of_a_part(
-        self, pending: deque[list[_Sequence]], progress: Progress
-    ) -> Iterator[tuple[str, int, np.ndarray]]:
-        """Embeds chunks off the queue until the part's time is used up.
-
-        A part has at least one chunk.
-        """
-        ends = time.perf_counter() + PART_SECONDS
-        while True:
-            chunk = pending.popleft()
-            embeddings = self._embedder.embed([sequence.kept for sequence in chunk])
-            for sequence, embedding in zip(chunk, embeddings, strict=True):
-                yield sequence.digest, sequence.length, embedding
-            del embeddings, embedding  # otherwise two chunks would be in memory
-            residues = _residues(chunk)
-            self._embedded += len(chunk)
-            self._residues += residues
-            progress.advance(residues)
-            if not pending or time.perf_counter() >= ends:
-                return
+    def _missing(self, chunk: Iterable[DistinctSequence]) -> list[DistinctSequence]:
+        return [sequence for sequence in chunk if sequence.digest not in self.sources]
 
     def assemble(self, parts: CacheParts) -> None:
         """Writes the cache from parts and earlier caches, sorted by accession."""
@@ -233,7 +213,7 @@ class _Work:
 
     def _rows(self, progress: Progress) -> Iterator[tuple[str, str, int, np.ndarray]]:
         accessions = sorted(self._digest_of)
-        for block in _chunks(accessions, self._memory_of):
+        for block in cut_into_chunks(accessions, self._memory_of):
             embeddings = dict(self.sources.fetch({self._digest_of[accession]: None for accession in block}))
             for accession in block:
                 digest = self._digest_of[accession]
@@ -244,7 +224,7 @@ class _Work:
     def _memory_of(self, accession: str) -> int:
         return self._memory(self.distinct[self._digest_of[accession]])
 
-    def _memory(self, sequence: _Sequence) -> int:
+    def _memory(self, sequence: DistinctSequence) -> int:
         """Bytes of an embedding in memory."""
         rows = len(sequence.kept) if self._spec.granularity == "residue" else 1
         return rows * self._spec.dimension * np.dtype(np.float32).itemsize
@@ -276,25 +256,5 @@ class _Work:
         )
 
 
-def _residues(sequences: Iterable[_Sequence]) -> int:
+def _residues(sequences: Iterable[DistinctSequence]) -> int:
     return sum(len(sequence.kept) for sequence in sequences)
-
-
-def _chunks(
-    items: Sequence[T], memory: Callable[[T], int], *, residues: Callable[[T], int] = lambda _: 0
-) -> Iterator[list[T]]:
-    """Cuts items into chunks within the bounds on memory and residues.
-
-    Only a chunk of a single item may exceed a bound.
-    """
-    chunk: list[T] = []
-    chunk_bytes = chunk_residues = 0
-    for item in items:
-        chunk_bytes += memory(item)
-        chunk_residues += residues(item)
-        if chunk and (chunk_bytes > MEMORY_BYTES or chunk_residues > CHUNK_RESIDUES):
-            yield chunk
-            chunk, chunk_bytes, chunk_residues = [], memory(item), residues(item)
-        chunk.append(item)
-    if chunk:
-        yield chunk

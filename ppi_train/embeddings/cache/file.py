@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -28,9 +27,18 @@ from ppi_train.embeddings.cache import (
     digest_of_numbers,
     spec_from_json,
 )
+from ppi_train.embeddings.cache.remote import (
+    INDEX_KEY,
+    MOST_INDEXED,
+    CacheIndex,
+    fetch_footer,
+    index_from_json,
+    index_to_json,
+)
 from ppi_train.errors import CacheError, first_line
 from ppi_train.io.files import unpacked_limit
 from ppi_train.io.parquet import BROKEN, open_parquet
+from ppi_train.io.store_cache import lazy_copy
 from ppi_train.io.unavailable import unavailable_error
 
 # Vectors are read by row group: large enough that a scan runs at the speed of the disk, small
@@ -41,21 +49,10 @@ ROW_GROUP_VALUES = 2_000_000
 ROW_GROUP_BYTES = 64 << 20
 # Below the 20,000 rows at which Arrow starts another page: the reader counts on one page a row group.
 ROW_GROUP_ROWS = 16_384
+# More than the header of a page of states has.
+HEADER_BYTES = 256
 # The size of a page is a signed 32-bit number, which limits the bytes of one protein.
 LARGEST_PROTEIN = (1 << 31) - (1 << 20)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheIndex:
-    """The small columns of a file, one entry per protein.
-
-    `checksums` is empty except for residues.
-    """
-
-    ids: list[str]
-    digests: pa.ChunkedArray
-    lengths: np.ndarray
-    checksums: np.ndarray
 
 
 class CacheFile:
@@ -65,6 +62,7 @@ class CacheFile:
         spec: How it was made.
         found_finite: Whether its writer found every number finite.
         content_digest: The digest of the numbers that its writer stored; None in older files.
+        copy: Where the bytes of an object in a store come from, if the file is a lazy copy of one.
 
     Raises:
         CacheError: the file is absent, cut short, corrupt, not a cache, or of a newer version.
@@ -73,6 +71,9 @@ class CacheFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.copy = lazy_copy(path)
+        if self.copy:
+            fetch_footer(self.copy)
         try:
             size = path.stat().st_size
             # A row has the digest of a sequence, 32 bytes that nothing compresses.
@@ -95,6 +96,7 @@ class CacheFile:
         self.content_digest = None if stored is None else stored.decode("utf-8", "backslashreplace")
         self._check_columns()
         self._check_size(size)
+        self._index = self._fetch_index() if self.copy else None
 
     def refuse(self, error: object) -> NoReturn:
         """Raises the CacheError for a damaged file.
@@ -105,6 +107,9 @@ class CacheFile:
         unavailable = unavailable_error(error, self.path.absolute(), "the embedding cache could not be read")
         if unavailable is not None:
             raise unavailable from None
+        if self.copy:
+            self.copy.refuse_if_replaced()
+            self.copy.forget()
         raise CacheError(
             "the embedding cache is cut short or corrupt",
             where=self.path.absolute(),
@@ -141,8 +146,40 @@ class CacheFile:
         if vectors and decoded > unpacked_limit(size):
             self.refuse(f"{decoded:,} bytes of vectors are claimed of a file of {size:,}")
 
+    def _fetch_index(self) -> CacheIndex | None:
+        """Fetches of an object what opening it needs: the index, or else the columns that it is made of.
+
+        Vectors are fetched whole, since every reader needs all of them.
+        """
+        assert self.copy
+        if self.spec.granularity == "protein":
+            self.copy.fetch_all()
+            return None
+        metadata = self._parquet.metadata
+        text = (metadata.metadata or {}).get(INDEX_KEY)
+        if text is not None:
+            try:
+                return index_from_json(text, metadata.num_rows)
+            except ValueError as error:
+                self.refuse(error)
+        # An earlier version wrote it: the columns lie in front of the states of each row group.
+        places = []
+        for group in range(metadata.num_row_groups):
+            chunks = [metadata.row_group(group).column(number) for number in range(metadata.num_columns)]
+            end = min(_first_byte(chunks[-1]) + HEADER_BYTES, self.copy.stored.size)
+            places.append((min(map(_first_byte, chunks)), end))
+        self.copy.fetch(places)
+        return None
+
+    @property
+    def has_index(self) -> bool:
+        """Whether the places of the residues come from the footer alone."""
+        return self._index is not None
+
     def read_index(self) -> CacheIndex:
         """Reads all columns but the embeddings."""
+        if self._index is not None:
+            return self._index
         names = [name for name in self._parquet.schema_arrow.names if name != "embedding"]
         table = self._read(None, names)
         residues = "crc32" in names
@@ -215,6 +252,11 @@ class CacheFile:
         return self._parquet.metadata.row_group(group).column(self._parquet.metadata.num_columns - 1)
 
 
+def _first_byte(chunk: pq.ColumnChunkMetaData) -> int:
+    """Where a column of a row group begins in the file."""
+    return int(chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
+
+
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """The numbers of a column that has no nulls.
 
@@ -247,6 +289,7 @@ class CacheWriter:
         self._rows: list[tuple[str, str, int, np.ndarray]] = []
         self._bytes = 0
         self._written: list[tuple[str, str, int]] = []
+        self._lengths: list[int] = []
         residues = spec.granularity == "residue"
         self._group_bytes = ROW_GROUP_BYTES if residues else ROW_GROUP_VALUES * spec.values.itemsize
 
@@ -321,6 +364,7 @@ class CacheWriter:
         small = [pa.array(ids, pa.string()), pa.array(digests, pa.string()), pa.array(lengths, pa.int32())]
         checksums = [crc32(embedding) for embedding in embeddings]
         self._written += zip(ids, digests, checksums, strict=True)
+        self._lengths += lengths
         if self._spec.granularity == "residue":
             small.append(pa.array(checksums, pa.uint32()))
         self._file.write_table(pa.Table.from_arrays([*small, self._column(embeddings)], schema=self._schema))
@@ -348,6 +392,9 @@ class CacheWriter:
                 self._flush()
                 content = digest_of_numbers(self._written)
                 self._file.add_key_value_metadata({CONTENT_KEY.decode(): content})
+                if self._spec.granularity == "residue" and len(self._written) <= MOST_INDEXED:
+                    index = index_to_json(self._written, self._lengths)
+                    self._file.add_key_value_metadata({INDEX_KEY.decode(): index})
             self._file.close()
             if kind is None:
                 self._partial.replace(self.path)

@@ -3,10 +3,11 @@
 `CacheSources` finds embeddings by sequence in other caches of the same recipe; the accession under which a
 cache has a sequence does not matter.
 
-The parts of an unfinished cache are in a folder next to it, which one process at a time locks. A part is a
-small cache whose accessions are the digests of the sequences, so that it can be used for any FASTA. It is
-named by the sha256 of its bytes: any other file in the folder was never finished, and a part whose bytes have
-changed is damaged; both are made again.
+The parts of an unfinished cache are in a folder next to it, which one process at a time locks; its workers
+write there. A part is a small cache whose accessions are the digests of the sequences, so that it can be used
+for any FASTA. It is named by the number of its task and the sha256 of its bytes: any other file in the folder
+is not finished, and perhaps still written by a worker, and a part whose bytes have changed is damaged. Both
+are made again, and left where they are until the cache is whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 from ppi_train.embeddings.cache import METADATA_KEY, CacheSpec, spec_from_json
 from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.cache.reader import EmbeddingCache
+from ppi_train.embeddings.cache.tasks import Chunk, write_plan
 from ppi_train.errors import CacheError
 from ppi_train.io.files import file_digest, lock_file, remove_locked
 from ppi_train.io.parquet import BROKEN, open_parquet
@@ -44,9 +46,9 @@ _NAMES = ["protein_id", "sequence_digest"]
 
 # The files in the folder of an unfinished cache.
 _LOCK = "lock"
-_UNFINISHED = "unfinished.parquet"
 _WHOLE = "whole.parquet"
-_PART = re.compile(r"[0-9a-f]{64}\.parquet")
+# Earlier versions wrote no number.
+_PART = re.compile(r"(?:[0-9]{6}-)?([0-9a-f]{64})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,12 @@ def _read(path: Path, what: Callable[[pq.ParquetFile], _T]) -> _T:
         raise CacheError("the embedding cache is cut short or corrupt", where=path, got=error) from None
 
 
+def _digest_in(name: str) -> str | None:
+    """The sha256 in the name of a part; None if the file is none."""
+    found = _PART.fullmatch(name)
+    return found[1] if found else None
+
+
 def parts_folder(output: Path) -> Path:
     """Where the parts of a cache lie until it is finished."""
     return output.with_name(f".{output.name}.parts")
@@ -193,21 +201,15 @@ class CacheParts:
     def take_up(self, wanted: Collection[str]) -> None:
         """Adds the parts of an interrupted process to the sources.
 
-        Unfinished files are removed.
-
         Args:
             wanted: Digests of the sequences that the cache is to have.
         """
-        for path in self._folder.iterdir():
-            if path.name != _LOCK and not _PART.fullmatch(path.name):
-                path.unlink()
         self._borrow(wanted)
         for path in self._parts():
             with described_by_cause(path):
-                damaged = file_digest(path) != path.stem
+                damaged = file_digest(path) != _digest_in(path.name)
             if damaged:
                 logger.warning("%s is damaged; its sequences are embedded again", path)
-                path.unlink()
                 continue
             try:
                 self._sources.take(path, wanted)
@@ -230,20 +232,18 @@ class CacheParts:
     def _parts(self) -> list[Path]:
         return sorted(path for path in self._folder.iterdir() if _PART.fullmatch(path.name))
 
-    def write(self, rows: Iterable[tuple[str, int, np.ndarray]]) -> None:
-        """Writes a part completely; an exception leaves none.
+    def write_plan(self, tasks: Mapping[int, Sequence[Chunk]]) -> tuple[Path, str]:
+        """The file that lists the sequences of each task, and its sha256; see `tasks.write_plan`."""
+        return write_plan(self._folder, replace(self._spec, fasta_digest=""), tasks)
+
+    def add(self, name: str, digests: Iterable[str]) -> None:
+        """Adds a finished part to the sources.
 
         Args:
-            rows: For each sequence its digest, its full length and its embedding.
+            name: Of its file.
+            digests: Of the sequences in it.
         """
-        unfinished = self._folder / _UNFINISHED
-        digests = []
-        with CacheWriter(unfinished, replace(self._spec, fasta_digest="")) as writer:
-            for digest, length, embedding in rows:
-                writer.add(digest, digest, length, embedding)
-                digests.append(digest)
-        path = unfinished.rename(self._folder / f"{file_digest(unfinished)}.parquet")
-        self._sources.add(path, {digest: digest for digest in digests})
+        self._sources.add(self._folder / name, {digest: digest for digest in digests})
 
     def finish(self, rows: Iterable[tuple[str, str, int, np.ndarray]]) -> None:
         """Writes the cache, moves it into place, and removes the parts.

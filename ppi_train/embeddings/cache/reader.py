@@ -6,7 +6,7 @@ happens with missing proteins; this reader reports them and never invents an emb
 
 Residue states come in batches, packed without padding and prefetched. What was read is not kept: the system's
 page cache does that, in memory that it gives back when another program needs it, and reading from there costs
-no more than copying from a cache of our own (docs/caches.md has the figures).
+no more than copying from a cache of our own (docs/reference/caches.md has the figures).
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from ppi_train.embeddings.cache import (
 )
 from ppi_train.embeddings.cache.file import CacheFile
 from ppi_train.embeddings.cache.residues import (
-    CHUNK_BYTES,
     ResidueStore,
     chunks,
     mean_residues,
@@ -245,8 +244,9 @@ class EmbeddingCache:
 
     def _fill_means(self, rows: np.ndarray, matrix: np.ndarray) -> None:
         """Averages each protein's residues in the background; `rows` are ascending."""
-        sizes = self.residue_store.sizes[rows]
-        buffers = Buffers(2 * CHUNK_BYTES)
+        store = self.residue_store
+        sizes = store.sizes[rows]
+        buffers = Buffers(2 * store.chunk_bytes)
 
         def job(chunk: slice) -> Job[None]:
             def average() -> None:
@@ -256,7 +256,7 @@ class EmbeddingCache:
 
             return Job(None, [average], buffers.held(int(sizes[chunk].sum())))
 
-        for _ in self._run_ahead(map(job, chunks(sizes))):
+        for _ in self._run_ahead(map(job, chunks(sizes, store.chunk_bytes))):
             pass
 
     def residues(self, proteins: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -270,7 +270,7 @@ class EmbeddingCache:
         rows = self.rows_of(proteins)
         order = np.argsort(rows, kind="stable")
         sizes = store.sizes[rows[order]]
-        buffers = Buffers(2 * CHUNK_BYTES)
+        buffers = Buffers(2 * store.chunk_bytes)
 
         def job(chunk: slice) -> Job[list[np.ndarray]]:
             states: list[np.ndarray] = []
@@ -282,7 +282,7 @@ class EmbeddingCache:
             return Job(states, [read], nbytes, quick=store.is_at_hand(int(rows[order[chunk]][-1])))
 
         names = iter(order.tolist())
-        for batch in self._run_ahead(map(job, chunks(sizes))):
+        for batch in self._run_ahead(map(job, chunks(sizes, store.chunk_bytes))):
             for states in batch:
                 yield proteins[next(names)], states
 
@@ -408,7 +408,7 @@ class ResidueBatches:
         order = np.argsort(rows)
         parts = [
             partial(self._store.read, rows[order[chunk]], content, (ends - sizes)[order[chunk]])
-            for chunk in chunks(sizes[order])
+            for chunk in chunks(sizes[order], self._store.chunk_bytes)
         ]
         spec = self._cache.spec
         states = content.view(spec.values).reshape(-1, spec.dimension)

@@ -17,7 +17,8 @@ import numpy as np
 from isal.isal_zlib import crc32
 
 from ppi_train.embeddings.cache import all_finite
-from ppi_train.embeddings.cache.file import CacheFile, CacheIndex
+from ppi_train.embeddings.cache.file import CacheFile
+from ppi_train.embeddings.cache.remote import CacheIndex, FetchedRows
 from ppi_train.errors import CacheError, first_ten
 from ppi_train.io.unavailable import described_by_cause
 
@@ -33,6 +34,8 @@ _HEADER_START = 8
 # Bytes that a thread reads at once: a protein or a few, so that threads share a batch evenly and what
 # is read ahead of the consumer stays in the processor's cache.
 CHUNK_BYTES = 2 << 20
+# The same where a protein that is not there costs a request.
+FETCHED_CHUNK_BYTES = 16 << 20
 
 
 def mean_residues(states: np.ndarray) -> np.ndarray:
@@ -83,6 +86,9 @@ class ResidueStore:
         self._checked = np.zeros(len(self.sizes), dtype=bool)
         for number in range(len(files)):
             self._place_file(number)
+        self._fetched = [self._fetched_rows(number) for number in range(len(files))]
+        in_store = any(file.copy for file in files)
+        self.chunk_bytes = FETCHED_CHUNK_BYTES if in_store else CHUNK_BYTES
 
     def _place_file(self, number: int) -> None:
         file = self._files[number]
@@ -91,6 +97,12 @@ class ResidueStore:
             steps = self.sizes[start:end] + PREFIX
             first = _first_value(file, self._descriptors[number], group, int(steps.sum()))
             self._offsets[start:end] = first + PREFIX + np.cumsum(steps) - steps
+
+    def _fetched_rows(self, number: int) -> FetchedRows | None:
+        """How the rows of a file in a store are fetched; None for one on this disk."""
+        copy, end = self._files[number].copy, self._ends[number]
+        rows = slice(end - len(self._indexes[number].ids), end)
+        return FetchedRows(copy, self._offsets[rows], self.sizes[rows], PREFIX) if copy else None
 
     def read(self, rows: np.ndarray, out: np.ndarray, starts: np.ndarray) -> None:
         """Reads proteins into a buffer and checks each on its first read.
@@ -106,16 +118,42 @@ class ResidueStore:
         """
         view = memoryview(out)  # type: ignore[arg-type]
         prefix = bytearray(PREFIX)
+        fetched = self._fetch(rows)
         columns = (rows, self._offsets[rows], self.sizes[rows], starts)
         for row, offset, size, start in zip(*(column.tolist() for column in columns), strict=True):
             number = self._file_of(row)
             states = view[start : start + size]
-            try:
-                _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
-            except OSError as error:
-                self._files[number].refuse(error)
+            if row in fetched:
+                prefix[:], states[:] = fetched[row][:PREFIX], fetched[row][PREFIX:]
+            else:
+                try:
+                    _fill(self._descriptors[number], [memoryview(prefix), states], offset - PREFIX)
+                except OSError as error:
+                    self._files[number].refuse(error)
+            source = self._fetched[number]
+            if source and not self._is_right(row, prefix, states):
+                # Another process may have removed it, or the disk lost it: the store has the last word.
+                content = source.again(row - self._first_of(number))
+                prefix[:], states[:] = content[:PREFIX], content[PREFIX:]
             # Immediately, while the bytes are in the processor's cache.
             self._check(row, int.from_bytes(prefix, "little"), states)
+
+    def _fetch(self, rows: np.ndarray) -> dict[int, memoryview]:
+        """Prefix and states of the rows that have to come from a store, by row."""
+        found: dict[int, memoryview] = {}
+        for number, source in enumerate(self._fetched):
+            if source:
+                first = self._first_of(number)
+                inside = rows[(rows >= first) & (rows < self._ends[number])] - first
+                found |= {first + row: content for row, content in source.absent(inside.tolist()).items()}
+        return found
+
+    def _first_of(self, number: int) -> int:
+        return int(self._ends[number]) - len(self._indexes[number].ids)
+
+    def _is_right(self, row: int, prefix: bytes | bytearray, states: memoryview) -> bool:
+        size = int.from_bytes(prefix, "little")
+        return size == len(states) and crc32(states) == self._checksums[row]
 
     def is_at_hand(self, row: int) -> bool:
         """Whether a protein's last byte is in the system's page cache.
@@ -123,6 +161,9 @@ class ResidueStore:
         False on a system that cannot say.
         """
         number = self._file_of(row)
+        source = self._fetched[number]
+        if source and not source.is_here(row - self._first_of(number)):
+            return False
         last = int(self._offsets[row] + self.sizes[row]) - 1
         try:
             return os.preadv(self._descriptors[number], [bytearray(1)], last, os.RWF_NOWAIT) == 1
@@ -145,9 +186,9 @@ class ResidueStore:
         self._checked[row] = True
 
 
-def chunks(sizes: np.ndarray) -> Iterator[slice]:
-    """Divides proteins of these sizes in bytes into slices of about CHUNK_BYTES."""
-    number = np.cumsum(sizes) // CHUNK_BYTES
+def chunks(sizes: np.ndarray, nbytes: int = CHUNK_BYTES) -> Iterator[slice]:
+    """Divides proteins of these sizes in bytes into slices of about `nbytes`."""
+    number = np.cumsum(sizes) // nbytes
     cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
     return (slice(start, end) for start, end in pairwise(cuts) if start < end)
 
@@ -194,11 +235,15 @@ def _sizes(file: CacheFile, index: CacheIndex) -> np.ndarray:
 def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> int:
     """The file offset of the first value in a row group's page.
 
+    The page is not looked at where that takes a request: the size in front of each protein shows the same.
+
     Args:
         content: Bytes of the page, as follows from the lengths.
     """
     column = file.page(group)
     header = column.total_compressed_size - content
+    if file.has_index and header > 0:
+        return int(column.data_page_offset + header)
     with described_by_cause(file.path):
         page = os.pread(descriptor, _HEADER_START, column.data_page_offset)
     plain = column.compression == "UNCOMPRESSED" and set(column.encodings) <= {"PLAIN", "RLE"}
@@ -209,7 +254,8 @@ def _first_value(file: CacheFile, descriptor: int, group: int, content: int) -> 
             got=f"row group {group}: {column.compression}, {'/'.join(column.encodings)}, "
             f"{column.total_compressed_size:,} bytes that begin with a page of {_size_of_data_page(page):,}",
             expected=f"UNCOMPRESSED, PLAIN, one page of the {content:,} bytes that the lengths make",
-            remedy="make the file again with the entry point `embed`; for other programs see docs/caches.md",
+            remedy="make the file again with the entry point `embed`; "
+            "for other programs see docs/reference/caches.md",
         )
     return int(column.data_page_offset + header)
 

@@ -33,7 +33,7 @@ RIGHT = {"run_id": "1", "fasta": "f", "all_pairs": "true", "output": "o.parquet"
         ),
         (
             {"output": "o.xlsx"},
-            "output: expected a name that ends in .parquet, .tsv or .csv; got 'o.xlsx'",
+            "output: expected a name that ends in .parquet, .tsv or .csv, or in / for a folder; got 'o.xlsx'",
         ),
         ({"output": "o.tsv", "edges": "./o.tsv"}, "output and edges: expected two names; got 'o.tsv'"),
         ({"training_identity": "no"}, "training_identity: expected one of auto, search, equal; got 'no'"),
@@ -41,7 +41,7 @@ RIGHT = {"run_id": "1", "fasta": "f", "all_pairs": "true", "output": "o.parquet"
         ({"output": "d/a#1.parquet"}, "output: expected a file name without #, which a tracking server"),
         ({"edges": "a\n\x07.tsv"}, r"edges: expected a file name without '\n' '\x07', which a tracking"),
         ({"edges": "a?%41.tsv"}, "edges: expected a file name without ? %, which a tracking server"),
-        ({"run_id": ""}, "run_id: required"),
+        ({"model_uri": "models:/ppi/1"}, "run_id and model_uri: give one of them, not both"),
         ({"top_k": "0"}, "top_k: expected a value at least 1; got 0"),
         ({"min_probability": "50"}, "min_probability: expected a value at most 1; got 50.0"),
     ],

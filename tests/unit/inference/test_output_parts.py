@@ -10,7 +10,7 @@ import pytest
 
 from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.inference.output_parts import check_outputs, held_prediction
+from ppi_train.inference.output_parts import check_outputs, held_prediction, part_of, write_part
 
 JOB = {"checkpoint": "c1", "top_k": 3}
 
@@ -26,12 +26,12 @@ def read(output: Path) -> list[int]:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """An output beside which three parts of a job lie, of blocks 0-3, 4 and 5-8."""
+    """An output beside which the parts of three tasks lie."""
     path = tmp_path / "table.parquet"
     with held_prediction(path, JOB, overwrite=False) as parts:
-        for stop, values in ((4, (1, 2)), (5, ()), (9, (3,))):
-            parts.add(stop, numbers(*values), cumulative=False)
-        assert parts.done == 9
+        for number, values in ((2, (3,)), (0, (1, 2)), (1, ())):
+            parts.add(write_part(parts.folder, number, numbers(*values)))
+        assert parts.done == {0, 1, 2}
     return path
 
 
@@ -39,31 +39,34 @@ def test_another_process_finds_them_in_order(output: Path) -> None:
     assert read(output) == [1, 2, 3]
 
 
-def test_what_was_never_finished_is_removed(output: Path) -> None:
-    (parts_folder(output) / "unfinished.parquet").write_bytes(b"half")
+def test_what_was_never_finished_is_no_part_and_goes_with_the_folder(output: Path) -> None:
+    unfinished = parts_folder(output) / "00000003.0123456789ab.unfinished"
+    unfinished.write_bytes(b"half")
     assert read(output) == [1, 2, 3]
-    assert not (parts_folder(output) / "unfinished.parquet").exists()
+    assert unfinished.exists()  # another process may be writing it
+    with held_prediction(output, JOB, overwrite=False) as parts:
+        parts.discard()
+    assert not unfinished.exists()
 
 
-def test_a_damaged_part_and_those_after_it_are_made_again(
+def test_the_task_of_a_damaged_part_alone_is_done_again(
     output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (second,) = parts_folder(output).glob("000000004-*")
-    second.write_bytes(second.read_bytes()[:-1])
+    (first,) = parts_folder(output).glob("00000000-*")
+    first.write_bytes(first.read_bytes()[:-1])
+    assert part_of(first.parent, 0) is None
     with held_prediction(output, JOB, overwrite=False) as parts:
-        assert parts.done == 4
-    assert f"{second} is damaged" in caplog.text
-    assert read(output) == [1, 2]
+        assert parts.done == {1, 2}
+        assert f"{first} is damaged" in caplog.text
+        parts.add(write_part(parts.folder, 0, numbers(1, 2)))
+        assert part_of(parts.folder, 0) == first
+    assert read(output) == [1, 2, 3]
 
 
-def test_a_cumulative_part_takes_the_place_of_all_before(output: Path) -> None:
-    with held_prediction(output, JOB, overwrite=False) as parts:
-        parts.add(12, numbers(9, 9), cumulative=True)
-        assert parts.done == 12
-    with held_prediction(output, JOB, overwrite=False) as parts:
-        assert parts.done == 12
-        assert parts.last()["a"].tolist() == [9, 9]
-    assert len(list(parts_folder(output).glob("*.parquet"))) == 1
+def test_of_two_parts_of_a_task_one_is_taken(output: Path) -> None:
+    for values in ((1, 2), (7, 8)):
+        write_part(parts_folder(output), 0, numbers(*values))
+    assert read(output) in ([1, 2, 3], [7, 8, 3])
 
 
 def test_those_of_another_job_are_refused_with_what_differs(output: Path) -> None:
@@ -76,7 +79,7 @@ def test_those_of_another_job_are_refused_with_what_differs(output: Path) -> Non
     assert "got: checkpoint=c1\n  expected: checkpoint=c2" in str(caught.value)
     assert read(output) == [1, 2, 3]
     with held_prediction(output, other, overwrite=True) as parts:
-        assert parts.done == 0
+        assert not parts.done
 
 
 def test_two_processes_at_once_are_refused(output: Path) -> None:
@@ -117,7 +120,7 @@ def test_a_file_that_exists_is_refused_beside_the_parts_of_the_same_job(output: 
             refuse()
     assert foreign.read_text() == "mine"
     with held_prediction(output, JOB, overwrite=True, edges=edges) as parts:
-        assert parts.done == 9
+        assert len(parts.done) == 3
 
 
 def test_what_a_killed_process_has_moved_into_place_is_replaced_by_the_next(output: Path) -> None:
@@ -128,7 +131,7 @@ def test_what_a_killed_process_has_moved_into_place_is_replaced_by_the_next(outp
             path.touch()
     check_outputs(output, edges, overwrite=False)
     with held_prediction(output, JOB, overwrite=False, edges=edges) as parts:
-        assert parts.done == 9
+        assert len(parts.done) == 3
     with pytest.raises(ConfigError, match="the output exists"):
         check_outputs(output, other, overwrite=False)
 

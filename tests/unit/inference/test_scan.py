@@ -15,8 +15,10 @@ import torch
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, PairList
 from ppi_train.inference.pair_sets import PairSet
-from ppi_train.inference.scan import EncodedProteins, Scan, ScoredPairs, ThresholdScan, TopScan
+from ppi_train.inference.scan import EncodedProteins, KeptPairs, Scan, ScoredPairs
+from ppi_train.inference.threshold_scan import ThresholdScan
 from ppi_train.inference.top_partners import TopPartners
+from ppi_train.inference.top_scan import TopScan
 from ppi_train.models import base
 from ppi_train.models.base import PairModel
 from ppi_train.models.registry import build_model
@@ -35,6 +37,8 @@ GRIDS = [
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_PAIRS_AT_ONCE", 7)
+    # Several blocks are a task, and several tasks a scan.
+    monkeypatch.setattr("ppi_train.inference.task_blocks.TASK_PAIRS", 60)
 
 
 def encoded(proteins: int, *, members: int = 3) -> EncodedProteins:
@@ -47,10 +51,15 @@ def encoded(proteins: int, *, members: int = 3) -> EncodedProteins:
     return EncodedProteins(model=model, states=states, device=torch.device("cpu"))
 
 
-def run(scan: Scan, blocks: int) -> ScoredPairs:
-    for number in range(blocks):
-        scan.score(number)
-    parts = list(scan.result(iter([scan.take()])))
+def collected(scan: Scan, order: np.random.Generator | None = None) -> KeptPairs:
+    """What a scan keeps, whose tasks are done in a random order."""
+    numbers = np.arange(len(scan.tasks)) if order is None else order.permutation(len(scan.tasks))
+    parts = {number: scan.run(number) for number in numbers.tolist()}
+    return scan.collect(lambda: (parts[number] for number in sorted(parts)))
+
+
+def run(scan: Scan, order: np.random.Generator | None = None) -> ScoredPairs:
+    parts = list(collected(scan, order).rows())
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     return ScoredPairs(
         a=columns["a"],
@@ -86,7 +95,7 @@ def require_same(found: ScoredPairs, wanted: dict[tuple[int, int], tuple[float, 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_pair_is_scored_once_and_as_by_itself(grid: PairGrid) -> None:
     proteins = encoded(grid.proteins)
-    found = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
+    found = run(ThresholdScan(proteins, grid, uncertainty=True))
     assert len(found) == grid.pairs == sum(map(grid.pairs_in, range(len(grid.blocks))))
     require_same(found, one_by_one(proteins, grid))
     # The first is of the first list, the second of the other.
@@ -99,7 +108,7 @@ def test_a_threshold_keeps_what_reaches_it(grid: PairGrid) -> None:
     proteins = encoded(grid.proteins)
     scores = one_by_one(proteins, grid)
     least = float(np.quantile([score for score, _ in scores.values()], 0.7))
-    found = run(ThresholdScan(proteins, grid, min_probability=least, uncertainty=True), len(grid.blocks))
+    found = run(ThresholdScan(proteins, grid, min_probability=least, uncertainty=True))
     require_same(found, {pair: score for pair, score in scores.items() if score[0] >= least})
 
 
@@ -111,12 +120,8 @@ def test_filtered_rows_have_one_order_for_any_blocks(grid: PairGrid) -> None:
     rows = []
     for side in (2, grid.side, 64):
         blocks = replace(grid, side=side)
-        scan = ThresholdScan(proteins, blocks, min_probability=least)
-        pieces = []
-        for number in range(len(blocks.blocks)):  # a part for every block
-            scan.score(number)
-            pieces.append(scan.take())
-        rows.append(np.concatenate([np.stack([part.a, part.b], 1) for part in scan.result(iter(pieces))]))
+        found = collected(ThresholdScan(proteins, blocks, min_probability=least)).rows()
+        rows.append(np.concatenate([np.stack([part.a, part.b], 1) for part in found]))
     assert len(rows[0]) == (scores >= least).sum()
     assert rows[0].tolist() == sorted(rows[0].tolist())
     for others in rows[1:]:
@@ -126,31 +131,31 @@ def test_filtered_rows_have_one_order_for_any_blocks(grid: PairGrid) -> None:
 def test_a_temperature_changes_what_is_kept_and_not_the_order() -> None:
     grid = PairGrid(shared=23, side=5)
     proteins = encoded(grid.proteins)
-    before = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
-    best_before = run(TopScan(proteins, grid, 3), len(grid.blocks))
+    before = run(ThresholdScan(proteins, grid, uncertainty=True))
+    best_before = run(TopScan(proteins, grid, 3))
     proteins.model.temperature = 2.5
     logits = torch.from_numpy(before.probability).double().logit().numpy() / 2.5
-    after = run(ThresholdScan(proteins, grid, uncertainty=True), len(grid.blocks))
+    after = run(ThresholdScan(proteins, grid, uncertainty=True))
     np.testing.assert_allclose(after.probability, 1 / (1 + np.exp(-logits)), atol=1e-6)
     assert after.uncertainty is not None
     assert before.uncertainty is not None
     np.testing.assert_allclose(after.uncertainty, before.uncertainty / 2.5, atol=1e-6)
     least = float(np.quantile(after.probability, 0.8))
-    kept = run(ThresholdScan(proteins, grid, min_probability=least), len(grid.blocks))
+    kept = run(ThresholdScan(proteins, grid, min_probability=least))
     assert len(kept) == (after.probability >= np.float32(least)).sum()
-    best = run(TopScan(proteins, grid, 3), len(grid.blocks))
+    best = run(TopScan(proteins, grid, 3))
     np.testing.assert_array_equal(np.stack([best.a, best.b]), np.stack([best_before.a, best_before.b]))
     listed = PairList(index=np.stack([after.a, after.b], axis=1))
-    by_list = run(ThresholdScan(proteins, listed), len(listed.blocks))
+    by_list = run(ThresholdScan(proteins, listed))
     np.testing.assert_allclose(by_list.probability, after.probability, atol=1e-6)
 
 
 def test_the_threshold_compares_what_is_written() -> None:
     grid = PairGrid(shared=30, side=8)
     proteins = encoded(30)
-    everything = run(ThresholdScan(proteins, grid), len(grid.blocks)).probability
+    everything = run(ThresholdScan(proteins, grid)).probability
     for least in np.unique(everything)[::40].tolist():  # each on the edge
-        kept = run(ThresholdScan(proteins, grid, min_probability=least), len(grid.blocks)).probability
+        kept = run(ThresholdScan(proteins, grid, min_probability=least)).probability
         np.testing.assert_array_equal(np.sort(kept), np.sort(everything[everything >= np.float32(least)]))
 
 
@@ -163,9 +168,9 @@ def test_excluded_pairs_make_room_for_others_among_the_best(grid: PairGrid) -> N
     numbers = np.arange(grid.proteins)
     excluding = replace(grid, excluded=PairSet.of_identities(numbers, np.array(known)[:, ::-1]))
     novel = {pair: score for pair, score in scores.items() if pair not in known}
-    everything = run(ThresholdScan(proteins, excluding, uncertainty=True), len(grid.blocks))
+    everything = run(ThresholdScan(proteins, excluding, uncertainty=True))
     require_same(everything, novel)
-    found = run(TopScan(proteins, excluding, 3, uncertainty=True), len(grid.blocks))
+    found = run(TopScan(proteins, excluding, 3, uncertainty=True))
     require_same(found, {pair: novel[pair] for pair in best(novel, 3)})
 
 
@@ -175,7 +180,7 @@ def test_the_best_partners_of_the_first_proteins_alone(k: int) -> None:
     proteins = encoded(grid.proteins)
     scores = one_by_one(proteins, grid)
     scan = TopScan(proteins, grid, k, queries=2, uncertainty=True)
-    found = run(scan, len(grid.blocks))
+    found = run(scan)
     wanted = {
         pair
         for query in range(2)
@@ -183,7 +188,7 @@ def test_the_best_partners_of_the_first_proteins_alone(k: int) -> None:
     }
     require_same(found, {pair: scores[pair] for pair in wanted})
     assert (found.a < 2).all()
-    assert scan.proteins(iter(())).tolist() == sorted({number for pair in wanted for number in pair})
+    assert collected(scan).proteins().tolist() == sorted({number for pair in wanted for number in pair})
 
 
 def test_the_best_come_first_and_equal_ones_by_rank() -> None:
@@ -191,7 +196,7 @@ def test_the_best_come_first_and_equal_ones_by_rank() -> None:
     proteins = encoded(20)
     twins = replace(proteins, states=proteins.states[:10].repeat(2, 1))
     ranks = np.random.default_rng(0).permutation(20)
-    found = run(TopScan(twins, grid, 19, ranks=ranks), len(grid.blocks))
+    found = run(TopScan(twins, grid, 19, ranks=ranks))
     keys = [(-logit, ranks[a], ranks[b]) for a, b, logit in zip(found.a, found.b, found.logit, strict=True)]
     assert keys == sorted(keys)
     assert len({logit for logit, *_ in keys}) < len(keys) == 190
@@ -212,12 +217,12 @@ def best(scores: dict[tuple[int, int], tuple[float, float]], k: int) -> set[tupl
 def test_the_best_partners_of_each_protein(grid: PairGrid, k: int) -> None:
     proteins = encoded(grid.proteins)
     scores = one_by_one(proteins, grid)
-    found = run(TopScan(proteins, grid, k, uncertainty=True), len(grid.blocks))
+    found = run(TopScan(proteins, grid, k, uncertainty=True))
     require_same(found, {pair: scores[pair] for pair in best(scores, k)})
     assert (found.a < grid.shared + grid.only_a).all()
     assert ((found.b < grid.shared) | (found.b >= grid.shared + grid.only_a)).all()
     least = float(np.median(found.probability))
-    both = run(TopScan(proteins, grid, k, min_probability=least), len(grid.blocks))
+    both = run(TopScan(proteins, grid, k, min_probability=least))
     assert len(both) == (found.probability >= np.float32(least)).sum()
 
 
@@ -225,7 +230,7 @@ def test_equal_proteins_do_not_crowd_each_other_out() -> None:
     proteins = encoded(20)
     alike = replace(proteins, states=proteins.states[:1].repeat(20, 1))
     grid = PairGrid(shared=20, side=6)
-    found = run(TopScan(alike, grid, 3), len(grid.blocks))
+    found = run(TopScan(alike, grid, 3))
     partners = np.bincount(np.concatenate([found.a, found.b]), minlength=20)
     assert (partners >= 3).all()
     assert len(found) <= 60
@@ -237,14 +242,9 @@ def copies(order: np.ndarray) -> EncodedProteins:
     return replace(proteins, states=proteins.states.repeat(2, 1)[torch.from_numpy(order)])
 
 
-def kept_pairs(proteins: EncodedProteins, side: int, blocks: np.random.Generator | None) -> np.ndarray:
-    """The pairs that a scan of the best keeps, with its blocks in a random order."""
-    grid = PairGrid(shared=600, side=side)
-    scan = TopScan(proteins, grid, 5)
-    numbers = np.arange(len(grid.blocks)) if blocks is None else blocks.permutation(len(grid.blocks))
-    for number in numbers.tolist():
-        scan.score(number)
-    (found,) = scan.result(iter(()))
+def kept_pairs(proteins: EncodedProteins, side: int, order: np.random.Generator | None) -> np.ndarray:
+    """The pairs that a scan of the best keeps, with its tasks in a random order."""
+    found = run(TopScan(proteins, PairGrid(shared=600, side=side), 5), order)
     return np.stack([found.a, found.b])
 
 
@@ -266,7 +266,7 @@ def test_of_equal_scores_the_first_accessions_are_chosen(side: int) -> None:
     for pair in one_by_one(alike, grid):
         for protein, partner in (pair, pair[::-1]):
             partners.setdefault(protein, []).append(partner)
-    found = run(TopScan(alike, grid, 2, ranks=ranks), len(grid.blocks))
+    found = run(TopScan(alike, grid, 2, ranks=ranks))
     assert {frozenset(pair) for pair in zip(found.a.tolist(), found.b.tolist(), strict=True)} == {
         frozenset((protein, partner))
         for protein, others in partners.items()
@@ -287,25 +287,10 @@ def test_a_threshold_keeps_the_same_pairs_whatever_the_size_of_blocks() -> None:
     kept = []
     for side in (1024, 64, 37):
         grid = PairGrid(shared=200, include_self=True, side=side)
-        found = run(ThresholdScan(proteins, grid, min_probability=0.5), len(grid.blocks))
+        found = run(ThresholdScan(proteins, grid, min_probability=0.5))
         kept.append(sorted(zip(found.a.tolist(), found.b.tolist(), strict=True)))
     assert kept[0]
     assert kept[0] == kept[1] == kept[2]
-
-
-def test_a_scan_of_the_best_goes_on_where_another_stopped() -> None:
-    grid = PairGrid(shared=30, side=7)
-    proteins = encoded(30)
-    first, second = (TopScan(proteins, grid, 3) for _ in range(2))
-    for number in range(6):
-        first.score(number)
-    second.restore(first.take())
-    for number in range(6, len(grid.blocks)):
-        second.score(number)
-    (went_on,) = second.result(iter(()))
-    whole = run(TopScan(proteins, grid, 3), len(grid.blocks))
-    for name, column in whole.columns.items():
-        np.testing.assert_array_equal(went_on.columns[name], column)
 
 
 def test_a_list_is_scored_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +299,7 @@ def test_a_list_is_scored_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = one_by_one(proteins, PairGrid(shared=12, include_self=True))
     index = np.random.default_rng(0).permutation(np.array(sorted(scores)))
     pairs = PairList(index=index)
-    found = run(ThresholdScan(proteins, pairs, uncertainty=True), len(pairs.blocks))
+    found = run(ThresholdScan(proteins, pairs, uncertainty=True))
     np.testing.assert_array_equal(np.stack([found.a, found.b], axis=1), index)
     require_same(found, scores)
 
@@ -332,7 +317,7 @@ def test_scores_that_are_no_numbers_are_refused_and_not_lost() -> None:
     grid = PairGrid(shared=12)
     for scan in (ThresholdScan(proteins, grid, min_probability=0.9), TopScan(proteins, grid, 2)):
         with pytest.raises(CheckpointError, match="not finite\n  got: 23 of 144 pairs"):
-            scan.score(0)
+            scan.run(0)
 
 
 class Quick(base.PairModel):
@@ -358,7 +343,7 @@ def test_a_models_own_way_to_score_a_block_is_taken() -> None:
     scan = ThresholdScan(
         EncodedProteins(model=model, states=states, device=torch.device("cpu")), grid, min_probability=0.7
     )
-    found = run(scan, len(grid.blocks))
+    found = run(scan)
     wanted = (states @ states.T).sigmoid().triu(1)
     assert len(found) == (wanted >= 0.7).sum()
     np.testing.assert_allclose(found.probability, wanted[found.a, found.b], atol=1e-6)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -125,3 +127,90 @@ def test_matrices_are_decayed_and_biases_and_scales_are_not() -> None:
     assert [parameter is model[0].weight for parameter in decayed["params"]] == [True]
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert [names[id(parameter)] for parameter in plain["params"]] == ["0.bias", "1.weight", "1.bias"]
+
+
+def _moved(optimizer: torch.optim.Optimizer, model: nn.Module, steps: range) -> None:
+    for step in steps:
+        draw = torch.Generator().manual_seed(step)
+        optimizer.zero_grad()
+        for number, weight in enumerate(model.parameters()):
+            # The last weight has no gradient at first: its state begins later.
+            if number < 3 or step > 2:
+                weight.grad = torch.randn(weight.shape, generator=draw)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 / (step + 1)
+        optimizer.step()
+
+
+def _two_layers() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(33, 17), nn.Linear(17, 5))
+
+
+def _of_torch(model: nn.Module) -> torch.optim.AdamW:
+    groups = build_optimizer(model, TrainingOptions(weight_decay=0.3)).param_groups
+    return torch.optim.AdamW(
+        [{name: group[name] for name in ("params", "weight_decay")} for group in groups],
+        lr=3e-3,
+        betas=(0.9, 0.999),
+        fused=True,
+    )
+
+
+def _of_ours(model: nn.Module) -> torch.optim.Optimizer:
+    return build_optimizer(model, TrainingOptions(weight_decay=0.3))
+
+
+def test_the_numbers_are_those_of_torch() -> None:
+    models = _two_layers(), _two_layers()
+    for make, model in zip((_of_ours, _of_torch), models, strict=True):
+        _moved(make(model), model, range(20))
+    for ours, of_torch in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(ours, of_torch)
+
+
+@pytest.mark.parametrize(("before", "after"), [(_of_torch, _of_ours), (_of_ours, _of_torch)])
+def test_a_state_of_either_class_is_continued_by_the_other(
+    before: Callable[[nn.Module], torch.optim.Optimizer], after: Callable[[nn.Module], torch.optim.Optimizer]
+) -> None:
+    whole, model = _two_layers(), _two_layers()
+    _moved(_of_torch(whole), whole, range(12))
+    first = before(model)
+    _moved(first, model, range(5))
+    second = after(model)
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    _moved(second, model, range(5, 12))
+    for weight, expected in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+
+
+def test_a_state_of_other_weights_is_refused() -> None:
+    model = _two_layers()
+    optimizer = _of_ours(model)
+    _moved(optimizer, model, range(4))
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match=r"groups of \[2, 2\] weights, for \[1, 1\]"):
+        _of_ours(nn.Linear(33, 17)).load_state_dict(state)
+    others = nn.Sequential(nn.Linear(33, 16), nn.Linear(16, 5))
+    with pytest.raises(ValueError, match=r"exp_avg is not of shape \(16, 33\)"):
+        _of_ours(others).load_state_dict(state)
+
+
+def test_a_scaled_step_that_overflows_is_not_taken() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = build_optimizer(model, TrainingOptions())
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for gradient in (float("inf"), 8.0):
+        before = model.weight.clone()
+        scaler.scale(torch.zeros(()))  # makes the scale
+        for weight in model.parameters():
+            weight.grad = torch.full_like(weight, gradient)
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(before, model.weight) == math.isinf(gradient)
+    state = optimizer.state[model.weight]
+    assert state["step"] == 1
+    assert state["exp_avg"].unique().item() == pytest.approx(0.1 * 8 / 2)  # the scale was halved

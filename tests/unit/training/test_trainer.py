@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ppi_train.checkpoints import read_checkpoint
-from ppi_train.errors import DeviceError, UserError
+from ppi_train.errors import DeviceError, RankError, UserError
 from ppi_train.features import PairData, ProteinIterator, VectorFeatures
 from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.pair_task import PairTask, class_weights
+from ppi_train.training.ranks import Ranks, SingleProcess
 from ppi_train.training.trainer import Trainer
 
 N_PROTEINS = 40
@@ -82,6 +83,7 @@ def _trainer(
     train: PairData | None = None,
     validation: PairData | None = None,
     logged: list[tuple[int, dict[str, float]]] | None = None,
+    ranks: Ranks | None = None,
     **settings: Any,
 ) -> Trainer:
     torch.manual_seed(0)
@@ -100,6 +102,7 @@ def _trainer(
         "early_stopping_patience": 0,
         "scheduler": "cosine",
         "warmup_fraction": 0.05,
+        "amp": "off",
     }
     config = TrainConfig.of(**{**options, **settings})
     task = PairTask(
@@ -119,6 +122,7 @@ def _trainer(
         checkpoints=folder,
         description={"model": {"name": "sum"}},
         callbacks=[MetricLogger(log)],
+        ranks=ranks,
     )
 
 
@@ -128,7 +132,7 @@ def _weights(trainer: Trainer) -> dict[str, Tensor]:
 
 def _without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [
-        {name: value for name, value in entry.items() if name != "throughput/pairs_per_second"}
+        {name: value for name, value in entry.items() if name != "system/pairs_per_second"}
         for entry in history
     ]
 
@@ -153,12 +157,12 @@ def test_overfits_separable_pairs_and_logs_every_epoch(tmp_path: Path) -> None:
         assert metrics.keys() == {
             "train/loss",
             "train/learning_rate",
-            "throughput/pairs_per_second",
+            "system/pairs_per_second",
             "val/loss",
             "val/auroc",
             "val/auprc",
         }
-        assert metrics["throughput/pairs_per_second"] > 0
+        assert metrics["system/pairs_per_second"] > 0
     rates = [metrics["train/learning_rate"] for _, metrics in logged]
     assert max(rates) == pytest.approx(0.02, rel=0.01)
     assert rates[-1] < 1e-4
@@ -311,7 +315,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path, amp: str) -> None:
         trainer = _trainer(tmp_path, gradient_clip=clip, amp=amp)
         trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1.0)  # type: ignore[assignment]
         before = _weights(trainer)
-        trainer._optimiser_step(enumerate(trainer.task.load([torch.arange(50)])), 50)
+        trainer._optimiser_step(iter(trainer.task.load([torch.arange(50)])), range(1), [50])
         moved = [(tensor - before[name]).flatten() for name, tensor in _weights(trainer).items()]
         norms.append(torch.cat(moved).norm().item())
     assert 1e-2 < norms[0] < 1.0
@@ -386,3 +390,30 @@ def test_auto_says_which_device_it_took(caplog: pytest.LogCaptureFixture) -> Non
         device = resolve_device("auto")
     assert f"device=auto took {device.type}" in caplog.text
     assert resolve_device("cpu") == torch.device("cpu")
+
+
+class _LostInValidation(SingleProcess):
+    """Ranks of which one is lost in the validation of the second epoch."""
+
+    validations = 0
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        self.validations += 1
+        if self.validations == 2:
+            raise RankError("a process of the training was lost", where="rank 1")
+        return make()
+
+
+def test_a_rank_lost_in_validation_costs_no_step(tmp_path: Path) -> None:
+    undisturbed = _trainer(tmp_path / "undisturbed", epochs=3)
+    expected = undisturbed.run()
+    with pytest.raises(RankError, match="rank 1"):
+        _trainer(tmp_path / "lost", epochs=3, ranks=_LostInValidation()).run()
+    left = read_checkpoint(tmp_path / "lost/last", with_training_state=True)
+    assert left.training_state is not None
+    assert (left.step, left.training_state["epoch"], left.training_state["part"]["batches"]) == (8, 1, 4)
+    continued = _trainer(tmp_path / "lost", epochs=3)
+    continued.continue_from(left.weights, left.training_state)
+    assert _without_times(continued.run().history) == _without_times(expected.history)
+    for name, tensor in _weights(undisturbed).items():
+        assert torch.equal(tensor, _weights(continued)[name])

@@ -1,0 +1,1 @@
+"""Tests of the files in deploy/, as far as they need no cluster."""
