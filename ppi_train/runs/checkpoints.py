@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
 from ppi_train.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
@@ -25,7 +23,7 @@ from ppi_train.checkpoints import (
     verify_checkpoint,
 )
 from ppi_train.errors import CheckpointError, StorageError
-from ppi_train.io.files import FULL_DISK
+from ppi_train.io.files import FULL_DISK, user_cache
 from ppi_train.runs.options import EvaluatedRunOptions
 from ppi_train.tracking.registry.versions import resolve_model_uri
 from ppi_train.tracking.runs import RunInfo, download_checkpoint, find_run
@@ -93,7 +91,9 @@ def find_training_run(run_id: str, *, modes: Sequence[str] = (*PAIR_MODES, *EMBE
     evaluated = run.tags.get("ppi.evaluated_run_id")
     stages = {tag: value for tag, value in sorted(run.tags.items()) if tag.startswith("ppi.stage.")}
     remedy = "give the ID of a training run"
-    if evaluated:
+    if tool := run.tags.get("ppi.score_name"):
+        remedy = f"it measured the scores that {tool} gave, so that there is no model to load: {remedy}"
+    elif evaluated:
         remedy = f"it scored run {evaluated}: give that ID"
     elif stages:
         named = ", ".join(f"{tag.removeprefix('ppi.stage.')} {run_id}" for tag, run_id in stages.items())
@@ -158,12 +158,8 @@ def _usable_cache(folder: Path) -> Iterator[None]:
 
 
 def checkpoint_cache() -> Path:
-    """The folder of downloaded checkpoints, which are stored by digest.
-
-    It is under $PPI_TRAIN_CACHE if that is set, else under the user's cache folder.
-    """
-    root = os.environ.get("PPI_TRAIN_CACHE") or pooch.os_cache("ppi_train")
-    return Path(root) / "checkpoints"
+    """The folder of downloaded checkpoints, which are stored by digest."""
+    return user_cache() / "checkpoints"
 
 
 @contextmanager

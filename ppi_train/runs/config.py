@@ -6,10 +6,19 @@ from typing import TypeVar
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.groups import ModeConfig
-from ppi_train.config.loading import load_config
+from ppi_train.config.loading import config_values, load_config
 from ppi_train.errors import CheckpointError
 from ppi_train.runs.configs import MODES, FinetuneConfig, TrainConfig, TrainEmbedderConfig
 from ppi_train.tracking.runs import RunInfo
+
+# Paths, saving intervals and memory limits do not affect the result; input files count by their digests.
+_PLACES = frozenset(
+    {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
+    | {"tracking_flush_seconds", "offline", "processes"}
+    | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
+    | {"node_sets", "complexes", "essential", "non_essential"}
+    | {"network", "id_map", "known"}
+)
 
 C = TypeVar("C", bound=ModeConfig)
 Resumable = TrainConfig | FinetuneConfig | TrainEmbedderConfig
@@ -20,6 +29,11 @@ def part_of(config: ModeConfig, schema: type[C], **changes: object) -> C:
     known = schema().values
     shared = {name: value for name, value in config.values.items() if name in known}
     return schema.of(**(shared | changes))
+
+
+def values_of_result(config: ModeConfig) -> dict[str, object]:
+    """The values by name that a result depends on, without unset ones."""
+    return {name: value for name, value in config_values(config).items() if name not in _PLACES}
 
 
 def original_config(run: RunInfo) -> Resumable:

@@ -16,6 +16,7 @@ from ppi_train.config.options import (
     OfflineTrackingOptions,
     OutputOptions,
     PairLossOptions,
+    ProcessOptions,
     SamplingOptions,
     SchedulerOptions,
     SplitOptions,
@@ -27,6 +28,7 @@ from ppi_train.config.options import (
 from ppi_train.data.options import NetworkDivisionOptions, NewSplitOptions, SourceNetworkOptions
 from ppi_train.embeddings.options import (
     CacheOptions,
+    CacheSourceOptions,
     EmbedderOptions,
     EmbedOutputOptions,
     ExcludeOptions,
@@ -38,6 +40,7 @@ from ppi_train.embeddings.options import (
 )
 from ppi_train.evaluation.options import (
     AuditedPairsOptions,
+    GivenScoresOptions,
     LeakageOptions,
     MeasureOptions,
     NetworkOptions,
@@ -46,22 +49,28 @@ from ppi_train.evaluation.options import (
 )
 from ppi_train.inference.options import ExplanationOptions, PredictionOptions
 from ppi_train.models.choice import ModelChoice
+from ppi_train.parallel.options import ParallelOptions
 from ppi_train.runs.options import (
     FINETUNE_EPOCHS,
     FINETUNE_RATE,
+    NO_MODEL,
+    CleanOptions,
     ComparedRunsOptions,
     EvaluatedRunOptions,
     FinetuneStageOptions,
     LanguageStageOptions,
+    OptionalRunOptions,
     PretrainOptions,
     PromotionOptions,
     RegistryOptions,
     ResumedRunOptions,
+    ServingOptions,
     StageOptions,
     SyncOptions,
     SyncTrackingOptions,
     WarmStartOptions,
 )
+from ppi_train.runs.sweep_options import SweepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +133,7 @@ class EmbedConfig(ModeConfig):
     embedder: EmbedderOptions = EmbedderOptions()
     compute: DeviceOptions = DeviceOptions()
     output: EmbedOutputOptions = EmbedOutputOptions()
+    parallel: ParallelOptions = ParallelOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
 
     def validate(self) -> list[str]:
@@ -135,6 +145,7 @@ class ImportConfig(ModeConfig):
     """`import_embeddings`: embeddings made elsewhere -> Parquet embedding cache."""
 
     source: ImportOptions = ImportOptions()
+    parallel: ParallelOptions = ParallelOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
 
 
@@ -149,11 +160,15 @@ class TrainEmbedderConfig(ModeConfig):
     training: LanguageTrainingOptions = LanguageTrainingOptions()
     scheduler: SchedulerOptions = SchedulerOptions(scheduler="linear")
     compute: ComputeOptions = LanguageComputeOptions()
+    processes: ProcessOptions = ProcessOptions()
     output: OutputOptions = OutputOptions()
     tracking: OfflineTrackingOptions = OfflineTrackingOptions()
 
     def validate(self) -> list[str]:
         return _fasta_or_dataset(self.text.fasta, self.data)
+
+    def problems(self) -> list[str]:
+        return [*super().problems(), *_process_problems(self.training, self.compute, self.processes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +183,7 @@ class PairTrainingConfig(ModeConfig):
     loss: PairLossOptions = PairLossOptions()
     scheduler: SchedulerOptions = SchedulerOptions()
     compute: ComputeOptions = ComputeOptions()
+    processes: ProcessOptions = ProcessOptions()
     output: OutputOptions = OutputOptions()
     tracking: TrackingOptions = TrackingOptions()
 
@@ -182,6 +198,9 @@ class PairTrainingConfig(ModeConfig):
         if not (self.cache.fasta or self.cache.embeddings):
             found.append(f"fasta or embeddings: one is required, since {given[0]} is given")
         return found
+
+    def problems(self) -> list[str]:
+        return [*super().problems(), *_process_problems(self.training, self.compute, self.processes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +237,22 @@ class TrainConfig(NewModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepConfig(TrainConfig):
+    """`sweep`: search hyper-parameters; the options of `train_only` are those of each trial."""
+
+    sweep: SweepOptions = SweepOptions()
+    parallel: ParallelOptions = ParallelOptions()
+
+    def validate(self) -> list[str]:
+        found = super().validate()
+        if self.processes.processes != 1:
+            found.append("processes: a trial is trained by one process; give workers for several trials")
+        if self.tracking.offline:
+            found.append("offline: the trials are runs nested in that of the sweep, at a tracking server")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(PairTrainingConfig):
     """`finetune_from_pretrain`: continue training from the weights of an earlier run."""
 
@@ -242,6 +277,14 @@ class SyncConfig(ModeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CleanConfig(ModeConfig):
+    """`clean`: list what fills the disk, and free what can be made again."""
+
+    clean: CleanOptions = CleanOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoringConfig(ModeConfig):
     """What every scoring of labelled pairs with trained models has."""
 
@@ -263,10 +306,29 @@ class ScoringConfig(ModeConfig):
 class EvalConfig(ScoringConfig):
     """`eval_only`: score a test set with a run's best checkpoint or registered model."""
 
-    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    evaluated: EvaluatedRunOptions = OptionalRunOptions()
+    given: GivenScoresOptions = GivenScoresOptions()
     leakage: LeakageOptions = LeakageOptions()
     network: NetworkOptions = NetworkOptions()
     tracking: TrackingOptions = TrackingOptions()
+
+    def validate(self) -> list[str]:
+        found = super().validate()
+        if self.given.scores is None:
+            return found if self.evaluated.named else [*found, NO_MODEL]
+        if self.evaluated.named:
+            found.append("scores and a model (run_id, model_uri, released): give one of them, not both")
+        if not (self.data.dataset or self.pairs.test_pairs):
+            found.append("dataset or test_pairs: one is required, since scores is given; the labelled pairs")
+        if self.pairs.test_pairs and not self.cache.fasta:
+            found.append("fasta: required, since scores is given; the sequences of the proteins")
+        return found
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        if self.given.scores is None:
+            return []
+        names = (*vars(self.network), *vars(self.scoring), "embeddings", "device", "amp", "deterministic")
+        return [f"{name} has no effect: the scores are given" for name in names if name in given]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,8 +346,9 @@ class PredictConfig(ModeConfig):
     data: DatasetOptions = DatasetOptions()
     cache: CacheOptions = CacheOptions()
     compute: DeviceOptions = DeviceOptions()
-    evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
+    evaluated: EvaluatedRunOptions = OptionalRunOptions()
     prediction: PredictionOptions = PredictionOptions()
+    parallel: ParallelOptions = ParallelOptions()
     tracking: TrackingOptions = TrackingOptions()
 
     def validate(self) -> list[str]:
@@ -298,7 +361,7 @@ class ExplainConfig(ModeConfig):
     """`explain`: find the residues of two proteins that determine their score."""
 
     data: DatasetOptions = DatasetOptions()
-    cache: CacheOptions = CacheOptions()
+    cache: CacheSourceOptions = CacheSourceOptions()
     compute: DeviceOptions = DeviceOptions()
     output: OutputOptions = OutputOptions()
     evaluated: EvaluatedRunOptions = EvaluatedRunOptions()
@@ -307,6 +370,15 @@ class ExplainConfig(ModeConfig):
 
     def validate(self) -> list[str]:
         return _protein_source(self.data, self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(ModeConfig):
+    """`serve`: answer requests with a model, and show a page for a few proteins."""
+
+    evaluated: EvaluatedRunOptions = OptionalRunOptions()
+    serving: ServingOptions = ServingOptions()
+    tracking: TrackingOptions = TrackingOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +392,8 @@ class PromoteConfig(ScoringConfig):
     tracking: TrackingOptions = TrackingOptions()
 
     def validate(self) -> list[str]:
-        return [*super().validate(), *self.registry.missing_name()]
+        unnamed = [] if self.evaluated.released else self.registry.missing_name()
+        return [*super().validate(), *unnamed]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,7 +467,26 @@ def _fasta_or_dataset(fasta: str | None, data: DatasetOptions) -> list[str]:
     return ["fasta and dataset: give one of them, not both"] if fasta and data.dataset else []
 
 
-def _protein_source(data: DatasetOptions, cache: CacheOptions, *, lists_given: bool = False) -> list[str]:
+def _process_problems(
+    training: TrainingOptions, compute: ComputeOptions, processes: ProcessOptions
+) -> list[str]:
+    """Processes without work, or on one GPU."""
+    if processes.validate() or processes.known == 1:
+        return []
+    found, count, batches = [], processes.known, training.accumulation_steps
+    if count and batches and batches % count:
+        found.append(
+            f"accumulation_steps: {count} processes share the {batches} batches of an optimiser step, and "
+            f"some would wait; give a multiple of {count}, or leave it out, or give other processes"
+        )
+    if compute.device.startswith("cuda:"):
+        found.append(f"device: each process needs a GPU of its own; give device=cuda, not {compute.device}")
+    return found
+
+
+def _protein_source(
+    data: DatasetOptions, cache: CacheSourceOptions, *, lists_given: bool = False
+) -> list[str]:
     """The problem that the proteins have two sources, or none; lists may bring their own sequences."""
     if cache.fasta or data.dataset or cache.embeddings or lists_given:
         return _fasta_or_dataset(cache.fasta, data)
@@ -410,13 +502,16 @@ MODES: dict[str, type[ModeConfig]] = {
     "embed": EmbedConfig,
     "import_embeddings": ImportConfig,
     "train_only": TrainConfig,
+    "sweep": SweepConfig,
     "finetune_from_pretrain": FinetuneConfig,
     "resume": ResumeConfig,
     "sync": SyncConfig,
+    "clean": CleanConfig,
     "eval_only": EvalConfig,
     "compare": CompareConfig,
     "predict": PredictConfig,
     "explain": ExplainConfig,
+    "serve": ServeConfig,
     "promote": PromoteConfig,
     "rollback": RollbackConfig,
 }

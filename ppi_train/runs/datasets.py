@@ -9,6 +9,7 @@ from pathlib import Path
 from ppi_train.config.options import DatasetOptions
 from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
 from ppi_train.data.pairs import PairTable
+from ppi_train.errors import addressed
 from ppi_train.tracking.run import TrackedDataset
 
 DEFAULT_DATASET = "example"
@@ -39,5 +40,9 @@ def prepare(data: DatasetOptions, splits: Sequence[str]) -> Dataset:
 def tracked_dataset(name: str, split: str, table: PairTable) -> TrackedDataset:
     """A split as a run records it."""
     return TrackedDataset(
-        name=f"{name}/{split}", context=split, digest=table.digest, source=table.source, size=len(table)
+        name=f"{name}/{split}",
+        context=split,
+        digest=table.digest,
+        source=addressed(table.source),
+        size=len(table),
     )

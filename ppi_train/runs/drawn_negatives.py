@@ -84,9 +84,12 @@ def _new_tables(
         positives = numbered.ends[side]
         rng = np.random.default_rng([division.split_seed, number])
         count = round(division.negative_ratio * len(positives))
-        drawn = negatives_like(
-            division.negatives, positives, forbidden=known, count=count, rng=rng, organisms=organisms
-        )
+        try:
+            drawn = negatives_like(
+                division.negatives, positives, forbidden=known, count=count, rng=rng, organisms=organisms
+            )
+        except DataError as error:
+            raise error.at(table.source) from error
         known = np.concatenate([known, drawn])
         made[side] = labelled_pairs(numbered.names, positives, drawn, rng, table.source)
     across = "" if organisms is None else ", between the organisms that interactions are between"
@@ -97,9 +100,9 @@ def _new_tables(
         *(f"{side}: {table.summary}" for side, table in made.items()),
     ]
     # The sequences stay where they are.
-    return NewTables(
-        tables=made, sequences={}, mapping=None, lines=lines, warnings=[], facts={"drawn_for": list(alone)}
-    )
+    sources = {side: table.source for side, table in tables.items()}
+    facts = {"drawn_for": list(alone), "drawn_from": sources}
+    return NewTables(tables=made, sequences={}, mapping=None, lines=lines, warnings=[], facts=facts)
 
 
 def _refuse_unmapped(options: SourceNetworkOptions, fastas: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ppi_train.checkpoints import checkpoint_digest, read_checkpoint
+from ppi_train.config.options import RELEASED_PREFIX
 from ppi_train.data.fasta import SequenceTable
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.build import EmbeddingCounts, make_cache
@@ -17,9 +18,18 @@ from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import Embedder, EmbedderRequest, TrainedWeights
 from ppi_train.embeddings.options import EmbedderOptions
+from ppi_train.errors import CheckpointError
 from ppi_train.io.outputs import check_output_path
-from ppi_train.models.device import resolve_device
+from ppi_train.models.device import find_device, has_fast_bf16, resolve_device
+from ppi_train.parallel.pool import Pool, check_files_visible
+from ppi_train.released import (
+    canonical_embedder_id,
+    find_release,
+    packaged_embedder,
+    release_names,
+)
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, resolve_checkpoint
+from ppi_train.tracking.released_run import find_released_run
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +61,9 @@ class EmbeddingSettings:
         """The settings of these options, with the defaults filled in."""
         return cls(
             embedder=options.embedder or DEFAULT_EMBEDDER,
-            run_id=options.embedder_run_id,
+            run_id=options.embedder_run_id and canonical_embedder_id(options.embedder_run_id),
             model=options.embedder_model,
-            precision=options.embedder_precision,
+            precision=_precision(options, device),
             granularity=options.granularity,
             max_length=options.max_length,
             truncation=options.truncation or DEFAULT_TRUNCATION,
@@ -91,6 +101,8 @@ class EmbeddingSettings:
         """
         if self.run_id is None:
             return None
+        if self.run_id.startswith(RELEASED_PREFIX):
+            return _released_folder(self.run_id)
         return resolve_checkpoint(self.run_id, modes=EMBEDDER_MODES).folder
 
     def make(self, checkpoint: Path | None = None) -> Embedder:
@@ -139,6 +151,74 @@ class EmbeddingSettings:
         )
 
 
+def _precision(options: EmbedderOptions, device: str) -> str:
+    """The precision of an embedder; for `auto`, bf16 if `protein_lm` runs where there is bf16.
+
+    It is decided once, and not by each worker, whose processors may differ.
+
+    Raises:
+        DeviceError: the device is not available.
+    """
+    if options.embedder_precision != "auto":
+        return options.embedder_precision
+    precision = "float32"
+    if options.embedder == "protein_lm":
+        precision = "bf16" if has_fast_bf16(find_device(device)) else "float32"
+        logger.info("embedder_precision=auto took %s", precision)
+    return precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerEmbedder:
+    """Makes the embedder of some settings in a worker.
+
+    `checkpoint` is the folder of its weights, found by the process that gives the work; None: the worker's
+    installation has them, or there are none.
+    """
+
+    settings: EmbeddingSettings
+    checkpoint: Path | None
+
+    def __call__(self) -> Embedder:
+        return self.settings.make(self.checkpoint)
+
+
+def worker_embedder(settings: EmbeddingSettings, pool: Pool) -> WorkerEmbedder:
+    """What makes the embedder in the workers of a pool.
+
+    Raises:
+        TrackingError, CheckpointError: its weights are not available.
+        ClusterError: a worker does not see the folder of the weights.
+    """
+    packaged = settings.run_id and packaged_embedder(settings.run_id)
+    folder = None if packaged else settings.checkpoint_folder()
+    if folder is not None:
+        folder = folder.absolute()
+        check_files_visible(pool, [folder])
+    return WorkerEmbedder(settings=settings, checkpoint=folder)
+
+
+def _released_folder(embedder_id: str) -> Path:
+    """The checkpoint of a released language model: this package's, or else that of its run.
+
+    Raises:
+        CheckpointError: neither this package nor the tracking server has this version of it.
+    """
+    folder = packaged_embedder(embedder_id)
+    if folder is not None:
+        return folder
+    run_id = find_released_run(embedder_id)
+    if run_id is None:
+        raise CheckpointError(
+            "this package carries another version of the released language model",
+            got=embedder_id,
+            expected=", ".join(find_release(name).embedder_id for name in release_names()),
+            remedy="install the version of ppi_train that the model was trained with, or log its runs on "
+            "this tracking server with it: mlflow run . -e promote -P released=human",
+        )
+    return resolve_checkpoint(run_id, modes=EMBEDDER_MODES).folder
+
+
 def describe_embedder(embedder: Embedder) -> dict[str, object]:
     """The description of an embedder in a cache or checkpoint."""
     return {"name": embedder.name, "parameters": embedder.parameters(), "digest": embedder.digest()}
@@ -166,12 +246,18 @@ def sequences_to_embed(table: SequenceTable, needed: Collection[str]) -> Sequenc
 
 
 def find_or_make(
-    sequences: SequenceTable, settings: EmbeddingSettings, data_dir: Path
+    sequences: SequenceTable, settings: EmbeddingSettings, data_dir: Path, pool: Pool | None = None
 ) -> tuple[Path, EmbeddingCounts]:
     """The embedding cache of sequences under `data_dir`, and what its making took.
 
     The file's name depends on everything that the embeddings depend on, so a cache that is found is the
     same as one that would be made.
+
+    Args:
+        sequences: The proteins.
+        settings: Of the embedding.
+        data_dir: Folder of the caches.
+        pool: Does the work; None: this process.
 
     Raises:
         ConfigError: a cache is to be made, and `data_dir` cannot be written.
@@ -185,7 +271,16 @@ def find_or_make(
         distinct = len(set(sequences.sequences.values()))
         return path, EmbeddingCounts(proteins=len(sequences.sequences), reused=distinct)
     check_output_path("data_dir", path.parent, folder=True)
-    return path, make_cache(path, sequences, embedder, spec, earlier=earlier_caches(data_dir))
+    counts = make_cache(
+        path,
+        sequences,
+        embedder,
+        spec,
+        earlier=earlier_caches(data_dir),
+        pool=pool,
+        make=worker_embedder(settings, pool) if pool else None,
+    )
+    return path, counts
 
 
 def earlier_caches(data_dir: Path) -> list[Path]:

@@ -21,9 +21,10 @@ from ppi_train.errors import CacheError, DataError, first_ten
 from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
 from ppi_train.evaluation.overlap import shared_pairs
 from ppi_train.features import PairData, features_of
+from ppi_train.parallel.pool import Pool
 from ppi_train.runs.datasets import tracked_dataset
 from ppi_train.runs.embedder import EmbeddingSettings, find_or_make, sequences_to_embed
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +51,23 @@ class SplitInputs:
     """
 
     name: str
-    tables: Mapping[str, PairTable]
+    tables: dict[str, PairTable]
     cache: EmbeddingCache
     dropped: Mapping[str, PairTable]
 
+    def share(self, folder: Path) -> None:
+        """Replaces the numbers of the pairs by files that the processes of a machine share."""
+        for split, table in self.tables.items():
+            self.tables[split] = table.mapped(folder / split)
+
     def pair_data(self, split: str, granularity: str) -> PairData:
-        """Features, pairs and labels of a split at a model's granularity."""
+        """Features, pairs and labels of a split at a model's granularity; the last two as in its table."""
         table = self.tables[split]
         return PairData(
             features=features_of(self.cache, table.proteins, granularity),
-            pairs=torch.from_numpy(table.index.astype(np.int64)),
-            labels=torch.from_numpy(table.required_labels.astype(np.float32)),
+            pairs=torch.from_numpy(table.index),
+            labels=torch.from_numpy(table.required_labels),
+            positions=torch.from_numpy(self.cache.rows_of(table.proteins)),
         )
 
     @property
@@ -76,13 +83,15 @@ class SplitInputs:
 
     def log(self, tracked: TrackedRun) -> None:
         """Records every split with its digest and size, and what was dropped."""
-        tracked.log_datasets(
-            [tracked_dataset(self.name, split, table) for split, table in self.tables.items()]
-        )
+        tracked.log_datasets([self.dataset(split) for split in self.tables])
         if self.dropped:
             tracked.log_metrics(
                 {f"data/{split}_dropped": len(table) for split, table in self.dropped.items()}
             )
+
+    def dataset(self, split: str) -> TrackedDataset:
+        """A split as the run records it."""
+        return tracked_dataset(self.name, split, self.tables[split])
 
     def write_pairs(self, folder: Path) -> str:
         """Writes the pairs of each split and their proteins' sequence digests.
@@ -115,6 +124,7 @@ def open_cache(
     data_dir: Path,
     wanted: Mapping[str, object],
     memory_mb: int,
+    pool: Pool | None = None,
 ) -> EmbeddingCache:
     """Opens the given embedding cache, or makes one from the FASTAs.
 
@@ -128,6 +138,7 @@ def open_cache(
         data_dir: The folder of caches that are made.
         wanted: Part of the recipe that the cache must have.
         memory_mb: Memory limit for reading it.
+        pool: Embeds what is to be embedded; None: this process.
 
     Raises:
         CacheError: the cache is broken, or was made in another way or from other sequences.
@@ -138,7 +149,7 @@ def open_cache(
         if needed is not None:
             with_needed = (table for table in tables if not table.sequences.keys().isdisjoint(needed))
             tables = [sequences_to_embed(table, needed) for table in with_needed]
-        made = dict.fromkeys(find_or_make(table, settings, data_dir)[0] for table in tables)
+        made = dict.fromkeys(find_or_make(table, settings, data_dir, pool)[0] for table in tables)
         cache = EmbeddingCache(*made, memory_mb=memory_mb)
     else:
         cache = EmbeddingCache(embeddings, memory_mb=memory_mb)
@@ -248,13 +259,16 @@ def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str
         )  # fmt: skip
 
 
-def refuse_other_names(named: Mapping[str, Collection[str]], fastas: Sequence[Path], *, missing: str) -> None:
+def refuse_other_names(
+    named: Mapping[str, Collection[str]], fastas: Sequence[Path], *, missing: str | None
+) -> None:
     """Refuses proteins that are not in the FASTAs, before anything is embedded.
 
     Args:
         named: The proteins that each file names.
         fastas: The sequences that would be embedded; none if embeddings are given.
-        missing: `error`, or `drop` to refuse only files without any protein of the FASTAs.
+        missing: `error`, or `drop` to refuse only files without any protein of the FASTAs; None in a mode
+            that needs all of them.
 
     Raises:
         CacheError: proteins are missing; with three names of either file, and the rule that makes them fit.
@@ -262,8 +276,8 @@ def refuse_other_names(named: Mapping[str, Collection[str]], fastas: Sequence[Pa
     if not fastas:
         return
     known = {name for fasta in dict.fromkeys(fastas) for name in read_fasta(fasta).sequences}
-    if missing == "error" or all(known.isdisjoint(names) for names in named.values()):
-        refuse_missing(named, known, fastas[0])
+    if missing != "drop" or all(known.isdisjoint(names) for names in named.values()):
+        refuse_missing(named, known, fastas[0], can_drop=missing == "error")
 
 
 def names_by_source(tables: Mapping[str, PairTable]) -> dict[str, tuple[str, ...]]:
@@ -287,7 +301,7 @@ def drop_or_refuse_missing(
     """
     if missing == "error":
         refuse_missing(names_by_source(tables), cache.proteins, fasta)
-        return SplitInputs(name=name, tables=tables, cache=cache, dropped={})
+        return SplitInputs(name=name, tables=dict(tables), cache=cache, dropped={})
     kept: dict[str, PairTable] = {}
     dropped: dict[str, PairTable] = {}
     for split, table in tables.items():
@@ -303,13 +317,20 @@ def drop_or_refuse_missing(
     return SplitInputs(name=name, tables=kept, cache=cache, dropped=dropped)
 
 
-def refuse_missing(named: Mapping[str, Collection[str]], known: Collection[str], fasta: Path | None) -> None:
+def refuse_missing(
+    named: Mapping[str, Collection[str]],
+    known: Collection[str],
+    fasta: Path | None,
+    *,
+    can_drop: bool = True,
+) -> None:
     """Refuses proteins without an embedding.
 
     Args:
         named: The proteins that each file names.
         known: The proteins that have an embedding or a sequence.
         fasta: Named in the message, if there is one.
+        can_drop: Whether `missing=drop` would help.
 
     Raises:
         CacheError: with three names of either file, and the rule that makes them fit if there is one.
@@ -320,9 +341,10 @@ def refuse_missing(named: Mapping[str, Collection[str]], known: Collection[str],
     rule = fitting_rule(missing, known)
     add = (
         "add their sequences to the FASTA and embed it: "
-        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}; "
-        "or give missing=drop to leave them and their pairs out"
+        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}"
     )
+    if can_drop:
+        add += "; or give missing=drop to leave them and their pairs out"
     raise CacheError(
         f"{len(missing)} proteins have no embedding",
         where=", ".join(named),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ppi_train
 from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.io.files import file_digest
 from ppi_train.reporting.page import Column, Row, Section, Table
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import MODES
@@ -69,6 +70,14 @@ def lineage_table(resolved: ResolvedCheckpoint, inputs: SplitInputs, *, caption:
     ]
     columns = (Column(name="what"), Column(name="which", kind="code"))
     return Table(caption=caption, columns=columns, rows=tuple(Row(cells=cells) for cells in rows))
+
+
+def origin_table(path: str, name: str, left_out: str) -> Table:
+    """What is known of scores that another tool gave: their file, and what it lacks."""
+    rows = [("given by", name), ("scores", path), ("file", f"sha256 {file_digest(Path(path))}")]
+    rows += [("left out", left_out)] if left_out else []
+    columns = (Column(name="what"), Column(name="which", kind="code"))
+    return Table(caption=name, columns=columns, rows=tuple(Row(cells=cells) for cells in rows))
 
 
 def lineage_section(

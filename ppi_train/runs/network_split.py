@@ -57,26 +57,26 @@ def _clusters(sequences: Sequence[str], max_identity: float) -> np.ndarray:
     return clusters
 
 
-def small_sides(split: DrawnSplit, plan: SplitPlan, edges: int, *, option: str) -> list[str]:
+def small_sides(split: DrawnSplit, plan: SplitPlan, edges: int) -> list[str]:
     """Warnings of sides with few edges, on which metrics are uncertain.
 
     Args:
         split: The result.
         plan: How it was made.
         edges: How many edges there were.
-        option: The parameter that names the method.
     """
     shares = {
         "validation": ("val_fraction", plan.val_fraction),
         "test": ("test_fraction", plan.test_fraction),
     }
+    instead = ", or take the method random, which drops none" if split.dropped else ""
     lines = []
     for side, (name, fraction) in shares.items():
         positives = split.tables[side].positives
         if positives < FEW_EDGES:
             lines.append(
-                f"{side} has only {positives:,} of the {edges:,} edges ({option}={plan.method}, "
+                f"{side} has only {positives:,} of the {edges:,} edges (split by {plan.method}, "
                 f"{name}={fraction:g}; {split.dropped:,} dropped between sides): metrics on so few are "
-                f"uncertain; give a larger {name}, or {option}=random, which drops none"
+                f"uncertain; give a larger {name}{instead}"
             )
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from ppi_train.config import bounds
@@ -12,6 +13,7 @@ from ppi_train.config.options import AMP, DATASET_NAMES, TrackingOptions
 from ppi_train.embeddings.options import LM_EPOCHS, LM_HIDDEN_DIM, LM_RATE
 
 MOST_COMPARED = 10
+NO_MODEL = "run_id: required (or model_uri, or released); give the ID of a finished training run"
 FINETUNE_EPOCHS = 8
 FINETUNE_RATE = 8e-3
 
@@ -19,18 +21,44 @@ FINETUNE_RATE = 8e-3
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedRunOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
+    REQUIRED: ClassVar[bool] = True
 
     run_id: str | None = option(None, "MLflow run whose best checkpoint is used.", names_runs=True)
     model_uri: str | None = option(
         None, "Registered model in place of run_id: models:/NAME@ALIAS or models:/NAME/VERSION."
     )
+    released: str | None = option(None, "Model that the package carries, in place of run_id: human.")
+
+    @property
+    def named(self) -> bool:
+        """Whether a model is named in any way."""
+        return bool(self.run_id or self.model_uri or self.released)
 
     def validate(self) -> list[str]:
-        if self.run_id and self.model_uri:
-            return ["run_id and model_uri: give one of them, not both"]
-        if self.run_id or self.model_uri:
+        given = [name for name, value in vars(self).items() if value]
+        if len(given) > 1:
+            return [f"{' and '.join(given)}: give one of them, not {'both' if len(given) == 2 else 'all'}"]
+        if given or not self.REQUIRED:
             return []
-        return ["run_id: required (or model_uri); give the ID of a finished training run"]
+        return [NO_MODEL]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionalRunOptions(EvaluatedRunOptions):
+    """A model that need not be named: without a name it is the released one."""
+
+    REQUIRED: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingOptions(OptionGroup):
+    SECTION: ClassVar[str] = "serving"
+
+    host: str = option("127.0.0.1", "Address to listen on; any other than this can be reached from outside.")
+    port: int = option(5001, "Port to listen on; 0: a free one.", low=0, high=65535)
+    requests_per_minute: int = option(
+        120, "Requests of the page that are answered, of all readers together.", low=1, high=bounds.REQUESTS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +68,49 @@ class ComparedRunsOptions(OptionGroup):
     run_ids: tuple[str, ...] = option(
         (),
         f"Two to {MOST_COMPARED} MLflow runs whose best checkpoints are compared, with commas between; "
-        "the first is the reference. The ID of an evaluation stands for the run that it scored.",
+        "one may do beside scores. The first is the reference. The ID of an evaluation stands for the run "
+        "that it scored.",
         names_runs=True,
     )
+    scores: tuple[str, ...] | None = option(
+        None,
+        "Tables of scores that other tools gave to the pairs, beside the runs, with commas between.",
+        place="file",
+    )
+    score_names: tuple[str, ...] | None = option(
+        None, "Names of these tools, in order; unset: those of the files."
+    )
+    score_type: str = option(
+        "auto",
+        "What the scores are; auto: logits in a column logit, else probabilities.",
+        choices=("auto", "probability", "logit"),
+    )
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The name of each table of scores."""
+        return self.score_names or tuple(Path(path).stem for path in self.scores or ())
 
     def validate(self) -> list[str]:
+        found = []
         twice = sorted({run_id for run_id in self.run_ids if self.run_ids.count(run_id) > 1})
         if twice:
-            return [f"run_ids: {', '.join(twice)} is given twice"]
-        if 2 <= len(self.run_ids) <= MOST_COMPARED:
-            return []
-        expected = f"two to {MOST_COMPARED} run IDs with commas between"
-        return [f"run_ids: expected {expected}; got {len(self.run_ids) or 'none'}"]
+            found.append(f"run_ids: {', '.join(twice)} is given twice")
+        elif self.scores and not self.run_ids:
+            found.append("run_ids: one or more are required; scores alone are measured by eval_only")
+        elif not 2 <= len(self.run_ids) + len(self.scores or ()) <= MOST_COMPARED:
+            expected = f"two to {MOST_COMPARED} run IDs with commas between"
+            found.append(f"run_ids: expected {expected}; got {len(self.run_ids) or 'none'}")
+        tables = len(self.scores or ())
+        if self.score_names and len(self.score_names) != tables:
+            found.append(f"score_names: expected {tables} names; got {len(self.score_names)}")
+        elif len(set(self.tools)) < len(self.tools):
+            found.append(f"score_names: two tables have one name, {', '.join(self.tools)}")
+        return found
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        idle = sorted({"score_names", "score_type"} & given) if not self.scores else []
+        return [f"{name} has no effect: no scores are given" for name in idle]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +119,19 @@ class ResumedRunOptions(OptionGroup):
 
     run_id: str | None = option(None, "Interrupted training run to continue.", names_runs=True)
     output_dir: str | None = option(
-        None, "Folder of checkpoints; unset, like all below: where the run had it."
+        None, "Folder of checkpoints; unset, like all below: where the run had it.", place="here"
     )
-    data_dir: str | None = option(None, "Folder of downloads, prepared data sets and embedding caches.")
+    data_dir: str | None = option(
+        None, "Folder of downloads, prepared data sets and embedding caches.", place="here"
+    )
     mirror: str | None = option(None, "Folder or http server with the benchmark files.")
-    train_pairs: str | None = option(None, "Where your own training pairs lie now.")
-    val_pairs: str | None = option(None, "Where your own validation pairs lie now.")
-    fasta: str | None = option(None, "Where your own sequences lie now.")
-    embeddings: str | None = option(None, "Where the embedding cache lies now.")
+    train_pairs: str | None = option(None, "Where your own training pairs lie now.", place="file")
+    val_pairs: str | None = option(None, "Where your own validation pairs lie now.", place="file")
+    fasta: str | None = option(None, "Where your own sequences lie now.", place="file")
+    embeddings: str | None = option(None, "Where the embedding cache lies now.", place="cache")
+    processes: int | str | None = option(
+        None, "Processes that train together: any number, or auto.", low=1, high=bounds.PROCESSES
+    )
 
     def validate(self) -> list[str]:
         return [] if self.run_id else ["run_id: required; give the ID of an interrupted training run"]
@@ -79,6 +143,32 @@ class SyncOptions(OptionGroup):
 
     journal: str | None = option(
         None, "Journal to send, or a folder of runs; unset: the journals of all runs in `runs`."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanOptions(OptionGroup):
+    SECTION: ClassVar[str] = "clean"
+    KINDS: ClassVar[tuple[str, ...]] = (
+        "downloads",
+        "embeddings",
+        "parts",
+        "similarity",
+        "runs",
+        "checkpoints",
+    )
+
+    data_dir: str = option(
+        "data", "Folder of downloads, prepared data sets and embedding caches.", place="here"
+    )
+    output_dir: str = option("runs", "Folder of the folders of runs.", place="here")
+    free: tuple[str, ...] | None = option(
+        None,
+        "Kinds to remove, with commas between; unset: all is listed, and nothing removed.",
+        choices=KINDS,
+    )
+    older_than_days: int | None = option(
+        None, "Remove only what has not changed for so long; unset: of any age.", low=0, high=bounds.DAYS
     )
 
 
@@ -133,10 +223,12 @@ class FinetuneStageOptions(OptionGroup):
     finetune_dataset: str | None = option(
         None, "Data set of the finetune stage; unset: no such stage.", choices=DATASET_NAMES
     )
-    finetune_train_pairs: str | None = option(None, "Your own training pairs to finetune on.")
-    finetune_val_pairs: str | None = option(None, "Your own validation pairs to finetune with.")
-    finetune_fasta: str | None = option(None, "Sequences of the proteins in your own finetune pairs.")
-    finetune_embeddings: str | None = option(None, "Embedding cache of the finetune proteins.")
+    finetune_train_pairs: str | None = option(None, "Your own training pairs to finetune on.", place="file")
+    finetune_val_pairs: str | None = option(None, "Your own validation pairs to finetune with.", place="file")
+    finetune_fasta: str | None = option(
+        None, "Sequences of the proteins in your own finetune pairs.", place="file"
+    )
+    finetune_embeddings: str | None = option(None, "Embedding cache of the finetune proteins.", place="cache")
     finetune_epochs: int = option(
         FINETUNE_EPOCHS, "Passes over the finetune pairs, at most.", low=1, high=bounds.EPOCHS
     )
@@ -181,7 +273,9 @@ class LanguageStageOptions(OptionGroup):
     lm_learning_rate: float = option(
         LM_RATE, "protein_lm: peak learning rate.", above=0, high=bounds.LEARNING_RATE
     )
-    lm_amp: str = option("off", "protein_lm: mixed precision of its training.", choices=AMP)
+    lm_amp: str = option(
+        "auto", "protein_lm: mixed precision of its training; auto: bf16 if the device has it.", choices=AMP
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,23 +16,9 @@ from ppi_train.runs.prepared_network import prepare_network
 from ppi_train.runs.prepared_tables import PreparedTables
 from ppi_train.tracking.run import TrackedRun
 
-_PACKED, _TEXT = {".gz", ".bz2", ".zst"}, {".txt", ".tsv", ".csv", ".sif", ".graphml", ".parquet"}
-
 C = TypeVar("C", TrainConfig, PipelineConfig, AuditConfig)
 
 _SIDE_OF = {"train_pairs": "train", "val_pairs": "validation", "test_pairs": "test"}
-
-
-def network_label(network: str) -> str:
-    """The name of a network's file without what says how it is written.
-
-    >>> network_label("data/9606.protein.links.v12.0.txt.gz")
-    '9606.protein.links.v12.0'
-    """
-    path = Path(network)
-    for endings in (_PACKED, _TEXT):
-        path = path.with_suffix("") if path.suffix in endings else path
-    return path.name
 
 
 def with_own_data(config: C, tracked: TrackedRun) -> C:

@@ -83,7 +83,7 @@ def _new_tables(
         sequences=sequences,
         mapping=source.mapping,
         lines=[*source.lines(), _split_line(plan, split, division), negatives_line(plan, source)],
-        warnings=small_sides(split, plan, len(edges), option="split_method"),
+        warnings=small_sides(split, plan, len(edges)),
         facts={
             "network": edges.source,
             "layout": source.network.layout,

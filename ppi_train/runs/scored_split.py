@@ -18,6 +18,7 @@ import torch
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import load_config
 from ppi_train.config.options import DatasetOptions
+from ppi_train.config.places import cache_here, file_here
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
@@ -39,6 +40,7 @@ from ppi_train.runs.inputs import (
     read_tables,
     refuse_other_names,
 )
+from ppi_train.runs.labels import data_label
 from ppi_train.runs.training_pairs import logged_pairs, protein_digests
 from ppi_train.tracking.runs import RunInfo
 
@@ -74,12 +76,12 @@ def evaluated_split(config: ScoringConfig, trained: Trained, run_id: str) -> Spl
         DataError: the data set is not available.
     """
     fasta = Path(config.cache.fasta) if config.cache.fasta else None
-    sequences = fasta or (Path(trained.cache.fasta) if trained.cache.fasta else None)
+    sequences = fasta or (file_here(trained.cache.fasta) if trained.cache.fasta else None)
     own_fasta = fasta if config.cache.embeddings else sequences
     if config.pairs.test_pairs:
         path = Path(config.pairs.test_pairs)
         files = SplitFiles(pairs=path, fasta=own_fasta)
-        return SplitSource(split="test", name=path.stem, files=files, sequences=sequences)
+        return SplitSource(split="test", name=data_label(path), files=files, sequences=sequences)
     if trained.pairs.train_pairs and not config.data.dataset:
         return replace(_own_split(config, trained, own_fasta, run_id), sequences=sequences)
     return _dataset_split(config, trained, fasta)
@@ -98,8 +100,8 @@ def _own_split(config: ScoringConfig, trained: Trained, fasta: Path | None, run_
         )
     if config.pairs.split == "auto":
         logger.warning("no test_pairs given: scoring the run's validation pairs %s", pairs)
-    files = SplitFiles(pairs=Path(pairs), fasta=fasta)
-    return SplitSource(split=split, name=files.pairs.stem, files=files, sequences=fasta)
+    files = SplitFiles(pairs=file_here(pairs), fasta=fasta)
+    return SplitSource(split=split, name=data_label(pairs), files=files, sequences=fasta)
 
 
 def _dataset_split(config: ScoringConfig, trained: Trained, fasta: Path | None) -> SplitSource:
@@ -155,7 +157,7 @@ def evaluation_inputs(
     if fasta and config.cache.embeddings is None:
         refuse_other_names(names_by_source(tables), [fasta], missing=config.cache.missing)
     cache = open_cache(
-        config.cache.embeddings or (trained.cache.embeddings if fasta is None else None),
+        config.cache.embeddings or (cache_here(trained.cache.embeddings) if fasta is None else None),
         [fasta] if fasta else [],
         EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device),
         needed=proteins_to_embed({split.split: split.files}, tables),
@@ -190,7 +192,11 @@ def validation_inputs(
     checkpoint = resolved.read()
     trained = trained_config(checkpoint)
     own = config.replace(
-        split="validation", dataset=None, test_pairs=None, fasta=None, embeddings=trained.cache.embeddings
+        split="validation",
+        dataset=None,
+        test_pairs=None,
+        fasta=None,
+        embeddings=cache_here(trained.cache.embeddings),
     )
     split = evaluated_split(own, trained, resolved.run.run_id)
     return evaluation_inputs(own, split, checkpoint, trained)
@@ -214,7 +220,9 @@ class SplitScores:
 
     The calibrated `logits` and their standard deviations `uncertainty` are (n,) float32; `labels` are (n,)
     int8; `index`, (n, 2), has the proteins of each pair by their numbers in the table. `prevalence` is the
-    share of interacting pairs where the model was calibrated, or else that of these pairs.
+    share of interacting pairs where the model was calibrated, or else that of these pairs. `given_by` names
+    the tool, if the scores are not those of a model of this project, and `unscored` counts the pairs that are
+    left out because it gave them none.
     """
 
     model: str
@@ -226,6 +234,18 @@ class SplitScores:
     labels: np.ndarray
     index: np.ndarray
     prevalence: float
+    given_by: str = ""
+    unscored: int = 0
+
+    @property
+    def left_out(self) -> str:
+        """What the missing scores mean; empty if there are all."""
+        if not self.unscored:
+            return ""
+        return (
+            f"{self.unscored:,} of {self.unscored + len(self.table):,} pairs have no score and are left out: "
+            "the figures are not comparable with those of all pairs"
+        )
 
     @property
     def table(self) -> PairTable:

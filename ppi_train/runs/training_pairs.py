@@ -15,17 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.config.options import DatasetOptions
+from ppi_train.config.places import file_here
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.identity import digest_of_proteins, digests_of, protein_numbers, read_proteins
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs
 from ppi_train.errors import DataError, UserError
 from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
 from ppi_train.evaluation.overlap import shared_pairs
+from ppi_train.released import SEQUENCES
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.config import original_config
 from ppi_train.runs.configs import PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import lineage_of
+from ppi_train.tracking.released_run import TAG as RELEASED
 from ppi_train.tracking.runs import RunInfo, download_artifact, find_run
 
 logger = logging.getLogger(__name__)
@@ -177,7 +180,7 @@ def protein_digests(run: RunInfo, data: DatasetOptions) -> dict[str, str]:
     recorded = run.tags.get(PROTEINS_TAG)
     if recorded is None:
         try:
-            return digests_of(_sequences(_trained_config(run), data))
+            return digests_of(_sequences_of(run, data))
         except UserError as error:
             logger.warning("the training sequences of run %s cannot be read: %s", run.run_id, error.what)
             return {}
@@ -286,7 +289,7 @@ def training_sequences(runs: Sequence[RunInfo], data: DatasetOptions) -> tuple[d
     notes = []
     for run in runs:
         try:
-            sequences |= _sequences(_trained_config(run), data)
+            sequences |= _sequences_of(run, data)
         except UserError as error:
             notes.append(f"the training sequences of run {run.run_id} cannot be read: {error.what}")
     return sequences, notes
@@ -313,13 +316,18 @@ def joined(tables: Sequence[PairTable], digests: Collection[Mapping[str, str]], 
     return pairs_from_ids(a, b, np.array(labels), source)
 
 
-def _sequences(trained: PairTrainingConfig, data: DatasetOptions) -> dict[str, str]:
+def _sequences_of(run: RunInfo, data: DatasetOptions) -> dict[str, str]:
     """The sequences that a run was trained on.
 
-    Empty if the run was given its own pairs with embeddings, but no FASTA.
+    Those of a released model are among its artifacts. Empty if the run was given its own pairs with
+    embeddings, but no FASTA.
     """
+    if RELEASED in run.tags:
+        with tempfile.TemporaryDirectory() as folder:
+            return dict(read_fasta(download_artifact(run, f"pairs/{SEQUENCES}", Path(folder))).sequences)
+    trained = _trained_config(run)
     if trained.cache.fasta:
-        return dict(read_fasta(trained.cache.fasta).sequences)
+        return dict(read_fasta(file_here(trained.cache.fasta)).sequences)
     if trained.pairs.train_pairs:
         return {}
     wanted = replace(data, dataset=trained.data.dataset or DEFAULT_DATASET, data_seed=trained.data.data_seed)

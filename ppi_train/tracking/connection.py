@@ -12,7 +12,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from ppi_train.errors import TrackingError, has_credentials, masked
+from ppi_train.errors import TrackingError, masked
 from ppi_train.tracking.refusals import refusal_error
 from ppi_train.tracking.timeouts import probing
 
@@ -32,11 +32,16 @@ def connect() -> str:
         mlflow.set_tracking_uri("sqlite:///mlflow.db")
     # MLflow draws its own progress bars over ours, even if the output is not a terminal.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    if has_credentials(str(mlflow.get_tracking_uri())):
-        # At the end of a run MLflow prints its URL, with the password.
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # At the end of a run MLflow prints its URL, with the password if there is one. Ours says more, and opens
+    # another page.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with probing(), translated_errors("reach the tracking server"):
         mlflow.MlflowClient().search_experiments(max_results=1)
+    return str(mlflow.get_tracking_uri())
+
+
+def server_address() -> str:
+    """The tracking URI, with its secrets: for processes of this run, not for display."""
     return str(mlflow.get_tracking_uri())
 
 

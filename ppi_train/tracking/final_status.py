@@ -1,8 +1,8 @@
-"""Keeps a run KILLED after `mlflow run` has ended.
+"""Keeps the status of a run after `mlflow run` has ended.
 
 `mlflow run` sets the status of its run by the exit code alone, FAILED for any but 0, even if the run has
-already set another status itself (MLflow 3.17 compares the text of the status with numbers). To keep
-killed runs distinct from failed ones, a separate process sets the status again afterwards:
+already set another status itself (MLflow 3.17 compares the text of the status with numbers). To keep killed
+runs and refused promotions distinct from failed runs, a separate process sets the status again afterwards:
 `python -m ppi_train.tracking.final_status RUN STATUS PID`.
 """
 

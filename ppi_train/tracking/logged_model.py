@@ -152,7 +152,7 @@ def _write_files(scratch: Path, record: Model, folder: Path, model: LoggedModel)
 
 
 def _name(record: Model) -> str:
-    return re.sub(r"[^\w.-]", "_", record.name)  # what MLflow accepts in a model's name
+    return re.sub(r"[^\w-]", "_", record.name)  # what MLflow accepts in the name of a logged model
 
 
 def _created(client: mlflow.MlflowClient, run: Run, record: Model) -> LoggedModel:

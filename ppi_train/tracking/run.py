@@ -19,17 +19,17 @@ from typing import Literal
 import mlflow
 import psutil
 from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking.context import registry as context
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from ppi_train.errors import TrackingError, shown
+from ppi_train.errors import TrackingError, addressed, first_line, shown
 from ppi_train.io.files import file_digest
 from ppi_train.tracking.artifacts import LocalCheckpoints
 from ppi_train.tracking.connection import (
     connect,
     experiment_named,
-    is_conflict,
     translated_errors,
     without_secrets,
 )
@@ -54,10 +54,18 @@ from ppi_train.tracking.outbox.store import NAME, Store
 from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import BackgroundWorker
 from ppi_train.tracking.run_folder import folder_of
-from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo, get_run
+from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo, UnknownRunError, get_run
 from ppi_train.tracking.system_metrics import SystemMetrics
+from ppi_train.tracking.ui import (
+    UI_ADDRESS,
+    TrialsView,
+    experiment_link,
+    run_link,
+    show_results_first,
+    ui_command,
+)
 
-__all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed"]
+__all__ = ["TrackedDataset", "TrackedRun", "Tracking", "mark_failed", "mark_lost", "mark_lost_children"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +75,6 @@ DEFAULT_FOLDER = "runs"
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 _TAG_LIMIT = 5000
 _NAME_LIMIT = 250
-_KIND = "mlflow.experimentKind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,7 @@ class Tracking:
 
     `folder` has a folder for each run, with its outbox; `flush_seconds` is how long the end of the run
     waits for the server to receive the rest; `offline` runs contact no server. `run_name` and `experiment`
-    are empty where the user gave none.
+    are empty where the user gave none. `parent` is the ID of the run to nest in, if it is another process's.
     """
 
     folder: Path = Path(DEFAULT_FOLDER)
@@ -84,6 +91,7 @@ class Tracking:
     offline: bool = False
     run_name: str = ""
     experiment: str = ""
+    parent: str = ""
 
 
 class TrackedRun:
@@ -127,7 +135,7 @@ class TrackedRun:
         self._tracking = tracking or Tracking()
         self._worker: BackgroundWorker | None = None
         self._system: SystemMetrics | None = None
-        self._failure = ""
+        self._refused = False
         self.run_id = self.experiment_id = ""
         self.seconds = 0.0
         """Wall time that the run spent in tracking, including its start."""
@@ -157,6 +165,11 @@ class TrackedRun:
             )
         self._active.append(self)
         return self
+
+    @classmethod
+    def running(cls) -> tuple[str, ...]:
+        """The IDs of this process's runs, the innermost first."""
+        return tuple(run.run_id for run in reversed(cls._active))
 
     def child(self, mode: str) -> TrackedRun:
         """A run nested in this one, with the same tracking settings."""
@@ -202,8 +215,8 @@ class TrackedRun:
         tags = {JOURNAL_TAG: place.to_tag()} | ({} if self._continues else {MODE_TAG: self._mode})
         with self._failed_unless_started(self.run_id):
             self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-            if not self._continues:
-                self._show_as_training(self.experiment_id)
+            if not (self._continues or self._tracking.parent):
+                show_results_first(self._client, self.experiment_id)
         self._worker = BackgroundWorker(self._store, Transport(self.run_id, path.parent))
 
     def _continued_run(self, run_id: str) -> mlflow.entities.Run:
@@ -216,14 +229,19 @@ class TrackedRun:
         return run
 
     def _given_or_new_run(self) -> mlflow.entities.Run:
+        if self._tracking.parent:
+            self._of_mlflow_run = False
+            return self._run_with_store(get_run(self._tracking.parent))
         given = find_given_run(self._names)
         os.environ.pop(VARIABLE, None)  # a run nested in this one must not use the same ID
         run = given.run if given and self._may_take(given) else None
         self._of_mlflow_run = run is not None
-        if run is None:
-            run = self._new_run(given.run if given else None)
-            with self._failed_unless_started(run.info.run_id):
-                self._store = self._new_store(run.info.run_id)
+        return run or self._run_with_store(given.run if given else None)
+
+    def _run_with_store(self, parent: mlflow.entities.Run | None) -> mlflow.entities.Run:
+        run = self._new_run(parent)
+        with self._failed_unless_started(run.info.run_id):
+            self._store = self._new_store(run.info.run_id)
         return run
 
     def _may_take(self, given: GivenRun) -> bool:
@@ -251,21 +269,10 @@ class TrackedRun:
 
     def _parent(self, given: str = "") -> dict[str, str]:
         around = mlflow.active_run()
+        if self._tracking.parent:
+            return {MLFLOW_PARENT_RUN_ID: self._tracking.parent}
         outer = self._active[-1].run_id if self._active else around.info.run_id if around else given
         return {MLFLOW_PARENT_RUN_ID: outer} if outer else {}
-
-    def _show_as_training(self, experiment_id: str) -> None:
-        """Makes the UI open the experiment on its runs and models.
-
-        By default MLflow assumes an experiment with language-model chats.
-        """
-        if _KIND in self._client.get_experiment(experiment_id).tags:
-            return
-        try:
-            self._client.set_experiment_tag(experiment_id, _KIND, "custom_model_development")
-        except Exception as error:
-            if not is_conflict(error):  # another run has set it meanwhile
-                raise
 
     def _new_store(self, run_id: str) -> Store:
         header = Header(
@@ -288,6 +295,11 @@ class TrackedRun:
             raise
 
     @property
+    def offline(self) -> bool:
+        """Whether the run contacts no server."""
+        return self._tracking.offline
+
+    @property
     def blocked_seconds(self) -> float:
         """Wall time that the run has spent in tracking since its start."""
         return self.seconds - self._start_seconds
@@ -299,8 +311,35 @@ class TrackedRun:
             return ""
         uri = str(mlflow.get_tracking_uri())
         if uri.startswith("http"):
-            return f"{without_secrets(uri)}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
-        return f"mlflow ui --backend-store-uri {without_secrets(uri)}"
+            return run_link(without_secrets(uri), self.experiment_id, self.run_id)
+        return ui_command(uri)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Lines that say where the run is seen; none offline."""
+        if self._worker is None:
+            return ()
+        uri = str(mlflow.get_tracking_uri())
+        has_server = uri.startswith("http")
+        server = without_secrets(uri) if has_server else UI_ADDRESS
+        links = (
+            f"this run: {run_link(server, self.experiment_id, self.run_id)}",
+            f"all runs: {experiment_link(server, self.experiment_id)}",
+        )
+        return links if has_server else (f"to see it in a browser: {ui_command(uri)}", *links)
+
+    def save_view(self, view: TrialsView) -> str:
+        """Saves a view of trials in the run's experiment; returns its link.
+
+        A server that refuses it is only warned of: the view is a convenience.
+        """
+        uri = str(mlflow.get_tracking_uri())
+        try:
+            view.save(self._client, self.experiment_id)
+        except MlflowException as error:
+            logger.warning("the tracking server takes no view of the trials: %s", first_line(error))
+        server = without_secrets(uri) if uri.startswith("http") else UI_ADDRESS
+        return experiment_link(server, self.experiment_id, view.key)
 
     @property
     def continues(self) -> RunInfo | None:
@@ -330,22 +369,36 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         with self._call("set tags"):
-            self._append(Tags(values={key: str(value)[:_TAG_LIMIT] for key, value in tags.items()}))
+            self._append(
+                Tags(values={key: addressed(str(value))[:_TAG_LIMIT] for key, value in tags.items()})
+            )
 
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
         with self._call("log parameters"):
             self._append(Parameters(values=dict(parameters)))
 
     def log_metrics(
-        self, metrics: Mapping[str, float], step: int = 0, *, model_id: str | None = None
+        self,
+        metrics: Mapping[str, float],
+        step: int = 0,
+        *,
+        model_id: str | None = None,
+        dataset: TrackedDataset | None = None,
     ) -> None:
         """Logs all metrics of a step.
 
-        With a model ID, the UI also shows them with that model.
+        With a model ID, the UI also shows them with that model, and with the data set that they were measured
+        on, which the run has logged.
         """
         with self._call("log metrics"):
-            points, continued = _points(metrics, step), self._continues is not None
-            self._append(Metrics(points=points, model=model_id or "", skip_known_steps=continued))
+            record = Metrics(
+                points=_points(metrics, step),
+                model=model_id or "",
+                dataset=dataset.name if dataset else "",
+                dataset_digest=dataset.digest if dataset else "",
+                skip_known_steps=self._continues is not None,
+            )
+            self._append(record)
 
     def _log_system_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self._append(Metrics(points=_points(metrics, step)))
@@ -441,13 +494,17 @@ class TrackedRun:
         with self._call("write the outbox"):
             self._store.flush()
 
-    def fail(self, why: str) -> None:
-        """Makes the run end FAILED although no error is raised."""
-        self._failure = why
+    def refuse(self) -> None:
+        """Keeps the run FINISHED although its exit code is not 0."""
+        self._refused = True
 
     def describe(self, note: str) -> None:
         """Sets the description of the run in the UI; Markdown."""
         self.set_tags({"mlflow.note.content": note})
+
+    def link_to_artifact(self, path: str, name: str) -> str:
+        """A Markdown link to an artifact of this run."""
+        return f"[{name}](#/experiments/{self.experiment_id}/runs/{self.run_id}/artifacts/{path})"
 
     def link_to(self, run_id: str, name: str, experiment_id: str | None = None) -> str:
         """A Markdown link to another run on the same server."""
@@ -456,21 +513,19 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._failure = shown(str(error)) or type(error).__name__
         killed = error is not None and not isinstance(error, Exception)
         status: Literal["FINISHED", "FAILED", "KILLED"]
-        status = "KILLED" if killed else "FAILED" if self._failure else "FINISHED"
+        status = "KILLED" if killed else "FAILED" if error else "FINISHED"
         if self._system:
             self._system.stop()
         self._active.remove(self)
         TrackedRun._any_ended = True
-        if self._failure:
-            self.set_tags({"ppi.error": self._failure})
+        if error is not None:
+            self.set_tags({"ppi.error": shown(str(error)) or type(error).__name__})
         self._append(End(status=status, time=int(time.time() * 1000)))
-        self._leave(status, killed=killed)
+        self._leave(status, unlike_exit_code=killed or self._refused)
 
-    def _leave(self, status: str, *, killed: bool) -> None:
+    def _leave(self, status: str, *, unlike_exit_code: bool) -> None:
         """Waits for the server to receive the rest; logs what is unsent."""
         path = self._store.path.absolute()
         remedy = f"mlflow run . -e sync -P journal={path}"
@@ -488,7 +543,7 @@ class TrackedRun:
                         "to send them once it answers: %s (last error: %s)",
                         self._worker.unsent, path, remedy, self._worker.trouble or "none so far",
                     )  # fmt: skip
-            if killed and self._of_mlflow_run:
+            if unlike_exit_code and self._of_mlflow_run:
                 keep_status(self.run_id, status)
             if sent:
                 return
@@ -529,6 +584,43 @@ def mark_failed(message: str, mode_names: Collection[str]) -> None:
         given = find_given_run(mode_names)
         if given and not given.shared:
             _end_failed(mlflow.MlflowClient(), given.run.info.run_id, message)
+
+
+def mark_lost(run_id: str, message: str) -> None:
+    """Marks a run whose process was lost as FAILED, unless it has ended otherwise or was deleted.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    connect()
+    try:
+        run = get_run(run_id)
+    except UnknownRunError:  # nothing is left to mark
+        return
+    if run.info.status == "RUNNING":
+        with translated_errors("mark the run as FAILED"):
+            _end_failed(mlflow.MlflowClient(), run_id, message)
+
+
+def mark_lost_children(run_id: str, experiment_id: str, message: str) -> list[str]:
+    """Marks the runs that are nested in a run and RUNNING as FAILED; their processes must be gone.
+
+    Returns:
+        Their IDs.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    with translated_errors("look for runs that were lost"):
+        client = mlflow.MlflowClient()
+        found = client.search_runs(
+            [experiment_id],
+            filter_string=f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' AND attributes.status = 'RUNNING'",
+            max_results=1000,
+        )
+        for run in found:
+            _end_failed(client, run.info.run_id, message)
+    return [str(run.info.run_id) for run in found]
 
 
 def _end_failed(client: mlflow.MlflowClient, run_id: str, message: str) -> None:

@@ -98,6 +98,19 @@ def find_run(run_id: str) -> RunInfo:
     return _found(get_run(run_id))
 
 
+def is_there(run_id: str) -> bool:
+    """Whether the server has a run, which is not deleted.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    try:
+        get_run(run_id)
+    except UnknownRunError:
+        return False
+    return True
+
+
 def get_run(run_id: str, *, named_by: str = "", remedy: str = _HINT) -> Run:
     """Looks a run up as MLflow has it, on the server that is connected.
 
@@ -222,6 +235,22 @@ def logged_model_of(run: RunInfo) -> str | None:
     """The ID of a training run's complete logged model, if any."""
     with translated_errors("look the run's model up"):
         return ready_model(run.experiment_id, run.run_id)
+
+
+def needed_model_of(run: RunInfo, remedy: str) -> str:
+    """The ID of the model that a run has logged.
+
+    Raises:
+        CheckpointError: it has logged none; `remedy` is what to do unless it is a trial of a sweep.
+    """
+    if model_id := logged_model_of(run):
+        return model_id
+    if "ppi.trial" in run.tags:
+        remedy = (
+            "of the trials of a sweep only the winner logs a model: give the winner's run, or train again "
+            "with the parameters of this one: mlflow run . -e train_only"
+        )
+    raise CheckpointError("the run has logged no model", where=run, remedy=remedy)
 
 
 def ready_model(experiment_id: str, run_id: str) -> str | None:

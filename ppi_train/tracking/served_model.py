@@ -28,8 +28,10 @@ class ServedModel(PythonModel):
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        # The code that trained the model, unless this process has already imported ppi_train.
-        sys.path.insert(0, context.artifacts["package"])
+        # The code that trained the model, unless this process has already imported ppi_train: then the path
+        # would only lead the processes that it starts, such as workers, to other code than its own.
+        if "ppi_train" not in sys.modules:
+            sys.path.insert(0, context.artifacts["package"])
         scorer = pkgutil.resolve_name(context.model_config["scorer"])
         # The server's operator names the cache; a request cannot make the server open files.
         embeddings = context.model_config.get("embedding_cache") or os.environ.get("PPI_TRAIN_EMBEDDINGS")

@@ -45,13 +45,16 @@ class Point:
 class Metrics:
     """Points that are logged together.
 
-    `model` is the ID of a model that they are shown with too, or OWN_MODEL, or empty. With
-    `skip_known_steps`, for a run that is continued, steps that the run has already are left out.
+    `model` is the ID of a model that they are shown with too, or OWN_MODEL, or empty; `dataset` and
+    `dataset_digest` name the data that they were measured on, or are empty. With `skip_known_steps`, for a
+    run that is continued, steps that the run has already are left out.
     """
 
     kind: Literal["metrics"] = "metrics"
     points: tuple[Point, ...]
     model: Text = ""
+    dataset: Text = ""
+    dataset_digest: Text = ""
     skip_known_steps: bool = False
 
 

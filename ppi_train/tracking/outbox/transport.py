@@ -138,7 +138,7 @@ class Transport:
         return bool(run.info.lifecycle_stage == "active")
 
     def _send_metrics(self, records: Sequence[Metrics]) -> None:
-        points: list[tuple[Point, str]] = []
+        points: list[tuple[Point, Metrics]] = []
         taken: set[tuple[str, int]] = set()  # which the server is to have, and cannot tell of yet
         for record in records:
             new: Sequence[Point] = record.points
@@ -146,13 +146,13 @@ class Transport:
                 unknown = self._points.drop_known_steps(record.points)
                 new = [point for point in unknown if (point.name, point.step) not in taken]
             taken |= {(point.name, point.step) for point in new}
-            points += [(point, record.model) for point in new]
+            points += [(point, record) for point in new]
         if self._again:
             missing = set(self._points.drop_known([point for point, _ in points]))
-            points = [(point, model) for point, model in points if point in missing]
+            points = [(point, record) for point, record in points if point in missing]
         for part in _parts(points, POINTS_AT_ONCE):
             plain = [point for point, _ in part]
-            metrics = [self._metric(point, model) for point, model in part]
+            metrics = [self._metric(point, record) for point, record in part]
             try:
                 self._client.log_batch(self.run_id, metrics=metrics)
             except Exception:
@@ -160,9 +160,17 @@ class Transport:
                 raise
             self._points.add(plain)
 
-    def _metric(self, point: Point, model: str) -> Metric:
-        model_id = self._own_model() if model == OWN_MODEL else model
-        return Metric(point.name, point.value, point.timestamp, point.step, model_id=model_id or None)
+    def _metric(self, point: Point, record: Metrics) -> Metric:
+        model_id = self._own_model() if record.model == OWN_MODEL else record.model
+        return Metric(
+            point.name,
+            point.value,
+            point.timestamp,
+            point.step,
+            model_id=model_id or None,
+            dataset_name=record.dataset or None,
+            dataset_digest=record.dataset_digest[:36] or None,
+        )
 
     def _own_model(self) -> str | None:
         if self._model_id is None:

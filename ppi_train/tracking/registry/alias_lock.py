@@ -84,7 +84,7 @@ class AliasLock:
         source: Where the files of the new version are.
         against: The version that must have the alias until it is moved; None: no version.
         remedy: What the user can do if another process was first.
-        run_id, model_id, tags: Those of the new version.
+        run_id, model_id, tags, description: Those of the new version.
 
     Attributes:
         version: The number of the new version.
@@ -106,6 +106,7 @@ class AliasLock:
         run_id: str | None = None,
         model_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        description: str = "",
     ) -> None:
         self._queue = _Queue(client, name, alias, against, remedy)
         self._new_version: dict[str, Any] = {
@@ -113,6 +114,7 @@ class AliasLock:
             "run_id": run_id,
             "model_id": model_id,
             "tags": tags or {},
+            "description": description,
         }
         self.version = self._moved_to = ""
 
@@ -153,7 +155,13 @@ class _Queue:
         self._sure_at = 0.0
 
     def wait_with(
-        self, *, source: str, run_id: str | None, model_id: str | None, tags: Mapping[str, str]
+        self,
+        *,
+        source: str,
+        run_id: str | None,
+        model_id: str | None,
+        tags: Mapping[str, str],
+        description: str,
     ) -> str:
         """Creates a version, waits for its turn and returns its number."""
         self._claim = {
@@ -167,7 +175,13 @@ class _Queue:
         try:
             with self._lost_if_gone():
                 self._made = self._client.create_model_version(
-                    self._name, source, run_id, {**tags, **own}, model_id=model_id, await_creation_for=0
+                    self._name,
+                    source,
+                    run_id,
+                    {**tags, **own},
+                    description=description or None,
+                    model_id=model_id,
+                    await_creation_for=0,
                 )
                 version = self._wait()
                 if self._against and PENDING in self._against.tags:

@@ -25,6 +25,12 @@ from ppi_train.tracking.registry.versions import (
     without_run,
 )
 
+_DESCRIPTION = (
+    "Predicts whether two proteins interact. The present version is `models:/{name}@{alias}`, the one before "
+    "it `models:/{name}@previous_{alias}`. The description of a version says why it was promoted, with its "
+    "figures, data and lineage."
+)
+
 
 def holder_of(name: str, alias: str) -> CurrentVersion | None:
     """Looks up the version that holds an alias.
@@ -54,6 +60,7 @@ def promote_version(
     run_id: str,
     against: CurrentVersion | None,
     tags: Mapping[str, str],
+    description: str = "",
 ) -> str:
     """Registers a logged model as a new version with the alias.
 
@@ -71,6 +78,7 @@ def promote_version(
         run_id: The run that trained it.
         against: The holder that the model was compared with; None if no version had the alias.
         tags: Tags of the new version.
+        description: Its description, in Markdown.
 
     Returns:
         The number of the new version.
@@ -88,7 +96,7 @@ def promote_version(
         refuse_prompt(client, name)
         run_of_logged_model(client, model_id)
         if against is None:
-            _make_registered_model(client, name)
+            _make_registered_model(client, name, alias)
         with AliasLock(
             client,
             name,
@@ -99,6 +107,7 @@ def promote_version(
             run_id=run_id,
             model_id=model_id,
             tags=tags,
+            description=description,
         ) as lock:
             if against:
                 client.set_registered_model_alias(name, previous_alias(alias), against.version)
@@ -166,14 +175,14 @@ def _both_holders(
     return now, before
 
 
-def _make_registered_model(client: mlflow.MlflowClient, name: str) -> None:
-    """Creates a registered model if it does not exist.
+def _make_registered_model(client: mlflow.MlflowClient, name: str, alias: str) -> None:
+    """Creates a registered model, with a description, if it does not exist.
 
     It is never deleted again, though an error may leave it empty: with it MLflow would delete the versions
     that others have created meanwhile.
     """
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_DESCRIPTION.format(name=name, alias=alias))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
