@@ -6,8 +6,8 @@ The HDF5 file has a data set per protein.
     nice -n 10 python benchmarks/cache_reading.py [--proteins 4000] [--folder /a/disk]
     nice -n 10 python benchmarks/cache_reading.py --gigabytes 20 --folder /a/disk
 
-The first prints the tables of docs/caches.md. The second makes a cache of that size, trains on it and
-says how much memory that took. What is written is removed at the end.
+The first prints the tables of docs/reference/caches.md. The second makes a cache of that size, trains on it
+and says how much memory that took. What is written is removed at the end.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from ppi_train.evaluation.measure import (
 )
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature
-from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
+from ppi_train.evaluation.weighted_metrics import WeightedPairMetrics, WeightedRanking
 
 PAIRS, PROTEINS, RESAMPLES = 52_048, 4_300, 1000
 TESTS, TEST_RESAMPLES = 200, 200
@@ -117,24 +117,24 @@ def speed() -> None:
 
 
 def resample_parts(test: Made, turns: int = 100) -> None:
-    groups = ScoreGroups.of(sigmoid(test.logits), test.labels)
-    measure = WeightedPairMetrics(groups.values)
+    probabilities = sigmoid(test.logits)
+    ranking = WeightedRanking(probabilities, test.labels)
+    measure = WeightedPairMetrics(probabilities, test.labels)
     started = time.process_time()
-    draws = list(resample(test.pairs, test.labels, resamples=turns, seed=0))
+    draws = list(resample(test.pairs, test.labels, resamples=turns, seed=0, order=measure.order))
     drawn = time.process_time()
-    counts = [groups.counts(weights)[None] for draw in draws for weights in draw]
-    counted = time.process_time()
-    for draw_counts in counts:
-        ranking_of_counts(draw_counts)
+    for draw in draws:
+        for weights in draw:
+            ranking(weights)
     ranked = time.process_time()
-    for draw_counts in counts:
-        measure(draw_counts)
+    for draw in draws:
+        for weights in draw:
+            measure(weights)
     done = time.process_time()
     spent = {
         "drawing": drawn - started,
-        "counting": counted - drawn,
-        "AUROC and AUPRC": ranked - counted,
-        "all other metrics": (done - ranked) - (ranked - counted),
+        "AUROC and AUPRC": ranked - drawn,
+        "all other metrics": (done - ranked) - (ranked - drawn),
     }
     for name, seconds in spent.items():
         print(f"- {name}: {1000 * seconds / turns:.2f} ms")
@@ -158,14 +158,11 @@ def coverage() -> None:
 
 def ends_of(test: Made, seed: int) -> list[tuple[float, float, float]]:
     """Ends of three intervals of AUROC, of which the last is that of the project, and the truth."""
-    groups = ScoreGroups.of(test.logits, test.labels)
-
-    def auroc(weights: np.ndarray | None) -> float:
-        return float(ranking_of_counts(groups.counts(weights)[None])["auroc"][0])
-
-    draws = resample(test.pairs, test.labels, resamples=TEST_RESAMPLES, seed=seed)
-    by_protein, by_pair = np.array([[auroc(weights) for weights in draw] for draw in draws]).T
-    both = interval(auroc(None), by_protein, by_pair, confidence=0.95, bounds=(0.0, 1.0))
+    ranking = WeightedRanking(test.logits, test.labels)
+    draws = resample(test.pairs, test.labels, resamples=TEST_RESAMPLES, seed=seed, order=ranking.order)
+    by_protein, by_pair = np.array([[ranking(weights)["auroc"] for weights in draw] for draw in draws]).T
+    point = ranking(np.ones(len(test.labels), np.int64))["auroc"]
+    both = interval(point, by_protein, by_pair, confidence=0.95, bounds=(0.0, 1.0))
     plain = [np.quantile(estimates, (0.025, 0.975)) for estimates in (by_pair, by_protein)]
     return [(float(low), float(high), test.auroc) for low, high in (*plain, both)]
 

@@ -42,7 +42,7 @@ from tests.support.faults import (  # noqa: E402
 
 # Logged once an epoch.
 NAMES = (
-    "train/loss", "train/learning_rate", "throughput/pairs_per_second", "val/auroc", "val/auprc", "val/loss",
+    "train/loss", "train/learning_rate", "system/pairs_per_second", "val/auroc", "val/auprc", "val/loss",
 )  # fmt: skip
 CHECKPOINT_STEPS = 20
 RUN = r"run ([0-9a-f]{32}) at "
@@ -180,7 +180,7 @@ def report(outcome: Outcome, client: mlflow.MlflowClient) -> None:
         kept += len(set(steps))
         doubled += len(steps) - len(set(steps))
     run = client.get_run(outcome.run_id)
-    blocked = run.data.metrics["throughput/tracking_blocked_seconds"]
+    blocked = run.data.metrics["system/tracking_blocked_seconds"]
     trained = (run.info.end_time - run.info.start_time) / 1000
     cells = [
         outcome.fault, f"{outcome.seconds:.0f}", f"{outcome.computed * len(NAMES):,}", f"{kept:,}",

@@ -28,7 +28,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.features import PackedFeatures, PairData, with_static_features
 from ppi_train.models.base import Packed
-from ppi_train.models.registry import MODEL_FACTORIES, build_model
+from ppi_train.models.device import resolve_amp
+from ppi_train.models.registry import MODEL_FACTORIES, build_model, find_model
 from ppi_train.runs.configs import TrainConfig
 from ppi_train.training.pair_task import PairTask
 from ppi_train.training.trainer import Trainer
@@ -109,7 +110,7 @@ def trained_rate(name: str, packed: Packed, pairs: int, batch: int) -> float:
             model,
             config.training,
             scheduler=config.scheduler,
-            amp=config.compute.amp,
+            amp=resolve_amp(config.compute.amp, "cpu", gains=find_model(name).GAINS_BY_BF16),
             task=PairTask(
                 config.loss,
                 seed=config.compute.seed,

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from ppi_train.inference.pair_grid import SIDE, PairGrid
-from ppi_train.inference.predict import Prediction, make_prediction
+from ppi_train.inference.predict import make_prediction
+from ppi_train.inference.prediction import Prediction
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.models.base import Packed, PairModel
 from ppi_train.models.device import describe_device, resolve_device

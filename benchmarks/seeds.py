@@ -32,7 +32,7 @@ def main() -> None:
             paths = {"data_dir": str(Path(folder) / "data"), "output_dir": str(Path(folder) / "runs")}
             metrics = execute_pipeline("train_only", parameters | paths).metrics
             found.append(metrics["val/auroc_best"])
-            rate = metrics["throughput/training_pairs_per_second"]
+            rate = metrics["system/training_pairs_per_second"]
             print(
                 f"| {seed} | {found[-1]:.4f} | {metrics['val/auprc_best']:.4f} "
                 f"| {metrics['best_epoch']:.0f} | {rate:,.0f} |",

@@ -37,6 +37,7 @@ __all__ = [
     "predict",
     "promote",
     "run",
+    "sweep",
     "train",
 ]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppi_train.config.fields import describe_fields
+from ppi_train.config.options import RELEASED_PREFIX
 from ppi_train.errors import DataError, first_ten, nearest
 from ppi_train.io.progress import progress_shown
 from ppi_train.io.terminal import ShownFormatter
@@ -50,7 +51,7 @@ class Run:
 
     run_id: str
     mode: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
     outputs: Mapping[str, str] = field(default_factory=dict)
     exit_code: int = 0
     url: str = ""
@@ -132,7 +133,8 @@ def train(
 
     Args:
         fasta: Sequences of your own proteins.
-        train_pairs, val_pairs: Labelled pairs of your own.
+        train_pairs: Labelled pairs of your own.
+        val_pairs: Pairs to choose the best epoch on; go with `train_pairs`.
         dataset: A benchmark in place of your own files; without both, the built-in example.
         model: A model of the registry, such as `pooled_mlp` or `v3`.
         parameters: Any other parameter of the mode: `ppi-train train_only --help`.
@@ -144,9 +146,10 @@ def train(
         UserError: a parameter or a file is wrong.
         TypeError: the mode has no such parameter.
 
-    >>> run = train(epochs=1, data_dir=".", output_dir="runs", progress=False)
-    >>> 0.5 < run.metrics["val/auroc_best"] <= 1
-    True
+    Examples:
+        >>> run = train(epochs=1, data_dir=".", output_dir="runs", progress=False)
+        >>> 0.5 < run.metrics["val/auroc_best"] <= 1
+        True
     """
     return run(
         "train_only",
@@ -156,6 +159,37 @@ def train(
         dataset=dataset,
         model=model,
         **parameters,
+    )
+
+
+def sweep(
+    *,
+    search: str | Path | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    dataset: str | None = None,
+    model: str | None = None,
+    **parameters: Any,
+) -> Run:
+    """Searches hyper-parameters, with a run for each trial: mode `sweep`.
+
+    Args:
+        search: YAML file of what is searched; without it a default of the model.
+        trials: Trials that the study is to have; the same call continues one that was interrupted.
+        workers: Processes on this machine that train trials at a time.
+        dataset: A benchmark; your own files are given as in `train`.
+        model: A model of the registry, if it is not searched.
+        parameters: Any other parameter of the mode: `ppi-train sweep --help`.
+
+    Returns:
+        The run of the sweep; `outputs["best_run_id"]` is the run of the best trial.
+
+    Raises:
+        UserError: the search space, a parameter or a file is wrong, or no trial was completed.
+        TypeError: the mode has no such parameter.
+    """
+    return run(
+        "sweep", search=search, trials=trials, workers=workers, dataset=dataset, model=model, **parameters
     )
 
 
@@ -177,13 +211,15 @@ def finetune(
 
 
 def evaluate(
-    source: str,
+    source: str | None = None,
     **parameters: Any,
 ) -> Run:
     """Scores a labelled test set with a model: mode `eval_only`.
 
+    Without a model it measures the `scores` that another tool gave to the pairs.
+
     Args:
-        source: A run ID, or a registered model such as `models:/ppi@champion`.
+        source: A run ID, a registered model such as `models:/ppi@champion`, or `released:human`.
         parameters: Others of the mode, such as `test_pairs` and `fasta`.
 
     Returns:
@@ -191,7 +227,7 @@ def evaluate(
     """
     return run(
         "eval_only",
-        **_of_source(source),
+        **(_of_source(source) if source else {}),
         **parameters,
     )
 
@@ -214,7 +250,7 @@ def compare(
 
 
 def predict(
-    source: str,
+    source: str | None = None,
     *,
     output: str | Path,
     **parameters: Any,
@@ -224,14 +260,15 @@ def predict(
     For pairs in memory, see `Model.predict`.
 
     Args:
-        source: A run ID, or a registered model such as `models:/ppi@champion`.
+        source: A run ID, a registered model such as `models:/ppi@champion`, or `released:human`, for which
+            None stands too.
         output: The table to write.
         parameters: Others of the mode, such as `pairs`, `all_pairs`, `fasta` and `top_k`.
     """
     return run(
         "predict",
         output=output,
-        **_of_source(source),
+        **(_of_source(source) if source else {}),
         **parameters,
     )
 
@@ -316,12 +353,13 @@ def run(
 
 
 def load_model(
-    source: str, *, fasta: str | Path | None = None, embeddings: str | Path | None = None
+    source: str = "released:human", *, fasta: str | Path | None = None, embeddings: str | Path | None = None
 ) -> Model:
     """Loads the best model of a run, or a registered one, to score pairs in memory.
 
     Args:
-        source: The ID of a training run, or a registered model such as `models:/ppi@champion`.
+        source: The ID of a training run, a registered model such as `models:/ppi@champion`, or a model that
+            the package carries.
         fasta: Sequences by which `Model.predict` also takes names of proteins.
         embeddings: An embedding cache, for the same; required by models of imported embeddings.
 
@@ -330,12 +368,16 @@ def load_model(
     """
     from ppi_train.checkpoints import read_checkpoint
     from ppi_train.data.fasta import read_fasta
+    from ppi_train.modes.released import released_run_id
     from ppi_train.runs.checkpoints import resolve_candidate
     from ppi_train.runs.embedder import EmbeddingSettings
     from ppi_train.runs.options import EvaluatedRunOptions
     from ppi_train.serving import PairScorer
 
-    resolved = resolve_candidate(EvaluatedRunOptions(**_of_source(source)))
+    named = _of_source(source)
+    if "released" in named:
+        named = {"run_id": released_run_id(named["released"])}
+    resolved = resolve_candidate(EvaluatedRunOptions(**named))
     embedding = read_checkpoint(resolved.folder).description["embedding"]
     settings = EmbeddingSettings.of_recipe(embedding["recipe"], dtype=embedding["dtype"], device="cpu")
     scorer = PairScorer(
@@ -359,7 +401,10 @@ def open_cache(path: str | Path) -> EmbeddingCache:
 
 
 def _of_source(source: str) -> dict[str, Any]:
-    return {"model_uri" if source.startswith("models:/") else "run_id": source}
+    for prefix, name in (("models:/", "model_uri"), (RELEASED_PREFIX, "released")):
+        if source.startswith(prefix):
+            return {name: source.removeprefix(RELEASED_PREFIX)}
+    return {"run_id": source}
 
 
 def _as_parameter(value: object) -> object:

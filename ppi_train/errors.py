@@ -26,18 +26,38 @@ _SECRET_VALUES = re.compile(
     re.IGNORECASE,
 )
 
+# The addresses of files in object stores, by the path of the copy that is read on this machine.
+_ADDRESSES: dict[str, str] = {}
+
+
+def show_as(path: object, address: str) -> None:
+    """Lets messages, logged parameters and tags show an address in place of a path."""
+    _ADDRESSES[str(path)] = address
+
+
+def show_itself(path: object) -> None:
+    """Shows a path again as it is."""
+    _ADDRESSES.pop(str(path), None)
+
+
+def addressed(text: str) -> str:
+    """The text with the address of a file in place of the path of its copy."""
+    for path, address in _ADDRESSES.items():
+        text = text.replace(path, address)
+    return text
+
 
 def shown(text: str) -> str:
     """Makes a text safe for terminals, logs and the tracking server.
 
-    User names and passwords in URLs become `***`, and so do tokens, keys and signatures in a query. Control
-    characters, with which a hostile file could rewrite a terminal, and bytes that are not text are escaped;
-    line ends and tabs stay.
+    Copies of files in object stores are shown by their address. User names and passwords in URLs become
+    `***`, and so do tokens, keys and signatures in a query. Control characters, with which a hostile file
+    could rewrite a terminal, and bytes that are not text are escaped; line ends and tabs stay.
 
     >>> shown("https://ann:secret@lab.org/?page=2&token=1234 \\x1b[2J")
     'https://***@lab.org/?page=2&token=*** \\\\x1b[2J'
     """
-    text = masked(text)
+    text = masked(addressed(text))
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
@@ -160,6 +180,14 @@ class MemoryShortageError(UserError):
 
 class DeviceError(UserError):
     """The requested device or precision is not available."""
+
+
+class ClusterError(UserError):
+    """A cluster cannot be reached, or one of its workers cannot be used."""
+
+
+class RankError(UserError):
+    """Another process of the training has ended before it was done."""
 
 
 class CheckpointError(UserError):

@@ -1,13 +1,11 @@
-"""Protein features, and batches of pairs over them.
+"""Protein features, and pairs over them.
 
 Features are vectors in memory, or residues that are read from the cache on demand. A batch has pairs and
-their distinct proteins, each of which is encoded once. The batches of an epoch depend only on the seed and
-the epoch's number, so that a resumed run needs no sampler state beyond its counters.
+their distinct proteins, each of which is encoded once.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,9 +20,6 @@ from ppi_train.io.prefetch import Buffers
 from ppi_train.models.base import Packed, PairModel
 
 _ROWS = 8192
-
-# With fewer groups than this a batch would contain most proteins anyway.
-_FEWEST_GROUPS = 4
 
 # Residues encoded at once outside training: enough to be fast, few enough for any memory.
 _CHUNK_RESIDUES = 65_536
@@ -88,20 +83,25 @@ class ProteinIterator:
 class PairData:
     """Pairs over a table of proteins, on one device.
 
-    `features` of n proteins; `pairs` (n_pairs, 2) int64, row numbers of these; `labels` (n_pairs,)
-    float32, 0 or 1.
+    `features` of n proteins; `pairs` (n_pairs, 2), row numbers of these; `labels` (n_pairs,), 0 or 1; both of
+    any type of number, so that they can stay as they were read. `positions` (n,) int64, the rows of the
+    proteins in their cache, if they are from one.
     """
 
     features: Features
     pairs: Tensor
     labels: Tensor
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def to(self, device: torch.device) -> PairData:
-        return PairData(
-            features=self.features.to(device), pairs=self.pairs.to(device), labels=self.labels.to(device)
+        return replace(
+            self,
+            features=self.features.to(device),
+            pairs=self.pairs.to(device),
+            labels=self.labels.to(device),
         )
 
 
@@ -109,66 +109,12 @@ class PairData:
 class PairBatch:
     """A batch of pairs and their distinct proteins.
 
-    `proteins` as `encode` takes them, `pairs` (m, 2) as rows of these, and `labels` (m,).
+    `proteins` as `encode` takes them, `pairs` (m, 2) int64 as rows of these, and `labels` (m,) float32.
     """
 
     proteins: Any
     pairs: Tensor
     labels: Tensor
-
-
-def epoch_order(count: int, *, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """A random permutation of the pairs for an epoch.
-
-    It is drawn on the CPU, so that it is the same for every device.
-    """
-    return torch.randperm(count, generator=_generator(seed, epoch)).to(device)
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-
-
-def groups_for_sharing(n_pairs: int, n_proteins: int, batch_size: int) -> int:
-    """The number of protein groups for `shared_batches`.
-
-    Two groups have about a batch of pairs between them.
-
-    Even; 0 if the batches would not contain fewer proteins than those of a uniform order.
-    """
-    wanted = 2 * round(math.sqrt(2 * n_pairs / batch_size) / 2)
-    groups = min(wanted, n_proteins // 8 * 2)
-    return groups if groups >= _FEWEST_GROUPS else 0
-
-
-def shared_batches(pairs: Tensor, n_proteins: int, groups: int, *, seed: int, epoch: int) -> list[Tensor]:
-    """Batches that contain few distinct proteins each.
-
-    A batch is all pairs between two groups of proteins; each pair occurs once an epoch.
-
-    The groups are redrawn each epoch. Pairs within a group are combined with those within another group,
-    which gives as many pairs, over as many proteins, as there are between two groups.
-
-    Args:
-        pairs: (n, 2) row numbers of proteins.
-        groups: Number of groups G, even; there are G * G / 2 batches.
-
-    Returns:
-        Pair numbers of each batch, in random order; with few pairs a batch may be empty.
-    """
-    generator = _generator(seed, epoch)
-    group = torch.empty(n_proteins, dtype=torch.int64)
-    group[torch.randperm(n_proteins, generator=generator)] = torch.arange(n_proteins) % groups
-    sides = group[pairs.cpu()].sort(dim=1).values
-    low, high = sides[:, 0], sides[:, 1]
-    # Batches 0 to G/2 - 1 are of two diagonal blocks each; the others count the blocks above the diagonal.
-    above = groups // 2 + low * (2 * groups - low - 1) // 2 + high - low - 1
-    number = torch.where(low == high, low // 2, above)
-    shuffled = torch.randperm(len(pairs), generator=generator)
-    order = shuffled[number[shuffled].argsort(stable=True)].to(pairs.device)
-    sizes = torch.bincount(number, minlength=groups * groups // 2).tolist()
-    batches = order.split(sizes)
-    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def distinct_proteins(pairs: Tensor, n_proteins: int) -> tuple[Tensor, Tensor]:
@@ -194,9 +140,10 @@ def load_batches(data: PairData, batches: Sequence[Tensor]) -> Iterator[PairBatc
     drawn: list[tuple[Tensor, Tensor]] = []
 
     def requests() -> Iterable[Tensor]:
-        for chosen in batches:
-            proteins, local = distinct_proteins(data.pairs[chosen], len(data.features))
-            drawn.append((local, data.labels[chosen]))
+        for batch in batches:
+            chosen = batch.to(data.pairs.device, torch.int64)
+            proteins, local = distinct_proteins(data.pairs[chosen].long(), len(data.features))
+            drawn.append((local, data.labels[chosen].float()))
             yield proteins
 
     with closing(cast(Any, data.features.load(requests()))) as loaded:

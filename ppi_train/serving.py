@@ -28,8 +28,9 @@ from ppi_train.embeddings.cache import CacheSpec, check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
-from ppi_train.errors import CacheError, CheckpointError, DataError, UserError, first_ten
+from ppi_train.errors import CacheError, CheckpointError, ConfigError, DataError, UserError, first_ten
 from ppi_train.features import Features, PairData, features_of, features_of_embeddings
+from ppi_train.inference.explanation import explain_pair
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.runs.embedder import EmbeddingSettings
 
@@ -104,6 +105,19 @@ class PairScorer:
             got=", ".join(sorted(given)) or "none of these columns",
             expected=f"{' and '.join(_SEQUENCES)}, or {' and '.join(_IDS)}",
         )
+
+    def residue_weights(self, sequence_a: str, sequence_b: str) -> list[np.ndarray] | None:
+        """Weights (l,) float32 of the residues behind a pair's score; None if the model has none.
+
+        Raises:
+            DataError: an invalid sequence.
+        """
+        distinct = list(dict.fromkeys((sequence_a, sequence_b)))
+        rows = (0, len(distinct) - 1)
+        try:
+            return explain_pair(self._model, self._embed(distinct), rows, torch.device("cpu"))[1]
+        except ConfigError:
+            return None
 
     def _score(
         self,
@@ -204,13 +218,18 @@ def input_example(spec: CacheSpec, table: PairTable) -> dict[str, list[str]]:
     They are sequences for a built-in embedder, otherwise the protein IDs of the table's first pairs.
     """
     if spec.embedder["name"] in EMBEDDERS:
-        return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
+        return example_sequences()
     a, b = ([table.proteins[side] for side in table.index[:2, column]] for column in (0, 1))
     return {"protein_a": a, "protein_b": b}
 
 
-def served_requirements(spec: CacheSpec) -> list[str]:
-    """Pinned dependencies, such as `torch==2.13.0`, that serving the model needs."""
-    extra = _EMBEDDER_NEEDS.get(str(spec.embedder["name"]), ())
+def example_sequences() -> dict[str, list[str]]:
+    """Two example rows of sequences, as columns by name."""
+    return {"sequence_a": [_INSULIN_A, _INSULIN_A], "sequence_b": [_INSULIN_B, _UBIQUITIN]}
+
+
+def served_requirements(embedder: str) -> list[str]:
+    """Pinned dependencies, such as `torch==2.13.0`, that serving a model of an embedder needs."""
+    extra = _EMBEDDER_NEEDS.get(embedder, ())
     needed = [*_NEEDED, *(name for name in extra if importlib.util.find_spec(name))]
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]

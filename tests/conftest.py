@@ -21,14 +21,14 @@ import torch
 from ppi_train.data.benchmarks.example import write_example
 from ppi_train.data.benchmarks.prepare import Dataset, prepare_dataset
 from tests.support.faults import free_port, running_server
+from tests.support.stores import make_store
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite store with MLflow's tables in it: making them takes seconds, copying them none."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    client = mlflow.MlflowClient(f"sqlite:///{path}")
-    client.search_experiments(max_results=1)
+    make_store(path)
     return path
 
 

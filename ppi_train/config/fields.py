@@ -8,7 +8,9 @@ PyYAML, and `no` is False.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import operator
 import re
 import types
 import typing
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ppi_train.errors import has_credentials
+from ppi_train.io.stores import is_url
 
 T = TypeVar("T")
 
@@ -92,6 +95,18 @@ def as_bool(value: object) -> bool:
     raise _refuse("true or false", value)
 
 
+def as_count(value: object) -> int | str:
+    """Accepts a whole number or its text, or `auto`.
+
+    >>> as_count("2"), as_count("auto")
+    (2, 'auto')
+    """
+    try:
+        return "auto" if value == "auto" else as_int(value)
+    except ValueError:
+        raise _refuse("a whole number or auto", value) from None
+
+
 def as_str_list(value: object) -> tuple[str, ...]:
     """Accepts a list of texts, or one comma-separated text.
 
@@ -120,6 +135,7 @@ _COERCIONS: dict[object, tuple[Callable[[object], object], str]] = {
     int: (as_int, "integer"),
     float: (as_float, "number"),
     bool: (as_bool, "true/false"),
+    int | str: (as_count, "integer|auto"),
     tuple[str, ...]: (as_str_list, "list"),
 }
 
@@ -129,7 +145,9 @@ class Constraint:
     """Help and accepted values of a field; bounds in the field's unit.
 
     `aliases` are other names by which the value may be given; a run logs it under the field's own.
-    If it `names_runs`, `runs:/ID` and URLs of the MLflow UI stand for the ID in them.
+    If it `names_runs`, `runs:/ID` and URLs of the MLflow UI stand for the ID in them. `place` says what the
+    field is a path of: a `file` or embedding `cache` to read or an `output`, each of which may lie in an
+    object store, or a folder that must be `here`, on this machine; empty for other fields.
     """
 
     help: str
@@ -140,6 +158,7 @@ class Constraint:
     high: float | None = None
     below: float | None = None
     names_runs: bool = False
+    place: str = ""
 
     def cleaned(self, value: object) -> object:
         """A coerced value, with the ID in place of what else names a run."""
@@ -158,6 +177,8 @@ class Constraint:
             wrong = [item for item in values if item not in self.choices]
             if wrong:
                 return f"expected one of {', '.join(self.choices)}; got {wrong[0]!r}"
+        if self.place:
+            return self._refused_place(str(value))
         if not isinstance(value, int | float):
             return None
         bounds = (
@@ -168,6 +189,16 @@ class Constraint:
         )
         broken = [text for holds, text in bounds if not holds]
         return f"expected a value {' and '.join(broken)}; got {value!r}" if broken else None
+
+    def _refused_place(self, path: str) -> str | None:
+        if self.place == "here" and is_url(path):
+            return (
+                f"expected a folder of this machine; got {path!r}: it is read and written all the time, "
+                "which a store is too slow for; tables, FASTAs, embeddings and outputs may lie in one"
+            )
+        if "::" in path and "://" in path:
+            return f"expected an address without `::`; got {path!r}"
+        return None
 
 
 def option(default: T, help: str, **rule: Any) -> T:  # noqa: A002 - the word that click uses too
@@ -231,7 +262,7 @@ def describe_fields(schema: type[Any]) -> tuple[FieldSpec, ...]:
 
     The default of each is the one that the mode gave to its group.
     """
-    groups = [item.default for item in dataclasses.fields(schema)]
+    groups = [item.default for item in dataclasses.fields(schema) if item.name != "names_given"]
     specs = tuple(spec for group in groups for spec in _describe_group(group))
     assert len({spec.name for spec in specs}) == len(specs), f"{schema.__name__} has two fields of one name"
     return specs
@@ -258,10 +289,9 @@ def _describe_group(defaults: Any) -> list[FieldSpec]:
 
 
 def _unwrap_optional(annotation: object) -> tuple[object, bool]:
-    if isinstance(annotation, types.UnionType):
-        (inner,) = [part for part in typing.get_args(annotation) if part is not type(None)]
-        return inner, True
-    return annotation, False
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    kept = [part for part in parts if part is not type(None)]
+    return functools.reduce(operator.or_, kept), len(kept) < len(parts)
 
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?|s(?:ec(?:onds?)?)?)", re.IGNORECASE)

@@ -29,10 +29,13 @@ class OptionGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class ModeConfig:
-    """The config of a mode; every field is an option group, with this mode's defaults.
+    """The config of a mode; every field but `names_given` is an option group, with this mode's defaults.
 
-    Functions take the groups that they need. No two groups of a mode have a parameter of the same name.
+    `names_given` are the parameters that a user gave, also with their default values. Functions take
+    the groups that they need. No two groups of a mode have a parameter of the same name.
     """
+
+    names_given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
 
     @classmethod
     def of(cls, **values: object) -> Self:
@@ -57,6 +60,7 @@ class ModeConfig:
         unknown = values.keys() - self.values.keys()
         if unknown:
             raise TypeError(f"{type(self).__name__} has no parameter {', '.join(sorted(unknown))}")
+        changed: dict[str, Any]
         changed = {name: _replaced(group, values) for name, group in self._groups().items()}
         return dataclasses.replace(self, **changed)
 
@@ -78,7 +82,12 @@ class ModeConfig:
         return [*of_groups, *self.unused_options(given)]
 
     def _groups(self) -> dict[str, OptionGroup]:
-        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {item.name: getattr(self, item.name) for item in group_fields(type(self))}
+
+
+def group_fields(schema: type[ModeConfig]) -> list[dataclasses.Field[Any]]:
+    """The fields of a config class that are option groups."""
+    return [item for item in dataclasses.fields(schema) if isinstance(item.default, OptionGroup)]
 
 
 def _replaced(group: OptionGroup, values: Mapping[str, object]) -> OptionGroup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import yaml
 
 from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
-from ppi_train.errors import ConfigError, nearest
+from ppi_train.errors import ConfigError, addressed, nearest
 
 C = TypeVar("C", bound=ModeConfig)
 
@@ -83,11 +84,11 @@ def load_config(
         # of the command shows all problems; but a refused value is not also reported as missing.
         related = schema.of(**values).problems()
         problems += [problem for problem in related if problem.partition(":")[0] not in refused]
-        raise _as_error(problems)
-    config = schema.of(**values)
+        raise listed_problems(problems)
+    config = dataclasses.replace(schema.of(**values), names_given=frozenset(values))
     problems = config.problems()
     if problems:
-        raise _as_error(problems)
+        raise listed_problems(problems)
     return config, config.without_effect(frozenset(values))
 
 
@@ -119,15 +120,17 @@ def _named_twice(specs: Mapping[str, FieldSpec], given: Mapping[str, object]) ->
 
 def unknown_name(name: object, known: Mapping[str, object]) -> str:
     """The message for an unknown parameter name, with the nearest known names."""
-    hint = nearest(str(name), known) or f"known: {', '.join(sorted(known))}"
+    word, equals, value = str(name).partition("=")
+    if equals and word in known:  # as `mlflow run -P` has it, given to `ppi-train`
+        return f"{name}: expected --{word} {value}"
+    hint = nearest(word, known) or f"known: {', '.join(sorted(known))}"
     return f"{name}: no such parameter; {hint}"
 
 
-def _as_error(problems: list[str]) -> ConfigError:
+def listed_problems(problems: list[str], *, of: str = "the configuration") -> ConfigError:
+    """The error that lists all problems of a configuration."""
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ConfigError(
-        f"the configuration has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems)
-    )
+    return ConfigError(f"{of} has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 def read_config_file(path: str) -> dict[str, object]:
@@ -169,12 +172,14 @@ def _config_text(path: Path) -> str:
 
 
 def config_values(config: ModeConfig) -> dict[str, object]:
-    """The values of a config by name, without unset ones."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in config.values.items()
-        if value is not None
-    }
+    """The values of a config by name, without unset ones; files in object stores by their address."""
+    return {name: _plain(value) for name, value in config.values.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return addressed(value) if isinstance(value, str) else value
 
 
 def logged_parameters(config: ModeConfig) -> dict[str, str]:
@@ -187,5 +192,5 @@ def logged_parameters(config: ModeConfig) -> dict[str, str]:
             value = str(value).lower()
         elif isinstance(value, tuple):
             value = ",".join(value)
-        shown[spec.parameter] = "" if value is None else str(value)
+        shown[spec.parameter] = "" if value is None else addressed(str(value))
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +13,11 @@ from ppi_train.config.groups import OptionGroup
 
 DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
 SPLIT_NAMES = ("train", "validation", "test")
-AMP = ("off", "bf16", "fp16")
+AMP = ("auto", "off", "bf16", "fp16")
+AMP_HELP = "Mixed precision; auto: bf16 if the device has it and the model gains by it."
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
+RELEASED_PREFIX = "released:"
+"""Begins what names a released model in place of a run ID: `released:human`."""
 MONITORED = ("val/auroc", "val/auprc", "val/loss")
 
 
@@ -24,7 +28,9 @@ class DatasetOptions(OptionGroup):
     dataset: str | None = option(
         None, "Benchmark, or the built-in example (the default).", choices=DATASET_NAMES
     )
-    data_dir: str = option("data", "Folder for downloads, prepared data sets and embedding caches.")
+    data_dir: str = option(
+        "data", "Folder for downloads, prepared data sets and embedding caches.", place="here"
+    )
     mirror: str | None = option(
         None, "Folder or http server with the benchmark files as <host>/<path>; default $PPI_TRAIN_MIRROR."
     )
@@ -49,16 +55,18 @@ class TrainPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
     train_pairs: str | None = option(
-        None, "Your own training pairs (TSV, CSV, Parquet) in place of a dataset."
+        None, "Your own training pairs (TSV, CSV, Parquet) in place of a dataset.", place="file"
     )
-    val_pairs: str | None = option(None, "Your own validation pairs; goes with train_pairs.")
+    val_pairs: str | None = option(None, "Your own validation pairs; goes with train_pairs.", place="file")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
-    test_pairs: str | None = option(None, "Your own labelled test pairs in place of a dataset's.")
+    test_pairs: str | None = option(
+        None, "Your own labelled test pairs in place of a dataset's.", place="file"
+    )
     split: str = option(
         "auto",
         "Split of the dataset to score; auto is test if the test files are available, else validation.",
@@ -76,9 +84,15 @@ class TrainingOptions(OptionGroup):
     adam_beta2: float = option(
         0.999, "How long AdamW remembers squared gradients: nearly 1 is long.", low=0, below=1
     )
-    gradient_clip: float = option(1.0, "Largest gradient norm; 0 does not clip.", low=0)
-    accumulation_steps: int = option(
-        1, "Batches whose gradients make one optimiser step.", low=1, high=bounds.ACCUMULATION_STEPS
+    gradient_clip: float = option(
+        1.0, "Largest gradient norm; 0 does not clip.", low=0, high=bounds.GRADIENT_NORM
+    )
+    accumulation_steps: int | None = option(
+        None,
+        "Batches whose gradients make one optimiser step; unset: one for each process, and batch_size is "
+        "divided by their number.",
+        low=1,
+        high=bounds.ACCUMULATION_STEPS,
     )
     early_stopping_metric: str = option(
         "val/auroc", "Validation metric that picks the best epoch and stops training.", choices=MONITORED
@@ -121,10 +135,21 @@ class SamplingOptions(OptionGroup):
         "(uniform); shared batches have about batch_size pairs.",
         choices=("shared", "uniform"),
     )
+    batch_order: str = option(
+        "proteins",
+        "What shared batches are drawn from: single proteins, or blocks of 16 neighbours in the embedding "
+        "cache, which are read at once; for residue caches in an object store.",
+        choices=("proteins", "blocks"),
+    )
     fresh_negatives: bool = option(
         False,
         "Pair the training negatives' proteins again for each epoch; not where negatives were measured.",
     )
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        if "batch_order" in given and self.sampling != "shared":
+            return [f"batch_order={self.batch_order} has no effect: sampling={self.sampling}"]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +211,50 @@ class DeviceOptions(OptionGroup):
 class ComputeOptions(DeviceOptions):
     SECTION: ClassVar[str] = "compute"
 
-    amp: str = option("off", "Mixed precision.", choices=AMP)
+    amp: str = option("auto", AMP_HELP, choices=AMP)
     deterministic: bool = option(False, "Only deterministic kernels, also on a GPU, at some cost.")
     seed: int = option(0, "Seed of initial weights, order of the pairs and dropout.", low=0, high=bounds.SEED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessOptions(OptionGroup):
+    SECTION: ClassVar[str] = "compute"
+
+    processes: int | str = option(
+        1,
+        "Processes that train together; auto: one for each GPU. Under torchrun: those that it has started.",
+        low=1,
+        high=bounds.PROCESSES,
+    )
+
+    def validate(self) -> list[str]:
+        started = started_processes()
+        if started > 1 and self.processes not in (1, "auto", started):
+            return [f"processes: {self.processes}, but the launcher has started {started} (WORLD_SIZE)"]
+        return []
+
+    @property
+    def known(self) -> int | None:
+        """The number of processes; None if it is that of the GPUs."""
+        started = started_processes()
+        if started > 1:
+            return started
+        return self.processes if isinstance(self.processes, int) else None
+
+
+def started_processes() -> int:
+    """How many processes a launcher such as torchrun has started for this job; 1 without one."""
+    text = os.environ.get("WORLD_SIZE", "").strip()
+    return int(text) if text.isdecimal() and int(text) else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(OptionGroup):
     SECTION: ClassVar[str] = "run"
 
-    output_dir: str = option("runs", "Folder for checkpoints and figures before they are uploaded.")
+    output_dir: str = option(
+        "runs", "Folder for checkpoints and figures before they are uploaded.", place="here"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,18 +126,29 @@ def read_fasta(path: str | Path) -> SequenceTable:
             an empty header or sequence, a sequence longer than MAX_RESIDUES, a letter that is not an amino
             acid (and its column), a key with two sequences (both lines).
     """
-    data = _fasta_bytes(path)
+    refuse_endless(path, b">", "FASTA")
+    data = read_file(path, "FASTA", limit=MAX_FASTA_BYTES)
+    return parse_fasta(unpack(path, data, "FASTA", b">", limit=MAX_FASTA_BYTES), str(path))
+
+
+def parse_fasta(data: bytes, source: str) -> SequenceTable:
+    """Parses the unpacked bytes of a FASTA as `read_fasta` does; `source` is named in messages.
+
+    Raises:
+        DataError: see `read_fasta`.
+    """
+    data = _plain_lines(data, source)
     start = len(data) - len(data.lstrip())
-    of_table = None if data[start : start + 1] == b">" else _as_records(path, data)
+    of_table = None if data[start : start + 1] == b">" else _as_records(source, data)
     if of_table is not None:
         data, start = of_table, 0
     elif data[start : start + 1] != b">":
-        _refuse_start(path, data, start)
+        _refuse_start(source, data, start)
     sequences: dict[str, str] = {}
     first_of: dict[str, int] = {}
     bodies: list[bytes] = []
     duplicates = 0
-    parser = _Records(source=str(path), data=data, start=start, rows=of_table is not None)
+    parser = _Records(source=source, data=data, start=start, rows=of_table is not None)
     for number, (key, body) in enumerate(parser):
         bodies.append(body)
         sequence = body.rstrip(b"*").replace(b"*", b"X").decode("ascii")
@@ -159,7 +170,7 @@ def read_fasta(path: str | Path) -> SequenceTable:
     counts = {letter: joined.count(letter.encode()) for letter in NONSTANDARD}
     return SequenceTable(
         sequences=sequences,
-        source=str(path),
+        source=source,
         nonstandard={letter: count for letter, count in counts.items() if count},
         duplicates=duplicates,
     )
@@ -236,20 +247,19 @@ class _Records:
         )
 
 
-def _fasta_bytes(path: str | Path) -> bytes:
-    refuse_endless(path, b">", "FASTA")
-    data = read_file(path, "FASTA", limit=MAX_FASTA_BYTES)
-    data = unpack(path, data, "FASTA", b">", limit=MAX_FASTA_BYTES).removeprefix(BOM)
+def _plain_lines(data: bytes, source: str) -> bytes:
+    """The text without its byte order mark, and with the line ends of Unix."""
+    data = data.removeprefix(BOM)
     if b"\0" in data:
-        raise DataError("the file is not text", where=path, got="binary data", expected="a FASTA")
+        raise DataError("the file is not text", where=source, got="binary data", expected="a FASTA")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.strip():
-        raise DataError("the FASTA is empty", where=path, expected="at least one sequence")
+        raise DataError("the FASTA is empty", where=source, expected="at least one sequence")
     return data
 
 
-def _as_records(path: str | Path, data: bytes) -> bytes | None:
+def _as_records(source: str, data: bytes) -> bytes | None:
     """A table of two columns, name and sequence, as FASTA records; None for any other text.
 
     Raises:
@@ -265,19 +275,19 @@ def _as_records(path: str | Path, data: bytes) -> bytes | None:
         if len(row) != 2:
             raise DataError(
                 "a row of the table of sequences has the wrong number of columns",
-                where=f"{path}, row {number}",
+                where=f"{source}, row {number}",
                 got=len(row),
                 expected="a name and a sequence, with a tab between",
             )
     return b"\n".join(b">" + b"\n".join(row) for row in body)
 
 
-def _refuse_start(path: str | Path, data: bytes, start: int) -> NoReturn:
+def _refuse_start(source: str, data: bytes, start: int) -> NoReturn:
     line = data[start:].split(b"\n", 1)[0][:40].decode("utf-8", "replace")
     number = 1 + data.count(b"\n", 0, start)
     raise DataError(
         "there is text before the first `>`: this is not a FASTA",
-        where=f"{path}, line {number}",
+        where=f"{source}, line {number}",
         got=repr(line),
         expected="`>` and an accession",
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from ppi_train.data.identifiers import NameMapping
 from ppi_train.data.networks import Network
+from ppi_train.data.pair_keys import among, distinct
 from ppi_train.data.pairs import PairTable, tsv_bytes
 from ppi_train.errors import DataError
 from ppi_train.io.files import write_file
@@ -110,7 +111,8 @@ def pairs_among(network: Network, accession_of: Mapping[str, str], proteins: Seq
 
 def other_pairs(pairs: np.ndarray, edges: np.ndarray, proteins: int) -> np.ndarray:
     """The distinct pairs that are not among edges; (m, 2) and (n, 2) numbers below `proteins`."""
-    keys = np.setdiff1d(_keys(pairs, proteins), _keys(edges.astype(np.int64), proteins))
+    keys = distinct(_keys(pairs, proteins))
+    keys = keys[~among(keys, np.sort(_keys(edges.astype(np.int64), proteins)))]
     return np.stack([keys // proteins, keys % proteins], axis=1)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppi_train.data.pair_keys import among, distinct
 from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.errors import DataError
 
@@ -52,7 +53,7 @@ def uniform_negatives(
     with few, so that the number of partners reveals the positives. Arguments, result and errors are those
     of `degree_matched_negatives`.
     """
-    ends = np.unique(positives).astype(np.int64)
+    ends = distinct(positives).astype(np.int64)
     return _draw((ends, ends), positives, forbidden, count, rng)
 
 
@@ -95,7 +96,7 @@ def negatives_like(
         own = ordered[kind_of.reshape(-1) == number].astype(np.int64)
         ends = (own.reshape(-1),) * 2 if between[0] == between[1] else (own[:, 0], own[:, 1])
         if kind == "uniform":
-            ends = (np.unique(ends[0]), np.unique(ends[1]))
+            ends = (distinct(ends[0]), distinct(ends[1]))
         drawn.append(_draw(ends, positives, forbidden, share, rng))
     return np.concatenate(drawn)
 
@@ -112,21 +113,21 @@ def _draw(
     if not count:
         return np.empty((0, 2), np.int32)
     base = int(known.max()) + 1 if known.size else 1
-    taken = np.unique(_keys(known, base))
+    taken = distinct(_keys(known, base))
     drawn = np.empty(0, np.int64)
     for _ in range(MAX_ROUNDS if ends[0].size else 0):
         wanted = count - len(drawn)
         candidates = _candidates(ends, wanted + wanted // 4 + 64, rng)
         candidates = candidates[candidates[:, 0] != candidates[:, 1]]
         keys = _keys(candidates, base)
-        keys = keys[~np.isin(keys, taken)]
+        keys = keys[~among(keys, taken)]
         _, first = np.unique(keys, return_index=True)
         fresh = keys[np.sort(first)][:wanted]
         drawn = np.concatenate([drawn, fresh])
         if len(drawn) == count:
             return np.stack([drawn // base, drawn % base], axis=1).astype(np.int32)
-        taken = np.union1d(taken, fresh)
-    proteins = len(np.unique(np.concatenate(ends)))
+        taken = distinct(np.concatenate([taken, fresh]))
+    proteins = len(distinct(np.concatenate(ends)))
     raise DataError(
         "too few negative pairs could be drawn",
         got=f"{len(drawn):,} after {MAX_ROUNDS} rounds",

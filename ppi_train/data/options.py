@@ -20,6 +20,9 @@ _FOR_VALIDATION = (
     "of the proteins (c3, clustered)."
 )
 
+# What scores of another tool may be; see data/score_tables.py.
+SCORE_KINDS = ("auto", "probability", "logit", "ranking")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceNetworkOptions(OptionGroup):
@@ -31,10 +34,12 @@ class SourceNetworkOptions(OptionGroup):
         None,
         "A network as downloaded from STRING, BioGRID, IntAct, HuRI and others, in place of labelled pairs; "
         "goes with fasta.",
+        place="file",
     )
     id_map: tuple[str, ...] | None = option(
         None,
         "Tables that map its names to those of the FASTA, such as STRING's aliases or UniProt's idmapping.",
+        place="file",
     )
     ids: str = option(
         "as_given",
@@ -64,7 +69,9 @@ class SourceNetworkOptions(OptionGroup):
         choices=("keep", "drop", "only"),
     )
     known: tuple[str, ...] | None = option(
-        None, "Further networks, whose pairs are never drawn as negatives; their names are mapped as well."
+        None,
+        "Further networks, whose pairs are never drawn as negatives; their names are mapped as well.",
+        place="file",
     )
 
     def validate(self) -> list[str]:
@@ -103,13 +110,16 @@ class DivisionOptions(OptionGroup):
 @dataclass(frozen=True, kw_only=True)
 class NewSplitOptions(DivisionOptions):
     pairs: str | None = option(
-        None, "The positive pairs; where there are labels, those of label 0 are left out."
+        None, "The positive pairs; where there are labels, those of label 0 are left out.", place="file"
     )
     fasta: str | None = option(
         None,
         "Their sequences: required by method=clustered and network, and for the full audit.",
+        place="file",
     )
-    output: str | None = option(None, "Folder for train.tsv, validation.tsv, test.tsv and split.json.")
+    output: str | None = option(
+        None, "Folder for train.tsv, validation.tsv, test.tsv and split.json.", place="here"
+    )
     overwrite: bool = option(False, "Replace a split that is there.")
     method: str = option("c3", f"What is kept apart: {_KEPT_APART}", choices=SPLIT_METHODS)
     negatives: str = option(

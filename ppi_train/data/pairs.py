@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,14 +20,20 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ppi_train.data.fasta import AMINO_ACIDS, NONSTANDARD
-from ppi_train.data.pair_files import COLUMNS, Place, read_columns
+from ppi_train.data.pair_columns import COLUMNS
+from ppi_train.data.pair_files import read_columns
+from ppi_train.data.pair_keys import repeated_rows
+from ppi_train.data.pair_text import Place
 from ppi_train.errors import DataError
-from ppi_train.io.files import write_file
+from ppi_train.io.files import replacing, write_file
+from ppi_train.io.shared_arrays import shared_array
 
 _WORDS = {"true": "1", "false": "0"}
 _RESIDUES = set(AMINO_ACIDS + NONSTANDARD)
 # No accession of that length is made of these letters alone.
 _SHORTEST_SEQUENCE = 25
+# Pairs that are converted at once, and a row group of the files that are written.
+_PART = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +81,43 @@ class PairTable:
 
         It depends neither on the row order nor on the order within a pair.
         """
-        order = np.lexsort((self.index[:, 1], self.index[:, 0]))
         found = hashlib.sha256("\n".join(self.proteins).encode())
-        found.update(self.index[order].astype("<i4").tobytes())
-        found.update(b"-" if self.labels is None else self.labels[order].astype("i1").tobytes())
+        # A number for each pair and its label, which sort in place: 8 bytes a pair.
+        keys = self.index[:, 0] * np.int64(len(self.proteins)) + self.index[:, 1]
+        keys = keys * 2 + (0 if self.labels is None else self.labels)
+        keys.sort()
+        for part in _parts(keys):
+            found.update(np.stack(np.divmod(part >> 1, len(self.proteins)), axis=1).astype("<i4").tobytes())
+        for part in _parts(keys):
+            found.update(b"" if self.labels is None else (part & 1).astype("i1").tobytes())
+        found.update(b"-" if self.labels is None else b"")
         return found.hexdigest()
 
-    def named(self) -> dict[str, pa.Array]:
+    def named(self, rows: slice = slice(None)) -> dict[str, pa.Array]:
         """The accessions of each pair, as columns `protein_a` and `protein_b`."""
-        vocabulary = pa.array(self.proteins, pa.string())
-        return {name: vocabulary.take(pa.array(self.index[:, side])) for side, name in enumerate(COLUMNS[:2])}
+        vocabulary, index = pa.array(self.proteins, pa.string()), self.index[rows]
+        return {name: vocabulary.take(pa.array(index[:, side])) for side, name in enumerate(COLUMNS[:2])}
+
+    def columns(self, rows: slice = slice(None)) -> pa.Table:
+        """The pairs as a table of `protein_a`, `protein_b`, and `label` if there are labels."""
+        columns = self.named(rows)
+        if self.labels is not None:
+            columns["label"] = pa.array(self.labels[rows], pa.int8())
+        return pa.table(columns)
+
+    def mapped(self, path: Path) -> PairTable:
+        """The table with its numbers in files that the processes of a machine share.
+
+        Args:
+            path: Begins the names of the files; see `shared_array`.
+        """
+        index = shared_array(path.with_name(f"{path.name}-index.npy"), lambda: self.index)
+        if self.labels is None:
+            return replace(self, index=index)
+        given = self.labels
+        return replace(
+            self, index=index, labels=shared_array(path.with_name(f"{path.name}-labels.npy"), lambda: given)
+        )
 
     def select(self, keep: np.ndarray) -> PairTable:
         """The pairs selected by a mask (n_pairs,) bool, with their own vocabulary."""
@@ -97,6 +130,10 @@ class PairTable:
             duplicates=0,
             source=self.source,
         )
+
+
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    return (array[start : start + _PART] for start in range(0, len(array), _PART))
 
 
 def pairs_from_ids(
@@ -146,6 +183,7 @@ def read_pairs(
             labels (both lines).
     """
     columns, place = read_columns(path, known)
+    columns = dict(columns)
     if labels == "required" and "label" not in columns:
         raise DataError(
             "the pair table has no labels",
@@ -155,14 +193,14 @@ def read_pairs(
             remedy="add it; from interactions only, train_only and full_pipeline draw negatives with "
             "negatives=degree_matched",
         )
-    ends = [_accessions(columns[name], name, path, place) for name in COLUMNS[:2]]
+    ends = [accessions(columns.pop(name), name, path, place) for name in COLUMNS[:2]]
     if not len(ends[0]):
         raise DataError("the pair table has no pairs", where=path, got="a header only")
     refuse_sequences(ends[0], path)
-    read = labels != "ignored" and "label" in columns
-    return pair_table(
-        ends[0], ends[1], _labels(columns["label"], path, place) if read else None, str(path), place
-    )
+    written = columns.pop("label", None)
+    read = None if written is None or labels == "ignored" else _labels(written, path, place)
+    del written
+    return pair_table(ends.pop(0), ends.pop(0), read, str(path), place)
 
 
 def write_pairs(path: Path, table: PairTable) -> None:
@@ -170,16 +208,13 @@ def write_pairs(path: Path, table: PairTable) -> None:
 
     The column `label` is left out if there are no labels. The file appears complete or not at all.
     """
-    columns = table.named()
-    if table.labels is not None:
-        columns["label"] = pa.array(table.labels, pa.int8())
-    rows = pa.table(columns)
-    if path.suffix == ".parquet":
-        sink = io.BytesIO()
-        pq.write_table(rows, sink, compression="zstd")
-        write_file(path, sink.getvalue())
+    if path.suffix != ".parquet":
+        write_file(path, tsv_bytes(table.columns()))
         return
-    write_file(path, tsv_bytes(rows))
+    schema = table.columns(slice(0)).schema
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for start in range(0, max(len(table), 1), _PART):
+            writer.write_table(table.columns(slice(start, start + _PART)))
 
 
 def tsv_bytes(rows: pa.Table) -> bytes:
@@ -200,66 +235,95 @@ def _tsv(rows: pa.Table, quoting: str) -> bytes:
 
 def pair_table(a: pa.Array, b: pa.Array, labels: np.ndarray | None, source: str, place: Place) -> PairTable:
     """Makes a pair table from columns of accessions; see `pairs_from_ids`."""
-    coded = pa.concat_arrays([a, b]).dictionary_encode()
+    proteins, index = _numbered(a.dictionary_encode(), b.dictionary_encode())
+    del a, b  # `read_pairs` has given them up too
+    keys = index[:, 0] * np.int64(len(proteins))
+    keys += index[:, 1]
+    repeated, first = repeated_rows(keys, len(proteins) ** 2)
+    del keys
+    if len(repeated):
+        if labels is not None:
+            _refuse_conflicts(labels, repeated, first, (proteins, index), source, place)
+        kept = np.ones(len(index), bool)
+        kept[repeated] = False
+        index, labels = index[kept], None if labels is None else labels[kept]
+    return PairTable(proteins=proteins, index=index, labels=labels, duplicates=len(repeated), source=source)
+
+
+def _numbered(a: pa.DictionaryArray, b: pa.DictionaryArray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The sorted names of two columns, and (n, 2) int32 positions among them, each row in ascending order."""
+    coded = pa.concat_arrays([a.dictionary, b.dictionary]).dictionary_encode()
+    codes = coded.indices.to_numpy()
+    columns = [side.indices.to_numpy() for side in (a, b)]
+    numbers = codes[: len(a.dictionary)], codes[len(a.dictionary) :]
+    used = np.zeros(len(coded.dictionary), bool)
+    for of_name, column in zip(numbers, columns, strict=True):
+        met = np.zeros(len(of_name), bool)
+        met[column] = True
+        used[of_name[met]] = True
     names = coded.dictionary.to_pylist()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    ends = rank[coded.indices.to_numpy(zero_copy_only=False)].reshape(2, -1)
-    keys = ends.min(axis=0) * max(len(names), 1) + ends.max(axis=0)
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    proteins = tuple(names[position] for position in order)
-    if labels is not None:
-        _refuse_conflicts(labels, first[group], proteins, ends, source, place)
-    kept = np.sort(first)
-    return PairTable(
-        proteins=proteins,
-        index=np.sort(ends[:, kept].T, axis=1).astype(np.int32).reshape(-1, 2),
-        labels=None if labels is None else labels[kept],
-        duplicates=len(keys) - len(kept),
-        source=source,
-    )
+    order = sorted(np.flatnonzero(used).tolist(), key=names.__getitem__)
+    rank = np.zeros(len(names), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    index = np.empty((len(a), 2), np.int32)
+    of_first, of_second = (rank[of_name] for of_name in numbers)
+    for start in range(0, len(a), _PART):
+        part = slice(start, start + _PART)
+        ends = of_first[columns[0][part]], of_second[columns[1][part]]
+        np.minimum(*ends, out=index[part, 0])
+        np.maximum(*ends, out=index[part, 1])
+    return tuple(names[position] for position in order), index
 
 
 def _refuse_conflicts(
     labels: np.ndarray,
+    repeated: np.ndarray,
     first: np.ndarray,
-    proteins: Sequence[str],
-    ends: np.ndarray,
+    pairs: tuple[Sequence[str], np.ndarray],
     source: str,
     place: Place,
 ) -> None:
     """Refuses a pair with both labels.
 
     Args:
-        first: For each row, the first row of the same pair.
+        labels: (n,) of all rows.
+        repeated: The rows that repeat a pair, ascending.
+        first: The first row of each of these pairs.
+        pairs: The names, and (n, 2) positions among them.
     """
-    against = np.flatnonzero(labels != labels[first])
+    against = np.flatnonzero(labels[repeated] != labels[first])
     if not len(against):
         return
-    row = int(against[0])
-    pairs = len(np.unique(first[against]))
-    a, b = (proteins[end] for end in ends[:, first[row]])
+    row, before = int(repeated[against[0]]), int(first[against[0]])
+    count = len(np.unique(first[against]))
+    a, b = (pairs[0][end] for end in pairs[1][before])
     raise DataError(
-        f"{pairs} {'pair has' if pairs == 1 else 'pairs have'} both labels",
-        where=f"{source}, {place(int(first[row]))} and {place(row)}",
-        got=f"{a} and {b} with label {labels[first[row]]} and with label {labels[row]}",
+        f"{count} {'pair has' if count == 1 else 'pairs have'} both labels",
+        where=f"{source}, {place(before)} and {place(row)}",
+        got=f"{a} and {b} with label {labels[before]} and with label {labels[row]}",
         expected="one label a pair, in either order of its proteins",
         remedy="remove one of the two rows",
     )
 
 
-def _accessions(column: pa.Array, name: str, path: str | Path, place: Place) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(column).fill_null("")
-    empty = pc.index(trimmed, "").as_py()
-    if empty >= 0:
-        raise DataError(
-            f"a pair has no {name}",
-            where=f"{path}, {place(empty)}",
-            got="an empty value",
-            expected="an accession",
-        )
-    return trimmed
+def accessions(column: pa.Array, name: str, path: str | Path, place: Place) -> pa.DictionaryArray:
+    """The names of a column without blanks around them; an empty one is refused.
+
+    A name may be in the dictionary more than once.
+    """
+    coded = column.dictionary_encode()
+    trimmed = pc.utf8_trim_whitespace(coded.dictionary).fill_null("")
+    named = pa.DictionaryArray.from_arrays(coded.indices, trimmed)
+    if coded.null_count or pc.index(trimmed, "").as_py() >= 0:
+        empty = pc.index(named.dictionary_decode().fill_null(""), "").as_py()
+        if empty >= 0:
+            raise DataError(
+                f"a pair has no {name}",
+                where=f"{path}, {place(empty)}",
+                got="an empty value",
+                expected="an accession",
+            )
+    return named
 
 
 def refuse_sequences(ends: pa.Array, path: str | Path) -> None:
@@ -286,9 +350,9 @@ def label_of(text: str) -> int:
 
 
 def _labels(column: pa.Array, path: str | Path, place: Place) -> np.ndarray:
-    coded = column.fill_null("").dictionary_encode()
+    coded = (column.fill_null("") if column.null_count else column).dictionary_encode()
     values = [label_of(text) for text in coded.dictionary.to_pylist()]
-    indices = coded.indices.to_numpy(zero_copy_only=False)
+    indices = coded.indices.to_numpy()
     labels: np.ndarray = np.array(values, np.int8)[indices]
     bad = np.flatnonzero(labels < 0)
     if len(bad):

@@ -10,7 +10,7 @@ Results are stored, since evaluations repeat the search with the same sequences 
 by the length of the shorter sequence: a shared motif does not make two long proteins alike. An alignment
 counts if fewer than one in a thousand as good is expected by chance in the whole search of a protein (Karlin
 and Altschul 1990). Relatives of less than some 25% identity are often missed, and those of long repeats
-underestimated; docs/splits.md has the figures.
+underestimated; docs/how-to/splits.md has the figures.
 
 Legend of shapes: q queries, t targets, n alignments or candidates, h common words of a query.
 """

@@ -104,9 +104,9 @@ def draw_split(edges: PairTable, plan: SplitPlan, known_of: SplitHelp = _NO_HELP
             raise DataError(
                 f"the split leaves no edge for {name}",
                 where=edges.source,
-                got=f"{len(edges):,} edges of {len(edges.proteins):,} proteins, method={plan.method}, "
+                got=f"{len(edges):,} edges of {len(edges.proteins):,} proteins, split by {plan.method}, "
                 f"val_fraction={plan.val_fraction}, test_fraction={plan.test_fraction}",
-                remedy="give more edges, a larger fraction, or method=random, which drops none",
+                remedy="give more edges, a larger fraction, or the method random, which drops none",
             )
     return DrawnSplit(
         tables=_tables(edges, sides, plan, known_of),
@@ -128,9 +128,12 @@ def _tables(
     for number, name in enumerate(SIDES):
         positives = edges.index[sides == number]
         count = round(plan.negative_ratio * len(positives))
-        negatives = negatives_like(
-            plan.negatives, positives, forbidden=known, count=count, rng=rng, organisms=known_of.organisms
-        )
+        try:
+            negatives = negatives_like(
+                plan.negatives, positives, forbidden=known, count=count, rng=rng, organisms=known_of.organisms
+            )
+        except DataError as error:
+            raise error.at(f"{edges.source}, {name}") from error
         known = np.concatenate([known, negatives])
         tables[name] = labelled_pairs(edges.proteins, positives, negatives, rng, f"{edges.source}, {name}")
     return tables
@@ -265,7 +268,7 @@ def walk(edges: np.ndarray, proteins: int, method: str, *, size: int, rng: np.ra
         raise DataError(
             f"no protein has {ROOT_DEGREE} partners, where {method} would start",
             got=f"{proteins:,} proteins of {degrees.min(initial=0)} to {degrees.max(initial=0)} partners",
-            remedy="give more edges, or method=c3",
+            remedy="give more edges, or another method, such as c3",
         )
     visited = np.zeros(proteins, bool)
     steps = _WALKS[method](neighbours, int(roots[0]), visited, rng)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _TOKENS = {2: "the first and the last row", 1: "the row of the special token"}
 
 Advance = Callable[[int], object]
+ReadAhead = Callable[[EmbeddingSource, list[str]], EmbeddingSource]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,11 @@ class Survey:
 
 
 def survey(
-    source: EmbeddingSource, table: SequenceTable, rules: ImportRules, advance: Advance = lambda _: None
+    source: EmbeddingSource,
+    table: SequenceTable,
+    rules: ImportRules,
+    advance: Advance = lambda _: None,
+    read_ahead: ReadAhead = lambda source, _: source,
 ) -> Survey:
     """Matches a source with a FASTA and checks all matched embeddings.
 
@@ -75,6 +80,7 @@ def survey(
         table: The sequences that they were made from.
         rules: The user's description of the embeddings.
         advance: Called with 1 for each protein that was read.
+        read_ahead: Called with the source and the places that will be read; gives what is read in its place.
 
     Raises:
         DataError: with all problems by kind, each with its count and its first ten proteins.
@@ -88,6 +94,7 @@ def survey(
             "%s of %s embeddings belong to no protein of the FASTA and are left out: %s",
             f"{len(extra):,}", f"{len(source.labels):,}", first_ten(extra),
         )  # fmt: skip
+    source = read_ahead(source, sorted(set(places.values())))
     scan = _Scan(rules.dtype)
     for accession, place in places.items():
         scan.read(source, accession, place)

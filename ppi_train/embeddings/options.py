@@ -9,7 +9,7 @@ from typing import ClassVar
 from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
-from ppi_train.config.options import AMP, ComputeOptions, TrainingOptions
+from ppi_train.config.options import AMP, AMP_HELP, ComputeOptions, TrainingOptions
 from ppi_train.embeddings.embedders import EMBEDDERS
 
 LM_HIDDEN_DIM = 384
@@ -20,23 +20,31 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheOptions(OptionGroup):
+class CacheSourceOptions(OptionGroup):
+    """Where embeddings come from, for a mode that cannot do without one of them."""
+
     SECTION: ClassVar[str] = "embedding"
 
-    fasta: str | None = option(None, "Sequences of the proteins in your own pairs (FASTA, plain or gzip).")
-    embeddings: str | None = option(
-        None, "Parquet embedding cache (file or folder); made from the FASTA if unset."
+    fasta: str | None = option(
+        None, "Sequences of the proteins in your own pairs (FASTA, plain or gzip).", place="file"
     )
-    missing: str = option(
-        "error",
-        "Pairs whose protein has no embedding: refuse before training starts, or drop and count them.",
-        choices=("error", "drop"),
+    embeddings: str | None = option(
+        None, "Parquet embedding cache (file or folder); made from the FASTA if unset.", place="cache"
     )
     cache_memory_mb: int = option(
         1024,
         "MiB of memory that reading a residue cache may use, regardless of its size.",
         low=1,
         high=bounds.MEMORY_MB,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(CacheSourceOptions):
+    missing: str = option(
+        "error",
+        "Pairs whose protein has no embedding: refuse before training starts, or drop and count them.",
+        choices=("error", "drop"),
     )
 
 
@@ -53,7 +61,9 @@ class EmbedderOptions(OptionGroup):
         None, "esm2: a size such as t33_650M (default: t30_150M), a Hugging Face ID, or a local folder."
     )
     embedder_precision: str = option(
-        "float32", "esm2: number format of its arithmetic.", choices=("float32", "bf16", "fp16")
+        "auto",
+        "Number format of the embedder's arithmetic; auto: bf16 for protein_lm if the device has it.",
+        choices=("auto", "float32", "bf16", "fp16"),
     )
     granularity: str | None = option(
         None, "One vector per protein or per residue (default: protein).", choices=("protein", "residue")
@@ -70,6 +80,11 @@ class EmbedderOptions(OptionGroup):
         "float32", "Number format in a newly made cache.", choices=("float16", "float32")
     )
 
+    def validate(self) -> list[str]:
+        if self.embedder == "protein_lm" and self.embedder_precision == "fp16":
+            return ["embedder_precision: fp16 is for embedder=esm2; protein_lm has float32 and bf16"]
+        return []
+
     def missing_weights(self) -> list[str]:
         """The problem that `protein_lm` is to embed sequences with the weights of no run."""
         if self.embedder == "protein_lm" and not self.embedder_run_id:
@@ -77,11 +92,15 @@ class EmbedderOptions(OptionGroup):
         return []
 
     def unused_options(self, given: frozenset[str]) -> list[str]:
-        owners = {"embedder_run_id": "protein_lm", "embedder_model": "esm2", "embedder_precision": "esm2"}
+        owners = {
+            "embedder_run_id": ["protein_lm"],
+            "embedder_model": ["esm2"],
+            "embedder_precision": ["esm2", "protein_lm"],
+        }
         idle = [
-            f"{name} has no effect: it is for embedder={owner}"
-            for name, owner in owners.items()
-            if name in given and self.embedder != owner
+            f"{name} has no effect: it is for {' and '.join(f'embedder={owner}' for owner in named)}"
+            for name, named in owners.items()
+            if name in given and self.embedder not in named
         ]
         if "truncation" in given and self.max_length is None:
             idle.append(f"truncation={self.truncation} has no effect: max_length is not given")
@@ -92,8 +111,8 @@ class EmbedderOptions(OptionGroup):
 class EmbedOutputOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
 
-    fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.")
-    output: str | None = option(None, "The cache to write (.parquet); unset: under data_dir.")
+    fasta: str | None = option(None, "Sequences to embed; unset: those of the dataset.", place="file")
+    output: str | None = option(None, "The cache to write (.parquet); unset: under data_dir.", place="output")
     overwrite: bool = option(False, "Replace an output that exists.")
 
 
@@ -102,10 +121,14 @@ class ImportOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedding"
 
     source: str | None = option(
-        None, "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: one array per protein."
+        None,
+        "HDF5 file, NumPy archive (.npz), or folder of .npy or .pt files: one array per protein.",
+        place="file",
     )
-    fasta: str | None = option(None, "The sequences that the embeddings were made from, by the same names.")
-    output: str | None = option(None, "The cache to write (.parquet).")
+    fasta: str | None = option(
+        None, "The sequences that the embeddings were made from, by the same names.", place="file"
+    )
+    output: str | None = option(None, "The cache to write (.parquet).", place="output")
     overwrite: bool = option(False, "Replace an output that exists.")
     embedder_name: str | None = option(
         None, "What made the embeddings, such as esm2_t33; caches with the same name count as compatible."
@@ -163,11 +186,14 @@ class ExcludeOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedder"
 
     exclude_fasta: str | None = option(
-        None, "Sequences kept out of the language model's text, besides the test proteins of the dataset."
+        None,
+        "Sequences kept out of the language model's text, besides the test proteins of the dataset.",
+        place="file",
     )
     exclude_pairs: str | None = option(
         None,
         "Pairs whose proteins are kept out of that text, by their sequence there or in exclude_fasta.",
+        place="file",
     )
 
 
@@ -175,7 +201,7 @@ class ExcludeOptions(OptionGroup):
 class LanguageTextOptions(OptionGroup):
     SECTION: ClassVar[str] = "embedder"
 
-    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.")
+    fasta: str | None = option(None, "Sequences to learn from; unset: those of the dataset.", place="file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,4 +247,4 @@ class LanguageTrainingOptions(TrainingOptions):
 class LanguageComputeOptions(ComputeOptions):
     """Device and precision of a language model, under the names of the full pipeline too."""
 
-    amp: str = option("off", "Mixed precision.", choices=AMP, aliases=("lm_amp",))
+    amp: str = option("auto", AMP_HELP, choices=AMP, aliases=("lm_amp",))

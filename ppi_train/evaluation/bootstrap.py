@@ -21,19 +21,19 @@ The difference of two models is a paired bootstrap (Efron & Tibshirani 1993, "An
 bootstrap", chapter 13): each resample draws the same pairs for both models, so that what makes a draw easy or
 hard for both cancels, and the interval of the difference is narrower than the two intervals would suggest.
 
-Legend of shapes: n pairs, g groups of equal score in ascending order, r resamples.
+Legend of shapes: n pairs, r resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ppi_train.evaluation.grouped_resamples import Cells
 from ppi_train.evaluation.pair_metrics import (
     BOUNDS,
     Floats,
@@ -42,25 +42,34 @@ from ppi_train.evaluation.pair_metrics import (
     checked_scores,
     ranking_metrics,
 )
-from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
+from ppi_train.evaluation.weighted_metrics import (
+    Positions,
+    WeightedPairMetrics,
+    WeightedRanking,
+    Weights,
+)
 
-# Weights (r, 2, g) to the metrics, each (r,).
-Measure = Callable[[Floats], dict[str, Floats]]
-
-_CELLS_AT_ONCE = 1 << 17  # weights per chunk: 1 MiB of float64 stays near the processor, and bounds memory
+GROUPED_FROM = 1 << 20
+"""Pairs from which on resamples are of groups of nearly equal scores."""
 
 # Those of the comparison of two models.
 METRICS = ("auprc", "auroc")
 
 
+# Pairs of a class that are looked at before all of them are.
+_FEW = 64
+
+
 class Resample(NamedTuple):
-    """Weights (n,) of the pairs, by drawn proteins and by drawn pairs."""
+    """How often each pair counts, (n,), by drawn proteins and by drawn pairs."""
 
-    by_protein: Floats
-    by_pair: Floats
+    by_protein: Weights
+    by_pair: Weights
 
 
-def resample(pairs: npt.NDArray[Any], labels: Labels, *, resamples: int, seed: int) -> Iterator[Resample]:
+def resample(
+    pairs: npt.NDArray[Any], labels: Labels, *, resamples: int, seed: int, order: Positions | None = None
+) -> Iterator[Resample]:
     """Draws proteins and pairs; draws without both classes are repeated.
 
     Args:
@@ -68,35 +77,52 @@ def resample(pairs: npt.NDArray[Any], labels: Labels, *, resamples: int, seed: i
         labels: (n,) 0 or 1, both present.
         resamples: Number of resamples.
         seed: The same seed gives the same draws.
+        order: (n,) the order in which the weights are wanted, which does not change the draws; None: that of
+            the pairs.
     """
     rng = np.random.default_rng(seed)
-    proteins, numbers = np.unique(pairs, return_inverse=True)
-    a, b = np.ascontiguousarray(numbers.reshape(-1, 2).T)
+    numbers, count = _numbered(pairs)
+    if order is not None:
+        numbers, labels = numbers[order], labels[order]
+    a, b = np.ascontiguousarray(numbers.T)
     itself = np.flatnonzero(a == b)
+    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
 
-    def of_proteins() -> Floats:
-        times = _draw(rng, proteins.size)
-        weights: Floats = times[a] * times[b]
+    def of_proteins() -> Weights:
+        times = _draw(rng, count)
+        weights: Weights = times[a]
+        weights *= times[b]
         weights[itself] = times[a[itself]]
         return weights
 
+    def of_pairs() -> Weights:
+        times = _draw(rng, len(a))
+        return times if order is None else times[order]
+
     for _ in range(resamples):
-        yield Resample(
-            by_protein=_of_both(of_proteins, labels), by_pair=_of_both(lambda: _draw(rng, len(a)), labels)
-        )
+        yield Resample(by_protein=_of_both(of_proteins, classes), by_pair=_of_both(of_pairs, classes))
 
 
-def _draw(rng: np.random.Generator, size: int) -> Floats:
+def _numbered(pairs: npt.NDArray[Any]) -> tuple[Positions, int]:
+    """The proteins of pairs (n, 2), numbered from 0 in the order of their numbers, and how many there are."""
+    present = np.zeros(int(pairs.max()) + 1, bool)
+    present[pairs.reshape(-1)] = True
+    rank = np.cumsum(present) - 1
+    return rank[pairs], int(rank[-1]) + 1
+
+
+def _draw(rng: np.random.Generator, size: int) -> Weights:
     """Counts how often each of `size` items is drawn, in `size` draws."""
     # drawing each item and counting is the exact multinomial, and faster than `rng.multinomial`
-    return np.bincount(rng.integers(0, size, size), minlength=size).astype(np.float64)
+    times: Weights = np.bincount(rng.integers(0, size, size), minlength=size)
+    return times
 
 
-def _of_both(draw: Callable[[], Floats], labels: Labels) -> Floats:
+def _of_both(draw: Callable[[], Weights], classes: Sequence[Positions]) -> Weights:
     """Repeats a draw until both classes have a weight, as AUROC requires."""
     while True:
         weights = draw()
-        if 0 < weights @ labels < weights.sum():
+        if all(weights[rows[:_FEW]].any() or weights[rows].any() for rows in classes):
             return weights
 
 
@@ -155,8 +181,7 @@ def bootstrap_intervals(
         DataError: As in `pair_metrics`.
     """
     values, truth = checked_probabilities(probabilities, labels)
-    groups = ScoreGroups.of(values, truth)
-    return _intervals(groups, WeightedPairMetrics(groups.values), truth, pairs, resamples, confidence, seed)
+    return _intervals(WeightedPairMetrics, values, truth, pairs, resamples, confidence, seed)
 
 
 def ranking_intervals(
@@ -173,13 +198,12 @@ def ranking_intervals(
     For scores of any kind; takes a third of the time of `bootstrap_intervals`.
     """
     values, truth = checked_scores(scores, labels)
-    groups = ScoreGroups.of(values, truth)
-    return _intervals(groups, ranking_of_counts, truth, pairs, resamples, confidence, seed)
+    return _intervals(WeightedRanking, values, truth, pairs, resamples, confidence, seed)
 
 
 def _intervals(
-    groups: ScoreGroups,
-    measure: Measure,
+    kind: type[WeightedRanking],
+    scores: npt.NDArray[Any],
     labels: Labels,
     pairs: npt.NDArray[Any],
     resamples: int,
@@ -189,22 +213,23 @@ def _intervals(
     assert resamples > 0, resamples
     assert 0 < confidence < 1, confidence
     assert pairs.shape == (labels.size, 2), pairs.shape
-    points = measure(groups.counts()[None])
-    at_once = max(1, _CELLS_AT_ONCE // (4 * groups.values.size))
-    # alternating: by protein, by pair
-    results: dict[str, list[Floats]] = {name: [] for name in points}
-    draws = resample(pairs, labels, resamples=resamples, seed=seed)
-    while chunk := list(islice(draws, at_once)):
-        counts = np.stack([groups.counts(weights) for draw in chunk for weights in draw])
-        for name, found in measure(counts).items():
-            results[name].append(found)
-    found_by_name = {name: np.concatenate(found) for name, found in results.items()}
-    return {
-        name: interval(
-            float(points[name][0]), found[::2], found[1::2], confidence=confidence, bounds=BOUNDS[name]
-        )
-        for name, found in found_by_name.items()
-    }
+    measure = kind(scores, labels)
+    points = measure(np.ones(labels.size, np.int64))
+    measured: list[tuple[dict[str, float], dict[str, float]]] = []
+    if labels.size >= GROUPED_FROM:
+        cells = Cells.of(scores, labels, *_numbered(pairs))
+        measure = kind(cells.scores, cells.labels)
+        for weights in cells.draws(resamples, seed):
+            by_protein, by_pair = (measure(of_cells[measure.order]) for of_cells in weights)
+            measured.append((by_protein, by_pair))
+    else:
+        draws = resample(pairs, labels, resamples=resamples, seed=seed, order=measure.order)
+        measured = [(measure(draw.by_protein), measure(draw.by_pair)) for draw in draws]
+    ends = {}
+    for name, point in points.items():
+        by_protein, by_pair = np.array([[found[name] for found in draw] for draw in measured]).T
+        ends[name] = interval(point, by_protein, by_pair, confidence=confidence, bounds=BOUNDS[name])
+    return ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,12 +297,12 @@ def paired_differences(
         scores.append(values)
     assert pairs.shape == (truth.size, 2), pairs.shape
     points = [ranking_metrics(model_scores, truth) for model_scores in scores]
-    groups = [ScoreGroups.of(model_scores, truth) for model_scores in scores]
+    rankings = [WeightedRanking(model_scores, truth) for model_scores in scores]
     # alternating: by protein, by pair
     found: dict[str, list[float]] = {name: [] for name in METRICS}
     for draw in resample(pairs, truth, resamples=resamples, seed=seed):
         for weights in draw:
-            ours, theirs = (_ranked(model_groups, weights) for model_groups in groups)
+            ours, theirs = (ranking(weights[ranking.order]) for ranking in rankings)
             for name in METRICS:
                 found[name].append(ours[name] - theirs[name])
     differences = {}
@@ -289,8 +314,3 @@ def paired_differences(
             candidate=points[0][name], holder=points[1][name], difference=difference, low=low, high=high
         )
     return differences
-
-
-def _ranked(groups: ScoreGroups, weights: Floats) -> dict[str, float]:
-    found = ranking_of_counts(groups.counts(weights)[None])
-    return {name: float(values[0]) for name, values in found.items()}

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
+from ppi_train.data.options import SCORE_KINDS
 
 AUDITS = ("full", "overlap", "off")
 # How node sets were drawn; OWN if that is not stated.
@@ -55,13 +56,41 @@ class LeakageOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenScoresOptions(OptionGroup):
+    """Scores that another tool gave to the pairs, in place of a model."""
+
+    SECTION: ClassVar[str] = "evaluation"
+
+    scores: str | None = option(
+        None,
+        "Table of scores that another tool gave to the pairs (TSV, CSV, Parquet), in place of a model.",
+        place="file",
+    )
+    score_type: str = option(
+        "auto",
+        "What the scores are; auto: logits in a column logit, else probabilities; ranking: they only order.",
+        choices=SCORE_KINDS,
+    )
+    score_name: str | None = option(None, "Name of the tool; unset: that of the file.")
+    trained_on: str | None = option(
+        None, "Pairs that the tool was trained on, for the audit; unset: there is none.", place="file"
+    )
+
+    def unused_options(self, given: frozenset[str]) -> list[str]:
+        idle = sorted({"score_type", "score_name", "trained_on"} & given) if self.scores is None else []
+        return [f"{name} has no effect: no scores are given" for name in idle]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditedPairsOptions(OptionGroup):
     SECTION: ClassVar[str] = "data"
 
-    train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.")
-    test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.")
+    train_pairs: str | None = option(None, "Your own training pairs; goes with test_pairs.", place="file")
+    test_pairs: str | None = option(None, "Your own test pairs; goes with train_pairs.", place="file")
     fasta: str | None = option(
-        None, "Sequences of the proteins in your own pairs or network; unset: similarity is not measured."
+        None,
+        "Sequences of the proteins in your own pairs or network; unset: similarity is not measured.",
+        place="file",
     )
     split: str = option(
         "auto",
@@ -88,15 +117,16 @@ class NetworkOptions(OptionGroup):
         None,
         "Node sets to compare networks on: files (JSON, or a pickle as PRING's), each as bfs=FILE, dfs=FILE, "
         "random_walk=FILE or FILE, with commas between; draw makes them; off leaves out those of a dataset.",
+        place="file",
     )
     complexes: str | None = option(
-        None, "Table complex_id protein_a protein_b of complexes that the network should show."
+        None, "Table complex_id protein_a protein_b of complexes that the network should show.", place="file"
     )
     essential: str | None = option(
-        None, "Essential proteins of the network, one per line; goes with non_essential."
+        None, "Essential proteins of the network, one per line; goes with non_essential.", place="file"
     )
     non_essential: str | None = option(
-        None, "Proteins known to be non-essential, one per line; goes with essential."
+        None, "Proteins known to be non-essential, one per line; goes with essential.", place="file"
     )
 
     def validate(self) -> list[str]:

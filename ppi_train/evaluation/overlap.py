@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.data.identity import digests_of
+from ppi_train.data.pair_keys import among, distinct
 from ppi_train.data.pairs import PairTable
 from ppi_train.data.similarity import cached_similar, find_similar
 from ppi_train.errors import DataError, first_ten
@@ -79,7 +80,7 @@ def proteins_seen(pairs: JointPairs) -> npt.NDArray[np.int8]:
 def shared_pairs(pairs: JointPairs) -> npt.NDArray[np.bool_]:
     """Whether each test pair is also in training, with any label; (m,)."""
     weight = np.array([pairs.proteins, 1])
-    return np.isin(pairs.test @ weight, pairs.train @ weight)
+    return among(pairs.test @ weight, np.sort(pairs.train @ weight))
 
 
 def degree_scores(pairs: JointPairs) -> Floats:
@@ -122,7 +123,7 @@ def overlap_measures(pairs: JointPairs) -> dict[str, float]:
 
     Also the test pairs in the classes C1, C2 and C3.
     """
-    tested, trained = np.unique(pairs.test), np.unique(pairs.train)
+    tested, trained = distinct(pairs.test), distinct(pairs.train)
     common = np.intersect1d(tested, trained)
     seen = proteins_seen(pairs)
     counts = {

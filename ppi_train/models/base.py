@@ -7,7 +7,7 @@ packed in one tensor without padding.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -209,6 +209,14 @@ class PairModel(nn.Module, ABC):
     def join(self, states: Sequence[Any]) -> Any:
         """Concatenates the states of several calls of `encode`."""
         return torch.cat(list(states))
+
+    def state_tensors(self, states: Any) -> dict[str, Tensor]:
+        """The tensors of which states consist, by name."""
+        return {"states": states}
+
+    def states_of(self, tensors: Mapping[str, Tensor]) -> Any:
+        """The states of which these are the tensors."""
+        return tensors["states"]
 
     def score(self, state_a: Any, state_b: Any) -> Tensor:
         """Scores m pairs of states: logits (m,).

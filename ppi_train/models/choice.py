@@ -15,7 +15,7 @@ G = TypeVar("G", bound=type[OptionGroup])
 
 def _with_hyperparameters(group: G) -> G:
     """Adds a field for each hyper-parameter of any model; None stands for the model's default."""
-    for name, models in _models_by_hyperparameter().items():
+    for name, models in models_by_hyperparameter().items():
         annotations = {typing.get_type_hints(MODEL_FACTORIES[model])[name] for model in models}
         assert len(annotations) == 1, f"{name} has another type in each of {', '.join(models)}"
         group.__annotations__[name] = annotations.pop() | None
@@ -24,7 +24,8 @@ def _with_hyperparameters(group: G) -> G:
     return group
 
 
-def _models_by_hyperparameter() -> dict[str, list[str]]:
+def models_by_hyperparameter() -> dict[str, list[str]]:
+    """The names of the models that have each hyper-parameter."""
     found: dict[str, list[str]] = {}
     for model, factory in MODEL_FACTORIES.items():
         for item in factory.offered():
@@ -78,7 +79,7 @@ class ModelChoice(OptionGroup):
 
     def validate(self) -> list[str]:
         found = []
-        for name, models in _models_by_hyperparameter().items():
+        for name, models in models_by_hyperparameter().items():
             owner = self.model if self.model in models else models[0]
             value = vars(self)[name]
             problem = None if value is None else _rule(MODEL_FACTORIES[owner], name).broken_by(value)
@@ -89,6 +90,6 @@ class ModelChoice(OptionGroup):
     def unused_options(self, given: frozenset[str]) -> list[str]:
         return [
             f"{name}={vars(self)[name]} has no effect: {self.model} has no such parameter"
-            for name, models in _models_by_hyperparameter().items()
+            for name, models in models_by_hyperparameter().items()
             if name in given and self.model not in models
         ]

@@ -17,12 +17,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm
 
 from ppi_train.models.base import PairModel
+from ppi_train.models.dropout import dropout, product_without
+from ppi_train.models.trained_state import TrainedState
 
 
-class FeaturePosterior(nn.Module):
+class FeaturePosterior(TrainedState):
     """Distance of an input from the training data, as a deviation.
 
     It is the posterior deviation of a logit linear in random features.
@@ -66,14 +68,19 @@ class FeaturePosterior(nn.Module):
             return torch.cos(x.float() @ self.frequencies + self.phases) * math.sqrt(2 / len(self.phases))
 
     @torch.no_grad()
-    def learn(self, features: Tensor, logits: Tensor) -> None:
+    def observe(self, features: Tensor, logits: Tensor) -> None:
         """Adds a training batch's pairs to the precision."""
+        probabilities = torch.sigmoid(logits)
+        self.see(features * (probabilities * (1 - probabilities)).sqrt()[:, None])
+
+    @torch.no_grad()
+    def learn(self, seen: Tensor) -> None:
+        """Adds weighted features (m, f) to the precision."""
         if self.whole:
             self.precision.zero_()
             self.whole.fill_(False)
-        probabilities = torch.sigmoid(logits)
-        seen = features * (probabilities * (1 - probabilities)).sqrt()[:, None]
-        with torch.autocast(features.device.type, enabled=False):
+        seen = seen.to(self.precision.device)
+        with torch.autocast(seen.device.type, enabled=False):
             self.precision.addmm_(seen.t(), seen)
 
     @torch.no_grad()
@@ -167,7 +174,7 @@ class MemberEncoder(nn.Module):
         Returns:
             (n, k * h), the members' states concatenated.
         """
-        first = torch.addmm(self.bias if more is None else self.bias + more, features, self._seen())
+        first = self._first(features, self.bias if more is None else self.bias + more)
         states = dropout(gelu(first), self.dropout, self.training)
         for layer in self.layers:
             members = layer(states.view(len(features), self.members, -1).transpose(0, 1))
@@ -175,16 +182,23 @@ class MemberEncoder(nn.Module):
         normal = layer_norm(states.view(-1, self.hidden_dim), (self.hidden_dim,)).view_as(states)
         return normal * self.gain + self.shift
 
-    def _seen(self) -> Tensor:
-        """The weights (d, k * h), zero for dropped inputs.
+    def _first(self, features: Tensor, more: Tensor) -> Tensor:
+        """The first map (n, k * h) of features (n, d), in training without the dropped inputs.
 
-        One mask per member for a whole batch: as good as one per protein, a thousand times fewer draws.
+        One mask per member for a whole batch: as good as one per protein, a thousand times fewer draws, and
+        what is dropped need not be multiplied.
         """
         if not (self.training and self.input_dropout):
-            return self.weight
-        draws = torch.rand(len(self.weight), self.members, 1, device=self.weight.device)
-        kept = (draws >= self.input_dropout) / (1 - self.input_dropout)
-        return (self.weight.view(len(self.weight), self.members, -1) * kept).flatten(1)
+            return torch.addmm(more, features, self.weight)
+        draws = torch.rand(len(self.weight), self.members, device=self.weight.device)
+        dropped = (draws < self.input_dropout).t().contiguous()
+        weights = self.weight.view(len(self.weight), self.members, -1).unbind(1)
+        x_dn = features.t().contiguous()
+        each = [
+            product_without(x_dn, weight, of_member, self.input_dropout)
+            for weight, of_member in zip(weights, dropped, strict=True)
+        ]
+        return torch.cat(each, dim=1) + more
 
 
 class MemberPairHead(nn.Module):

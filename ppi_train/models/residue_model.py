@@ -6,7 +6,7 @@ It limits protein length and bounds memory.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -121,6 +121,12 @@ class ResidueModel(PairModel):
 
     def join(self, states: Sequence[Any]) -> Packed:
         return Packed.join(states)
+
+    def state_tensors(self, states: Packed) -> dict[str, Tensor]:
+        return {"values": states.values, "offsets": states.offsets}
+
+    def states_of(self, tensors: Mapping[str, Tensor]) -> Packed:
+        return Packed(tensors["values"], tensors["offsets"].cpu())
 
 
 def in_groups(

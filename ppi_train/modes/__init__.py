@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config
-from ppi_train.errors import ConfigError, nearest
+from ppi_train.config.options import started_processes
+from ppi_train.config.places import in_stores
+from ppi_train.errors import ConfigError, addressed, nearest
 from ppi_train.modes.base import ModeFunction, PipelineResult, tracking_of
 from ppi_train.modes.faults import reported_faults
 from ppi_train.runs import configs
@@ -31,7 +33,7 @@ class Mode:
     """A run mode: its names, config, function and description.
 
     `load` imports and returns the function. `example` has parameters that show the mode, as words of the form
-    `name=value`.
+    `name=value`. `trains`: whether several processes of a launcher can share the mode's work.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Mode:
     summary: str
     example: str
     system_metrics: bool
+    trains: bool
     load: Callable[[], ModeFunction]
 
     @property
@@ -56,7 +59,13 @@ MODES: dict[str, Mode] = {}
 
 
 def _mode(
-    name: str, summary: str, *, example: str, aliases: tuple[str, ...] = (), system_metrics: bool = True
+    name: str,
+    summary: str,
+    *,
+    example: str,
+    aliases: tuple[str, ...] = (),
+    system_metrics: bool = True,
+    trains: bool = False,
 ) -> Callable[[Callable[[], ModeFunction]], Callable[[], ModeFunction]]:
     """Enters a mode in the table; used on the function that imports the mode's own function.
 
@@ -70,6 +79,7 @@ def _mode(
             summary=summary,
             example=example,
             system_metrics=system_metrics,
+            trains=trains,
             load=load,
         )
         return load
@@ -106,6 +116,7 @@ def _audit() -> ModeFunction:
     "train_embedder",
     "Train a protein language model on your sequences",
     example="fasta=proteome.fasta",
+    trains=True,
 )
 def _train_embedder() -> ModeFunction:
     from ppi_train.modes.train_embedder import run
@@ -136,6 +147,7 @@ def _import_embeddings() -> ModeFunction:
     "Train, log, checkpoint, evaluate on validation",
     aliases=("pretrain_only",),
     example="dataset=bernett seed=1",
+    trains=True,
 )
 def _train_only() -> ModeFunction:
     from ppi_train.modes.train.train_only import run
@@ -144,9 +156,22 @@ def _train_only() -> ModeFunction:
 
 
 @_mode(
+    "sweep",
+    "Search hyper-parameters, a nested run a trial",
+    example="dataset=bernett trials=20 workers=2",
+    system_metrics=False,
+)
+def _sweep() -> ModeFunction:
+    from ppi_train.modes.sweep import run
+
+    return run
+
+
+@_mode(
     "finetune_from_pretrain",
     "Train on from the weights of an earlier run",
     example="pretrain_run_id=RUN_ID dataset=pring_arath",
+    trains=True,
 )
 def _finetune_from_pretrain() -> ModeFunction:
     from ppi_train.modes.train.finetune import run
@@ -159,6 +184,7 @@ def _finetune_from_pretrain() -> ModeFunction:
     "Continue an interrupted run exactly, in the same run",
     example="run_id=RUN_ID",
     system_metrics=False,
+    trains=True,
 )
 def _resume() -> ModeFunction:
     from ppi_train.modes.train.resume import run
@@ -174,6 +200,18 @@ def _resume() -> ModeFunction:
 )
 def _sync() -> ModeFunction:
     from ppi_train.modes.sync import run
+
+    return run
+
+
+@_mode(
+    "clean",
+    "List what fills the disk; free what can be made again",
+    example="free=embeddings,runs older_than_days=30",
+    system_metrics=False,
+)
+def _clean() -> ModeFunction:
+    from ppi_train.modes.clean import run
 
     return run
 
@@ -214,6 +252,13 @@ def _explain() -> ModeFunction:
     return run
 
 
+@_mode("serve", "Answer requests with a model, and show a page", example="model_uri=models:/ppi@champion")
+def _serve() -> ModeFunction:
+    from ppi_train.modes.serve import run
+
+    return run
+
+
 @_mode(
     "promote",
     "Register a model; move the alias if it is better",
@@ -243,6 +288,7 @@ def _rollback() -> ModeFunction:
     aliases=("main",),
     example="dataset=bernett embedder=protein_lm",
     system_metrics=False,
+    trains=True,
 )
 def _full_pipeline() -> ModeFunction:
     from ppi_train.modes.full_pipeline import run
@@ -264,37 +310,42 @@ def find_mode(name: str) -> Mode:
     )
 
 
-def refuse_several_processes() -> None:
-    """Refuses to be one of several processes that share a job.
+def refuse_several_processes(mode: Mode) -> None:
+    """Refuses to be one of several processes of a launcher, except in modes that train.
 
     Each would do the whole work, in a run of its own.
 
     Raises:
-        ConfigError: WORLD_SIZE, which torchrun sets, is above 1.
+        ConfigError: WORLD_SIZE, which torchrun sets, is above 1, and the mode does not train, or the process
+            has no RANK below it.
     """
-    if _number_of("WORLD_SIZE") > 1:
+    rank = os.environ.get("RANK", "")
+    if started_processes() == 1 or (mode.trains and rank.isdecimal() and int(rank) < started_processes()):
+        return
+    if mode.trains:
         raise ConfigError(
-            "a run is one process, and several were started",
-            where="the environment variable WORLD_SIZE",
-            got=os.environ["WORLD_SIZE"],
-            expected="1, or no such variable",
-            remedy="start the command without torchrun, or with --nproc-per-node=1; or unset WORLD_SIZE",
+            "several processes were started, and this one does not know which it is",
+            where="the environment variable RANK",
+            got=repr(rank),
+            expected="a number below WORLD_SIZE, which torchrun sets; srun: RANK=$SLURM_PROCID",
         )
+    raise ConfigError(
+        f"{mode.name} is one process, and several were started",
+        where="the environment variable WORLD_SIZE",
+        got=os.environ["WORLD_SIZE"],
+        expected="1, or no such variable",
+        remedy="start the command without torchrun, or with --nproc-per-node=1; or unset WORLD_SIZE",
+    )
 
 
 def _warn_of_several_tasks() -> None:
     for name in _TASKS_OF_STEP:
-        if _number_of(name) > 1:
+        text = os.environ.get(name, "").strip()
+        if text.isdecimal() and int(text) > 1 and started_processes() == 1:
             logger.warning(
-                "%s=%s: each of these processes does the whole work, in a run of its own",
-                name, os.environ[name],
-            )  # fmt: skip
+                "%s=%s: each of these processes does the whole work, in a run of its own", name, text
+            )
             return
-
-
-def _number_of(variable: str) -> int:
-    text = os.environ.get(variable, "").strip()
-    return int(text) if text.isdecimal() else 0
 
 
 def execute_pipeline(
@@ -312,16 +363,36 @@ def execute_pipeline(
         UserError: the mode or the config is wrong, several processes share the job, or the run ended on a
             user's mistake; the run is then FAILED, with the message in its tag `ppi.error`.
     """
-    refuse_several_processes()
-    _warn_of_several_tasks()
     mode = find_mode(name)
+    refuse_several_processes(mode)
+    _warn_of_several_tasks()
+    if started_processes() == 1:
+        return _execute(mode, config, run_name=run_name, experiment=experiment)
+    with reported_faults({}):
+        from ppi_train.modes.train.follower import follow_launcher  # torch, which `--help` does without
+        from ppi_train.modes.train.processes import launched_ranks
+
+        with launched_ranks() as group:
+            if not group.is_first:
+                follow_launcher(group)
+                return PipelineResult(run_id="")
+            result = _execute(mode, config, run_name=run_name, experiment=experiment)
+            group.from_first(lambda: None)  # nothing more to train
+            return result
+
+
+def _execute(
+    mode: Mode, config: ModeConfig | Mapping[str, object], *, run_name: str, experiment: str
+) -> PipelineResult:
+    """Runs a mode as the only or the first process."""
     if not isinstance(config, ModeConfig):
         config, warnings = load_config(mode.config, config)
         for warning in warnings:
             logger.warning("%s", warning)
     with reported_faults(config.values):
         function = mode.load()
-        from ppi_train.tracking.run import TrackedRun  # mlflow, which `--help` does without
+        from ppi_train.modes.released import with_released_runs  # mlflow, which `--help` does without
+        from ppi_train.tracking.run import TrackedRun
 
         tracking = replace(tracking_of(config), run_name=run_name, experiment=experiment)
         with (
@@ -329,5 +400,27 @@ def execute_pipeline(
                 mode.name, aliases=mode.aliases, system_metrics=mode.system_metrics, tracking=tracking
             ) as run,
             reported_faults(config.values),
+            in_stores(with_released_runs(config)) as local,
         ):
-            return replace(function(config, run), url=run.url)
+            result = function(local, run)
+    result = _with_addresses(replace(result, url=run.url))
+    _point_on(result, run.places)
+    return result
+
+
+def _with_addresses(result: PipelineResult) -> PipelineResult:
+    """The result with addresses in place of the paths of copies."""
+    outputs = {name: addressed(path) for name, path in result.outputs.items()}
+    return replace(result, outputs=outputs, then=tuple(map(addressed, result.then)))
+
+
+def _point_on(result: PipelineResult, places: Sequence[str]) -> None:
+    """Says where the result is, and what may come next."""
+    if not places:  # no server has the run yet
+        return
+    for line in places:
+        logger.info("%s", line)
+    if "report" in result.outputs:
+        logger.info("its report: %s", result.outputs["report"])
+    for command in result.then:
+        logger.info("next: mlflow run . -e %s", command)

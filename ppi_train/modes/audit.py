@@ -15,7 +15,8 @@ from ppi_train.evaluation.overlap import audit_tables, log_audit
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import AuditConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare, tracked_dataset
-from ppi_train.runs.own_data import network_label, with_own_data
+from ppi_train.runs.labels import data_label
+from ppi_train.runs.own_data import with_own_data
 from ppi_train.runs.scored_split import available_split
 from ppi_train.tracking.run import TrackedRun
 
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
     """Audits a pair of tables, the splits of a data set, or the split of a network."""
-    name = network_label(config.source.network or "")
     config = with_own_data(config, tracked)
     if config.pairs.train_pairs is None:
         config = config.replace(dataset=config.data.dataset or DEFAULT_DATASET)
@@ -34,7 +34,7 @@ def run(config: AuditConfig, tracked: TrackedRun) -> PipelineResult:
         assert config.pairs.test_pairs is not None  # the schema requires both or neither
         files, split = (Path(config.pairs.train_pairs), Path(config.pairs.test_pairs)), "test"
         fastas = [Path(config.pairs.fasta)] if config.pairs.fasta else []
-    name = config.data.dataset or name or files[1].stem
+    name = config.data.dataset or data_label(files[1])
     tracked.identify(dataset=name, split=split)
     tracked.log_parameters(logged_parameters(config))
     train, test = (read_pairs(path) for path in files)

@@ -18,7 +18,8 @@ class PipelineResult:
     """Result of a mode: its run, last metrics and output files.
 
     `exit_code` is that of the command: 0, or 3 for a promotion that was refused. `url` is the run's page in
-    the MLflow UI, or the command that shows a store without a server.
+    the MLflow UI, or the command that shows a store without a server. `then` has commands that may come next,
+    without their common start `mlflow run . -e`.
     """
 
     run_id: str
@@ -26,10 +27,21 @@ class PipelineResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
+    then: tuple[str, ...] = ()
 
 
 ModeFunction = Callable[..., PipelineResult]
 """What runs a mode: `(config, tracked_run) -> PipelineResult`."""
+
+
+def prediction_with(model: str) -> str:
+    """The command that predicts with a model, `run_id=...` or another."""
+    return f"predict -P {model} -P fasta=YOUR.fasta -P all_pairs=true -P top_k=10 -P output=partners.tsv"
+
+
+def promotion_of(run_id: str) -> str:
+    """The command that promotes a training run."""
+    return f"promote -P run_id={run_id} -P registered_model=ppi"
 
 
 def tracking_of(config: ModeConfig) -> Tracking:

@@ -6,8 +6,6 @@ The `compare` mode: several runs compared on the same test pairs.
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.config.loading import logged_parameters
+from ppi_train.data.score_tables import read_scores
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.base import PipelineResult, promotion_of
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
 from ppi_train.reporting.comparison import (
     ComparedModel,
@@ -29,14 +28,16 @@ from ppi_train.reporting.comparison import (
     differences_section,
     trained_on_section,
 )
-from ppi_train.reporting.page import Picture, ReportContent, Section
+from ppi_train.reporting.page import Picture, ReportContent, Section, Table
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from ppi_train.runs.configs import CompareConfig
-from ppi_train.runs.lineage import code_version, command_of, lineage_table
+from ppi_train.runs.differences import differences_table, in_metrics, labels_of
+from ppi_train.runs.given_scores import with_scores
+from ppi_train.runs.lineage import code_version, command_of, lineage_table, origin_table
 from ppi_train.runs.scored_split import SplitScores, score_split, split_for
 from ppi_train.runs.training_pairs import ordered_pairs, pairs_trained_on, unordered_pairs
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import RunInfo, find_run
+from ppi_train.tracking.runs import find_run
 
 logger = logging.getLogger(__name__)
 
@@ -97,16 +98,28 @@ def run(config: CompareConfig, tracked: TrackedRun) -> PipelineResult:
     metrics = _metrics(models)
     tracked.log_metrics(metrics)
     runs = [checkpoint.run for checkpoint in resolved]
-    links = [tracked.link_to(run.run_id, run.name, run.experiment_id) for run in runs]
-    tracked.describe(f"Compares on {split} of {inputs.name}: {', '.join(links)}; the first is the reference.")
+    links = [
+        tracked.link_to(run.run_id, model.label, run.experiment_id)
+        for run, model in zip(runs, models, strict=False)  # the tools' scores follow, which have no run
+    ]
+    links += config.compared.tools
+    differing = differences_table(runs, [model.label for model in models[: len(runs)]])
+    intro = f"Compares on {split} of {inputs.name}; the first is the reference."
+    tracked.describe("\n".join([intro, "", *_lines(models, links, differing)]))
     path = write_report(
-        _content(named, resolved, scored, models, tracked),
+        _content(named, resolved, scored, models, differing, tracked),
         tracked,
         Path(config.output.output_dir) / tracked.run_id,
     )
-    for line in _lines(models):
+    for line in filter(None, _lines(models, [model.label for model in models], differing)):
         logger.info("%s", line)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"report": str(path)})
+    best = max(zip(models, runs, strict=False), key=lambda found: found[0].metrics["auprc"])[1]
+    return PipelineResult(
+        run_id=tracked.run_id,
+        metrics=metrics,
+        outputs={"report": str(path)},
+        then=(promotion_of(best.run_id),),
+    )
 
 
 def training_runs(run_ids: Sequence[str]) -> list[str]:
@@ -134,20 +147,6 @@ def training_runs(run_ids: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def labels_of(runs: Sequence[RunInfo]) -> list[str]:
-    """Unique labels of runs: their names, or else shortened run IDs.
-
-    A run without a name, or with one that another run has in the names of metrics, gets the start of its ID.
-    """
-    counts = Counter(_in_metrics(run.name) for run in runs)
-    return [run.name if run.name and counts[_in_metrics(run.name)] == 1 else run.run_id[:8] for run in runs]
-
-
-def _in_metrics(label: str) -> str:
-    """A label as a part of a metric's name, in which MLflow allows few characters."""
-    return re.sub(r"[^A-Za-z0-9_. -]", "_", label)[:100]
-
-
 def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> list[SplitScores]:
     split = split_for(resolved[0], config)
     recipes = [checkpoint.read().description["embedding"]["recipe"] for checkpoint in resolved]
@@ -157,6 +156,10 @@ def _scored(config: CompareConfig, resolved: Sequence[ResolvedCheckpoint]) -> li
         # A given cache has the reference's embeddings; those of other embedders are made from the FASTA.
         own = config if recipe == recipes[0] else config.replace(embeddings=None)
         scored.append(score_split(checkpoint, own, split))
+    options = config.compared
+    for path, name in zip(options.scores or (), options.tools, strict=True):
+        table = read_scores(path, options.score_type)
+        scored.append(with_scores(scored[0], table, name, missing=config.cache.missing))
     return on_common_pairs(scored)
 
 
@@ -166,8 +169,10 @@ def _compared(
     labels = scored[0].labels
     reference = sigmoid(scored[0].logits)
     models = []
-    names = labels_of([checkpoint.run for checkpoint in resolved])
-    for position, (name, checkpoint, scored_split) in enumerate(zip(names, resolved, scored, strict=True)):
+    names = [*labels_of([checkpoint.run for checkpoint in resolved]), *config.compared.tools]
+    _refuse_equal_labels(names)
+    checkpoints = [*resolved, *(None for _ in config.compared.tools)]
+    for position, (name, checkpoint, scored_split) in enumerate(zip(names, checkpoints, scored, strict=True)):
         probabilities = sigmoid(scored_split.logits)
         differences = None
         if position:
@@ -190,19 +195,36 @@ def _compared(
                     seed=config.compute.seed,
                 ),
                 differences=differences,
-                trained_on=pairs_trained_on(
-                    checkpoint, scored_split.table, scored_split.sequence_digests, config.data
-                ).count,
+                trained_on=_trained_on(checkpoint, scored_split, config),
             )
         )
     return models
+
+
+def _trained_on(
+    checkpoint: ResolvedCheckpoint | None, scored: SplitScores, config: CompareConfig
+) -> int | None:
+    """How many of the pairs a model was trained on; None if that is not known, as of another tool."""
+    if checkpoint is None:
+        return None
+    return pairs_trained_on(checkpoint, scored.table, scored.sequence_digests, config.data).count
+
+
+def _refuse_equal_labels(names: Sequence[str]) -> None:
+    shortened = [in_metrics(name) for name in names]
+    twice = [name for name, short in zip(names, shortened, strict=True) if shortened.count(short) > 1]
+    if twice:
+        raise ConfigError(
+            "two of the compared have one name in metrics", where="score_names", got=", ".join(twice),
+            remedy="give score_names that differ from each other and from the runs",
+        )  # fmt: skip
 
 
 def _metrics(models: Sequence[ComparedModel]) -> dict[str, float]:
     """Metrics of all models, named `compare/<label>/...`."""
     metrics: dict[str, float] = {}
     for model in models:
-        start = f"{METRIC_PREFIX}/{_in_metrics(model.label)}"
+        start = f"{METRIC_PREFIX}/{in_metrics(model.label)}"
         metrics |= {f"{start}/{name}": value for name, value in model.metrics.items()}
         for name, found in (model.differences or {}).items():
             metrics |= found.metrics(f"{start}/{name}")
@@ -214,6 +236,7 @@ def _content(
     resolved: Sequence[ResolvedCheckpoint],
     scored: Sequence[SplitScores],
     models: Sequence[ComparedModel],
+    differing: Table | None,
     tracked: TrackedRun,
 ) -> ReportContent:
     from ppi_train.reporting import comparison as drawn  # matplotlib, slow to import
@@ -244,8 +267,10 @@ def _content(
     )
     tables = tuple(
         lineage_table(checkpoint, scored_split.inputs, caption=model.label)
-        for checkpoint, scored_split, model in zip(resolved, scored, models, strict=True)
+        for checkpoint, scored_split, model in zip(resolved, scored, models, strict=False)
     )
+    given = zip(config.compared.scores or (), scored[len(resolved) :], strict=True)
+    tables += tuple(origin_table(path, scores.model, scores.left_out) for path, scores in given)
     facts = tuple(fact for fact in facts_of(first) if fact[0] != "embedder")
     return ReportContent(
         kind=f"Comparison, {first.split}",
@@ -253,6 +278,7 @@ def _content(
         facts=(*facts, ("reference", models[0].label)),
         headline=comparison_headline(models, prevalence=float(first.labels.mean())),
         differences=replace(differences, pictures=forest),
+        settings=Section(tables=(differing,)) if differing else None,
         metrics=all_metrics_section(models),
         curves=Section(pictures=curves),
         leakage=trained_on_section(models, pairs=len(first.table)),
@@ -262,12 +288,12 @@ def _content(
     )
 
 
-def _lines(models: Sequence[ComparedModel]) -> list[str]:
-    """A Markdown table of AUPRC, as lines."""
+def _lines(models: Sequence[ComparedModel], names: Sequence[str], differing: Table | None) -> list[str]:
+    """A Markdown table of AUPRC, and that of what differs, as lines; `names` are the first cells."""
     lines = ["| model | AUPRC | difference | 95% interval |", "| --- | --- | --- | --- |"]
-    for model in models:
-        cells = [model.label, f"{model.metrics['auprc']:.4f}", "reference", ""]
+    for model, name in zip(models, names, strict=True):
+        cells = [name, f"{model.metrics['auprc']:.4f}", "reference", ""]
         if model.differences:
             cells[2:] = model.differences["auprc"].cells
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return [*lines, "", f"{differing.caption}:", "", *differing.markdown()] if differing else lines

@@ -6,6 +6,7 @@ The cache is made once for the same sequences and settings.
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
@@ -17,6 +18,8 @@ from ppi_train.errors import CacheError, ConfigError
 from ppi_train.io.files import output_exists_error
 from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.workers import tracked_pool
+from ppi_train.parallel.pool import Pool
 from ppi_train.runs.configs import EmbedConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, training_fastas
 from ppi_train.runs.embedder import (
@@ -25,6 +28,7 @@ from ppi_train.runs.embedder import (
     EmbeddingSettings,
     earlier_caches,
     find_or_make,
+    worker_embedder,
 )
 from ppi_train.tracking.run import TrackedRun
 
@@ -38,11 +42,13 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
         dataset=dataset,
         embedder=config.embedder.embedder or DEFAULT_EMBEDDER,
         truncation=config.embedder.truncation or DEFAULT_TRUNCATION,
+        embedder_precision=_settings(config).precision,
     )
     label = dataset or Path(config.output.fasta or "").stem
     tracked.identify(dataset=label, embedder=config.embedder.embedder or "")
     tracked.log_parameters(logged_parameters(config))
-    made = _embed_all(config)
+    with tracked_pool(config.parallel, tracked) as pool:
+        made = _embed_all(config, pool)
     paths = list(made)
     cache = EmbeddingCache(*paths)
     tracked.set_tags(
@@ -57,7 +63,13 @@ def run(config: EmbedConfig, tracked: TrackedRun) -> PipelineResult:
     for path in paths:
         logger.info("cache: %s", path)
     return PipelineResult(
-        run_id=tracked.run_id, metrics=metrics, outputs={"embeddings": ",".join(map(str, paths))}
+        run_id=tracked.run_id,
+        metrics=metrics,
+        outputs={"embeddings": ",".join(map(str, paths))},
+        then=tuple(
+            f"train_only -P embeddings={shlex.quote(str(path))} -P train_pairs=YOUR.tsv -P val_pairs=YOUR.tsv"
+            for path in paths[:1]
+        ),
     )
 
 
@@ -75,13 +87,13 @@ def _fastas(config: EmbedConfig) -> list[Path]:
     return [Path(config.output.fasta)] if config.output.fasta else training_fastas(config.data)
 
 
-def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
+def _embed_all(config: EmbedConfig, pool: Pool) -> dict[Path, EmbeddingCounts]:
     settings = _settings(config)
     fastas = _fastas(config)
     if not config.output.output:
         made: dict[Path, EmbeddingCounts] = {}
         for fasta in fastas:  # files with the same sequences share a cache
-            path, counts = find_or_make(read_fasta(fasta), settings, Path(config.data.data_dir))
+            path, counts = find_or_make(read_fasta(fasta), settings, Path(config.data.data_dir), pool)
             made.setdefault(path, counts)
         return made
     output = Path(config.output.output)
@@ -97,6 +109,8 @@ def _embed_all(config: EmbedConfig) -> dict[Path, EmbeddingCounts]:
         settings.spec(embedder, merged),
         earlier=earlier,
         overwrite=config.output.overwrite,
+        pool=pool,
+        make=worker_embedder(settings, pool),
     )
     return {output: counts}
 
@@ -112,6 +126,7 @@ def _work_metrics(made: list[EmbeddingCounts]) -> dict[str, float]:
     if residues:
         seconds = sum(counts.embedding_seconds for counts in made)
         metrics["embedding/residues_per_second"] = residues / seconds
+        metrics["system/residues_per_second"] = residues / seconds
     return metrics
 
 

@@ -9,17 +9,14 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ppi_train.checkpoints import model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
 from ppi_train.data.fasta import read_fasta
-from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.explanation import explain_pair
 from ppi_train.inference.output import write_residue_weights
-from ppi_train.inference.scoring import calibrated
-from ppi_train.models.base import PairModel
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.predict.inputs import named_fastas, opened_cache
@@ -59,7 +56,10 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
         **cache.tags,
     )
     tracked.log_parameters(logged_parameters(config))
-    logit, weights = _explanation(model, cache, names, device)
+    distinct = list(dict.fromkeys(names))
+    features = features_of(cache, distinct, model.GRANULARITY).to(device)
+    rows = (distinct.index(names[0]), distinct.index(names[1]))
+    logit, weights = explain_pair(model, features, rows, device)
     sequences = _sequences(fastas, names)
     probability = float(sigmoid(np.array(logit)))
     with run_folder(config.output.output_dir, tracked.run_id) as output:
@@ -69,25 +69,6 @@ def run(config: ExplainConfig, tracked: TrackedRun) -> PipelineResult:
     metrics = {"explain/probability": probability, "explain/logit": logit}
     tracked.log_metrics(metrics)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={})
-
-
-def _explanation(
-    model: PairModel, cache: EmbeddingCache, names: tuple[str, str], device: torch.device
-) -> tuple[float, list[np.ndarray]]:
-    """The calibrated logit of the pair, and each protein's residue weights.
-
-    Weights are (l,) float32.
-    """
-    distinct = list(dict.fromkeys(names))
-    features = features_of(cache, distinct, model.GRANULARITY).to(device)
-    (proteins,) = features.load([torch.arange(len(distinct), device=device)])
-    pair = torch.tensor([[distinct.index(name) for name in names]], device=device)
-    of_a, of_b = model.explain(proteins, pair)
-    with torch.inference_mode():
-        states = model.encode(proteins)
-        score = model.score(model.select(states, pair[:, 0]), model.select(states, pair[:, 1]))
-        logit = calibrated(model, score).item()
-    return logit, [weights[0].float().cpu().numpy() for weights in (of_a, of_b)]
 
 
 def _sequences(fastas: list[Path], names: tuple[str, str]) -> dict[str, str]:

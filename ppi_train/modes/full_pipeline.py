@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ppi_train.config.groups import ModeConfig
-from ppi_train.config.loading import config_values, logged_parameters
+from ppi_train.config.loading import logged_parameters
 from ppi_train.config.options import SPLIT_NAMES
 from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.errors import ConfigError
-from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.base import PipelineResult, prediction_with, promotion_of
 from ppi_train.modes.embed import inputs_of as embedding_inputs
 from ppi_train.modes.embed import run as embed
 from ppi_train.modes.eval_only import inputs_of as evaluation_inputs
@@ -31,7 +31,7 @@ from ppi_train.modes.train.resume import continue_training, folder_left
 from ppi_train.modes.train.train_only import training_job
 from ppi_train.modes.train.training_run import TrainingJob
 from ppi_train.modes.train_embedder import embedder_job
-from ppi_train.runs.config import part_of
+from ppi_train.runs.config import part_of, values_of_result
 from ppi_train.runs.configs import (
     EmbedConfig,
     EvalConfig,
@@ -43,8 +43,9 @@ from ppi_train.runs.configs import (
     TrainEmbedderConfig,
 )
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.labels import data_label
 from ppi_train.runs.lineage import code_version
-from ppi_train.runs.own_data import network_label, with_own_data
+from ppi_train.runs.own_data import with_own_data
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, find_tagged
@@ -52,14 +53,6 @@ from ppi_train.tracking.runs import RunInfo, find_tagged
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "ppi.fingerprint"
-# Paths, saving intervals and memory limits do not affect the result; input files count by their digests.
-_PLACES = frozenset(
-    {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
-    | {"tracking_flush_seconds", "offline"}
-    | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
-    | {"node_sets", "complexes", "essential", "non_essential"}
-    | {"network", "id_map", "known"}
-)
 _NAMED = frozenset({"run_id", "pretrain_run_id"})
 
 C = TypeVar("C", bound=ModeConfig)
@@ -70,7 +63,7 @@ def fingerprint(mode: str, config: ModeConfig, inputs: Mapping[str, object]) -> 
 
     This is the mode, the config, the digests of the inputs and the code version.
     """
-    values = {name: value for name, value in config_values(config).items() if name not in _PLACES | _NAMED}
+    values = {name: value for name, value in values_of_result(config).items() if name not in _NAMED}
     content = {"mode": mode, "config": values, "inputs": dict(inputs), "code": code_version()}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -171,12 +164,19 @@ class Stages:
         if shown:
             self._parent.log_metrics(shown)
         self._parent.set_tags({f"ppi.stage.{name}": result.run_id})
+        self._parent.describe("\n".join(self._lines()))
+
+    def remark(self, text: str) -> None:
+        """Puts a sentence before the stages in the parent's description."""
+        self._parent.describe("\n".join([text, "", *self._lines()]))
+
+    def _lines(self) -> list[str]:
         lines = ["| stage | run | |", "| --- | --- | --- |"]
         lines += [
             f"| {stage} | {self._parent.link_to(run_id, run_id[:8])} | {outcome} |"
             for stage, outcome, run_id in self._rows
         ]
-        self._parent.describe("\n".join(lines))
+        return lines
 
 
 def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
@@ -190,7 +190,7 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     if not (config.data.dataset or config.pairs.train_pairs or config.source.network):
         config = config.replace(dataset=DEFAULT_DATASET)
     _check_stages(config)
-    label = config.data.dataset or network_label(config.source.network or config.pairs.train_pairs or "")
+    label = config.data.dataset or data_label(config.source.network or config.pairs.train_pairs or "")
     config = with_own_data(config, tracked)
     tracked.identify(model=config.model.model, dataset=label)
     tracked.log_parameters(logged_parameters(config))
@@ -209,15 +209,20 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     scoring = eval_config(config, trained)
     inputs = evaluation_inputs(scoring)
     stages.run("evaluate", "eval_only", scoring, evaluate, inputs=inputs)
-    exit_code = 0
-    if config.registry.registered_model:
+    exit_code, promotes = 0, bool(config.registry.registered_model)
+    if promotes:
         result = stages.always("promote", "promote", promote_config(config, scoring), promote)
         exit_code = result.exit_code
+        stages.remark(f"{result.outputs['verdict'].capitalize()}: {result.outputs['why']}.")
         if exit_code:
-            tracked.fail(f"not promoted: {result.outputs['why']}")
+            tracked.refuse()
     logger.info("stages: %s", stages.summary)
     return PipelineResult(
-        run_id=tracked.run_id, exit_code=exit_code, metrics=stages.metrics, outputs=stages.run_ids
+        run_id=tracked.run_id,
+        exit_code=exit_code,
+        metrics=stages.metrics,
+        outputs=stages.run_ids,
+        then=(prediction_with(f"run_id={trained}"), *(() if promotes else (promotion_of(trained),))),
     )
 
 
@@ -240,7 +245,7 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
     """The config that trains an embedder on the sequences of the pairs."""
     shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
-              "device", "deterministic", "seed", "output_dir")  # fmt: skip
+              "device", "deterministic", "seed", "output_dir", "processes")  # fmt: skip
     values = config.values
     return TrainEmbedderConfig.of(
         **{name: values[name] for name in shared},

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.data.fasta import read_fasta
+from ppi_train.embeddings.cache.parts import parts_folder
 from ppi_train.embeddings.cache.reader import EmbeddingCache
-from ppi_train.embeddings.import_sources import open_source
+from ppi_train.embeddings.import_reading import read_by_workers
+from ppi_train.embeddings.import_sources import EmbeddingSource, open_source
 from ppi_train.embeddings.importing import ImportRules, Survey, survey, write_import
 from ppi_train.embeddings.options import ImportOptions
 from ppi_train.io.progress import Progress
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.embed import check_output
+from ppi_train.modes.workers import tracked_pool
+from ppi_train.parallel.pool import Pool
 from ppi_train.runs.configs import ImportConfig
 from ppi_train.runs.embedder import DEFAULT_TRUNCATION
 from ppi_train.tracking.run import TrackedRun
@@ -29,7 +35,8 @@ def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.log_parameters(logged_parameters(config))
     output = Path(options.output or "")
     check_output(output, options.overwrite)
-    found = _import(options, output)
+    with tracked_pool(config.parallel, tracked) as pool:
+        found = _import(options, output, pool)
     cache = EmbeddingCache(output)
     tracked.set_tags(
         {
@@ -46,10 +53,18 @@ def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
     }
     tracked.log_metrics(metrics)
     logger.info("cache: %s: %s", output, _note(found))
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"embeddings": str(output)})
+    return PipelineResult(
+        run_id=tracked.run_id,
+        metrics=metrics,
+        outputs={"embeddings": str(output)},
+        then=(
+            f"train_only -P embeddings={shlex.quote(str(output))} -P embedder={options.embedder_name} "
+            "-P train_pairs=YOUR.tsv -P val_pairs=YOUR.tsv",
+        ),
+    )
 
 
-def _import(options: ImportOptions, output: Path) -> Survey:
+def _import(options: ImportOptions, output: Path, pool: Pool) -> Survey:
     table = read_fasta(options.fasta or "")
     source = open_source(Path(options.source or ""), granularity=options.granularity, layer=options.layer)
     rules = ImportRules(
@@ -61,13 +76,22 @@ def _import(options: ImportOptions, output: Path) -> Survey:
         missing=options.missing,
     )
     logger.info("checking %s embeddings in %s", f"{len(source.labels):,}", source.path)
-    with Progress(len(table.sequences), unit="protein") as progress:
-        found = survey(source, table, rules, progress.advance)
-    if options.layer is not None and source.layer is None:
-        logger.warning("layer=%s has no effect: the source does not record its layer", options.layer)
-    logger.info("all embeddings passed the checks; writing %s", output)
-    with Progress(len(found.places), unit="protein") as progress:
-        write_import(found, output, progress.advance)
+    with ExitStack() as stack:
+
+        def read_ahead(source: EmbeddingSource, places: list[str]) -> EmbeddingSource:
+            folder, layer = parts_folder(output), options.layer
+            reading = read_by_workers(
+                source, places, pool, folder, granularity=options.granularity, layer=layer
+            )
+            return stack.enter_context(reading) if pool.remote else source
+
+        with Progress(len(table.sequences), unit="protein") as progress:
+            found = survey(source, table, rules, progress.advance, read_ahead)
+        if options.layer is not None and found.source.layer is None:
+            logger.warning("layer=%s has no effect: the source does not record its layer", options.layer)
+        logger.info("all embeddings passed the checks; writing %s", output)
+        with Progress(len(found.places), unit="protein") as progress:
+            write_import(found, output, progress.advance)
     return found
 
 

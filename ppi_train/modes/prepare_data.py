@@ -41,7 +41,8 @@ def run(config: PrepareDataConfig, tracked: TrackedRun) -> PipelineResult:
         logger.info("%s: %s: %s", name, table.summary, split.pairs)
     tracked.log_datasets(datasets)
     tracked.log_metrics(metrics)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
+    then = (f"train_only -P dataset={dataset.name}",) if {"train", "validation"} <= outputs.keys() else ()
+    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs, then=then)
 
 
 def _available(data: DatasetOptions, tracked: TrackedRun) -> tuple[str, ...]:

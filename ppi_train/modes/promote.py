@@ -9,12 +9,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.errors import CheckpointError
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
-from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.base import PipelineResult, prediction_with
 from ppi_train.modes.compare import on_common_pairs
 from ppi_train.runs.checkpoints import (
     ResolvedCheckpoint,
@@ -39,8 +40,9 @@ from ppi_train.tracking.logged_model import verified_model
 from ppi_train.tracking.registry.alias_lock import PromotionLostError
 from ppi_train.tracking.registry.aliases import holder_of, promote_version
 from ppi_train.tracking.registry.versions import CurrentVersion, describe
+from ppi_train.tracking.released_run import TAG as RELEASED
 from ppi_train.tracking.run import TrackedRun
-from ppi_train.tracking.runs import RunInfo, UnknownRunError, logged_model_of
+from ppi_train.tracking.runs import RunInfo, UnknownRunError, needed_model_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ class PromotionDecision:
     why: str
     candidate: Mapping[str, float] = field(default_factory=dict)
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
+
+
+_HELD = PromotionDecision(promoted=False, why="the run's model holds the alias already")
 
 
 def decide_first(candidate: Mapping[str, float], *, min_auprc: float) -> PromotionDecision:
@@ -96,10 +101,9 @@ def log_decision(
     """Prints and logs the table and the verdict."""
     word = "promoted" if verdict.promoted else "not promoted"
     target = f"models:/{config.registry.registered_model}@{config.registry.alias}"
-    table = decision_table(verdict)
-    for line in (*table, f"{target}: {word}; {verdict.why}"):
+    for line in (*decision_table(verdict), f"{target}: {word}; {verdict.why}"):
         logger.info("%s", line)
-    text = "\n".join([*table, "", f"`{target}`: **{word}**; {verdict.why}", ""])
+    text = decision_text(verdict, config.registry)
     tracked.set_tags({"ppi.verdict": word})
     tracked.describe(text)
     metrics = _metrics(verdict)
@@ -109,9 +113,24 @@ def log_decision(
     path.write_text(text)
     tracked.log_file(path)
     if exit_code:
-        tracked.fail(f"{target}: {word}; {verdict.why}")
-    outputs = {"verdict": word, "why": verdict.why}
-    return PipelineResult(run_id=tracked.run_id, exit_code=exit_code, metrics=metrics, outputs=outputs)
+        tracked.refuse()
+    return PipelineResult(
+        run_id=tracked.run_id,
+        exit_code=exit_code,
+        metrics=metrics,
+        outputs={"verdict": word, "why": verdict.why},
+        then=(prediction_with(f"model_uri={target}"),) if verdict.promoted else (),
+    )
+
+
+def decision_text(verdict: PromotionDecision, registry: RegistryOptions) -> str:
+    """The verdict and its table as Markdown.
+
+    The first line is plain: lists of versions show it alone, and not as Markdown.
+    """
+    word = "Promoted" if verdict.promoted else "Not promoted"
+    target = f"models:/{registry.registered_model}@{registry.alias}"
+    return "\n".join([f"{word} to {target}: {verdict.why}.", "", *decision_table(verdict), ""])
 
 
 def _metrics(verdict: PromotionDecision) -> dict[str, float]:
@@ -136,6 +155,7 @@ def decision_table(verdict: PromotionDecision) -> list[str]:
 
 
 REFUSED = 3
+LEAKAGE = "ppi.leakage"
 OTHER_NUMBERS = "ppi.other_numbers"
 """Tag of a promotion and its version: which models were scored on other numbers than their training's."""
 
@@ -143,7 +163,8 @@ OTHER_NUMBERS = "ppi.other_numbers"
 def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     """Compares candidate and holder, and moves the alias if the candidate wins.
 
-    Both are scored on the same test pairs. A refusal changes nothing in the registry and gives exit code 3.
+    Both are scored on the same test pairs. A released model may be the first of a name without test pairs:
+    its figures decide. A refusal changes nothing in the registry and gives exit code 3.
 
     Raises:
         TrackingError: no such run, or the registry does not answer.
@@ -163,6 +184,9 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     holder = holder_of(name, alias)
     is_held = holder is not None and holder.run_id == candidate.run.run_id
     champion = _resolved(holder, config.registry) if holder and not is_held else None  # before the scoring
+    has_figures = RELEASED in candidate.run.tags and not (config.pairs.test_pairs or config.data.dataset)
+    if has_figures and (is_held or not holder):
+        return _promote_by_figures(candidate, model_id, model_digest, config, tracked, is_held=is_held)
     split = split_for(candidate, config)
     scored = score_split(candidate, config, split)
     tracked.identify(
@@ -179,10 +203,9 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     trained_on = pairs_trained_on(candidate, scored.table, scored.sequence_digests, config.data)
     refuse_leakage(trained_on, scored.table, allowed=config.promotion.allow_leakage)
     if trained_on.tag:
-        tracked.set_tags({"ppi.leakage": trained_on.tag})
+        tracked.set_tags({LEAKAGE: trained_on.tag})
     if is_held:
-        verdict = PromotionDecision(promoted=False, why="the run's model holds the alias already")
-        return log_decision(verdict, config, tracked, exit_code=0)
+        return log_decision(_HELD, config, tracked, exit_code=0)
     compared = {"candidate": (candidate, scored)}
     if champion:
         compared["holder"] = (champion, _scored_holder(champion, config, scored, split))
@@ -191,16 +214,65 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     verdict = _decide(config, *(scores for _, scores in compared.values()))
     if not verdict.promoted:
         return log_decision(verdict, config, tracked, exit_code=REFUSED)
-    tags = _version_tags(candidate, scored, verdict, tracked, trained_on.tag)
-    tags |= {tag: text for tag, text in ((MODEL_DIGEST, model_digest), (OTHER_NUMBERS, others)) if text}
+    digests = {f"ppi.digest.{scored.inputs.name}/{scored.split}": scored.table.digest[:36]}
+    tags = _version_tags(candidate, verdict, tracked, split=scored.split) | digests
+    optional = ((MODEL_DIGEST, model_digest), (OTHER_NUMBERS, others), (LEAKAGE, trained_on.tag))
+    tags |= {tag: text for tag, text in optional if text}
+    return _register(candidate, model_id, verdict, config, tracked, against=holder, tags=tags)
+
+
+def _promote_by_figures(
+    candidate: ResolvedCheckpoint,
+    model_id: str,
+    model_digest: str | None,
+    config: PromoteConfig,
+    tracked: TrackedRun,
+    *,
+    is_held: bool,
+) -> PipelineResult:
+    """Registers a released model as the first of a name, by the figures that it was released with."""
+    run = candidate.run
+    tracked.identify(
+        model=run.tags["ppi.model"],
+        candidate_run_id=run.run_id,
+        registered_model=str(config.registry.registered_model),
+        split="validation",
+        code_version=code_version(),
+    )
+    tracked.log_parameters(logged_parameters(config))
+    if is_held:
+        return log_decision(_HELD, config, tracked, exit_code=0)
+    figures = {name: run.metrics[f"val/{name}_best"] for name in ("auprc", "auroc")}
+    verdict = decide_first(figures, min_auprc=config.promotion.min_auprc)
+    verdict = replace(verdict, why=f"{verdict.why}; its figures are those of its release, on validation")
+    if not verdict.promoted:
+        return log_decision(verdict, config, tracked, exit_code=REFUSED)
+    tags = _version_tags(candidate, verdict, tracked, split="validation")
+    tags |= {RELEASED: run.tags[RELEASED], **({MODEL_DIGEST: model_digest} if model_digest else {})}
+    return _register(candidate, model_id, verdict, config, tracked, against=None, tags=tags)
+
+
+def _register(
+    candidate: ResolvedCheckpoint,
+    model_id: str,
+    verdict: PromotionDecision,
+    config: PromoteConfig,
+    tracked: TrackedRun,
+    *,
+    against: CurrentVersion | None,
+    tags: Mapping[str, str],
+) -> PipelineResult:
+    """Makes a version of the model and gives it the alias, unless another promotion was faster."""
+    name, alias = str(config.registry.registered_model), config.registry.alias
     try:
         version = promote_version(
             name=name,
             alias=alias,
             model_id=model_id,
             run_id=candidate.run.run_id,
-            against=holder,
+            against=against,
             tags=tags,
+            description=_version_note(candidate, verdict, config, tracked),
         )
     except PromotionLostError as error:
         lost = replace(verdict, promoted=False, why=str(error))
@@ -208,6 +280,22 @@ def run(config: PromoteConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.set_tags({"ppi.registered_version": version})
     logger.info("models:/%s@%s is now version %s", name, alias, version)
     return log_decision(verdict, config, tracked, exit_code=0)
+
+
+def _version_note(
+    candidate: ResolvedCheckpoint, verdict: PromotionDecision, config: PromoteConfig, tracked: TrackedRun
+) -> str:
+    """The description of a version: verdict, figures, lineage."""
+    run = candidate.run
+    trained = tracked.link_to(run.run_id, run.name or run.run_id, run.experiment_id)
+    ancestors = candidate.read().description.get("lineage", ())
+    lineage = "".join(f", from the weights of run {run_id}" for run_id in reversed(ancestors))
+    facts = [
+        f"Trained by {trained}{lineage}.",
+        f"Training data: {', '.join(sorted(run.datasets)) or 'not recorded'}.",
+        f"Compared and promoted by {tracked.link_to(tracked.run_id, f'run {tracked.run_id}')}.",
+    ]
+    return decision_text(verdict, config.registry) + "\n" + "\n".join(f"- {fact}" for fact in facts)
 
 
 def _model_of(run: RunInfo) -> str:
@@ -220,10 +308,7 @@ def _model_of(run: RunInfo) -> str:
             expected="FINISHED",
             remedy=f"{how}: mlflow run . -e resume -P run_id={run.run_id}; or promote another run",
         )
-    model_id = logged_model_of(run)
-    if model_id is None:
-        raise CheckpointError("the run has logged no model", where=run, remedy="promote another run")
-    return model_id
+    return needed_model_of(run, remedy="promote another run")
 
 
 def _resolved(holder: CurrentVersion, registry: RegistryOptions) -> ResolvedCheckpoint:
@@ -278,27 +363,20 @@ def _recipe(resolved: ResolvedCheckpoint) -> object:
 
 
 def _version_tags(
-    candidate: ResolvedCheckpoint,
-    scored: SplitScores,
-    verdict: PromotionDecision,
-    tracked: TrackedRun,
-    leakage: str,
+    candidate: ResolvedCheckpoint, verdict: PromotionDecision, tracked: TrackedRun, *, split: str
 ) -> dict[str, str]:
-    """Tags of the new model version: run, data digests, metrics."""
-    run, split = candidate.run, scored.split
-    digests = {f"ppi.digest.{name}": digest for name, digest in run.datasets.items()}
-    digests[f"ppi.digest.{scored.inputs.name}/{split}"] = scored.table.digest[:36]
-    figures = {f"ppi.{split}.{name}": f"{value:.6f}" for name, value in verdict.candidate.items()}
-    embedder_run = scored.inputs.tags["embedder_run_id"]
+    """Tags of the new model version: run, digests of the training data, metrics of the split."""
+    run, description = candidate.run, candidate.read().description
+    embedder: Mapping[str, Any] = description["embedding"]["recipe"]["embedder"]
+    embedder_run = (embedder.get("parameters") or {}).get("run_id")
     return {
         "ppi.run_id": run.run_id,
         "ppi.promotion_run_id": tracked.run_id,
-        "ppi.lineage": ",".join(candidate.read().description.get("lineage", ())),
+        "ppi.lineage": ",".join(description.get("lineage", ())),
         "ppi.checkpoint_digest": candidate.digest,
-        "ppi.embedder": str(scored.inputs.tags["embedder"]),
-        **({"ppi.embedder_run_id": embedder_run} if embedder_run else {}),
+        "ppi.embedder": str(embedder["name"]),
+        **({"ppi.embedder_run_id": str(embedder_run)} if embedder_run else {}),
         "ppi.code_version": run.tags.get("ppi.code_version", ""),
-        **digests,
-        **figures,
-        **({"ppi.leakage": leakage} if leakage else {}),
+        **{f"ppi.digest.{name}": digest for name, digest in run.datasets.items()},
+        **{f"ppi.{split}.{name}": f"{value:.6f}" for name, value in verdict.candidate.items()},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.base import PipelineResult, prediction_with
 from ppi_train.runs.configs import RollbackConfig
 from ppi_train.tracking.registry.aliases import rollback
 from ppi_train.tracking.run import TrackedRun
@@ -27,4 +27,5 @@ def run(config: RollbackConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.set_tags({"ppi.registered_version": now.version})
     tracked.describe(f"`models:/{name}@{alias}` went from version {before.version} back to {now.version}.")
     logger.info("models:/%s@%s went from version %s back to %s", name, alias, before.version, now.version)
-    return PipelineResult(run_id=tracked.run_id, outputs={"version": now.version})
+    then = (prediction_with(f"model_uri=models:/{name}@{alias}"),)
+    return PipelineResult(run_id=tracked.run_id, outputs={"version": now.version}, then=then)

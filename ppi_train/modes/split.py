@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,9 @@ from ppi_train.io.outputs import check_output_path
 from ppi_train.modes.base import PipelineResult
 from ppi_train.runs.configs import SplitConfig
 from ppi_train.runs.datasets import tracked_dataset
+from ppi_train.runs.labels import data_label
 from ppi_train.runs.network_source import fasta_paths, read_source
 from ppi_train.runs.network_split import divide_network, small_sides
-from ppi_train.runs.own_data import network_label
 from ppi_train.runs.prepared_network import refuse_star, split_help
 from ppi_train.runs.prepared_tables import IDENTIFIERS
 from ppi_train.tracking.run import TrackedRun
@@ -44,12 +45,12 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
         DataError: the pairs cannot be split as asked for, or a sequence is missing.
     """
     options = config.split
-    tracked.identify(dataset=network_label(config.source.network or options.pairs or ""))
+    tracked.identify(dataset=data_label(config.source.network or options.pairs or ""))
     tracked.log_parameters(logged_parameters(config))
     output = Path(options.output or "")
     _check_output(output, overwrite=options.overwrite)
     given = _given_network(config, tracked, output) if config.source.network else _given_pairs(options)
-    tracked.log_datasets([tracked_dataset(network_label(given.table.source), "pairs", given.table)])
+    tracked.log_datasets([tracked_dataset(data_label(given.table.source), "pairs", given.table)])
     plan = SplitPlan(
         method=options.method,
         val_fraction=options.val_fraction,
@@ -63,14 +64,20 @@ def run(config: SplitConfig, tracked: TrackedRun) -> PipelineResult:
     )
     record = _record(options, given, split)
     outputs = _write(output, split, record)
-    for line in small_sides(split, plan, len(given.edges), option="method"):
+    for line in small_sides(split, plan, len(given.edges)):
         logger.warning("%s", line)
     tracked.log_file(output / RECORD)
     metrics = _metrics(split, given)
     tracked.log_metrics(metrics)
     audit = audit_tables(split.tables["train"], split.tables["test"], given.sequences, same_names=True)
     log_audit(audit, tracked, output, train=outputs["train"], test=outputs["test"])
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics | audit.metrics, outputs=outputs)
+    train, validation = (shlex.quote(outputs[name]) for name in ("train", "validation"))
+    return PipelineResult(
+        run_id=tracked.run_id,
+        metrics=metrics | audit.metrics,
+        outputs=outputs,
+        then=(f"train_only -P train_pairs={train} -P val_pairs={validation} -P fasta=YOUR.fasta",),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,19 +19,34 @@ from ppi_train.data.benchmarks import NotInMirrorError
 from ppi_train.data.fasta import read_fasta, refuse_nucleotides, write_fasta
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.vocabulary import fitting_rule, three_of
-from ppi_train.embeddings.embedders.protein_lm import NAME, SEPARATOR, new_language_model, tokenize
+from ppi_train.embeddings.embedders.protein_lm import (
+    NAME,
+    SEPARATOR,
+    CausalLstm,
+    new_language_model,
+    tokenize,
+)
 from ppi_train.embeddings.options import ExcludeOptions
 from ppi_train.errors import DataError
-from ppi_train.models.device import check_model_fits, describe_device, resolve_device, seed_everything
+from ppi_train.models.device import (
+    check_model_fits,
+    describe_device,
+    resolve_amp,
+    resolve_device,
+    seed_everything,
+)
 from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.train.processes import batches_of, training_ranks
 from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run_callbacks
 from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
-from ppi_train.training.callbacks import CheckpointUploader
+from ppi_train.training.callbacks import Callback, CheckpointUploader
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
+from ppi_train.training.ranks import ProcessGroup, Ranks
+from ppi_train.training.signals import Interruption
 from ppi_train.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
@@ -79,13 +94,18 @@ def embedder_job(config: TrainEmbedderConfig) -> TrainingJob:
         DataError: the sequences are not available, or are too few.
     """
     text = language_text(config)
-    completed = config.replace(dataset=None if config.text.fasta else text.name)
+    completed = config.replace(
+        dataset=None if config.text.fasta else text.name,
+        amp=resolve_amp(config.compute.amp, config.compute.device, gains=CausalLstm.GAINS_BY_BF16),
+        **batches_of(config, config.training.batch_size),
+    )
     return TrainingJob(
         mode=MODE,
         config=completed,
         digests={"sequences": text.digest},
         recorded={"sequences": text.digest[:36]},
         train=partial(_train, completed, text),
+        follow=partial(_follow, completed, text),
     )
 
 
@@ -107,27 +127,56 @@ def _train(
     with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         _log_start(config, text, tracked, output, describe_device(device))
 
-        hyperparameters = {"hidden_dim": config.model.hidden_dim, "num_layers": config.model.num_layers}
-        build = partial(new_language_model, hyperparameters)
-        check_model_fits(build, device)
-        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
-        model = build().to(device)
-
-        trainer = Trainer(
-            model,
-            # An epoch of the trainer is only a part of a pass over the data.
-            replace(config.training, epochs=config.training.epochs * PARTS_A_PASS),
-            scheduler=config.scheduler,
-            amp=config.compute.amp,
-            task=_task(config, text, device),
-            checkpoints=uploader.folder,
-            description=_description(config, text, hyperparameters),
-            callbacks=run_callbacks(tracked, uploader),
-        )
-        result = fit(trainer, tracked, continued)
+        with training_ranks(tracked, output, config, {"sequences": text.digest}, device) as ranks:
+            callbacks = run_callbacks(tracked, uploader)
+            trainer = _trainer(config, text, ranks, device, callbacks=callbacks, checkpoints=uploader.folder)
+            result = fit(trainer, tracked, continued)
 
         metrics = _log_end(result, tracked)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+    embedder = f"-P embedder=protein_lm -P embedder_run_id={tracked.run_id}"
+    return PipelineResult(
+        run_id=tracked.run_id,
+        metrics=metrics,
+        outputs={"checkpoints": str(output)},
+        then=(
+            f"embed {embedder} -P fasta=YOUR.fasta -P output=YOUR.parquet",
+            f"train_only {embedder} -P train_pairs=YOUR.tsv -P val_pairs=YOUR.tsv -P fasta=YOUR.fasta",
+        ),
+    )
+
+
+def _follow(config: TrainEmbedderConfig, text: LanguageText, group: ProcessGroup) -> None:
+    """Takes part in the training as another rank, with the weights of the first."""
+    device = resolve_device(config.compute.device)
+    _trainer(config, text, group.on(device), device, callbacks=[Interruption()]).run()
+
+
+def _trainer(
+    config: TrainEmbedderConfig,
+    text: LanguageText,
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    callbacks: Sequence[Callback],
+    checkpoints: Path = Path(),
+) -> Trainer:
+    """The trainer of a new language model."""
+    hyperparameters = {"hidden_dim": config.model.hidden_dim, "num_layers": config.model.num_layers}
+    build = partial(new_language_model, hyperparameters)
+    check_model_fits(build, device)
+    seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
+    return Trainer(
+        build().to(device),
+        # An epoch of the trainer is only a part of a pass over the data.
+        replace(config.training, epochs=config.training.epochs * PARTS_A_PASS),
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
+        task=_task(config, text, device),
+        checkpoints=checkpoints,
+        description=_description(config, text, hyperparameters),
+        callbacks=callbacks,
+        ranks=ranks,
+    )
 
 
 def language_text(config: TrainEmbedderConfig) -> LanguageText:
@@ -291,7 +340,7 @@ def _log_end(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
     metrics = {
         "val/loss_best": result.best["val/loss"],
         "val/perplexity_best": math.exp(result.best["val/loss"]),
-        "throughput/training_residues_per_second": result.units_per_second,
+        "system/training_residues_per_second": result.units_per_second,
     }
     tracked.log_metrics(metrics)
     logger.info(

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ppi_train.evaluation.bootstrap import PairedDifference
 from ppi_train.evaluation.pair_metrics import Floats, Labels
+from ppi_train.evaluation.ranking import Ranking
 from ppi_train.evaluation.uncertainty import agreement
 from ppi_train.reporting.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned
 from ppi_train.reporting.page import (
@@ -193,12 +194,10 @@ def _trained_on_row(model: ComparedModel, pairs: int) -> Row:
 
 def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:
     """The ROC curves of models on the same pairs, with labels (n,)."""
-    from sklearn.metrics import roc_curve  # over one second to import
-
     figure = new_figure(5.6, 6.0)
     axes = figure.subplots()
     for place, model in enumerate(models):
-        false_rate, true_rate = thinned(*roc_curve(labels, model.probabilities)[:2])
+        false_rate, true_rate = thinned(*Ranking.of(model.probabilities, labels).roc_curve())
         _draw(axes, place, model, "auroc", false_rate, true_rate)
     axes.plot((0, 1), (0, 1), color=GREY, linewidth=1)
     _finish(axes, "ROC", "false positive rate", "true positive rate")
@@ -207,14 +206,10 @@ def roc_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure
 
 def precision_recall_curves_figure(models: Sequence[ComparedModel], labels: Labels) -> Figure:
     """The precision-recall curves of models on the same pairs, with labels (n,)."""
-    from sklearn.metrics import precision_recall_curve  # over one second to import
-
     figure = new_figure(5.6, 6.0)
     axes = figure.subplots()
     for place, model in enumerate(models):
-        precision, recall = thinned(
-            *precision_recall_curve(labels, model.probabilities, drop_intermediate=True)[:2]
-        )
+        precision, recall = thinned(*Ranking.of(model.probabilities, labels).precision_recall_curve())
         _draw(axes, place, model, "auprc", recall, precision, drawstyle="steps-post")
     axes.axhline(float(np.mean(labels)), color=GREY, linewidth=1)
     _finish(axes, "Precision-recall", "recall", "precision")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
@@ -27,9 +28,9 @@ from ppi_train.evaluation.pair_metrics import (
     THRESHOLD,
     checked_probabilities,
     expected_calibration_error,
-    ranking_metrics,
     reliability_bins,
 )
+from ppi_train.evaluation.ranking import Ranking
 from ppi_train.evaluation.uncertainty import precision_by_kept
 
 # Okabe & Ito 2008, "Color universal design": distinguishable with every common form of colour blindness
@@ -62,15 +63,13 @@ def curves_figure(history: Sequence[Mapping[str, float]], *, best_metric: str = 
 
 def roc_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], title: str) -> Figure:
     """True against false positive rate over all thresholds; probabilities and labels (n,)."""
-    from sklearn.metrics import roc_curve  # over one second to import
-
     values, truth = checked_probabilities(probabilities, labels)
-    auroc = ranking_metrics(values, truth)["auroc"]
-    false_rate, true_rate = thinned(*roc_curve(truth, values)[:2])
+    ranking = Ranking.of(values, truth)
+    false_rate, true_rate = thinned(*ranking.roc_curve())
     figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.fill_between(false_rate, true_rate, color=BLUE, alpha=0.10, linewidth=0)
-    axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUROC = {auroc:.3f}")
+    axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUROC = {ranking.auroc():.3f}")
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1.2, label="chance = 0.500")
     _unit_square(axes)
     dress(axes, title, "false positive rate", "true positive rate", legend="lower right")
@@ -82,11 +81,10 @@ def precision_recall_figure(probabilities: npt.NDArray[Any], labels: npt.NDArray
 
     The area under the steps is the AUPRC.
     """
-    from sklearn.metrics import precision_recall_curve  # over one second to import
-
     values, truth = checked_probabilities(probabilities, labels)
-    auprc, prevalence = ranking_metrics(values, truth)["auprc"], float(truth.mean())
-    precision, recall = thinned(*precision_recall_curve(truth, values, drop_intermediate=True)[:2])
+    ranking, prevalence = Ranking.of(values, truth), float(truth.mean())
+    auprc = ranking.average_precision()
+    precision, recall = thinned(*ranking.precision_recall_curve())
     figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.fill_between(recall, precision, step="post", color=BLUE, alpha=0.10, linewidth=0)
@@ -186,20 +184,27 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         _freeze_layout(figure)
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+        # `savefig` draws twice, the first time to find what the frozen layout has settled.
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
         paths.append(path)
     return paths
 
 
-def as_svg(figure: Figure) -> bytes:
+def as_svg(figure: Figure, *, title: str | None = None) -> bytes:
     """Renders a figure as SVG with text as paths.
 
     The same figure gives the same bytes.
+
+    Args:
+        figure: What to render.
+        title: Replaces the title of the first panel, which has one of the same height.
     """
     sink = io.BytesIO()
     _freeze_layout(figure)
+    if title is not None:
+        figure.axes[0].title.set_text(title)
     with rc_context({"svg.hashsalt": "ppi_train", "svg.fonttype": "path"}):
-        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return sink.getvalue()
 
 
@@ -245,8 +250,8 @@ def dress(axes: Axes, title: str, x_label: str, y_label: str, *, legend: Place |
     """
     # A user's table name may contain $, and matplotlib would fail to parse the text between as a formula.
     axes.set_title(title, fontsize=13, color=INK, parse_math=False)
-    axes.set_xlabel(x_label, fontsize=12, color=INK)
-    axes.set_ylabel(y_label, fontsize=12, color=INK)
+    axes.set_xlabel(x_label, fontsize=12, color=INK, parse_math=False)
+    axes.set_ylabel(y_label, fontsize=12, color=INK, parse_math=False)
     axes.tick_params(labelsize=10.5, colors=INK)
     axes.grid(True, color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)

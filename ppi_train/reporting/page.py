@@ -121,6 +121,12 @@ class Table:
     def marked(self) -> bool:
         return any(row.level for row in self.rows)
 
+    def markdown(self) -> list[str]:
+        """The cells as lines of Markdown, without marks."""
+        cells = [[column.name for column in self.columns], ["---"] * len(self.columns)]
+        cells += [[cell.replace("|", "\\|") for cell in row.cells] for row in self.rows]
+        return [f"| {' | '.join(line)} |" for line in cells]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -169,6 +175,8 @@ class ReportContent:
     facts: tuple[tuple[str, str], ...] = ()
     headline: Headline
     differences: Part = field(default=None, metadata={"title": "Differences to the reference"})
+    training: Part = field(default=None, metadata={"title": "Training"})
+    settings: Part = field(default=None, metadata={"title": "What differs in training"})
     metrics: Part = field(default=None, metadata={"title": "All metrics"})
     curves: Part = field(default=None, metadata={"title": "Ranking"})
     calibration: Part = field(default=None, metadata={"title": "Probabilities"})
@@ -177,6 +185,12 @@ class ReportContent:
     networks: Part = field(default=None, metadata={"title": "True and predicted network"})
     network_metrics: Part = field(default=None, metadata={"title": "Network metrics"})
     agreement: Part = field(default=None, metadata={"title": "Agreement between the models"})
+    trials: Part = field(default=None, metadata={"title": "Best trials"})
+    course: Part = field(default=None, metadata={"title": "Course of the search"})
+    parameters: Part = field(default=None, metadata={"title": "Which parameters matter"})
+    slices: Part = field(default=None, metadata={"title": "One parameter at a time"})
+    failed: Part = field(default=None, metadata={"title": "Trials that failed"})
+    next_steps: Part = field(default=None, metadata={"title": "What to do next"})
     lineage: Part = field(default=None, metadata={"title": "Lineage"})
     made_by: str = ""
 

@@ -89,7 +89,13 @@ class ProgressBar(Callback):
         best = trainer.result.best["epoch"] == trainer.epoch
         self._progress.say("  ".join(parts) + ("  (best so far)" if best else ""))
 
-    def on_end(self, trainer: Trainer, error: BaseException | None) -> None:  # noqa: ARG002
+    def on_end(self, trainer: Trainer, error: BaseException | None) -> None:
+        if error is None and trainer.stopped_early:
+            options = trainer.options
+            self._progress.say(
+                f"stopped early: {options.early_stopping_metric} has not improved for "
+                f"{options.early_stopping_patience} epochs, the best was {trainer.result.best['epoch']:.0f}"
+            )
         self._progress.close()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.errors import DataError, UserError
+from ppi_train.training.ranks import Ranks
 
 PARTS_A_PASS = 5
 """Validations in each pass over the sequences: a full pass takes too long."""
@@ -104,12 +105,12 @@ class LanguageTask:
         return cast(Tensor, model.loss(windows.to(self.device, torch.int64)))  # type: ignore[operator]
 
     @torch.inference_mode()
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         """`val/loss`, in nats a residue, and `val/perplexity`, its exponential."""
-        losses = [
-            (len(windows) * self._mean_loss(model, windows)).item()
-            for windows in self._held_out.split(_VALIDATION_BATCH)
-        ]
+        losses = ranks.share(
+            lambda batches: [(len(batch) * self._mean_loss(model, batch)).item() for batch in batches],
+            self._held_out.split(_VALIDATION_BATCH),
+        )
         loss = sum(losses) / len(self._held_out)
         if not math.isfinite(loss):
             raise UserError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,15 +17,18 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppi_train.config.options import PairLossOptions
 from ppi_train.errors import UserError
-from ppi_train.features import (
-    PairBatch,
-    PairData,
-    epoch_order,
-    groups_for_sharing,
-    load_batches,
-    shared_batches,
-)
+from ppi_train.features import PairBatch, PairData, load_batches
 from ppi_train.inference.scoring import Scorer, score_pairs
+from ppi_train.training.batches import (
+    BLOCK,
+    PART,
+    epoch_generator,
+    groups_for_sharing,
+    in_file,
+    shared_batches,
+    uniform_batches,
+)
+from ppi_train.training.ranks import Ranks
 
 
 def redrawn_negatives(data: PairData, *, seed: int, epoch: int) -> Tensor:
@@ -38,23 +42,40 @@ def redrawn_negatives(data: PairData, *, seed: int, epoch: int) -> Tensor:
         seed, epoch: Equal values give equal pairs, on every device.
 
     Returns:
-        (n, 2), in the order of `data`.
+        (n, 2), in the order of `data`, on the CPU.
     """
-    pairs, negative = data.pairs.cpu(), data.labels.cpu() == 0
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    given = pairs[negative]
+    pairs, labels, proteins = data.pairs.cpu(), data.labels.cpu(), len(data.features)
+    generator = epoch_generator(seed, epoch)
+    given = pairs[labels == 0]
+    known = np.sort(_keys(pairs[labels != 0], proteins))
+    drawn = torch.randperm(given.numel(), generator=generator, dtype=pairs.dtype).view(-1, 2)
     ends = given.reshape(-1)
-    drawn = ends[torch.randperm(len(ends), generator=generator)].view(-1, 2)
-    known = _keys(pairs[~negative], len(data.features))
-    unusable = (drawn[:, 0] == drawn[:, 1]) | torch.isin(_keys(drawn, len(data.features)), known)
-    redrawn = pairs.clone()
-    redrawn[negative] = torch.where(unusable[:, None], given, drawn)
-    return redrawn.to(data.pairs.device)
+    for chosen, before in zip(drawn.split(PART), given.split(PART), strict=True):
+        new = ends[chosen.long()]
+        unusable = (new[:, 0] == new[:, 1]) | _among(_keys(new, proteins), known)
+        chosen.copy_(torch.where(unusable[:, None], before, new))
+    redrawn, done = pairs.clone(), 0
+    for part, of_part in zip(redrawn.split(PART), labels.split(PART), strict=True):
+        negative = of_part == 0
+        count = int(negative.sum())
+        part[negative] = drawn[done : done + count]
+        done += count
+    return redrawn
 
 
-def _keys(pairs: Tensor, proteins: int) -> Tensor:
+def _keys(pairs: Tensor, proteins: int) -> np.ndarray:
     """One number for each unordered pair."""
-    return pairs.amin(dim=1) * proteins + pairs.amax(dim=1)
+    return (pairs.amin(dim=1).long() * proteins + pairs.amax(dim=1)).numpy()
+
+
+def _among(keys: np.ndarray, known: np.ndarray) -> Tensor:
+    """Which keys are among some that are sorted."""
+    order = np.argsort(keys)  # a search for ascending keys stays in the processor's cache
+    ascending = keys[order]
+    places = np.searchsorted(known, ascending)
+    found = np.empty(len(keys), dtype=bool)
+    found[order] = np.append(known, -1)[places] == ascending
+    return torch.from_numpy(found)
 
 
 RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
@@ -71,6 +92,13 @@ class PairTask:
         batch_size: Pairs of a batch.
         share_proteins: Whether each batch contains few distinct proteins, if there are enough pairs.
         fresh_negatives: Whether the negatives are redrawn for each epoch.
+        blocks: Whether proteins that are neighbours in the cache come in the same batches, if batches
+            share proteins.
+        folder: Where the processes of a machine share what they draw, 4 bytes a pair; None for a single
+            process.
+
+    Attributes:
+        validation_logits: (n,) float32 of the validation pairs, those of the last epoch that was measured.
     """
 
     unit = "pair"
@@ -88,6 +116,8 @@ class PairTask:
         batch_size: int,
         share_proteins: bool = False,
         fresh_negatives: bool = False,
+        blocks: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self._fresh_negatives = fresh_negatives
         self._train, self._validation, self._ranking_metrics = train, validation, ranking_metrics
@@ -96,20 +126,42 @@ class PairTask:
         self.device, self.size = train.pairs.device, len(train)
         self._batch_size = batch_size
         self._epochs_pairs = train
-        self._groups = 0
+        self._positions = train.positions if blocks else None
+        self._folder, self._groups = folder, 0
+        self.validation_logits = torch.empty(0)
         if share_proteins:
-            self._groups = groups_for_sharing(self.size, len(train.features), batch_size)
+            block = 1 if self._positions is None else BLOCK
+            self._groups = groups_for_sharing(self.size, len(train.features), batch_size, block=block)
         self.n_batches = self._groups**2 // 2 or -(-self.size // batch_size)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         if self._fresh_negatives:
-            drawn = redrawn_negatives(self._train, seed=self.seed, epoch=epoch)
-            self._epochs_pairs = replace(self._train, pairs=drawn)
-        if self._groups:
-            pairs, proteins = self._epochs_pairs.pairs, len(self._train.features)
-            return shared_batches(pairs, proteins, self._groups, seed=self.seed, epoch=epoch)
-        order = epoch_order(self.size, seed=self.seed, epoch=epoch, device=self.device)
-        return list(order.split(self._batch_size))
+            self._epochs_pairs = self._train  # gives up those of the epoch before
+            drawn = in_file(
+                self._file("pairs", epoch),
+                lambda: redrawn_negatives(self._train, seed=self.seed, epoch=epoch),
+            )
+            self._epochs_pairs = replace(self._train, pairs=drawn.to(self.device))
+        file = self._file(f"order-of-{self.n_batches}", epoch)
+        if not self._groups:
+            return uniform_batches(self.size, self._batch_size, seed=self.seed, epoch=epoch, file=file)
+        return shared_batches(
+            self._epochs_pairs.pairs.cpu(),
+            len(self._train.features),
+            self._groups,
+            seed=self.seed,
+            epoch=epoch,
+            positions=self._positions,
+            file=file,
+        )
+
+    def _file(self, name: str, epoch: int) -> Path | None:
+        """Where an epoch's array is shared, if it is; removes that of the epoch before."""
+        if self._folder is None:
+            return None
+        for old in self._folder.glob(f"*{name}-{epoch - 1}.npy*"):
+            old.unlink(missing_ok=True)  # the other processes have it open, or remove it at this moment
+        return self._folder / f"{name}-{epoch}.npy"
 
     def load(self, batches: Sequence[Tensor]) -> Iterator[PairBatch]:
         return load_batches(self._epochs_pairs, batches)
@@ -121,10 +173,13 @@ class PairTask:
             losses = losses * self._weights[batch.labels.long()]
         return losses.sum()
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: nn.Module, ranks: Ranks) -> dict[str, float]:
         """`val/loss` (unweighted, unsmoothed, of uncalibrated logits), `val/auroc`, `val/auprc`."""
-        logits = score_pairs(cast(Scorer, model), self._validation)
-        labels = self._validation.labels
+        self.validation_logits = score_pairs(cast(Scorer, model), self._validation, share=ranks.share)
+        return ranks.from_first(lambda: self._metrics(self.validation_logits))
+
+    def _metrics(self, logits: Tensor) -> dict[str, float]:
+        labels = self._validation.labels.float()
         loss = binary_cross_entropy_with_logits(logits, labels).item()
         if not np.isfinite(loss):
             raise UserError(
@@ -148,5 +203,6 @@ def class_weights(labels: Tensor, mode: str) -> Tensor | None:
     """
     if mode == "none":
         return None
-    counts = torch.bincount(labels.long(), minlength=2).clamp(min=1)
+    positives = int(torch.count_nonzero(labels))
+    counts = torch.tensor([len(labels) - positives, positives], device=labels.device).clamp(min=1)
     return len(labels) / (2 * counts.float())

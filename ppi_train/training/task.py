@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ppi_train.training.ranks import Ranks
+
 
 class Task(Protocol):
     """Items to learn from, such as pairs of proteins.
@@ -50,8 +52,8 @@ class Task(Protocol):
         Runs under mixed precision if that is on.
         """
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Validation metrics of a model in evaluation mode.
+    def validate(self, model: nn.Module, ranks: Ranks) -> dict[str, float]:
+        """Validation metrics of a model in evaluation mode, the same on every rank.
 
         `val/loss` is among them.
 

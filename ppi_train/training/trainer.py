@@ -6,12 +6,12 @@ Everything else that happens during training is a callback.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from ppi_train.checkpoints import write_checkpoint
 from ppi_train.config.options import SchedulerOptions, TrainingOptions
-from ppi_train.errors import CheckpointError, UserError
-from ppi_train.models.device import autocast
+from ppi_train.errors import CheckpointError, RankError, UserError
+from ppi_train.models.device import autocast, seed_draws
+from ppi_train.models.dropout import draws_of_torch
+from ppi_train.models.trained_state import TrainedState, held_back
 from ppi_train.training.callbacks import Callback
 from ppi_train.training.optim import Schedule, build_optimizer
+from ppi_train.training.ranks import Ranks, SingleProcess, halves
 from ppi_train.training.task import Task
 
 
@@ -77,6 +80,7 @@ class Trainer:
         callbacks: What else is done during training; see `Callback`.
         warm_start: For weights from another training: they are validated as epoch 0, and may be the
             best; then this function prepares them for the first step.
+        ranks: The processes that share the work; all must have the same model, options and task.
     """
 
     def __init__(
@@ -91,13 +95,18 @@ class Trainer:
         description: Mapping[str, object],
         callbacks: Sequence[Callback] = (),
         warm_start: Callable[[], None] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks or SingleProcess()
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._states = [part for part in model.modules() if isinstance(part, TrainedState)]
+        self._seen: list[list[list[Tensor]]] = []  # in an optimiser step, by batch and part of the model
         self.model, self.options, self.task = model, options, task
         self._checkpoints, self._description = checkpoints, description
         self._callbacks, self._warm_start = callbacks, warm_start
         self.device = task.device
         self.optimizer = build_optimizer(model, options)
-        steps_per_epoch = -(-task.n_batches // options.accumulation_steps)
+        steps_per_epoch = -(-task.n_batches // (options.accumulation_steps or 1))
         self.schedule = Schedule(
             self.optimizer,
             scheduler,
@@ -108,7 +117,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.epoch = self.step = self._epochs_without_gain = 0
         self._part = EpochPart()
-        self._checkpoint_requested = self._stop_requested = False
+        self._checkpoint_requested = self._stop_requested = self._stopped_by_another = False
         # Off only in a run that an older version began, which goes on with the generator's state.
         self._seeds_batches = True
         self.result = TrainResult()
@@ -118,6 +127,11 @@ class Trainer:
         """Whether the last epoch is done, or training stops early."""
         patience = self.options.early_stopping_patience
         return self.epoch >= self.options.epochs or (0 < patience <= self._epochs_without_gain)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether training ended before its last epoch, since validation did not improve."""
+        return self.finished and self.epoch < self.options.epochs
 
     @property
     def units_done(self) -> int:
@@ -132,7 +146,7 @@ class Trainer:
     @property
     def rate_metric(self) -> str:
         """The name of the metric of an epoch's throughput."""
-        return f"throughput/{self.task.unit}s_per_second"
+        return f"system/{self.task.unit}s_per_second"
 
     def stop(self) -> None:
         """Ends training after the current step or epoch, with its state in `last`.
@@ -153,6 +167,7 @@ class Trainer:
             BaseException: what a callback raises.
         """
         self._stop_requested = False
+        self._share_state()
         with ExitStack() as ending:
             for callback in self._callbacks:
                 callback.on_start(self)
@@ -161,7 +176,22 @@ class Trainer:
                 self._close_epoch(self.validate(), before_last=self._warm_start)
             while not (self.finished or self._stop_requested):
                 self._run_epoch()
+            if self._stopped_by_another:
+                raise KeyboardInterrupt
         return self.result
+
+    def _share_state(self) -> None:
+        """Gives the first rank's weights and state to the others."""
+        if self._ranks.size == 1:
+            return
+        if not self._seeds_batches:
+            raise CheckpointError(
+                "an older version began the run, and its generator's state is that of one process",
+                remedy="continue it with processes=1",
+            )
+        packed = self._ranks.from_first(lambda: _packed((self.model.state_dict(), self.state_dict())))
+        if not self._ranks.is_first:
+            self.continue_from(*torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True))
 
     def _end_of(self, callback: Callback) -> Callable[..., None]:
         def end(kind: object, error: BaseException | None, trace: object) -> None:
@@ -175,6 +205,11 @@ class Trainer:
         if trained is None:
             return
         train_loss, seconds = trained
+        try:
+            measured = {**self.validate(), **self._ranks.loads()}
+        except RankError:
+            self._save_within_epoch()  # a continued run has only the validation left to do
+            raise
         units = self.task.size * self.task.units_per_item
         self.result.training_seconds += seconds
         self.result.units_seen += units
@@ -185,7 +220,7 @@ class Trainer:
                 "train/loss": train_loss,
                 "train/learning_rate": self.optimizer.param_groups[0]["lr"],
                 self.rate_metric: units / seconds,
-                **self.validate(),
+                **measured,
             }
         )
 
@@ -225,27 +260,61 @@ class Trainer:
         started = time.perf_counter() - self._part.seconds
         self.result.first_step_at = self.result.first_step_at or time.time()
         loss_sum = torch.tensor(self._part.loss_sum, device=self.device)
-        batches = self.task.batches(self.epoch)[self._part.batches :]
-        numbers = [self._part.batches + at for at, batch in enumerate(batches) if len(batch)]
-        with closing(cast(Any, self.task.load([batch for batch in batches if len(batch)]))) as loaded:
-            numbered = zip(numbers, loaded, strict=True)
-            for start in range(0, len(batches), self.options.accumulation_steps):
-                group = [len(batch) for batch in batches[start : start + self.options.accumulation_steps]]
-                n_items = sum(group)
-                self.schedule.before_step(self.step)
-                if n_items:
-                    loss_sum += self._optimiser_step(islice(numbered, sum(map(bool, group))), n_items)
-                self.step += 1
-                self._part.batches += len(group)
-                self._part.items += n_items
-                for callback in self._callbacks:
-                    callback.on_step_end(self)
-                if self._checkpoint_requested or self._stop_requested:
+        batches = self.task.batches(self.epoch)
+        sizes = [len(batch) for batch in batches]
+        groups = self._groups(len(batches))
+        own = [number for group in groups for number in self._own(group) if sizes[number]]
+        with closing(cast(Any, self.task.load([batches[number] for number in own]))) as loaded:
+            for group in groups:
+                lost = self._train_group(loaded, group, sizes, loss_sum)
+                if lost or self._checkpoint_requested or self._stop_requested:
                     self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
                     self._save_within_epoch()
+                if lost:
+                    raise lost
                 if self._stop_requested:
                     return None
-        return self._finite_mean(loss_sum.item()), time.perf_counter() - started
+        self._part.loss_sum, self._part.seconds = loss_sum.item(), time.perf_counter() - started
+        return self._finite_mean(self._part.loss_sum), self._part.seconds
+
+    def _train_group(
+        self, loaded: Iterator[Any], group: range, sizes: Sequence[int], loss_sum: Tensor
+    ) -> RankError | None:
+        """Takes an optimiser step, and exchanges requests; returns that a rank was lost.
+
+        The state is then that after the last whole step.
+        """
+        n_items = sum(sizes[number] for number in group)
+        self.schedule.before_step(self.step)
+        try:
+            if n_items:
+                loss_sum += self._optimiser_step(loaded, group, sizes)
+            self.step += 1
+            self._part.batches += len(group)
+            self._part.items += n_items
+            for callback in self._callbacks:
+                callback.on_step_end(self)
+            self._exchange_requests()
+        except RankError as error:
+            return error
+        return None
+
+    def _exchange_requests(self) -> None:
+        """Makes all ranks save and stop after the same step."""
+        own = self._stop_requested
+        self._stop_requested, self._checkpoint_requested = self._ranks.any(own, self._checkpoint_requested)
+        self._stopped_by_another = self._stop_requested and not own
+
+    def _groups(self, n_batches: int) -> list[range]:
+        """The numbers of the batches of each optimiser step that the epoch still has."""
+        many = self.options.accumulation_steps or 1
+        starts = range(self._part.batches, n_batches, many)
+        return [range(start, min(start + many, n_batches)) for start in starts]
+
+    def _own(self, group: range) -> range:
+        """The numbers of a step's batches that this rank takes."""
+        block = self._ranks.block(len(group))
+        return range(group.start + block.start, group.start + block.stop)
 
     def _save_within_epoch(self) -> None:
         self._checkpoint_requested = False
@@ -263,41 +332,85 @@ class Trainer:
             )
         return mean_loss
 
-    def _optimiser_step(self, batches: Iterator[tuple[int, Any]], n_items: int) -> Tensor:
-        """Runs one optimiser step on numbered batches; returns their summed loss.
+    def _optimiser_step(self, loaded: Iterator[Any], group: range, sizes: Sequence[int]) -> Tensor:
+        """Runs one optimiser step on a group of batches; returns their summed loss.
 
-        `n_items` is the number of items in all of the batches.
+        `loaded` yields those that this rank takes, except empty ones.
         """
-        loss_sum = torch.zeros((), device=self.device)
-        for number, batch in batches:
-            self._seed_batch(number)
-            with autocast(self.device, self._amp):
-                loss = self.task.loss(self.model, batch)
-            self.scaler.scale(loss / n_items).backward()
-            loss_sum += loss.detach()
+        n_items = sum(sizes[number] for number in group)
+        own = self._own(group)
+        self._seen = []
+        nothing: list[Tensor | None] = [None] * (1 + len(self._weights))
+        sums = self._gradients(loaded, own, sizes, n_items) if own else nothing
+        zero = torch.zeros((), device=self.device)
+        loss, *gradients = self._ranks.total(sums, [zero, *self._weights])
+        seen = self._seen_by_all() if self._states else []
+        for weight, gradient in zip(self._weights, gradients, strict=True):
+            weight.grad = gradient
         if self.options.gradient_clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss_sum
+        self._follow(seen)
+        return zero if loss is None else loss
+
+    def _gradients(
+        self, loaded: Iterator[Any], numbers: range, sizes: Sequence[int], n_items: int
+    ) -> list[Tensor | None]:
+        """The loss and the gradients of some batches, added in the order of the tree."""
+        if len(numbers) > 1:
+            first, second = (self._gradients(loaded, half, sizes, n_items) for half in halves(numbers))
+            return [_added(one_half, other) for one_half, other in zip(first, second, strict=True)]
+        loss = None
+        if sizes[numbers.start]:
+            self._seed_batch(numbers.start)
+            # Around the backward pass too, which computes some layers again.
+            with draws_of_torch(not self._seeds_batches):
+                with autocast(self.device, self._amp), held_back(self._states) as seen:
+                    loss = self.task.loss(self.model, next(loaded))
+                self._seen.append(seen)
+                self.scaler.scale(loss / n_items).backward()
+        gradients = [weight.grad for weight in self._weights]
+        self.optimizer.zero_grad(set_to_none=True)
+        return [None if loss is None else loss.detach(), *gradients]
+
+    def _seen_by_all(self) -> list[list[list[Tensor]]]:
+        """What the parts of the model saw in the batches of all ranks, in their order."""
+        if self._ranks.size == 1:
+            return self._seen
+        return self._ranks.joined([[[seen.cpu() for seen in part] for part in batch] for batch in self._seen])
+
+    def _follow(self, seen: list[list[list[Tensor]]]) -> None:
+        """Has the model's running state follow the step's batches and weights."""
+        for batch in seen:
+            for part, tensors in zip(self._states, batch, strict=True):
+                for tensor in tensors:
+                    part.learn(tensor)
+        for part in self._states:
+            part.after_step()
 
     def _seed_batch(self, number: int) -> None:
         """Makes what a batch draws depend on the seed, the epoch and its number alone."""
         if self._seeds_batches:
             drawn = np.random.SeedSequence((self.task.seed, self.epoch, number)).generate_state(1)
-            torch.manual_seed(int(drawn[0]))
+            seed_draws(int(drawn[0]), self.device)
 
     def validate(self) -> dict[str, float]:
         """The task's validation metrics of the present weights."""
         self.model.eval()
         try:
-            return self.task.validate(self.model)
+            return self.task.validate(self.model, self._ranks)
+        except RankError:
+            raise  # it names the process that was lost
         except UserError as error:
-            raise error.at(f"epoch {self.epoch}") from None
+            # The epoch whose batches are done is counted after its validation.
+            raise error.at(f"epoch {self.epoch + bool(self._part.batches)}") from None
 
     def _write(self, name: str, *, with_state: bool) -> None:
+        if not self._ranks.is_first:
+            return
         history = self.result.history
         write_checkpoint(
             self._checkpoints / name,
@@ -369,3 +482,15 @@ class Trainer:
 def without_epoch(entry: Mapping[str, float]) -> dict[str, float]:
     """The metrics of an entry of the history."""
     return {name: value for name, value in entry.items() if name != "epoch"}
+
+
+def _packed(state: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second

@@ -196,7 +196,7 @@ class TestPairs:
         outcome(lambda: read_pairs(path, labels="optional").digest)
 
 
-NINES = 999_999_999
+NINES = 99_999_999
 
 
 def sha256(content: bytes) -> str:
@@ -207,7 +207,6 @@ def finish(output: Path) -> None:
     """What `predict` does with the parts that it finds."""
     with held_prediction(output, JOB, overwrite=False) as parts:
         if parts.done:
-            parts.last()
             for _ in parts.columns():
                 pass
 
@@ -231,7 +230,7 @@ class TestParts:
         (parts_folder(output) / f"{name}.parquet").write_bytes(content)
 
     def test_a_whole_one_is_gone_on_with(self, output: Path, part: bytes) -> None:
-        self.lay(output, json.dumps(JOB).encode(), f"000000000-000000001-{sha256(part)}", part)
+        self.lay(output, json.dumps(JOB).encode(), f"00000000-{sha256(part)}", part)
         assert outcome(lambda: finish(output)) is None
         assert len(list(parts_folder(output).glob("0*.parquet"))) == 1
 
@@ -239,14 +238,10 @@ class TestParts:
     def test_bytes(self, output: Path, part: bytes, vouched: bool) -> None:
         """`vouched`: the part's name has the digest of its bytes, as whoever means harm would see to."""
 
-        @given(
-            content=broken([part]),
-            first=st.sampled_from([0, 0, 1, NINES]),
-            stop=st.sampled_from([1, 0, 2, NINES]),
-        )
-        def damaged(content: bytes, first: int, stop: int) -> None:
+        @given(content=broken([part]), number=st.sampled_from([0, 1, NINES]))
+        def damaged(content: bytes, number: int) -> None:
             digest = sha256(content if vouched else part)
-            self.lay(output, json.dumps(JOB).encode(), f"{first:09d}-{stop:09d}-{digest}", content)
+            self.lay(output, json.dumps(JOB).encode(), f"{number:08d}-{digest}", content)
             outcome(lambda: finish(output))
 
         damaged()
@@ -254,7 +249,7 @@ class TestParts:
     def test_job(self, output: Path, part: bytes) -> None:
         @given(content=broken([json.dumps(JOB).encode()], [b"[" * 3000, b"{}"]))
         def damaged(content: bytes) -> None:
-            self.lay(output, content, f"000000000-000000001-{sha256(part)}", part)
+            self.lay(output, content, f"00000000-{sha256(part)}", part)
             outcome(lambda: finish(output))
 
         damaged()

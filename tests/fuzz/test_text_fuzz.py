@@ -1,6 +1,6 @@
 """Fuzz tests of text files, and of node sets, which are pickles.
 
-The text files are FASTA, pair tables, id mappings, configs, lists and complexes.
+The text files are FASTA, pair tables, tables of scores, id mappings, configs, lists and complexes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -17,8 +18,9 @@ from ppi_train.config.loading import load_config
 from ppi_train.data.fasta import SequenceTable, read_fasta, refuse_nucleotides
 from ppi_train.data.fasta_headers import read_headers
 from ppi_train.data.identifiers import map_names
-from ppi_train.data.pairs import read_pairs
+from ppi_train.data.pairs import pairs_from_ids, read_pairs
 from ppi_train.data.protein_sets import read_complexes, read_node_sets, read_proteins
+from ppi_train.data.score_tables import logits_of, read_scores
 from ppi_train.runs.configs import TrainConfig
 from tests.support.mutations import broken
 from tests.support.watched import outcome
@@ -36,6 +38,11 @@ PAIRS = (
     b'P1,P2,1\nP2,P3,0\n\n"P,4",P3,1\n',
     b"label,score,protein_b,Protein_A\r\n1,0.5,B,A\r\n0,NaN,C,A\r\n",
     b"A\tB\nB\tC\n",
+)
+SCORES = (
+    b"P1\tP2\t0.5\nP2\tP3\t1e-9\nP3\tP1\t0\n",
+    b"protein_a\tprotein_b\tprobability\tlogit\nP1\tP2\t0.5\t0\nP2\tP3\t0.9\t2.2\n",
+    b"label,score,protein_b,Protein_A\r\n1,0.5,B,A\r\n0,.25,C,A\r\n",
 )
 ID_MAPS = (
     b"#string_protein_id\talias\tsource\n9606.E1\tP12345\tEnsembl\n9606.E2\tQ9\tBLAST_UniProt_AC X\n",
@@ -168,11 +175,19 @@ def read_table(path: Path) -> None:
     assert len(table) == len(table.index)
 
 
+def read_given_scores(path: Path) -> None:
+    table = read_scores(path)
+    assert all(np.isfinite(score) for score in table.values.values())
+    logits, there = logits_of(pairs_from_ids(["P1", "B"], ["P2", "A"], [0, 1], "made up"), table)
+    assert np.isfinite(logits[there].astype(np.float32)).all()
+
+
 FORMATS: dict[str, tuple[Callable[[Path], object], tuple[bytes, ...], tuple[bytes, ...]]] = {
     "fasta": (read_sequences, FASTA, ()),
     "headers": (read_headers_of, FASTA, (b"|", b" OS=", b" OX=x", b" GN=", b" pep gene:", b" [", b"]")),
     "id_map": (read_ids, ID_MAPS, (b"\t", b"#", b"string_protein_id", b"; ", b'"', b",", b"From")),
     "pairs": (read_table, PAIRS, (b"protein_a", b"label", b"1.0", b'"""')),
+    "scores": (read_given_scores, SCORES, (b"protein_a", b"logit", b"nan", b"inf", b"1e999", b"label", b'"')),
     "yaml": (read_config, YAML, YAML_WORDS),
     "proteins": (read_proteins, LISTS, ()),
     "complexes": (read_complexes, COMPLEXES, ()),
@@ -212,6 +227,7 @@ test_fasta = _test("fasta")
 test_headers = _test("headers")
 test_id_map = _test("id_map")
 test_pairs = _test("pairs")
+test_scores = _test("scores")
 test_config = _test("yaml")
 test_proteins = _test("proteins")
 test_complexes = _test("complexes")

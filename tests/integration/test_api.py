@@ -49,6 +49,7 @@ def test_a_run_has_its_name_its_experiment_and_a_model_that_scores_as_evaluated(
     assert tracked.info.run_name == "mine"
     assert store.get_experiment(tracked.info.experiment_id).name == "of this test"
     assert run.url.startswith("mlflow ui --backend-store-uri sqlite:///")
+    assert "metrics" not in repr(run)  # which a notebook shows; they are up to a hundred
 
     table = read_pairs(example.splits["validation"].pairs)
     named = {name: column.to_pylist()[:50] for name, column in table.named().items()}
@@ -84,6 +85,7 @@ def test_a_run_has_its_name_its_experiment_and_a_model_that_scores_as_evaluated(
         run.model.predict(pairs[["protein_a", "note"]])
 
 
+@pytest.mark.slow
 def test_a_script_sees_what_happens_on_the_standard_error_only(
     store: mlflow.MlflowClient, example: Dataset, data_dir: Path, tmp_path: Path
 ) -> None:

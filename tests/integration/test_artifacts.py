@@ -274,6 +274,7 @@ def test_file_names_reach_a_server_that_proxies_as_they_are(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     names = ["a b.tsv", "a+b.tsv", "a&b=c.tsv", "a;b.tsv", "a@b,c.tsv", "(a)[b].tsv", "Ünï.tsv"]
     with TrackedRun("predict", system_metrics=False, tracking=Tracking(folder=tmp_path / "runs")) as run:
         for name in names:

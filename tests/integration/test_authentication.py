@@ -2,7 +2,7 @@
 
 A user with read permission cannot promote, and the message says why.
 
-The commands are those of docs/security.md, on loopback.
+The commands are those of docs/design/security.md, on loopback.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ppi_train.errors import TrackingError
 from ppi_train.modes import PipelineResult, execute_pipeline
 from ppi_train.tracking.registry.aliases import holder_of
 from tests.support import ROOT
+from tests.support.stores import make_store
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("flask_wtf", reason="Flask-WTF is not installed: no server with authentication")
@@ -55,8 +56,8 @@ class Guarded:
 
 
 def documented(start: str, end: str) -> str:
-    """What stands in docs/security.md between two texts, the first of which stands there once."""
-    (_, rest) = (ROOT / "docs/security.md").read_text().split(start)
+    """What stands in docs/design/security.md between two texts, the first of which stands there once."""
+    (_, rest) = (ROOT / "docs/design/security.md").read_text().split(start)
     return rest.partition(end)[0]
 
 
@@ -81,7 +82,8 @@ def guarded(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     uri = f"http://127.0.0.1:{port}"
     (folder / "auth.ini").write_text(documented("<<'INI'\n", "INI\n"))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", make_store(folder / "server.db")]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {
         **os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),

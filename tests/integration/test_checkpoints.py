@@ -41,6 +41,7 @@ from ppi_train.io.files import file_digest
 from ppi_train.modes import execute_pipeline
 from ppi_train.runs.checkpoints import resolve_checkpoint
 from ppi_train.tracking.artifacts import TAG, CheckpointStore, LocalCheckpoints
+from tests.support.stores import make_store
 
 BUCKET = "artifacts"
 ON_RUNS = pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def s3_server(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--workers", "1", "--backend-store-uri", make_store(folder / "server.db")]
     command += ["--default-artifact-root", f"s3://{BUCKET}/runs", "--no-serve-artifacts"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it starts sooner without
     with (folder / "log").open("w") as log:

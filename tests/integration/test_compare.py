@@ -19,8 +19,6 @@ from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingEr
 from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.modes import PipelineResult, execute_pipeline
-from ppi_train.modes.compare import labels_of
-from ppi_train.tracking.runs import RunInfo
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,8 @@ def test_two_runs_are_compared_on_the_same_pairs(
     run = client.get_run(result.run_id)
     assert run.info.run_name == "compare-example"
     assert run.data.tags["ppi.compared_run_ids"] == f"{strong.run_id},{weak.run_id}"
-    first, second = (f"compare/{result.run_id[:8]}" for result in (strong, weak))
+    differing = ("epochs_6 hidden_dim_32 members_2 seed_0", "epochs_1 hidden_dim_8 members_1 seed_1")
+    first, second = (f"compare/{label}" for label in differing)
     metrics = run.data.metrics
     assert metrics[f"{first}/auprc"] == evaluated.metrics["test/auprc"]
     assert metrics[f"{first}/auprc_ci_low"] < metrics[f"{first}/auprc"] < metrics[f"{first}/auprc_ci_high"]
@@ -80,6 +79,11 @@ def test_two_runs_are_compared_on_the_same_pairs(
 
     page = Path(client.download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
     assert "✗ worse" in page
+    assert "Parameters that differ between the trainings" in page
+    assert (
+        f"[epochs=6 hidden_dim=32 members=2 seed=0](#/experiments/{run.info.experiment_id}/runs/"
+        in (run.data.tags["mlflow.note.content"])
+    )
     assert weak.run_id in page
     assert "run_ids=" in page
 
@@ -207,14 +211,3 @@ def test_what_a_model_was_trained_on_is_marked_in_red(
     page = Path(client.download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
     assert page.count("✗ leak") == 2
     assert ">400</td>" in page
-
-
-def test_names_that_are_equal_in_metrics_make_way_for_ids() -> None:
-    def run(run_id: str, name: str) -> RunInfo:
-        return RunInfo(
-            run_id=run_id, name=name, experiment_id="0", status="FINISHED",
-            tags={}, parameters={}, metrics={}, datasets={},
-        )  # fmt: skip
-
-    runs = [run("1" * 32, "a?"), run("2" * 32, "a#"), run("3" * 32, "b"), run("4" * 32, "")]
-    assert labels_of(runs) == ["1" * 8, "2" * 8, "b", "4" * 8]

@@ -33,6 +33,7 @@ def places(store: mlflow.MlflowClient, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "runs"), "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_residues_of_a_fasta_are_trained_on_and_served(
     places: dict[str, Any], example: Dataset, tiny_esm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

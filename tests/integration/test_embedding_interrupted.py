@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from ppi_train.data.fasta import write_fasta
@@ -25,6 +26,7 @@ from tests.support import ROOT
 PROGRAM = ROOT / "tests" / "support" / "embedding_process.py"
 MEMORY_PROGRAM = ROOT / "tests" / "support" / "embedding_memory.py"
 PROTEINS = 200
+BYTES_A_VECTOR = 256 * 4
 GRANULARITIES = ("protein", "residue")
 
 
@@ -48,7 +50,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
 
 
 def parts_of(output: Path) -> list[Path]:
-    return [path for path in parts_folder(output).glob("*.parquet") if len(path.stem) == 64]
+    return list(parts_folder(output).glob("[0-9]*-*.parquet"))
 
 
 def wait_for_parts(process: subprocess.Popen[str], output: Path, number: int) -> None:
@@ -249,12 +251,15 @@ def test_a_disk_that_fills_up(
     assert "MB are to be written" in log
     embedded = sum(len(EmbeddingCache(part)) for part in parts_of(output))
     assert 0 < embedded < PROTEINS
-    # Room for all parts, which take whole pages, and for half of the cache beside them.
-    values = sum(payload(part, granularity) for part in parts_of(output))
+    # Room for all parts and the plan, which take whole pages, and for half of the cache beside them.
+    (plan,) = parts_folder(output).glob("plan-*")
+    values = sum(payload(part, granularity) for part in parts_of(output)) * BYTES_A_VECTOR
+    tasks = pq.ParquetFile(plan).num_row_groups
     whole = tmp_path / "whole.parquet"
     whole.write_bytes(uninterrupted[granularity])
-    all_parts = used(small_disk) / values * payload(whole, granularity)
-    resize(small_disk, int(all_parts + size / 2))
+    overhead = (used(small_disk) - plan.stat().st_size - values) / len(parts_of(output)) * tasks
+    all_parts = payload(whole, granularity) * BYTES_A_VECTOR + overhead
+    resize(small_disk, int(all_parts + plan.stat().st_size + size / 2))
     log = refused(fasta, output, granularity)
     assert f"going on: {embedded} of {PROTEINS} sequences" in log
     assert f"{PROTEINS} of {PROTEINS} sequences are embedded, and kept" in log

@@ -68,6 +68,7 @@ def test_the_run_is_tagged_named_and_linked(
     assert run.data.params["training.learning_rate"] == "0.008"
 
 
+@pytest.mark.slow
 def test_a_chain_of_three_shows_its_lineage(
     client: mlflow.MlflowClient, places: dict[str, Any], pretrained: PipelineResult
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_finetuned_run_is_evaluated_by_its_id(places: dict[str, Any], pretrain
     assert scored.metrics["val/auroc"] == result.metrics["val/auroc_best"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_finetuning_is_continued(
     client: mlflow.MlflowClient, places: dict[str, Any], pretrained: PipelineResult
 ) -> None:

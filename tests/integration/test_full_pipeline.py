@@ -106,6 +106,7 @@ def _places(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in ("data_dir", "output_dir")}
 
 
+@pytest.mark.slow
 def test_after_a_failure_the_finished_stages_are_taken_over(
     client: mlflow.MlflowClient,
     given: dict[str, Any],

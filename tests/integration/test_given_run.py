@@ -18,14 +18,14 @@ from ppi_train.tracking.given_run import find_given_run
 from ppi_train.tracking.run import TrackedRun, Tracking
 from tests.integration.test_mlflow_run import mlflow_environment
 from tests.support import ROOT
+from tests.support.commands import Ended, run_command
 
 
-def command(mode: str, *words: str, run_id: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MLFLOW_RUN_ID": run_id, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", f"entry_points.{mode}", *words],
-        env=environment, cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def command(mode: str, *words: str, run_id: str, folder: Path) -> Ended:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_RUN_ID", run_id)
+        patch.chdir(folder)
+        return run_command(mode, *words)
 
 
 def content(store: mlflow.MlflowClient, run_id: str) -> dict[str, Any]:
@@ -80,6 +80,7 @@ def test_runs_that_are_not_there(
         assert f"MLFLOW_RUN_ID={run_id}" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_running_run_of_a_mode_becomes_the_parent(
     store: mlflow.MlflowClient, example: Dataset, tmp_path: Path
 ) -> None:

@@ -67,6 +67,18 @@ def lab(tmp_path: Path, example: Dataset) -> Lab:
     return Lab(tmp_path, example)
 
 
+@pytest.mark.slow
+def test_workers_import_the_same_bytes(store: mlflow.MlflowClient, lab: Lab) -> None:
+    alone = Path(lab.imported("mine", "train").outputs["embeddings"]).read_bytes()
+    result = lab.imported("mine", "train", workers=2, overwrite=True)
+    assert Path(result.outputs["embeddings"]).read_bytes() == alone
+    run = store.get_run(result.run_id)
+    assert run.data.metrics["system/workers"] == 2
+    assert run.data.metrics["system/retried_tasks"] == 0
+    assert run.data.tags["ppi.dask_dashboard"].startswith("http://127.0.0.1:")
+    assert not list(lab.folder.glob(".mine.parquet.parts"))
+
+
 def test_imported_embeddings_train_and_score_like_those_made_here(
     store: mlflow.MlflowClient, lab: Lab, data_dir: Path
 ) -> None:

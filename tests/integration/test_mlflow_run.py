@@ -110,6 +110,7 @@ def test_mlflow_run_trains_evaluates_and_keeps_a_given_name(
     assert evaluated.data.metrics["test/auroc"] > 0.5
 
 
+@pytest.mark.slow
 def test_mlflow_run_takes_own_tables_a_config_file_and_paths_with_spaces(
     store: mlflow.MlflowClient, data_dir: Path, example: Dataset, tmp_path: Path
 ) -> None:

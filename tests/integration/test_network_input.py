@@ -85,10 +85,13 @@ def test_training_on_a_network_is_training_on_its_tables(
     run = store.get_run(of_network.run_id)
     assert run.data.params["data.train_pairs"] == tables["train_pairs"]
     assert run.data.params["network.min_score"] == "400.0"
+    for named_after_the_network in (run, store.get_run(of_tables.run_id)):
+        assert named_after_the_network.data.tags["ppi.dataset"] == "4932.protein.physical.links.v12.0"
     assert run.data.params["network.network"] == ""  # by then the run has tables of its own
     assert "network/identifiers.tsv" in artifacts(store, of_network.run_id)
 
 
+@pytest.mark.slow
 def test_split_and_audit_take_a_network(
     store: mlflow.MlflowClient,
     species: tuple[dict[str, Any], set[Pair]],

@@ -17,7 +17,7 @@ from tests.support.faults import free_port, kill_server, running_server, start_s
 
 TOGETHER = 8
 POINTS = ("train/loss", "train/learning_rate", "val/auroc", "val/auprc", "val/loss")
-LAST = ("val/auroc_best", "val/ece", "best_epoch", "throughput/tracking_seconds")
+LAST = ("val/auroc_best", "val/ece", "best_epoch", "system/tracking_seconds")
 
 
 def start(mode: str, **parameters: object) -> subprocess.Popen[str]:

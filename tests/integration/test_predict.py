@@ -104,7 +104,7 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
     store: mlflow.MlflowClient, given: dict[str, Any], trained: PipelineResult, scored: pd.DataFrame,
     example: Dataset, tmp_path: Path,
 ) -> None:  # fmt: skip
-    pairs = tmp_path / "pairs.tsv"
+    pairs = tmp_path / "candidates.tsv"
     scored[["protein_a", "protein_b"]].to_csv(pairs, sep="\t", index=False)
     test = str(example.splits["test"].fasta)
     result, table = predicted(given | {"pairs": str(pairs), "fasta": test})
@@ -114,18 +114,18 @@ def test_a_table_of_pairs_is_scored_as_eval_only_scores_it(
     np.testing.assert_allclose(table["logit"], scored["logit"], atol=1e-4)
     assert (table["uncertainty"] > 0).all()
     run = store.get_run(result.run_id)
-    assert run.info.run_name == "predict-pooled_mlp-pairs"
+    assert run.info.run_name == "predict-pooled_mlp-candidates"
     assert run.data.tags["ppi.evaluated_run_id"] == trained.run_id
     assert run.data.params["prediction.pairs"] == str(pairs)
     assert run.data.metrics["predict/pairs"] == run.data.metrics["predict/kept"] == len(scored)
-    assert run.data.metrics["throughput/pairs_per_second"] > 0
+    assert run.data.metrics["system/pairs_per_second"] > 0
     output = Path(given["output"])
     assert run.data.tags["ppi.output"] == str(output)
     assert run.data.tags["ppi.output_digest"] == hashlib.sha256(output.read_bytes()).hexdigest()
     (logged,) = store.list_artifacts(result.run_id, "predictions")
     assert (logged.path, logged.file_size) == ("predictions/table.parquet", output.stat().st_size)
     assert run.inputs
-    assert run.inputs.dataset_inputs[0].dataset.name == "pairs/pairs"
+    assert run.inputs.dataset_inputs[0].dataset.name == "candidates/pairs"
     assert read_about(output)["run_id"] == trained.run_id
     assert [path.name for path in output.parent.iterdir()] == ["table.parquet"]
 
@@ -445,8 +445,8 @@ def test_the_ranked_partners_of_a_protein(
     assert networkx.read_graphml(edges).nodes[first]["degree"] == len(table) == len(names) - 1
     assert f"the best partners of {first}\n" in caplog.text
     assert f"1   {table['protein_b'][0]}  {table['probability'][0]:.4f}" in caplog.text
-    *_, last = caplog.messages
-    assert last == f"59 of 59 pairs kept; written: {output} (59 rows), {edges} (59 edges)"
+    (written,) = (message for message in caplog.messages if "written: " in message)
+    assert written == f"59 of 59 pairs kept; written: {output} (59 rows), {edges} (59 edges)"
     several = {"protein": f"{second},{first},{second}", "top_k": 5, "output": str(tmp_path / "two.csv")}
     execute_pipeline("predict", asked | several | {"edges": ""})
     table = pd.read_csv(tmp_path / "two.csv")
@@ -465,3 +465,36 @@ def test_a_protein_that_is_not_there_is_refused_with_the_nearest_names(
     with pytest.raises(DataError, match="there is no such protein") as refused:
         predicted(given | {"fasta": str(pool), "protein": f"{name},{name}x"})
     assert f"did you mean {name}" in str(refused.value)
+
+
+def test_a_folder_of_parts(
+    store: mlflow.MlflowClient, given: dict[str, Any], fasta: Path, tmp_path: Path
+) -> None:
+    asked = given | {"all_pairs": True, "fasta": str(fasta), "top_k": 2}
+    _, table = predicted(asked)
+    folder = tmp_path / "scores"
+    result, parts = predicted(asked | {"output": f"{folder}/"})
+    pd.testing.assert_frame_equal(parts, table)
+    names = ["_manifest.json", "part-00000000.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    artifacts = store.list_artifacts(result.run_id, "predictions/scores")
+    assert sorted(Path(artifact.path).name for artifact in artifacts) == names
+    tags = store.get_run(result.run_id).data.tags
+    assert tags["ppi.output_digest"] == hashlib.sha256((folder / names[0]).read_bytes()).hexdigest()
+    with pytest.raises(ConfigError, match=r"the output folder has another prediction\n.*\n  got: top_k=2"):
+        predicted(asked | {"output": f"{folder}/", "top_k": 3})
+    predicted(asked | {"output": f"{folder}/", "top_k": 3, "overwrite": True})
+    assert read_about(folder)["top_k"] == 3
+
+
+@pytest.mark.slow
+def test_workers_write_the_same_table(
+    store: mlflow.MlflowClient, given: dict[str, Any], fasta: Path, tmp_path: Path
+) -> None:
+    asked = given | {"all_pairs": True, "fasta": str(fasta), "min_probability": 0.5}
+    predicted(asked)
+    other = tmp_path / "by_workers.parquet"
+    result, _ = predicted(asked | {"output": str(other), "workers": 2, "overwrite": True})
+    assert other.read_bytes() == Path(given["output"]).read_bytes()
+    metrics = store.get_run(result.run_id).data.metrics
+    assert (metrics["system/workers"], metrics["system/retried_tasks"], metrics["predict/tasks"]) == (2, 0, 1)

@@ -39,15 +39,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
     return dict(zip(words[::2], map(int, words[1::2]), strict=True)), log
 
 
-def blocks_done(output: Path) -> int:
-    found = (re.match(r"\d{9}-(\d{9})-", path.name) for path in parts_folder(output).glob("*-*.parquet"))
-    return max((int(match[1]) for match in found if match), default=0)
+def tasks_done(output: Path) -> int:
+    return len(list(parts_folder(output).glob("*.parquet")))
 
 
-def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
+def wait_for(process: subprocess.Popen[str], output: Path, tasks: int) -> None:
     for _ in range(30_000):
         assert process.poll() is None, process.communicate()
-        if blocks_done(output) == blocks:
+        if tasks_done(output) == tasks:
             return
         time.sleep(0.01)
     process.kill()
@@ -64,7 +63,7 @@ def wait_for(process: subprocess.Popen[str], output: Path, blocks: int) -> None:
 def test_killed_it_goes_on_to_the_same_bytes(suffix: str, options: tuple[str, ...], tmp_path: Path) -> None:
     output, whole = tmp_path / f"killed{suffix}", tmp_path / f"whole{suffix}"
     for done in (3, 5):
-        process = start(output, done - blocks_done(output), *options)
+        process = start(output, done - tasks_done(output), *options)
         wait_for(process, output, done)
         process.kill()
         process.communicate()

@@ -5,6 +5,7 @@ A model is promoted only if it beats the current champion on the same pairs.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ppi_train.errors import CacheError, CheckpointError, DataError, TrackingErr
 from ppi_train.modes import PipelineResult, execute_pipeline, promote
 from tests.support import ROOT
 from tests.support.changed_cache import write_scaled
+from tests.support.commands import run_command
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,12 @@ def test_the_first_passes_the_better_takes_its_place_and_the_worse_is_refused(
     assert (version(client, name), version(client, name, "previous_champion")) == ("2", "1")
     assert len(client.search_model_versions(f"name = '{name}'")) == 2
     run = client.get_run(refused.run_id)
-    assert (run.info.status, run.data.tags["ppi.verdict"]) == ("FAILED", "not promoted")
-    assert refused.outputs["why"] in run.data.tags["ppi.error"]
+    # The comparison has done its work: only the exit code tells a script that the alias stayed.
+    assert (run.info.status, run.data.tags["ppi.verdict"]) == ("FINISHED", "not promoted")
+    assert "ppi.error" not in run.data.tags
+    target = f"models:/{name}@champion"
+    text = run.data.tags["mlflow.note.content"]
+    assert text.startswith(f"Not promoted to {target}: {refused.outputs['why']}.\n\n| metric |")
 
 
 def test_the_version_tells_run_digests_and_figures(
@@ -106,6 +112,18 @@ def test_the_version_tells_run_digests_and_figures(
     assert float(found.tags["ppi.test.auprc"]) == pytest.approx(
         result.metrics["promotion/auprc_candidate"], abs=1e-6
     )
+    figure = f"| AUPRC | {result.metrics['promotion/auprc_candidate']:.4f} | none |"
+    for text in (
+        "Promoted to models:/",
+        "the first model of this name",
+        figure,
+        strong.run_id,
+        "example/train",
+    ):
+        assert text in str(found.description)
+    assert f"`models:/{name}@previous_champion`" in client.get_registered_model(name).description
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{strong.run_id}'")
+    assert {"name": name, "version": 1} in json.loads(model.tags["mlflow.modelVersions"])
 
 
 def test_an_improvement_that_is_too_small(
@@ -272,10 +290,7 @@ def test_the_command_ends_with_3_when_it_refuses(
     promoted(places, strong, name)
     options = places | {"run_id": weak.run_id, "registered_model": name}
     arguments = [text for option, value in options.items() for text in (f"--{option}", str(value))]
-    done = subprocess.run(
-        [sys.executable, "-m", "entry_points.promote", *arguments],
-        capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), check=False,
-    )  # fmt: skip
+    done = run_command("promote", *arguments)
     assert done.returncode == 3, done.stderr
     assert "| metric | candidate | holder | difference | 95% interval |" in done.stderr
     assert f"models:/{name}@champion: not promoted; the 95% interval of its gain" in done.stderr

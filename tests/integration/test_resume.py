@@ -31,6 +31,7 @@ from ppi_train.tracking.artifacts import TAG, StoredCheckpoints
 from tests.support import ROOT, default_signals
 from tests.support.changed_cache import write_scaled
 from tests.support.faults import PASS, REFUSE, faulty_proxy
+from tests.support.made_species import ALIASES, FASTA, LINKS, write_species
 
 # The default's 8 steps an epoch leave little to be killed in: these make 50, each with its own dropout.
 TRAINING: dict[str, Any] = {
@@ -100,11 +101,11 @@ TrainWhole = Callable[..., Trained]
 def outcome(client: mlflow.MlflowClient, run_id: str, output_dir: Path) -> Trained:
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    names = [name for name in run.data.metrics if not name.startswith(("throughput/", "system/"))]
+    names = [name for name in run.data.metrics if not name.startswith("system/")]
     history = {name: client.get_metric_history(run_id, name) for name in names}
     points = {name: [(int(point.step), point.value) for point in found] for name, found in history.items()}
-    rates = client.get_metric_history(run_id, "throughput/pairs_per_second")
-    points["throughput/pairs_per_second"] = [(int(point.step), 0.0) for point in rates]
+    rates = client.get_metric_history(run_id, "system/pairs_per_second")
+    points["system/pairs_per_second"] = [(int(point.step), 0.0) for point in rates]
     folders = {name: output_dir / run_id / "checkpoints" / name for name in ("best", "last")}
     markers = {name: json.loads((folder / MARKER).read_text()) for name, folder in folders.items()}
     stored = StoredCheckpoints.from_tag(run.data.tags[TAG])
@@ -186,6 +187,22 @@ def test_a_killed_finetuning_ends_as_one_never_interrupted(
     moments, mode = MOMENTS_OF_FINETUNING, "finetune_from_pretrain"
     kills = killed_again_and_again(at_server, finetuned, moments, mode, data_dir, tmp_path, **ancestor)
     assert len(kills) >= 3, kills
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_a_network_ends_as_one_never_interrupted(
+    at_server: mlflow.MlflowClient, train_whole: TrainWhole, data_dir: Path, tmp_path: Path
+) -> None:
+    write_species(tmp_path)
+    files = {"network": tmp_path / LINKS, "fasta": tmp_path / FASTA, "id_map": tmp_path / ALIASES}
+    network = {name: str(path) for name, path in files.items()} | {"min_score": 400}
+    never_killed = train_whole("train_only", **network)
+    assert {"network/network.json", "network/identifiers.tsv"} <= never_killed.files
+    moments = [(LOGGED, 0.5), (STEPPING, 0.3), (STEPPING, 0.3)]
+    kills = killed_again_and_again(
+        at_server, never_killed, moments, "train_only", data_dir, tmp_path, **network
+    )
+    assert len(kills) >= 2, kills
 
 
 def killed_again_and_again(

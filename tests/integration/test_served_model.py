@@ -25,6 +25,9 @@ from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.parallel.options import ParallelOptions
+from ppi_train.parallel.pool import worker_pool
+from ppi_train.parallel.worker import build
 from tests.support import ROOT
 
 NAME = "served"
@@ -184,6 +187,15 @@ def test_nothing_is_unpickled(client: mlflow.MlflowClient, champion: PipelineRes
 
 
 @pytest.mark.usefixtures("champion")
+def test_workers_of_a_process_that_loaded_a_model_run_the_code_of_the_process() -> None:
+    before = list(sys.path)
+    mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert sys.path == before
+    with worker_pool(ParallelOptions(workers=1)) as pool:
+        assert set(pool.everywhere(build).values()) == {build()}
+
+
+@pytest.mark.usefixtures("champion")
 def test_the_model_tells_what_it_takes_and_gives() -> None:
     uri = f"models:/{NAME}@champion"
     signature = mlflow.models.get_model_info(uri).signature
@@ -247,7 +259,7 @@ def test_a_server_answers_sequences_and_tells_mistakes_with_400(
 
 
 def test_the_call_in_the_docs_is_answered(served_at: str) -> None:
-    page = (ROOT / "docs/serving.md").read_text()
+    page = (ROOT / "docs/how-to/serving.md").read_text()
     body = re.search(r"curl \S+/invocations -H '(.+?): (.+?)' -d '(.+?)'\n", page, re.DOTALL)
     assert body is not None
     answer = requests.post(served_at, data=body[3], headers={body[1]: body[2]}, timeout=30)

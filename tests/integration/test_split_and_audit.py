@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pa
 from ppi_train.data.splits import SIDES
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.modes import execute_pipeline
-from tests.support import ROOT
+from tests.support.commands import run_command
 
 Pair = tuple[str, str]
 
@@ -104,6 +101,7 @@ def test_the_same_seed_writes_the_same_bytes_and_nothing_is_overwritten_unasked(
     assert (second / "test.tsv").read_bytes() != (first / "test.tsv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_clustered_split_leaves_no_similar_protein_where_c3_does(
     network: dict[str, Any], tmp_path: Path
@@ -157,10 +155,7 @@ def test_the_command_audits_the_example_by_default(
     store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:
     folders = ["--data_dir", str(data_dir), "--output_dir", str(tmp_path / "runs")]
-    done = subprocess.run(
-        [sys.executable, "-m", "entry_points.audit", *folders],
-        cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_command("audit", *folders)
     assert done.returncode == 0, done.stderr
     assert "test pairs, no protein in training (C3)" in done.stderr
     (run,) = runs_of(store)
@@ -181,6 +176,7 @@ def _system(names: Any) -> set[str]:
     return {name for name in names if name.startswith("system/")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_leak_is_seen_and_trivial_baselines_score_on_it(network: dict[str, Any], tmp_path: Path) -> None:
     given = {**network, "method": "random", "negatives": "uniform", "output": str(tmp_path / "random")}

@@ -209,6 +209,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
         assert len(points[0]) == 15
 
 
+@pytest.mark.slow
 def test_the_full_pipeline_trains_it_once(
     client: mlflow.MlflowClient, places: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.made_species import ALIASES, FASTA, LINKS, accession, string_pairs, write_species
 
-PAGE = (ROOT / "docs" / "tutorial-network.md").read_text()
+PAGE = (ROOT / "docs/start/your-data.md").read_text().partition("## A network")[2]
 COMMANDS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

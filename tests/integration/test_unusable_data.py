@@ -71,5 +71,9 @@ def test_a_split_says_that_few_edges_are_left_and_what_to_do(
     (tmp_path / "edges.tsv").write_text(edges)
     execute_pipeline("split", {"pairs": str(tmp_path / "edges.tsv"), "output": str(tmp_path / "few")})
     assert "validation has only" in caplog.text
-    assert "of the 300 edges (method=c3, val_fraction=0.1" in caplog.text
-    assert "a larger val_fraction, or method=random" in caplog.text
+    assert "of the 300 edges (split by c3, val_fraction=0.1" in caplog.text
+    assert "a larger val_fraction, or take the method random" in caplog.text
+    caplog.clear()
+    given = {"pairs": str(tmp_path / "edges.tsv"), "output": str(tmp_path / "random"), "method": "random"}
+    execute_pipeline("split", given)
+    assert "give a larger val_fraction\n" in caplog.text  # and no advice to take what was taken

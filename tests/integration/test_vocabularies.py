@@ -60,4 +60,5 @@ def test_the_rule_that_makes_names_fit_is_named_before_embedding(
     assert f"{pairs(0)}, {pairs(1)}, " in shown
     assert f"sequences.fasta: {fasta(0)}, {fasta(1)}, {fasta(2)}, ..." in shown
     assert (rule in shown) if rule else ("rewrite the names" not in shown)
+    assert ("missing=drop" in shown) == (missing == "error")  # it would leave nothing
     assert not (tmp_path / "data").exists()

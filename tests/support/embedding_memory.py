@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.data.fasta import SequenceTable
-from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache import CacheSpec, tasks
 from ppi_train.embeddings.cache import build as embedding_work
 
 RESIDUES = 250
@@ -58,7 +58,7 @@ class Peak(threading.Thread):
 
 
 def main(output: str, proteins: str, memory_bytes: str) -> None:
-    embedding_work.MEMORY_BYTES = int(memory_bytes)
+    tasks.MEMORY_BYTES = int(memory_bytes)
     rng = random.Random(0)
     letters = "ACDEFGHIKLMNPQRSTVWY"
     sequences = {

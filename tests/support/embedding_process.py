@@ -1,6 +1,6 @@
 """Embeds a FASTA slowly in a separate process, for tests to kill.
 
-python embedding_process.py FASTA OUTPUT GRANULARITY SECONDS_A_CHUNK
+python embedding_process.py FASTA OUTPUT GRANULARITY SECONDS_A_CHUNK [WORKERS]
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ppi_train.data.fasta import read_fasta
-from ppi_train.embeddings.cache import CacheSpec
+from ppi_train.embeddings.cache import CacheSpec, tasks
 from ppi_train.embeddings.cache import build as embedding_work
+from ppi_train.parallel.options import ParallelOptions
+from ppi_train.parallel.pool import worker_pool
 
 
 class SlowEmbedder:
@@ -45,12 +48,23 @@ class SlowEmbedder:
         return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def main(fasta: str, output: str, granularity: str, seconds: str) -> None:
+@dataclass(frozen=True)
+class MakeSlow:
+    """Makes the embedder in a worker."""
+
+    granularity: str
+    seconds: float
+
+    def __call__(self) -> SlowEmbedder:
+        return SlowEmbedder(self.granularity, self.seconds)
+
+
+def main(fasta: str, output: str, granularity: str, seconds: str, workers: str = "0") -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    embedding_work.CHUNK_RESIDUES = 400
-    embedding_work.PART_SECONDS = 0.02
+    tasks.CHUNK_RESIDUES = 400
     table = read_fasta(fasta)
-    embedder = SlowEmbedder(granularity, float(seconds))
+    make = MakeSlow(granularity, float(seconds))
+    embedder = make()
     spec = CacheSpec(
         embedder={"name": embedder.name, "parameters": {}, "digest": embedder.digest()},
         dimension=embedder.dimension,
@@ -60,8 +74,11 @@ def main(fasta: str, output: str, granularity: str, seconds: str) -> None:
         truncation="head",
         fasta_digest=table.digest,
     )
-    counts = embedding_work.make_cache(Path(output), table, embedder, spec)
+    with worker_pool(ParallelOptions(workers=int(workers) or None)) as pool:
+        counts = embedding_work.make_cache(Path(output), table, embedder, spec, pool=pool, make=make)
     print("embedded", counts.embedded, "reused", counts.reused)  # noqa: T201 - what the test reads
+    if pool.remote:
+        print("retried", pool.retried_tasks)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.support.stores import make_store
+
 PASS = "pass"
 REFUSE = "refuse"  # answers 500
 CUT = "cut"  # closes the connection before the server has heard anything
@@ -167,6 +169,8 @@ def running_server(folder: Path, port: int, *, store: str = "") -> Iterator[str]
 
 def start_server(folder: Path, port: int, log: IO[str], *, store: str = "") -> subprocess.Popen[bytes]:
     """Starts one that may be killed, and started again on what it has kept; it leads a process group."""
+    if not store and not (folder / "server.db").exists():
+        make_store(folder / "server.db")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", store or f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]

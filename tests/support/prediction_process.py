@@ -8,15 +8,16 @@ python prediction_process.py OUTPUT BLOCKS [TOP_K]
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-from ppi_train.inference import predict as prediction_work
+from ppi_train.inference import task_blocks
 from ppi_train.inference.pair_grid import PairGrid
+from ppi_train.inference.predict import make_prediction
+from ppi_train.inference.prediction import Prediction
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.models.pooled_mlp import PooledMlpOptions
 from ppi_train.models.pooled_mlp.model import PooledMlp
@@ -48,10 +49,8 @@ def encode(blocks: int) -> EncodedProteins:
 
 def main(output: str, blocks: str, top_k: str = "") -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Each block is a part.
-    prediction_work.PART_SECONDS = 0.0
-    prediction_work.WRITING_SHARE = math.inf
-    prediction = prediction_work.Prediction(
+    task_blocks.TASK_PAIRS = 1  # each block is a task
+    prediction = Prediction(
         output=Path(output),
         edges=Path(output).with_suffix(".tsv"),
         proteins=tuple(f"P{number:03}" for number in range(PROTEINS)),
@@ -59,7 +58,7 @@ def main(output: str, blocks: str, top_k: str = "") -> None:
         top_k=int(top_k) if top_k else None,
         min_probability=None if top_k else 0.49,
     )
-    counts = prediction_work.make_prediction(prediction, lambda: encode(int(blocks)))
+    counts = make_prediction(prediction, lambda: encode(int(blocks)))
     print("pairs", counts.pairs, "scored", counts.scored, "kept", counts.kept)  # noqa: T201 - what the test reads
 
 

@@ -74,11 +74,11 @@ def test_help_of_a_mode_shows_each_option_once_with_its_default(name: str) -> No
 def test_help_of_a_mode_is_in_groups_and_says_what_is_required() -> None:
     shown = help_of("predict")
     headings = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
-    groups = ["Data", "Embedding", "Device and seed", "Prediction", "Run", "Tracking"]
+    groups = ["Data", "Embedding", "Device and seed", "Prediction", "Run", "Tracking", "Parallel"]
     assert headings == ["Required", *groups, "Other", "Example"]
     required = shown.partition("Required:")[2].partition("Data:")[0]
-    assert re.findall(r"--\w+", required) == ["--fasta", "--run_id", "--pairs", "--output"]
-    assert "[required (or model_uri)]" in " ".join(required.split())
+    assert re.findall(r"--\w+", required) == ["--fasta", "--pairs", "--output"]
+    assert "[required (or embeddings, or dataset)]" in " ".join(required.split())
     assert "Required:" not in help_of("train_only")
 
 
@@ -102,6 +102,14 @@ def test_unknown_options_are_told_with_all_other_problems(command: str) -> None:
     assert "lerning_rate: no such parameter; did you mean learning_rate" in done.stderr
     assert "epochs: expected a value at least 1; got 0" in done.stderr
     assert "stray: no such parameter" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["entry_points.train_only", "ppi_train train_only"])
+def test_parameters_as_mlflow_takes_them_are_answered_with_the_option(command: str) -> None:
+    done = run("-m", *command.split(), "fasta=my.fasta", "epochs=3")
+    assert done.returncode == 2
+    assert "fasta=my.fasta: expected --fasta my.fasta" in done.stderr
+    assert "epochs=3: expected --epochs 3" in done.stderr
 
 
 def test_an_environment_that_was_left_half_made_is_told_without_a_traceback(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ import yaml
 import ppi_train
 from tests.support import ROOT
 
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+SITE = sorted(ROOT.glob("docs/**/*.md"))
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SITE])
 PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names what is gone, too
-FOLDERS = "ppi_train|tests|entry_points|benchmarks|docs"
+FOLDERS = "deploy|ppi_train|tests|entry_points|benchmarks|docs|scripts"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -82,10 +84,42 @@ def test_named_files_exist(page: Path) -> None:
     assert sorted({*missing_paths(text), *missing_names(text)}) == []
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", SITE, ids=lambda page: page.name)
 def test_every_page_is_linked(page: Path) -> None:
     linked = "".join(other.read_text() for other in PAGES if other != page)
     assert f"{page.name})" in linked
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    """Also in messages, since a user follows them, and in the files at the top."""
+    folders = ("ppi_train", "benchmarks", "entry_points", "scripts")
+    sources = [path for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
+    sources += [ROOT / name for name in ("MLproject", "conda.yaml", "pyproject.toml", ".ci/run")]
+    named = {path: re.findall(r"(?<![\w./-])docs/[\w./-]*\w", path.read_text()) for path in sources}
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, names in named.items()
+        for name in names
+        if not (ROOT / name).exists()
+    ]
+    assert missing == []
+    assert "docs/how-to/embedders.md" in named[ROOT / "ppi_train/embeddings/embedders/hub.py"]
+
+
+@pytest.mark.parametrize("page", SITE, ids=lambda page: page.name)
+def test_lists_begin_after_an_empty_line(page: Path) -> None:
+    """The site takes a list that does not for a part of the paragraph; GitHub does not."""
+    text = FENCE.sub("", page.read_text())
+    assert re.findall(r"^(?!- |\d+\. |[ #|]).+\n- .*", text, re.MULTILINE) == []
+
+
+def test_links_of_the_notebook_lead_somewhere() -> None:
+    notebook = ROOT / "docs/tutorial.ipynb"
+    cells = json.loads(notebook.read_text())["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    targets = LINK.findall(text)
+    assert "reference/api.md" in targets
+    assert [target for target in targets if leads_nowhere(notebook, target)] == []
 
 
 def test_the_checks_see_what_is_missing(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from tests.support import ROOT
 
 # From the lowest to the highest; a room is a package or a file of that name.
 RANKS = (
-    "errors", "io", "config", "tracking", "data", "models", "embeddings", "checkpoints", "features",
-    "evaluation", "reporting", "inference", "training", "runs", "serving", "modes", "cli",
+    "errors", "io", "config", "parallel", "tracking", "data", "models", "embeddings", "checkpoints",
+    "released", "features", "evaluation", "reporting", "inference", "training", "runs", "serving", "modes",
+    "cli",
 )  # fmt: skip
 # Not ranked: `__init__` of the package itself, which has the version, and the start of `python -m`; `api`,
 # which `__init__` imports when it is first used.
@@ -24,8 +25,14 @@ UNRANKED = {"__version__": 0, "__main__": len(RANKS), "api": len(RANKS), "pipeli
 CONFINED = {
     "mlflow": ("ppi_train/tracking/",),
     "pyarrow": ("ppi_train/io/", "ppi_train/data/", "ppi_train/embeddings/", "ppi_train/inference/"),
+    "fsspec": ("ppi_train/io/stores.py",),
     "h5py": ("ppi_train/embeddings/",),
+    "dask": ("ppi_train/parallel/",),
+    "distributed": ("ppi_train/parallel/",),
+    "dask_jobqueue": ("ppi_train/parallel/",),
+    "dask_kubernetes": ("ppi_train/parallel/",),
     "transformers": ("ppi_train/embeddings/embedders/esm2.py",),
+    "optuna": ("ppi_train/modes/sweep/",),
     "click": ("entry_points/", "ppi_train/cli.py", "ppi_train/cli/"),
 }
 SOURCES = sorted([*ROOT.glob("ppi_train/**/*.py"), *ROOT.glob("entry_points/**/*.py")])

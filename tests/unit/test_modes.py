@@ -46,12 +46,27 @@ def test_an_unknown_mode_is_refused_with_the_nearest_names() -> None:
     assert "did you mean train_only or pretrain_only" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", [name for mode in MODES.values() for name in mode.names])
-def test_one_of_several_processes_is_refused_in_every_mode(
+TRAINING = {"train_only", "finetune_from_pretrain", "train_embedder", "resume", "full_pipeline"}
+
+
+@pytest.mark.parametrize("name", sorted(MODES.keys() - TRAINING))
+def test_one_of_several_processes_is_refused_in_modes_that_do_not_train(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match="WORLD_SIZE\n  got: 2\n"):
+        execute_pipeline(name, {})
+
+
+@pytest.mark.parametrize("rank", ["", "2", "first"])
+@pytest.mark.parametrize("name", sorted(TRAINING))
+def test_a_process_that_does_not_know_its_rank_is_refused(
+    name: str, rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(ConfigError, match="RANK=\\$SLURM_PROCID"):
         execute_pipeline(name, {})
 
 

@@ -50,11 +50,11 @@ def test_the_names_that_logged_models_store_never_move(name: str) -> None:
 
 
 def test_requirements_are_pinned_and_have_those_of_the_embedder() -> None:
-    plain = served_requirements(spec("descriptors"))
+    plain = served_requirements("descriptors")
     assert all(re.fullmatch(r"[\w-]+==[\d.]+\w*", requirement) for requirement in plain)
     assert {"torch", "mlflow", "safetensors"} < {requirement.partition("==")[0] for requirement in plain}
     pytest.importorskip("transformers")
-    (added,) = set(served_requirements(spec("esm2"))) - set(plain)
+    (added,) = set(served_requirements("esm2")) - set(plain)
     assert added.startswith("transformers==")
 
 
@@ -75,7 +75,7 @@ def with_dependencies(names: list[str]) -> set[str]:
 
 
 def test_serving_needs_no_more_than_the_requirements() -> None:
-    installed = with_dependencies([text.partition("==")[0] for text in served_requirements(spec("mine"))])
+    installed = with_dependencies([text.partition("==")[0] for text in served_requirements("mine")])
     declared = [Requirement(text) for text in importlib.metadata.requires("ppi_train") or []]
     absent = {canonicalize_name(each.name) for each in declared} - installed
     assert "psutil" in absent

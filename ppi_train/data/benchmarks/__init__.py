@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import pooch
 import requests
 
-from ppi_train.errors import ConfigError, DownloadError, nearest
+from ppi_train.errors import ConfigError, DownloadError, nearest, shown
 from ppi_train.io.files import expanded, file_digest
 
 logger = logging.getLogger(__name__)
@@ -165,15 +165,13 @@ def _source(file: CatalogueFile, name: str, mirror: str | None) -> _Downloader:
             expected="a folder, or a URL with http:// or https://",
             remedy="correct the parameter mirror or the variable PPI_TRAIN_MIRROR",
         )
-    return _from_folder(expanded(mirror), name)
+    return _from_folder(file, expanded(mirror), name)
 
 
 def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
     """Checks the digest before pooch does, for a better message."""
 
     def downloader(url: str, output: str, caller: object) -> None:
-        size = "" if file.size is None else f" ({file.size / 1e6:.1f} MB)"
-        logger.info("fetching %s%s", url, size)
         Path(output).unlink()  # pooch makes it readable for its owner only; the umask should decide
         download(url, output, caller)
         found = file_digest(Path(output))
@@ -190,7 +188,12 @@ def _checked(file: CatalogueFile, download: _Downloader) -> _Downloader:
     return downloader
 
 
-def _from_folder(folder: Path, name: str) -> _Downloader:
+def _log_start(action: str, place: str | Path, file: CatalogueFile) -> None:
+    size = "" if file.size is None else f" ({file.size / 1e6:.1f} MB)"
+    logger.info("%s %s%s", action, place, size)
+
+
+def _from_folder(file: CatalogueFile, folder: Path, name: str) -> _Downloader:
     def download(_url: str, output: str, _caller: object) -> None:
         try:
             if not folder.is_dir():
@@ -202,6 +205,7 @@ def _from_folder(folder: Path, name: str) -> _Downloader:
                 )
             if not (folder / name).is_file():
                 raise _not_in_mirror(folder / name)
+            _log_start("reading", folder / name, file)
             shutil.copyfile(folder / name, output)
         except OSError as error:
             raise DownloadError(
@@ -214,6 +218,7 @@ def _from_folder(folder: Path, name: str) -> _Downloader:
 def _over_http(file: CatalogueFile, mirror_url: str | None) -> _Downloader:
     def download(url: str, output: str, _caller: object) -> None:
         address = mirror_url or url
+        _log_start("fetching", shown(address), file)
         try:
             with Path(output).open("xb") as stream:
                 for piece in _received(address, MAX_BYTES if file.size is None else file.size):

@@ -1,6 +1,6 @@
 """Readers of networks as they are downloaded, recognised by their content.
 
-docs/network-files.md lists the layouts, and what each can be filtered by.
+docs/reference/network-files.md lists the layouts, and what each can be filtered by.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LAYOUTS: tuple[tuple[Callable[[Source], bool], Callable[[Source, NetworkFilter]
     (edge_table.recognises, edge_table.read),
 )
 _NO_FILTER = NetworkFilter()
+_ZIP = b"PK\x03\x04"
 
 
 def read_network(path: str | Path, wanted: NetworkFilter = _NO_FILTER) -> Network:
@@ -48,7 +49,8 @@ def read_network(path: str | Path, wanted: NetworkFilter = _NO_FILTER) -> Networ
     parts = unpacked_parts(path, KIND)
     first = next(parts)
     source = Source(str(path), first, chain([first], parts))
-    if not source.head:
+    # The bytes of an archive may look like two columns, by its time alone.
+    if not source.head or source.first.startswith(_ZIP):
         raise _unknown_layout(source)
     for recognises, read in _LAYOUTS:
         if recognises(source):
@@ -58,7 +60,7 @@ def read_network(path: str | Path, wanted: NetworkFilter = _NO_FILTER) -> Networ
 
 def _unknown_layout(source: Source) -> DataError:
     seen = repr(source.head[0][:200]) if source.head else "blank lines only"
-    packed = source.first.startswith(b"PK\x03\x04")
+    packed = source.first.startswith(_ZIP)
     return DataError(
         "the network is a zip archive" if packed else "the layout of the network is not known",
         where=source.path,

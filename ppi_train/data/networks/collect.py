@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ppi_train.data.networks.base import Network, NetworkFilter
+from ppi_train.data.pair_keys import sorted_keys
 from ppi_train.errors import DataError, first_ten
 
 # Ten times the pairs of STRING's largest species.
@@ -271,7 +272,7 @@ def _merge(keys: np.ndarray, size: int, columns: dict[str, np.ndarray]) -> dict[
         `index` (m, 2) int32 in order of first appearance, the columns (m,), and with `negative` also
         `disputed`, the pairs of which some rows are negative.
     """
-    keys, order = _sorted(keys, size * size)
+    keys, order = sorted_keys(keys, size * size)
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     first = order[starts]  # the order is stable, so this is each pair's first row
     appeared = np.argsort(first)
@@ -290,22 +291,3 @@ def _merge(keys: np.ndarray, size: int, columns: dict[str, np.ndarray]) -> dict[
         reported = np.logical_or.reduceat(columns["negative"][order], starts)[appeared]
         merged["disputed"] = reported & ~merged["negative"]
     return merged
-
-
-def _sorted(keys: np.ndarray, above: int) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted keys and their order; equal ones stay in order. The given array is used up.
-
-    Sorting keys with their row packed into the lower bits takes a fifth of the time of a stable argsort.
-
-    Args:
-        keys: (n,) int64.
-        above: All keys are smaller.
-    """
-    bits = len(keys).bit_length()
-    if above.bit_length() + bits > 63:
-        order = np.argsort(keys, kind="stable")
-        return keys[order], order
-    keys <<= bits
-    keys |= np.arange(len(keys))
-    keys.sort()
-    return keys >> bits, keys & ((1 << bits) - 1)

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from ppi_train.data.networks.base import Network, NetworkFilter
 from ppi_train.data.networks.collect import DISPUTED, Collector, Interactor
 from ppi_train.data.networks.table import Source, by_value
-from ppi_train.data.pair_files import COLUMNS, Place, known_columns, read_columns, text_columns
-from ppi_train.data.pairs import label_of, pair_table, refuse_sequences
+from ppi_train.data.pair_columns import COLUMNS, known_columns
+from ppi_train.data.pair_files import read_columns
+from ppi_train.data.pair_text import Place, text_columns
+from ppi_train.data.pairs import accessions, label_of, pair_table, refuse_sequences
 from ppi_train.errors import DataError
 
 _PARQUET = b"PAR1"
@@ -67,9 +69,9 @@ def read(source: Source, wanted: NetworkFilter) -> Network:
     layout = "table of pairs" if measures else "two columns"
     wanted.refuse_others(("min_score", "score_column") if "score" in measures else (), layout, source.path)
     collector = Collector(layout, source.path, wanted)
-    ends = [_names(columns[name], name, source, place) for name in COLUMNS[:2]]
+    ends = [accessions(columns[name], name, source.path, place) for name in COLUMNS[:2]]
     refuse_sequences(ends[0], source.path)
-    numbers = [collector.numbers(end.dictionary_encode(), lambda name, _: Interactor(name)) for end in ends]
+    numbers = [collector.numbers(end, lambda name, _: Interactor(name)) for end in ends]
     rows = collector.rows(len(ends[0]))
     if wanted.min_score is not None:
         rows.drop(measures["score"] < wanted.min_score, "below min_score")
@@ -123,11 +125,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _names(column: pa.Array, name: str, source: Source, place: Place) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(column).fill_null("")
-    empty = pc.index(trimmed, "").as_py()
-    if empty >= 0:
-        raise DataError(f"a pair has no {name}", where=f"{source.path}, {place(empty)}", got="an empty value")
-    return trimmed

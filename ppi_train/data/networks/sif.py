@@ -16,7 +16,7 @@ import pyarrow as pa
 from ppi_train.data.networks.base import KIND, Network, NetworkFilter
 from ppi_train.data.networks.collect import Collector, Interactor
 from ppi_train.data.networks.table import Source, by_value
-from ppi_train.data.pair_files import known_columns
+from ppi_train.data.pair_columns import known_columns
 from ppi_train.errors import DataError
 from ppi_train.io.files import text_lines
 

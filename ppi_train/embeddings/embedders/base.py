@@ -172,39 +172,22 @@ def pooled_dimension(layers: int, width: int) -> int:
     return (layers + len(PARTS)) * width
 
 
-def pool(layers: list[Tensor], lengths: Tensor) -> Tensor:
-    """Pools the states of all layers to one vector per protein.
+def pool(layers: Sequence[Tensor]) -> Tensor:
+    """Pools the states of all layers of a protein to one vector.
 
     The mean of each layer; of the last also maximum, deviation, and the mean of either end.
 
     Args:
-        layers: States (n, T, h) of each layer.
-        lengths: (n,) how many of them, from the left, are a protein's residues.
+        layers: States (L, h) of each layer, of any number format.
 
     Returns:
-        (n, (len(layers) + 4) * h).
+        ((len(layers) + 4) * h,) float32.
     """
-    last = layers[-1]
-    place = torch.arange(last.shape[1], device=last.device)
-    inside = place < lengths[:, None]
-    means = [_mean(states, inside) for states in layers]
-    squares = _mean((last - means[-1][:, None]) ** 2, inside)
-    return torch.cat(
-        [
-            *means,
-            last.masked_fill(~inside[..., None], -torch.inf).amax(dim=1),
-            squares.sqrt(),
-            _mean(last, inside & (place < TERMINAL_WINDOW)),
-            _mean(last, inside & (place >= lengths[:, None] - TERMINAL_WINDOW)),
-        ],
-        dim=1,
-    )
-
-
-def _mean(states: Tensor, chosen: Tensor) -> Tensor:
-    """Mean (n, h) of the chosen residues' states.
-
-    Takes states (n, T, h) and a mask (n, T) with at least one residue per row.
-    """
-    weights = chosen.to(states.dtype)
-    return torch.einsum("nth,nt->nh", states, weights) / weights.sum(dim=1, keepdim=True)
+    # A copy, which lies in the processor's cache: the states of a batch do not.
+    last = layers[-1].to(torch.float32, copy=True)
+    mean = last.mean(dim=0)
+    means = [states.mean(dim=0, dtype=torch.float32) for states in layers[:-1]]
+    ends = [last[:TERMINAL_WINDOW].mean(dim=0), last[-TERMINAL_WINDOW:].mean(dim=0)]
+    maximum = last.amax(dim=0)
+    deviation = last.sub_(mean).square_().mean(dim=0).sqrt_()
+    return torch.cat([*means, mean, maximum, deviation, *ends])

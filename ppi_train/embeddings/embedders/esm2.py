@@ -40,10 +40,12 @@ from ppi_train.embeddings.embedders.hub import (
 )
 from ppi_train.errors import ConfigError, DeviceError, first_line
 from ppi_train.io.unavailable import described_by_cause, unavailable_error
+from ppi_train.models.device import check_bf16
 
 DEFAULT_MODEL = "t30_150M"
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Padding included. On a CPU more is slower, since activations no longer fit its cache: docs/embedders.md.
+# Padding included. On a CPU more is slower, since activations no longer fit its cache; rates are in
+# docs/how-to/embedders.md.
 RESIDUES_PER_BATCH = {"cpu": 1024, "cuda": 16384}
 _T5_SENTINELS = 100  # numbered after the pieces, and named in no file
 
@@ -68,7 +70,12 @@ class Esm2:
         _require_transformers()
         self.granularity = granularity
         self._model, self._precision, self._device = located(model), precision, device or torch.device("cpu")
-        _check_precision(self._device, precision)
+        if precision == "bf16":
+            check_bf16(
+                self._device,
+                got="embedder_precision=bf16",
+                remedy="give embedder_precision=fp16 or float32",
+            )
         self._folder = model_folder(self._model)
         self._config = read_config(self._folder)
         self._family = family_of(self._config, self._folder)
@@ -347,14 +354,4 @@ def _require_transformers() -> None:
             "the embedder esm2 needs the package transformers",
             got="it is not installed",
             remedy='pip install "ppi_train[esm]", or in a checkout: pip install -e ".[esm]"',
-        )
-
-
-def _check_precision(device: torch.device, precision: str) -> None:
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(
-            "this GPU does not support bf16",
-            got="embedder_precision=bf16",
-            expected="a GPU of compute capability 8.0 or more",
-            remedy="give embedder_precision=fp16 or float32",
         )

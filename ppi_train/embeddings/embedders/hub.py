@@ -152,7 +152,7 @@ def weight_files(folder: Path) -> list[Path]:
             where=folder,
             got=", ".join(pickles) or "none in the folder",
             expected=f"{_ONE_FILE}, or {_INDEX} and its shards; pickles can run code and are not loaded",
-            remedy="make a copy in safetensors once, as docs/embedders.md shows, and give its folder",
+            remedy="make a copy in safetensors once, as docs/how-to/embedders.md shows, and give its folder",
         )
     with described_by_cause(folder / _INDEX):
         index = (folder / _INDEX).read_bytes()

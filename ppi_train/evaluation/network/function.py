@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.csgraph import connected_components
 
 from ppi_train.errors import DataError
 from ppi_train.evaluation.network import Network, network_from_pairs
@@ -73,6 +72,8 @@ def _network(pairs: Sequence[tuple[str, str]]) -> Network:
 
 
 def _is_connected(network: Network) -> bool:
+    from scipy.sparse.csgraph import connected_components  # a tenth of a second to import
+
     return int(connected_components(network.adjacency, directed=False)[0]) == 1
 
 

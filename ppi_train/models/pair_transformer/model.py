@@ -1,7 +1,7 @@
 """`pair_transformer`: attention within each protein, then over the residues of the pair.
 
 The architecture of TUnA (Ko et al. 2024, "TUnA: an uncertainty-aware transformer model for sequence-based
-protein-protein interaction prediction"), built from its description; docs/models.md says what differs.
+protein-protein interaction prediction"), built from its description; docs/design/models.md says what differs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ppi_train.errors import ConfigError
 from ppi_train.models.base import Packed
 from ppi_train.models.ensemble import GaussianOutput
 from ppi_train.models.residue_model import Chosen, ResidueModel, canonical_pairs, in_groups, recomputed
-from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear, settle
+from ppi_train.models.v3.layers import EncoderLayer, SpectralLinear
 
 if TYPE_CHECKING:
     from ppi_train.models.pair_transformer import PairTransformerOptions
@@ -86,12 +86,11 @@ class PairTransformer(ResidueModel):
 
         In training the pairs are also added to the Gaussian process.
         """
-        settle(self)
         states = self.encode(proteins)
         features = self._features(self.select(states, pairs[:, 0]), self.select(states, pairs[:, 1]))
         logits = self.output.mean(features)
         if self.training:
-            self.output.learn(features, logits)
+            self.output.observe(features, logits)
         return binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
     def _features(self, state_a: Packed | Chosen, state_b: Packed | Chosen) -> Tensor:

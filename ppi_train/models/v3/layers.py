@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
-    dropout,
     linear,
     normalize,
     scaled_dot_product_attention,
@@ -30,6 +29,8 @@ from torch.nn.functional import (
 )
 
 from ppi_train.models.base import Packed
+from ppi_train.models.dropout import dropout
+from ppi_train.models.trained_state import TrainedState
 
 _REACHES = (10.0, 50.0)
 """Decay lengths, in residues, of the closeness to an end of a protein."""
@@ -44,13 +45,15 @@ def nearness_to_ends(length: int) -> Tensor:
 
     Localisation signals are at a protein's ends; a slot can attend to them at any protein length.
     """
-    steps = torch.arange(length, dtype=torch.float32)
-    ends = [
-        torch.exp(-steps_from_end / reach)
-        for steps_from_end in (steps, length - 1 - steps)
-        for reach in _REACHES
-    ]
-    return 3 * torch.stack(ends, dim=1)
+    # What is made in inference mode cannot be used later where gradients are taken, as `explain` does.
+    with torch.inference_mode(mode=False):
+        steps = torch.arange(length, dtype=torch.float32)
+        ends = [
+            torch.exp(-steps_from_end / reach)
+            for steps_from_end in (steps, length - 1 - steps)
+            for reach in _REACHES
+        ]
+        return 3 * torch.stack(ends, dim=1)
 
 
 def residue_weights(residues_ld: Tensor, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
@@ -328,13 +331,13 @@ def _some(pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield chunk[:, 0], chunk[:, 1]
 
 
-class SpectralLinear(nn.Module):
+class SpectralLinear(TrainedState):
     """A linear map divided by its largest singular value.
 
     Spectral normalisation, Miyato et al. 2018.
 
-    The value is tracked by power iteration, one step of which is `settle`, and not part of the forward
-    pass: a pass that is recomputed for its gradient must use the same weights.
+    The value is tracked by power iteration, one step of which follows each optimiser step and is not part of
+    the forward pass: a pass that is recomputed for its gradient must use the same weights.
 
     Args:
         inputs, outputs: Widths.
@@ -359,17 +362,14 @@ class SpectralLinear(nn.Module):
         self.right.copy_(normalize(self.weight.t() @ self.left, dim=0))
         self.left.copy_(normalize(self.weight @ self.right, dim=0))
 
+    def after_step(self) -> None:
+        if self.training:  # a frozen encoder is not
+            self.settle()
+
     def forward(self, x: Tensor) -> Tensor:
         """Applies the map: (..., inputs) -> (..., outputs)."""
         value = self.left @ (self.weight @ self.right)
         return linear(x, self.weight / value, self.bias)
-
-
-def settle(module: nn.Module) -> None:
-    """Runs one step of power iteration in each trained spectral map."""
-    for submodule in module.modules():
-        if isinstance(submodule, SpectralLinear) and submodule.training:
-            submodule.settle()
 
 
 class EncoderLayer(nn.Module):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from ppi_train.models.base import Packed, member_losses
+from ppi_train.models.dropout import product_without
 from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
 from ppi_train.models.v3.layers import (
     N_ENDS,
@@ -88,18 +88,20 @@ class SlotEncoder(nn.Module):
 
         Takes statistics (n, t) and slots (n, k * s, d).
         """
-        slots_kni = slots.reshape(len(slots), len(self.weight), -1).transpose(0, 1)
-        of_slots = torch.bmm(slots_kni, self._seen()).transpose(0, 1).flatten(1)
-        states: Tensor = self.states(statistics, of_slots)
+        states: Tensor = self.states(statistics, self._of_slots(slots.view(len(slots), len(self.weight), -1)))
         return states
 
-    def _seen(self) -> Tensor:
-        """The slot weights, zero for dropped inputs.
+    def _of_slots(self, slots_nki: Tensor) -> Tensor:
+        """The slots' part (n, k * h) of the first map, in training without the dropped inputs.
 
         The mask is the same for a whole batch, and differs among members.
         """
-        shown = torch.ones_like(self.weight[:, :, :1])
-        return self.weight * dropout(shown, self.states.input_dropout, self.training)
+        share = self.states.input_dropout
+        if not (self.training and share):
+            return torch.bmm(slots_nki.transpose(0, 1), self.weight).transpose(0, 1).flatten(1)
+        dropped = torch.rand(self.weight.shape[:2], device=self.weight.device) < share
+        members = zip(slots_nki.permute(1, 2, 0).contiguous(), self.weight, dropped, strict=True)
+        return torch.cat([product_without(*member, share) for member in members], dim=1)
 
 
 class V3(EnsembleModel):
@@ -196,6 +198,12 @@ class V3(EnsembleModel):
 
     def join(self, states: Sequence[States]) -> States:
         return States(*(torch.cat(parts) for parts in zip(*states, strict=True)))
+
+    def state_tensors(self, states: States) -> dict[str, Tensor]:
+        return states._asdict()
+
+    def states_of(self, tensors: Mapping[str, Tensor]) -> States:
+        return States(**tensors)
 
     def count(self, states: States) -> int:
         return len(states.members)

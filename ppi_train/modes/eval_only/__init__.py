@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from ppi_train.config.loading import logged_parameters
@@ -13,21 +12,22 @@ from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.evaluation.base_rate import expected_metrics, expected_text
 from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pairs
 from ppi_train.evaluation.pair_metrics import sigmoid
-from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.base import PipelineResult, promotion_of
+from ppi_train.modes.eval_only.given import evaluate_scores
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.modes.eval_only.networks import evaluate_network, log_network
 from ppi_train.modes.eval_only.references import read_references, reference_digests
-from ppi_train.modes.eval_only.report import log_evaluation, log_report
+from ppi_train.modes.eval_only.report import REPORT, log_evaluation, log_headline, log_report
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import EvalConfig
-from ppi_train.runs.lineage import code_version
+from ppi_train.runs.lineage import code_version, lineage_section
 from ppi_train.runs.scored_split import SplitScores, score_split, split_for
+from ppi_train.runs.training_pairs import training_lineage
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import logged_model_of
 
 logger = logging.getLogger(__name__)
 
-HEADLINE = ("auroc", "auprc")
 METRIC_PREFIX = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -39,6 +39,8 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         CheckpointError: the run has no whole checkpoint.
         CacheError: the embeddings are not of the kind that the model was trained on.
     """
+    if config.given.scores:
+        return evaluate_scores(config, tracked)
     resolved = resolve_candidate(config.evaluated)
     model_id = logged_model_of(resolved.run)  # before the long work, while the server is known to answer
     evaluated = split_for(resolved, config)
@@ -54,17 +56,20 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     leakage = evaluate_leakage(
         scored.table,
         scored.logits,
-        resolved,
         config,
         evaluated,
+        trained_on=lambda: training_lineage(
+            resolved, config.data, with_sequences=config.leakage.audit == "full"
+        ),
         digests=scored.sequence_digests,
         prefix=prefix,
     )
     measured = _measure(scored, leakage, config)
     metrics = measured.prefixed(prefix) | _expected(scored)
-    tracked.log_metrics(metrics, model_id=model_id)
+    dataset = inputs.dataset(split)
+    tracked.log_metrics(metrics, model_id=model_id, dataset=dataset)
     log_strata(measured, tracked, output)
-    log_evaluation(
+    drawn = log_evaluation(
         scored.table,
         scored.logits,
         tracked,
@@ -73,19 +78,28 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         split=split,
         uncertainty=scored.uncertainty,
     )
-    _log_headline(metrics, prefix)
+    log_headline(metrics, prefix)
     if leakage:
-        log_leakage(leakage, tracked, output, model_id)
+        log_leakage(leakage, tracked, output, model_id=model_id, dataset=dataset)
         metrics |= leakage.metrics
     network = evaluate_network(references, resolved, inputs, config, split=split, device=scored.device)
     if network:
-        log_network(network, tracked, output, model_id)
+        log_network(network, tracked, output, model_id=model_id, dataset=dataset)
         metrics |= network.metrics
-    log_report(scored, resolved, named, measured, tracked, output, leakage=leakage, network=network)
+    lineage = lineage_section(resolved, inputs, mode="eval_only", parameters=logged_parameters(named))
+    log_report(
+        scored, named, measured, drawn, tracked, output, lineage=lineage, leakage=leakage, network=network
+    )
     left_out = [note for part in (leakage, network) if part for note in part.notes]
     if left_out:
         tracked.set_tags({"ppi.left_out": "\n".join(left_out)})
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"predictions": str(output)})
+    trained = resolved.run.run_id
+    return PipelineResult(
+        run_id=tracked.run_id,
+        metrics=metrics,
+        outputs={"predictions": str(output), "report": str(output / REPORT)},
+        then=(f"compare -P run_ids={trained},ANOTHER_ID", promotion_of(trained)),
+    )
 
 
 def _introduce(
@@ -106,6 +120,7 @@ def _introduce(
 
 
 def _measure(scored: SplitScores, leakage: EvaluatedLeakage | None, config: EvalConfig) -> MeasuredPairs:
+    """The metrics of a scored split, over all pairs and by strata."""
     return measure_pairs(
         scored.table,
         scored.logits,
@@ -128,13 +143,6 @@ def _expected(scored: SplitScores) -> dict[str, float]:
     return expected_metrics(probabilities, scored.prevalence)
 
 
-def _log_headline(metrics: Mapping[str, float], prefix: str) -> None:
-    for name in HEADLINE:
-        key = f"{prefix}/{name}"
-        if key in metrics:  # absent if the pairs have one class only
-            logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
-
-
 def inputs_of(config: EvalConfig) -> dict[str, str]:
     """Digests of all inputs of an evaluation."""
     resolved = resolve_candidate(config.evaluated)
@@ -145,9 +153,3 @@ def inputs_of(config: EvalConfig) -> dict[str, str]:
     if config.cache.embeddings:
         digests |= EmbeddingCache(config.cache.embeddings).digests
     return digests | reference_digests(config.network)
-
-
-def _interval_text(metrics: Mapping[str, float], key: str) -> str:
-    if f"{key}_ci_low" not in metrics:
-        return ""
-    return f" (95% interval {metrics[f'{key}_ci_low']:.4f} to {metrics[f'{key}_ci_high']:.4f})"

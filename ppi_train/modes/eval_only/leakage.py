@@ -6,7 +6,7 @@ A finetuned model has seen the pairs of its ancestors as well, so these count as
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from ppi_train.errors import DataError, UserError, first_ten
 from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
-from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.scored_split import SplitSource
-from ppi_train.runs.training_pairs import TrainingLineage, training_lineage
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.runs.training_pairs import TrainingLineage
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -97,14 +96,14 @@ class EvaluatedLeakage:
 def evaluate_leakage(
     table: PairTable,
     logits: np.ndarray,
-    resolved: ResolvedCheckpoint,
     config: EvalConfig,
     split: SplitSource,
     *,
+    trained_on: Callable[[], TrainingLineage | None],
     digests: Mapping[str, str],
     prefix: str,
 ) -> EvaluatedLeakage | None:
-    """Audits the scored pairs against all training pairs of the run's lineage.
+    """Audits the scored pairs against all pairs that the model was trained on.
 
     Missing inputs do not stop an evaluation: without training pairs, or where nothing says which proteins
     are the same, there is no audit, and without sequences no similarity measure. Warnings say so.
@@ -112,9 +111,9 @@ def evaluate_leakage(
     Args:
         table: The scored pairs, labelled.
         logits: (n,) their scores.
-        resolved: The run.
         config: Config of the evaluation.
         split: The split that the pairs come from.
+        trained_on: Reads the training pairs; called only if there is an audit.
         digests: Sequence digests of the scored proteins, by accession.
         prefix: Prefix of the gains' metric names, such as `test`.
     """
@@ -123,7 +122,7 @@ def evaluate_leakage(
     if split.split == "train":
         logger.info("no audit: these are the training pairs themselves")
         return None
-    lineage = training_lineage(resolved, config.data, with_sequences=config.leakage.audit == "full")
+    lineage = trained_on()
     if lineage is None:
         logger.warning("no audit, and no gain over the trivial baselines: there are no training pairs")
         return None
@@ -217,10 +216,17 @@ def _all_sequences(
     return None
 
 
-def log_leakage(leakage: EvaluatedLeakage, tracked: TrackedRun, folder: Path, model_id: str | None) -> None:
+def log_leakage(
+    leakage: EvaluatedLeakage,
+    tracked: TrackedRun,
+    folder: Path,
+    *,
+    model_id: str | None,
+    dataset: TrackedDataset,
+) -> None:
     """Logs the metrics and `audit.json`, and prints the results."""
     log_audit(leakage.audit, tracked, folder, train=leakage.train.source, test=leakage.test)
-    tracked.log_metrics(leakage.gain_metrics, model_id=model_id)
+    tracked.log_metrics(leakage.gain_metrics, model_id=model_id, dataset=dataset)
     for name, gain in leakage.gains.items():
         interval = ""
         if gain.low is not None and gain.high is not None:

@@ -45,7 +45,7 @@ from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.scored_split import validation_inputs
-from ppi_train.tracking.run import TrackedRun
+from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +242,14 @@ def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in values.items()}
 
 
-def log_network(evaluated: EvaluatedNetwork, tracked: TrackedRun, folder: Path, model_id: str | None) -> None:
+def log_network(
+    evaluated: EvaluatedNetwork,
+    tracked: TrackedRun,
+    folder: Path,
+    *,
+    model_id: str | None,
+    dataset: TrackedDataset,
+) -> None:
     """Logs the metrics, writes and uploads `network.json`, and prints the table.
 
     A tracking store rejects an infinite value, or replaces it by the largest number. Infinite values are
@@ -250,7 +257,7 @@ def log_network(evaluated: EvaluatedNetwork, tracked: TrackedRun, folder: Path, 
     """
     infinite = sorted(name for name, value in evaluated.metrics.items() if not math.isfinite(value))
     finite = {name: value for name, value in evaluated.metrics.items() if math.isfinite(value)}
-    tracked.log_metrics(finite, model_id=model_id)
+    tracked.log_metrics(finite, model_id=model_id, dataset=dataset)
     path = folder / "network.json"
     write_file(path, (json.dumps(_record(evaluated), indent=2, allow_nan=False) + "\n").encode())
     tracked.log_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppi_train.config.loading import logged_parameters
 from ppi_train.data.pairs import PairTable
 from ppi_train.evaluation.measure import MeasuredPairs
 from ppi_train.evaluation.network import Network
@@ -19,7 +19,7 @@ from ppi_train.io.files import write_file
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
 from ppi_train.modes.eval_only.networks import EvaluatedNetwork
 from ppi_train.reporting.base_rate import expected_table
-from ppi_train.reporting.page import Part, Picture, ReportContent, Section, render_report
+from ppi_train.reporting.page import Part, Picture, ReportContent, Section, Table, render_report
 from ppi_train.reporting.sections import (
     METRICS,
     evaluation_headline,
@@ -28,13 +28,20 @@ from ppi_train.reporting.sections import (
     network_metrics_section,
     strata_section,
 )
-from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import EvalConfig
-from ppi_train.runs.lineage import code_version, lineage_section
+from ppi_train.runs.lineage import code_version
 from ppi_train.runs.scored_split import SplitScores
 from ppi_train.tracking.run import TrackedRun
 
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.figure import Figure
+
+    from ppi_train.reporting.network_figure import DrawnNetwork
+
+logger = logging.getLogger(__name__)
+
 REPORT = "report.html"
+HEADLINE = ("auroc", "auprc")
 _ONE_CLASS = "The pairs hold one class only, so that there is nothing to rank."
 
 
@@ -49,12 +56,16 @@ def log_evaluation(
     uncertainty: np.ndarray | None = None,
     history: Sequence[Mapping[str, float]] = (),
     best_metric: str = "val/auroc",
-) -> None:
+    calibrated: bool = True,
+) -> Mapping[str, Figure]:
     """Logs the figures and the prediction table of scored pairs.
 
     Args:
-        logits: Calibrated.
+        logits: Calibrated, except where `calibrated` is false: scores that only order the pairs.
         uncertainty: The standard deviation of each logit; all zero where the model has none.
+
+    Returns:
+        The figures by name, for the page: to lay one out takes as long as a second of training.
     """
     # matplotlib takes half a second to import, which must not delay the first training step.
     from ppi_train.reporting import figures
@@ -62,7 +73,7 @@ def log_evaluation(
     probabilities, labels = sigmoid(logits), table.required_labels
     if uncertainty is not None and not uncertainty.any():
         uncertainty = None  # the model estimates none
-    drawn = {"reliability": figures.reliability_figure(probabilities, labels, title)}
+    drawn = {"reliability": figures.reliability_figure(probabilities, labels, title)} if calibrated else {}
     if 0 < table.positives < len(table):  # the other figures need both classes
         drawn |= {
             "roc": figures.roc_figure(probabilities, labels, title),
@@ -78,34 +89,49 @@ def log_evaluation(
     file = output / "predictions" / f"{split}.parquet"
     write_predictions(file, table, logits, probabilities, uncertainty)
     tracked.log_folder(output / "predictions", "predictions")
+    return drawn
 
 
-if TYPE_CHECKING:  # matplotlib is slow to import
-    from ppi_train.reporting.network_figure import DrawnNetwork
+def log_headline(metrics: Mapping[str, float], prefix: str) -> None:
+    """Prints AUROC and AUPRC with their intervals."""
+    for name in HEADLINE:
+        key = f"{prefix}/{name}"
+        if key in metrics:  # absent if the pairs have one class only
+            logger.info("%s %s%s", key, f"{metrics[key]:.4f}", _interval_text(metrics, key))
+
+
+def _interval_text(metrics: Mapping[str, float], key: str) -> str:
+    if f"{key}_ci_low" not in metrics:
+        return ""
+    return f" (95% interval {metrics[f'{key}_ci_low']:.4f} to {metrics[f'{key}_ci_high']:.4f})"
 
 
 def log_report(
     scored: SplitScores,
-    resolved: ResolvedCheckpoint,
     config: EvalConfig,
     measured: MeasuredPairs,
+    drawn: Mapping[str, Figure],
     tracked: TrackedRun,
     output: Path,
     *,
+    lineage: Section,
     leakage: EvaluatedLeakage | None = None,
     network: EvaluatedNetwork | None = None,
+    uncalibrated: str = "",
 ) -> Path:
     """Writes the page of one evaluation and uploads it.
 
     Args:
         scored: The split with its scores.
-        resolved: The checkpoint that scored it.
         config: The config that the run logs.
         measured: The metrics of all pairs and of the strata.
+        drawn: What `log_evaluation` has drawn.
         tracked: The run.
         output: Its folder on this machine.
+        lineage: Where the scores come from.
         leakage: The audit against the training set, and the gains; None: the page explains the absence.
         network: The called networks; None: only the pairs are drawn.
+        uncalibrated: Why the scores are no probabilities; empty if they are.
     """
     probabilities = sigmoid(scored.logits)
     metrics = {**measured.metrics, **_gains(leakage)}
@@ -120,22 +146,24 @@ def log_report(
             measures=leakage.audit.measures if leakage else None,
         ),
         metrics=metrics_section(
-            _of_all_pairs(metrics),
+            of_all_pairs(metrics),
             calls=_calls(config),
-            expected=expected_table(probabilities, scored.labels, scored.prevalence) if both else None,
+            expected=_expected(scored, probabilities) if both and not uncalibrated else None,
         ),
-        curves=_curves(probabilities, scored.labels) if both else _ONE_CLASS,
-        calibration=_calibration(probabilities, scored, both_classes=both),
+        curves=ranking_section(drawn) if both else _ONE_CLASS,
+        calibration=uncalibrated or calibration_section(drawn),
         strata=strata_section(measured.strata) if measured.strata else None,
         leakage=_leakage(leakage, config),
-        networks=_drawn(scored, probabilities, network),
+        networks=uncalibrated or _drawn(scored, probabilities, network),
         network_metrics=_network_metrics(network),
-        lineage=lineage_section(
-            resolved, scored.inputs, mode="eval_only", parameters=logged_parameters(config)
-        ),
+        lineage=lineage,
         made_by=made_by(tracked),
     )
     return write_report(content, tracked, output)
+
+
+def _expected(scored: SplitScores, probabilities: np.ndarray) -> Table | None:
+    return expected_table(probabilities, scored.labels, scored.prevalence)
 
 
 def _calls(config: EvalConfig) -> str:
@@ -144,7 +172,7 @@ def _calls(config: EvalConfig) -> str:
     return f"Pairs are called interacting at a probability of {THRESHOLD} or above. {intervals}"
 
 
-def _of_all_pairs(metrics: Mapping[str, float]) -> dict[str, float]:
+def of_all_pairs(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics without those of strata, which have their own table."""
     names = {f"{name}{end}" for name in METRICS for end in ("", "_ci_low", "_ci_high")}
     return {name: value for name, value in metrics.items() if name in names}
@@ -162,6 +190,8 @@ def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
         return leakage_section(found, train=leakage.train.source, test=leakage.test, notes=leakage.notes)
     if config.leakage.audit == "off":
         return "The test pairs were not compared with the training pairs: audit=off."
+    if config.given.scores and not config.given.trained_on:
+        return "It is not known what the tool was trained on: trained_on names a table of these pairs."
     if config.pairs.split == "train":
         return "These are the training pairs themselves."
     return (
@@ -186,7 +216,8 @@ def facts_of(scored: SplitScores) -> tuple[tuple[str, str], ...]:
         ("pairs", f"{len(scored.table):,}"),
         ("interacting", f"{scored.table.positives:,} ({scored.labels.mean():.1%})"),
         ("proteins", f"{len(scored.table.proteins):,}"),
-        ("embedder", str(scored.inputs.cache.spec.embedder["name"])),
+        *([] if scored.given_by else [("embedder", str(scored.inputs.cache.spec.embedder["name"]))]),
+        *([("left out", f"{scored.unscored:,} without a score")] if scored.unscored else []),
     )
 
 
@@ -196,19 +227,19 @@ def made_by(tracked: TrackedRun) -> str:
     return f"Made on {day} (UTC) by ppi_train {code_version()}, run {tracked.run_id}."
 
 
-def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
-    from ppi_train.reporting import figures  # matplotlib, slow to import
+def ranking_section(drawn: Mapping[str, Figure]) -> Section:
+    """The curves of precision over recall, and of true over false positive rate."""
+    from ppi_train.reporting.figures import as_svg  # matplotlib, slow to import
 
-    precision_recall = figures.precision_recall_figure(probabilities, labels, "Precision-recall")
     return Section(
         pictures=(
             Picture(
-                svg=figures.as_svg(precision_recall),
+                svg=as_svg(drawn["precision_recall"], title="Precision-recall"),
                 alt="Precision against recall; the share of interacting pairs is a dashed line",
                 caption="Of the pairs called, how many are right. The dashed line is guessing.",
             ),
             Picture(
-                svg=figures.as_svg(figures.roc_figure(probabilities, labels, "ROC")),
+                svg=as_svg(drawn["roc"], title="ROC"),
                 alt="True positive rate against false positive rate, with chance as a dashed diagonal",
                 caption="How many interacting pairs are found at the price of how many others.",
             ),
@@ -216,34 +247,32 @@ def _curves(probabilities: np.ndarray, labels: np.ndarray) -> Section:
     )
 
 
-def _calibration(probabilities: np.ndarray, scored: SplitScores, *, both_classes: bool) -> Section:
-    from ppi_train.reporting import figures
+def calibration_section(drawn: Mapping[str, Figure]) -> Section:
+    """Whether probabilities mean what they say, and what the surest predictions are worth."""
+    from ppi_train.reporting.figures import as_svg
 
-    labels = scored.labels
     pictures = [
         Picture(
-            svg=figures.as_svg(figures.reliability_figure(probabilities, labels, "Reliability")),
+            svg=as_svg(drawn["reliability"], title="Reliability"),
             alt="Observed share of interacting pairs against predicted probability, and pairs per bin",
             caption="On the diagonal, a probability means what it says. Bars below: pairs per bin.",
             shape="tall",
         )
     ]
-    if not both_classes:
+    if "score_histogram" not in drawn:  # the pairs have one class only
         return Section(pictures=tuple(pictures))
-    histogram = figures.score_histogram_figure(probabilities, labels, "Scores of either class")
     pictures.append(
         Picture(
-            svg=figures.as_svg(histogram),
+            svg=as_svg(drawn["score_histogram"], title="Scores of either class"),
             alt="Histogram of the probabilities of interacting and of non-interacting pairs",
             caption="The less the two overlap, the better the classes are told apart.",
         )
     )
-    if not scored.uncertainty.any():
+    if "precision_by_kept" not in drawn:
         return Section(text=("The model gives no uncertainty of its scores.",), pictures=tuple(pictures))
-    drawn = figures.selective_figure(probabilities, labels, scored.uncertainty, "Precision by share kept")
     pictures.append(
         Picture(
-            svg=figures.as_svg(drawn),
+            svg=as_svg(drawn["precision_by_kept"], title="Precision by share kept"),
             alt="Precision against the share of the pairs that is kept, the surest first, in two orders",
             caption="If only the surest predictions are kept, how many of the called pairs are right.",
         )

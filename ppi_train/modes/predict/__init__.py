@@ -12,18 +12,21 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.evaluation.base_rate import expected_metrics, expected_text
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.output import Annotations
 from ppi_train.inference.output_parts import check_outputs
-from ppi_train.inference.predict import Prediction, PredictionCounts, make_prediction
+from ppi_train.inference.predict import Workers, make_prediction
+from ppi_train.inference.prediction import Prediction, PredictionCounts
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
 from ppi_train.io.files import file_digest
-from ppi_train.io.outputs import check_output_path
+from ppi_train.io.outputs import MANIFEST, check_output_path
 from ppi_train.io.progress import Progress
 from ppi_train.models.device import resolve_device
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.predict.inputs import PredictionInputs, prediction_inputs
 from ppi_train.modes.predict.marks import annotate, novel_pairs, read_known
 from ppi_train.modes.predict.messages import best_partners_text, files_text
+from ppi_train.modes.workers import tracked_pool
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.lineage import code_version
@@ -50,40 +53,29 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     """
     options = config.prediction
     output, edges = Path(str(options.output)), Path(options.edges) if options.edges else None
-    check_output_path("output", output)
+    check_output_path("output", output, folder=options.folder)
     if edges:
         check_output_path("edges", edges)
-    check_outputs(output, edges, overwrite=options.overwrite)
-    resolved = resolve_candidate(config.evaluated)
-    checkpoint = resolved.read()
-    known = read_known(config)
-    inputs = prediction_inputs(config, checkpoint)
-    device = resolve_device(config.compute.device)
-    _log_start(config, tracked, resolved, checkpoint, inputs)
-    annotations = annotate(config, inputs, resolved, known)
-    if options.novel_only:
-        inputs = novel_pairs(inputs, annotations)
-    origin = {
-        "checkpoint": resolved.digest,
-        **inputs.cache.digests,
-        "proteins": inputs.digest,
-        "device": device.type,
-    }
-    prediction = Prediction(
-        output=output,
-        edges=edges,
-        overwrite=options.overwrite,
-        proteins=inputs.proteins,
-        pairs=inputs.pairs,
-        queries=inputs.queries,
-        top_k=options.top_k,
-        min_probability=options.min_probability,
-        uncertainty=options.uncertainty,
-        annotations=annotations,
-        origin=origin,
-        about={"run_id": resolved.run.run_id, "model": checkpoint.description["model"]["name"]},
-    )
-    counts = make_prediction(prediction, lambda: encoded_proteins(checkpoint, inputs, device))
+    given = {name: getattr(options, name) for name in ("top_k", "min_probability", "uncertainty")}
+    check_outputs(output, edges, overwrite=options.overwrite, job=given)
+    with tracked_pool(config.parallel, tracked) as pool:
+        resolved = resolve_candidate(config.evaluated)
+        checkpoint = resolved.read()
+        known = read_known(config)
+        inputs = prediction_inputs(config, checkpoint, pool)
+        device = resolve_device(config.compute.device)
+        _log_start(config, tracked, resolved, checkpoint, inputs)
+        annotations = annotate(config, inputs, resolved, known)
+        if options.novel_only:
+            inputs = novel_pairs(inputs, annotations)
+        prediction = _prediction(
+            config, inputs, annotations, resolved, device, checkpoint.description["model"]["name"]
+        )
+        counts = make_prediction(
+            prediction,
+            lambda: encoded_proteins(checkpoint, inputs, device),
+            Workers(pool=pool, checkpoint=checkpoint, device=str(device)) if pool.remote else None,
+        )
     expected, lines = _expected_precision(counts, resolved)
     metrics = _metrics(counts, inputs) | expected
     tracked.log_metrics(metrics)
@@ -95,6 +87,38 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
     for line in (*lines, files_text(counts, output, edges)):
         logger.info("%s", line)
     return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs=outputs)
+
+
+def _prediction(
+    config: PredictConfig,
+    inputs: PredictionInputs,
+    annotations: Annotations,
+    resolved: ResolvedCheckpoint,
+    device: torch.device,
+    model: str,
+) -> Prediction:
+    options = config.prediction
+    origin = {
+        "checkpoint": resolved.digest,
+        **inputs.cache.digests,
+        "proteins": inputs.digest,
+        "device": device.type,
+    }
+    return Prediction(
+        output=Path(str(options.output)),
+        folder=options.folder,
+        edges=Path(options.edges) if options.edges else None,
+        overwrite=options.overwrite,
+        proteins=inputs.proteins,
+        pairs=inputs.pairs,
+        queries=inputs.queries,
+        top_k=options.top_k,
+        min_probability=options.min_probability,
+        uncertainty=options.uncertainty,
+        annotations=annotations,
+        origin=origin,
+        about={"run_id": resolved.run.run_id, "model": model},
+    )
 
 
 def encoded_proteins(
@@ -135,12 +159,13 @@ def _metrics(counts: PredictionCounts, inputs: PredictionInputs) -> dict[str, fl
     metrics = {
         "predict/proteins": float(len(inputs.proteins)),
         "predict/pairs": float(counts.pairs),
+        "predict/tasks": float(counts.tasks),
         "predict/kept": float(counts.kept),
         "predict/dropped": float(inputs.dropped),
         **{f"predict/{mark}": float(count) for mark, count in counts.marked.items()},
     }
     if counts.scored:
-        metrics["throughput/pairs_per_second"] = counts.scored / counts.seconds
+        metrics["system/pairs_per_second"] = counts.scored / counts.seconds
     return metrics
 
 
@@ -158,15 +183,23 @@ def _expected_precision(
 
 
 def _log_files(tracked: TrackedRun, output: Path, edges: Path | None) -> dict[str, str]:
-    """Tags the path and digest of each file, and uploads small files."""
+    """Tags the path and digest of each output, and uploads small ones.
+
+    The digest of a folder is that of its manifest, which has those of its parts.
+    """
     files = {"output": output, "edges": edges}
     outputs = {name: str(path) for name, path in files.items() if path is not None}
     tags: dict[str, str] = {}
     for name, path in files.items():
         if path is None:
             continue
-        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": file_digest(path)}
-        if path.stat().st_size < UPLOADED_BYTES:
-            tracked.log_file(path, "predictions")
+        digest = file_digest(path / MANIFEST if path.is_dir() else path)
+        tags |= {f"ppi.{name}": str(path.absolute()), f"ppi.{name}_digest": digest}
+        content, folder = [path], "predictions"
+        if path.is_dir():
+            content, folder = sorted(path.iterdir()), f"predictions/{path.name}"
+        if sum(file.stat().st_size for file in content) < UPLOADED_BYTES:
+            for file in content:
+                tracked.log_file(file, folder)
     tracked.set_tags(tags)
     return outputs

@@ -18,9 +18,10 @@ from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable, read_pairs
 from ppi_train.data.protein_sets import ProteinList, read_proteins
 from ppi_train.embeddings.cache.reader import EmbeddingCache, warn_of_other_numbers
-from ppi_train.embeddings.options import CacheOptions
+from ppi_train.embeddings.options import CacheSourceOptions
 from ppi_train.errors import ConfigError, DataError, first_ten, nearest
 from ppi_train.inference.pair_grid import PairGrid, PairList
+from ppi_train.parallel.pool import Pool
 from ppi_train.runs.configs import PredictConfig
 from ppi_train.runs.datasets import training_fastas
 from ppi_train.runs.embedder import EmbeddingSettings
@@ -30,6 +31,7 @@ from ppi_train.runs.inputs import (
     refuse_missing,
     refuse_other_names,
 )
+from ppi_train.runs.labels import data_label
 from ppi_train.tracking.run import TrackedDataset
 
 logger = logging.getLogger(__name__)
@@ -81,10 +83,15 @@ class PredictionInputs:
         )
 
 
-def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> PredictionInputs:
+def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint, pool: Pool) -> PredictionInputs:
     """Reads pairs or proteins, and opens or makes their embeddings.
 
     Embeddings are made in the same way as those of the training run.
+
+    Args:
+        config: Of the mode.
+        checkpoint: The model.
+        pool: Embeds what is to be embedded.
 
     Raises:
         DataError: a table, list or FASTA is wrong, or no pair is left.
@@ -96,7 +103,7 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
     fastas = sequence_files(config)
     if options.pairs:
         table = read_pairs(options.pairs, labels="ignored")
-        cache = _cache(config, checkpoint, fastas, {table.source: table.proteins})
+        cache = _cache(config, checkpoint, fastas, {table.source: table.proteins}, pool)
         return _of_table(config, table, cache, fastas)
     if options.proteins_a and options.proteins_b:
         lists = [read_proteins(path) for path in (options.proteins_a, options.proteins_b)]
@@ -108,8 +115,8 @@ def prediction_inputs(config: PredictConfig, checkpoint: Checkpoint) -> Predicti
                 remedy="give fasta, embeddings or dataset, or lists that are FASTA files",
             )
         named = {listed.source: listed.accessions for listed in lists}
-        return _of_lists(config, lists, _cache(config, checkpoint, fastas, named), fastas)
-    return _of_all(config, checkpoint, fastas)
+        return _of_lists(config, lists, _cache(config, checkpoint, fastas, named, pool), fastas)
+    return _of_all(config, checkpoint, fastas, pool)
 
 
 def sequence_files(config: PredictConfig) -> list[Path]:
@@ -119,7 +126,7 @@ def sequence_files(config: PredictConfig) -> list[Path]:
     return [*named_fastas(config.data, config.cache), *filter(None, of_lists)]
 
 
-def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
+def named_fastas(data: DatasetOptions, cache: CacheSourceOptions) -> list[Path]:
     """The given FASTA, or the FASTAs of the given data set.
 
     Empty if only an embedding cache is given.
@@ -133,11 +140,14 @@ def named_fastas(data: DatasetOptions, cache: CacheOptions) -> list[Path]:
 
 def opened_cache(
     data: DatasetOptions,
-    cache: CacheOptions,
+    cache: CacheSourceOptions,
     compute: DeviceOptions,
     checkpoint: Checkpoint,
     fastas: Sequence[Path],
     named: Mapping[str, Collection[str]],
+    *,
+    missing: str | None = None,
+    pool: Pool | None = None,
 ) -> EmbeddingCache:
     """The given embedding cache, or one made with the model's recipe.
 
@@ -146,12 +156,14 @@ def opened_cache(
         checkpoint: The model.
         fastas: What `named_fastas` gives, and others.
         named: The proteins that are scored, by the file that names them; empty for all.
+        missing: As in `refuse_other_names`.
+        pool: Embeds what is to be embedded; None: this process.
 
     Raises:
         CacheError: see `open_cache`; proteins that are to be embedded have no sequence.
     """
     if cache.embeddings is None and named:
-        refuse_other_names(named, fastas, missing=cache.missing)
+        refuse_other_names(named, fastas, missing=missing)
     of_dataset = bool(data.dataset) and not cache.fasta
     needed = {name for names in named.values() for name in names}
     embedding: dict[str, Any] = checkpoint.description["embedding"]
@@ -163,6 +175,7 @@ def opened_cache(
         data_dir=Path(data.data_dir),
         wanted=embedding["recipe"],
         memory_mb=cache.cache_memory_mb,
+        pool=pool,
     )
     warn_of_other_numbers(opened, embedding)
     return opened
@@ -173,8 +186,12 @@ def _cache(
     checkpoint: Checkpoint,
     fastas: Sequence[Path],
     named: Mapping[str, Collection[str]],
+    pool: Pool,
 ) -> EmbeddingCache:
-    return opened_cache(config.data, config.cache, config.compute, checkpoint, fastas, named)
+    return opened_cache(
+        config.data, config.cache, config.compute, checkpoint, fastas, named,
+        missing=config.cache.missing, pool=pool,
+    )  # fmt: skip
 
 
 def _of_table(
@@ -182,7 +199,7 @@ def _of_table(
 ) -> PredictionInputs:
     if table.duplicates:
         logger.info("%s: %s duplicate rows merged", table.source, f"{table.duplicates:,}")
-    name = Path(table.source).stem
+    name = data_label(table.source)
     fasta = fastas[0] if fastas else None
     settled = drop_or_refuse_missing(name, {"pairs": table}, cache, missing=config.cache.missing, fasta=fasta)
     kept = settled.tables["pairs"]
@@ -224,14 +241,16 @@ def _of_lists(
     )
 
 
-def _of_all(config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path]) -> PredictionInputs:
+def _of_all(
+    config: PredictConfig, checkpoint: Checkpoint, fastas: Sequence[Path], pool: Pool
+) -> PredictionInputs:
     """All pairs of the proteins, or those of the proteins that `protein` names."""
     source = config.cache.fasta or config.data.dataset or str(config.cache.embeddings)
     queries = list(dict.fromkeys(config.prediction.protein or ()))
     named = {name for fasta in fastas for name in read_fasta(fasta).sequences}
     if named:
         _refuse_unknown(queries, named, source)  # before the others are embedded
-    cache = _cache(config, checkpoint, fastas, {})
+    cache = _cache(config, checkpoint, fastas, {}, pool)
     if not named:
         named = set(cache.lengths)
         _refuse_unknown(queries, named, source)

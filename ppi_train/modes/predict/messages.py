@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppi_train.inference.output import Annotations
-from ppi_train.inference.predict import PredictionCounts
+from ppi_train.inference.prediction import PredictionCounts
 
 # Longest description in a line of the best partners.
 _DESCRIPTION = 50

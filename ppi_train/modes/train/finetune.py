@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,16 @@ import torch
 from ppi_train.checkpoints import Checkpoint, model_from_checkpoint
 from ppi_train.config.loading import logged_parameters
 from ppi_train.embeddings.cache.reader import warn_of_other_numbers
-from ppi_train.features import ProteinIterator, with_static_features
-from ppi_train.models.device import resolve_device, seed_everything
+from ppi_train.features import PairData, ProteinIterator, with_static_features
+from ppi_train.models.device import resolve_amp, resolve_device, seed_everything
 from ppi_train.models.registry import find_model
 from ppi_train.modes.base import PipelineResult
+from ppi_train.modes.train.conclusion import evaluate_best, log_best_model, trained
+from ppi_train.modes.train.processes import batches_of, training_ranks
 from ppi_train.modes.train.training_run import (
     TrainingJob,
     describe_pair_model,
-    evaluate_best,
     fit,
-    log_best_model,
     log_start,
     pair_task,
     recorded_digests,
@@ -34,7 +35,9 @@ from ppi_train.runs.inputs import SplitInputs
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder
 from ppi_train.tracking.runs import RunInfo
-from ppi_train.training.callbacks import CheckpointUploader
+from ppi_train.training.callbacks import Callback, CheckpointUploader
+from ppi_train.training.ranks import ProcessGroup, Ranks
+from ppi_train.training.signals import Interruption
 from ppi_train.training.trainer import Trainer
 
 MODE = "finetune_from_pretrain"
@@ -67,22 +70,27 @@ def finetuning_job(config: FinetuneConfig) -> TrainingJob:
     settings = EmbeddingSettings.of_recipe(recipe, dtype=embedding["dtype"], device=config.compute.device)
     inputs = training_inputs(config.data, config.pairs, config.cache, settings, recipe)
     warn_of_other_numbers(inputs.cache, embedding)
+    factory = find_model(start.description["model"]["name"])
     completed = config.replace(
         dataset=None if config.pairs.train_pairs else inputs.name,
-        batch_size=config.sampling.batch_size or find_model(start.description["model"]["name"]).BATCH_SIZE,
+        amp=resolve_amp(config.compute.amp, config.compute.device, gains=factory.GAINS_BY_BF16),
+        **batches_of(config, config.sampling.batch_size or factory.BATCH_SIZE),
     )
+    digests = {**inputs.digests, "ancestor": resolved.digest}
     return TrainingJob(
         mode=MODE,
         config=completed,
-        digests={**inputs.digests, "ancestor": resolved.digest},
+        digests=digests,
         recorded=recorded_digests(inputs),
-        train=partial(_train, completed, inputs, resolved.run, start),
+        train=partial(_train, completed, inputs, digests, resolved.run, start),
+        follow=partial(_follow, completed, inputs, resolved.run, start),
     )
 
 
 def _train(
     config: FinetuneConfig,
     inputs: SplitInputs,
+    digests: Mapping[str, str],
     ancestor: RunInfo,
     start: Checkpoint,
     tracked: TrackedRun,
@@ -91,44 +99,103 @@ def _train(
 ) -> PipelineResult:
     """Fits the model of a checkpoint, evaluates the best checkpoint and logs it."""
     device = resolve_device(config.compute.device)
-    name, hyperparameters = start.description["model"]["name"], start.description["model"]["hyperparameters"]
-    lineage = (*start.description.get("lineage", ()), ancestor.run_id)
+    name, lineage = start.description["model"]["name"], _lineage(start, ancestor)
     parameters = {**_inherited_parameters(ancestor), **logged_parameters(config)}
     saving = config.training.checkpoint_every
     with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         tags = {"model": name, "pretrain_run_id": ancestor.run_id, "lineage": ",".join(lineage)}
         log_start(tracked, output, config, inputs, device=device, parameters=parameters, tags=tags)
-        tracked.describe(_lineage_note(ancestor, lineage, tracked))
+        note = _lineage_note(ancestor, lineage, tracked)
+        tracked.describe(note)
 
-        seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
-        model = model_from_checkpoint(start, torch.device("cpu"))
-        model.temperature = 1.0  # the ancestor's was fitted on other pairs
-        if config.warm_start.freeze == "encoder":
-            model.freeze_encoder()
-        model = model.to(device)
-        train, validation = (
-            with_static_features(inputs.pair_data(split, model.GRANULARITY).to(device), model)
-            for split in ("train", "validation")
+        with training_ranks(tracked, output, config, digests, device) as ranks:
+            trainer, validation = _trainer(
+                config,
+                inputs,
+                start,
+                lineage,
+                ranks,
+                device,
+                callbacks=run_callbacks(tracked, uploader),
+                checkpoints=uploader.folder,
+            )
+            fit(trainer, tracked, continued)
+
+        metrics = evaluate_best(
+            tracked,
+            output,
+            inputs,
+            validation,
+            trainer,
+            mode=MODE,
+            model=name,
+            parameters=parameters,
+            note=note,
         )
-
-        trainer = Trainer(
-            model,
-            config.training,
-            scheduler=config.scheduler,
-            amp=config.compute.amp,
-            task=pair_task(config, train, validation),
-            checkpoints=uploader.folder,
-            description=describe_pair_model(
-                MODE, config, inputs, model=name, hyperparameters=hyperparameters, lineage=lineage
-            ),
-            callbacks=run_callbacks(tracked, uploader),
-            warm_start=lambda: model.shrink(config.warm_start.shrink, ProteinIterator(train.features)),
+        metrics = log_best_model(
+            tracked, output, inputs, metrics, trainer.result, model=name, parameters=parameters
         )
-        fit(trainer, tracked, continued)
+    return trained(tracked, output, metrics)
 
-        metrics = evaluate_best(tracked, output, inputs, validation, trainer, model=name)
-        metrics = log_best_model(tracked, output, inputs, metrics, model=name, parameters=parameters)
-    return PipelineResult(run_id=tracked.run_id, metrics=metrics, outputs={"checkpoints": str(output)})
+
+def _follow(
+    config: FinetuneConfig, inputs: SplitInputs, ancestor: RunInfo, start: Checkpoint, group: ProcessGroup
+) -> None:
+    """Takes part in the training as another rank, with the weights of the first."""
+    device = resolve_device(config.compute.device)
+    ranks, lineage = group.on(device), _lineage(start, ancestor)
+    _trainer(config, inputs, start, lineage, ranks, device, callbacks=[Interruption()])[0].run()
+
+
+def _trainer(
+    config: FinetuneConfig,
+    inputs: SplitInputs,
+    start: Checkpoint,
+    lineage: tuple[str, ...],
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    callbacks: Sequence[Callback],
+    checkpoints: Path = Path(),
+) -> tuple[Trainer, PairData]:
+    """The trainer of the ancestor's model, and the validation pairs that it measures on."""
+    described = start.description["model"]
+    seed_everything(config.compute.seed, deterministic=config.compute.deterministic)
+    model = model_from_checkpoint(start, torch.device("cpu"))
+    model.temperature = 1.0  # the ancestor's was fitted on other pairs
+    if config.warm_start.freeze == "encoder":
+        model.freeze_encoder()
+    model = model.to(device)
+    if ranks.folder:
+        inputs.share(ranks.folder)
+    train, validation = (
+        with_static_features(inputs.pair_data(split, model.GRANULARITY).to(device), model)
+        for split in ("train", "validation")
+    )
+    trainer = Trainer(
+        model,
+        config.training,
+        scheduler=config.scheduler,
+        amp=config.compute.amp,
+        task=pair_task(config, train, validation, folder=ranks.folder),
+        checkpoints=checkpoints,
+        description=describe_pair_model(
+            MODE,
+            config,
+            inputs,
+            model=described["name"],
+            hyperparameters=described["hyperparameters"],
+            lineage=lineage,
+        ),
+        callbacks=callbacks,
+        warm_start=lambda: model.shrink(config.warm_start.shrink, ProteinIterator(train.features)),
+        ranks=ranks,
+    )
+    return trainer, validation
+
+
+def _lineage(start: Checkpoint, ancestor: RunInfo) -> tuple[str, ...]:
+    return (*start.description.get("lineage", ()), ancestor.run_id)
 
 
 def _inherited_parameters(ancestor: RunInfo) -> dict[str, str]:

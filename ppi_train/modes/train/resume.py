@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ppi_train.checkpoints import Checkpoint, read_checkpoint, recover_checkpoint
 from ppi_train.config.loading import logged_parameters
+from ppi_train.config.places import with_copies
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
 from ppi_train.modes.base import PipelineResult, tracking_of
 from ppi_train.modes.train.finetune import finetuning_job
@@ -53,13 +54,14 @@ def run(config: ResumeConfig, tracked: TrackedRun) -> PipelineResult:
     tracked.set_tags({"mlflow.parentRunId": run.run_id, "ppi.resumed_run_id": run.run_id})
     tracked.identify(model=run.tags.get("ppi.model", ""), dataset=run.tags.get("ppi.dataset", ""))
     tracked.log_parameters(logged_parameters(config))
-    original = _with_places(original_config(run), resumed)
+    original = with_copies(_with_places(original_config(run), resumed))
     ran_here = left is not None or was_here(original.output.output_dir, run.run_id)
     _refuse_unless_interrupted(run, ran_here=ran_here)
-    return continue_training(run.run_id, _job(original), left=left)
+    return continue_training(run.run_id, job_of(original), left=left)
 
 
-def _job(original: Resumable) -> TrainingJob:
+def job_of(original: Resumable) -> TrainingJob:
+    """Reads the inputs of the training that a config specifies."""
     if isinstance(original, TrainEmbedderConfig):
         return embedder_job(original)
     return finetuning_job(original) if isinstance(original, FinetuneConfig) else training_job(original)

@@ -1,4 +1,4 @@
-"""What all training modes share: start, fit, evaluation and the logged model."""
+"""What all training modes share until the last epoch: inputs, start and fit."""
 
 from __future__ import annotations
 
@@ -11,24 +11,17 @@ import numpy as np
 import torch
 import yaml
 
-from ppi_train.checkpoints import Checkpoint, model_from_checkpoint, read_checkpoint
+from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import config_values
 from ppi_train.config.options import DatasetOptions, TrainPairsOptions
 from ppi_train.embeddings.cache.reader import describe_cache
 from ppi_train.embeddings.options import CacheOptions
-from ppi_train.evaluation.pair_metrics import (
-    expected_calibration_error,
-    pair_metrics,
-    ranking_metrics,
-    sigmoid,
-)
+from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.features import PairData
-from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import describe_device
 from ppi_train.modes.base import PipelineResult
-from ppi_train.modes.eval_only.report import log_evaluation
 from ppi_train.runs.config import Resumable
 from ppi_train.runs.configs import PairTrainingConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
@@ -45,13 +38,14 @@ from ppi_train.runs.inputs import (
     refuse_one_class,
     refuse_other_names,
 )
+from ppi_train.runs.labels import data_label
 from ppi_train.runs.lineage import code_version
 from ppi_train.runs.training_pairs import PROTEINS_TAG
-from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.runs import RunInfo
 from ppi_train.training.callbacks import Callback, CheckpointUploader, MetricLogger, ProgressBar
 from ppi_train.training.pair_task import PairTask
+from ppi_train.training.ranks import ProcessGroup
 from ppi_train.training.signals import Interruption
 from ppi_train.training.trainer import Trainer, TrainResult, without_epoch
 
@@ -70,6 +64,7 @@ class TrainingJob:
             `EmbeddingCache.digests`.
         train: Trains in a tracked run, whose folder on this machine this process has locked. The checkpoint
             is `last` of an interrupted run of the same job, with its training state; None: from the start.
+        follow: Takes part in the training as another rank than the first.
     """
 
     mode: str
@@ -77,6 +72,7 @@ class TrainingJob:
     digests: Mapping[str, str]
     recorded: Mapping[str, str]
     train: Callable[[TrackedRun, Path, Checkpoint | None], PipelineResult]
+    follow: Callable[[ProcessGroup], None]
 
 
 def training_inputs(
@@ -128,7 +124,7 @@ def _training_files(
         fasta = Path(cache.fasta) if cache.fasta else None
         own = {"train": Path(pairs.train_pairs), "validation": Path(pairs.val_pairs)}
         files = {split: SplitFiles(pairs=path, fasta=fasta) for split, path in own.items()}
-        return files, Path(pairs.train_pairs).stem
+        return files, data_label(pairs.train_pairs)
     dataset = prepare(data, ("train", "validation"))
     files = {
         split: SplitFiles(
@@ -224,8 +220,10 @@ def describe_pair_model(
     }
 
 
-def pair_task(config: PairTrainingConfig, train: PairData, validation: PairData) -> PairTask:
-    """The task of a pair model, as the config specifies."""
+def pair_task(
+    config: PairTrainingConfig, train: PairData, validation: PairData, *, folder: Path | None = None
+) -> PairTask:
+    """The task of a pair model, as the config specifies; see `PairTask`."""
     batch_size = config.sampling.batch_size
     assert batch_size is not None  # the job has filled in the model's own
     return PairTask(
@@ -237,6 +235,8 @@ def pair_task(config: PairTrainingConfig, train: PairData, validation: PairData)
         batch_size=batch_size,
         share_proteins=config.sampling.sampling == "shared",
         fresh_negatives=config.sampling.fresh_negatives,
+        blocks=config.sampling.batch_order == "blocks",
+        folder=folder,
     )
 
 
@@ -262,91 +262,3 @@ def fit(trainer: Trainer, tracked: TrackedRun, continued: Checkpoint | None) -> 
         where = f"{trainer.task.round_name} {trainer.epoch + 1}"
         logger.info("continuing at step %d, in %s", trainer.step, where)
     return trainer.run()
-
-
-def evaluate_best(
-    tracked: TrackedRun,
-    output: Path,
-    inputs: SplitInputs,
-    validation: PairData,
-    trainer: Trainer,
-    *,
-    model: str,
-) -> dict[str, float]:
-    """Evaluates the best checkpoint on validation, and logs figures and predictions.
-
-    Returns:
-        The final metrics of the run, which are not logged yet.
-    """
-    result = trainer.result
-    best = model_from_checkpoint(read_checkpoint(output / "checkpoints" / "best"), trainer.device)
-    scores = score_pairs_with_uncertainty(best, validation)
-    logits, uncertainty = (values.cpu().numpy() for values in scores)
-    labels = validation.labels.cpu().numpy().astype(np.int8)
-    measured = pair_metrics(logits, labels, are_logits=True)
-    as_trained = sigmoid(logits * best.temperature)
-    log_evaluation(
-        inputs.tables["validation"],
-        logits,
-        tracked,
-        output,
-        title=f"{model} on {inputs.name}, validation",
-        split="validation",
-        uncertainty=uncertainty,
-        history=result.history,
-        best_metric=trainer.options.early_stopping_metric,
-    )
-    return {
-        **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
-        "val/temperature_best": best.temperature,
-        **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
-        "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
-        "best_epoch": result.best["epoch"],
-        **_speed(result, tracked),
-    }
-
-
-def _speed(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:
-    speed = {"throughput/training_pairs_per_second": result.units_per_second}
-    if result.first_step_at:  # no step was taken if a continued run had only its end left
-        speed["throughput/seconds_to_first_step"] = result.first_step_at - tracked.started_at
-        speed["throughput/startup_seconds"] = result.first_step_at - tracked.startup_from
-    return speed
-
-
-def log_best_model(
-    tracked: TrackedRun,
-    output: Path,
-    inputs: SplitInputs,
-    metrics: Mapping[str, float],
-    *,
-    model: str,
-    parameters: Mapping[str, str],
-) -> dict[str, float]:
-    """Logs the best checkpoint as the run's model, with the final metrics.
-
-    Returns:
-        The metrics, and the time spent in tracking.
-    """
-    model_id = tracked.log_model(
-        f"{model}-{inputs.name}",
-        output / "checkpoints" / "best",
-        embedder=embedder_checkpoint(inputs.cache.spec),
-        scorer=SCORER,
-        example=input_example(inputs.cache.spec, inputs.tables["validation"]),
-        requirements=served_requirements(inputs.cache.spec),
-        parameters=dict(parameters),
-        tags={"ppi.model": model, "ppi.dataset": inputs.name},
-    )
-    final = {
-        **metrics,
-        "throughput/tracking_seconds": tracked.seconds,
-        "throughput/tracking_blocked_seconds": tracked.blocked_seconds,
-    }
-    tracked.log_metrics(final, model_id=model_id)
-    logger.info(
-        "best epoch %d: val AUROC %.4f, val AUPRC %.4f; training %s pairs/s; run %s",
-        int(final["best_epoch"]), final["val/auroc_best"], final["val/auprc_best"],
-        f"{final['throughput/training_pairs_per_second']:,.0f}", tracked.run_id,
-    )  # fmt: skip
-    return final

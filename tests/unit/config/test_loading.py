@@ -22,6 +22,7 @@ from ppi_train.runs.configs import (
     PredictConfig,
     PrepareDataConfig,
     SplitConfig,
+    SweepConfig,
     TrainConfig,
     TrainEmbedderConfig,
 )
@@ -66,6 +67,9 @@ def test_the_empty_text_and_null_are_not_given(tmp_path: Path) -> None:
     assert warnings == []
 
 
+NO_MODEL = "run_id: required (or model_uri, or released); give the ID of a finished training run"
+
+
 @pytest.mark.parametrize("text", ["", "\n# nothing set\n", "---\n"])
 def test_an_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
     config, _ = load_config(TrainConfig, {}, config_file=_file(tmp_path, text))
@@ -78,7 +82,13 @@ def test_an_unknown_name_in_the_file_or_in_the_overrides(tmp_path: Path) -> None
     assert message.startswith("the configuration has 3 problems:\n")
     assert f"- {path}: learning_rat: no such parameter; did you mean learning_rate" in message
     assert "- epoch: no such parameter; did you mean epochs" in message
-    assert "- zzz: no such parameter; known: accumulation_steps, adam_beta2, amp, batch_size" in message
+    assert "- zzz: no such parameter; known: accumulation_steps, adam_beta2, amp, batch_order" in message
+
+
+def test_a_name_with_its_value_is_answered_with_the_option() -> None:
+    message = _message({"fasta=a=b.fasta": "?", "fsata=x.fasta": "?"})
+    assert "- fasta=a=b.fasta: expected --fasta a=b.fasta" in message
+    assert "- fsata=x.fasta: no such parameter; did you mean fasta?" in message
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         f"  - {path}: learning_rate: expected a finite number, got 'abc'",
         f"  - {path}: modle: no such parameter; did you mean model?",
         "  - epochs: expected a value at least 1; got 0",
-        "  - amp: expected one of off, bf16, fp16; got 'fp8'",
+        "  - amp: expected one of auto, off, bf16, fp16; got 'fp8'",
         "  - val_pairs: required, since train_pairs is given",
         "  - fasta or embeddings: one is required, since train_pairs is given",
         "  - device: expected auto, cpu, cuda or cuda:N; got 'gpu'",
@@ -106,6 +116,9 @@ def test_a_refused_value_is_not_also_called_absent(tmp_path: Path) -> None:
     ("schema", "name", "value", "problem"),
     [
         (TrainConfig, "learning_rate", "0", "expected a value above 0; got 0.0"),
+        (TrainConfig, "gradient_clip", "1e7", "expected a value at most 1000000.0; got 10000000.0"),
+        (TrainConfig, "gradient_clip", "inf", "expected a finite number, got 'inf'"),
+        (TrainConfig, "gradient_clip", "nan", "expected a finite number, got 'nan'"),
         (TrainConfig, "dropout", "1", "expected a value below 1; got 1.0"),
         (TrainConfig, "dropout", "-0.1", "expected a value at least 0; got -0.1"),
         (TrainConfig, "batch_size", "64.0", "expected a whole number, got '64.0'"),
@@ -214,7 +227,11 @@ def test_patience_beyond_the_last_epoch_is_named() -> None:
             {"fasta": "a", "dataset": "example"},
             ["fasta and dataset: give one of them, not both"],
         ),
-        (EvalConfig, {}, ["run_id: required (or model_uri); give the ID of a finished training run"]),
+        (
+            EvalConfig,
+            {},
+            ["run_id: required (or model_uri, or released); give the ID of a finished training run"],
+        ),
         (
             EvalConfig,
             {"run_id": "a", "dataset": "example", "test_pairs": "b"},
@@ -246,15 +263,21 @@ def test_fields_that_go_together(given: dict[str, object]) -> None:
     assert warnings == []
 
 
+# Values of parameters that do not take any text.
+_OF_A_FORM: dict[str, object] = {
+    "device": "cuda",
+    "processes": "auto",
+    "checkpoint_every": "12 steps",
+    "cluster": "slurm:no.yaml",
+    "taxid": ("9606", "10090"),
+}
+
+
 def _other_value(schema: type[ModeConfig], name: str) -> object:
     """A value that is allowed and, where there is another, not the default."""
     spec = {field.name: field for field in describe_fields(schema)}[name]
-    if name == "device":
-        return "cuda:1"
-    if name == "checkpoint_every":
-        return "12 steps"
-    if name == "taxid":
-        return ("9606", "10090")
+    if name in _OF_A_FORM:
+        return _OF_A_FORM[name]
     if spec.kind == "list":
         return spec.rule.choices[:2] or ("one", "bfs=two")
     if spec.rule.choices:
@@ -275,17 +298,22 @@ OF_A_FASTA = (EmbedConfig, TrainEmbedderConfig, PredictConfig, ExplainConfig)
 def test_what_is_written_to_a_file_loads_to_an_equal_config(tmp_path: Path, mode: str) -> None:
     schema = MODES[mode]
     values = {spec.name: _other_value(schema, spec.name) for spec in describe_fields(schema)}
-    # Either a data set or tables of one's own, not a network; either a run or a registered model.
+    # Either a data set or tables of one's own, not a network; either a run or another name of a model.
     own_tables = {"train_pairs", "test_pairs"} & set(values) or schema in OF_A_FASTA
-    for name in {"finetune_dataset", "model_uri", "network", *(["dataset"] if own_tables else [])} & set(
-        values
-    ):
+    left_out = {"finetune_dataset", "model_uri", "released", "network"} | (
+        {"dataset"} if own_tables else set()
+    )
+    # Nor scores of another tool, whose name and kind then have no effect.
+    left_out |= {"scores", "score_names", "score_name", "trained_on"}
+    for name in left_out & set(values):
         values[name] = None
     if schema is PredictConfig:
         one_kind = {"all_pairs": False, "proteins_a": None, "proteins_b": None, "protein": None}
         values |= {**one_kind, "output": "no.parquet", "edges": "no.tsv"}
     if schema is PipelineConfig:
         values["offline"] = False  # its stages need the server
+    if schema is SweepConfig:
+        values |= {"offline": False, "processes": 1, "storage": "journal:no.log"}
     config = schema.of(**values)
     written = _file(tmp_path, yaml.safe_dump(config_values(config)))
     assert load_config(schema, {}, config_file=written)[0] == config
@@ -361,3 +389,9 @@ def test_every_whole_number_has_an_upper_bound(mode: str) -> None:
 @pytest.mark.parametrize("value", ["a\0b", "  ", "\t"])
 def test_text_that_is_no_path(value: str) -> None:
     assert "data_dir: expected " in _message({"data_dir": value}, schema=TrainConfig)
+
+
+def test_an_order_of_batches_that_share_nothing_has_no_effect() -> None:
+    _, warnings = load_config(TrainConfig, {"sampling": "uniform", "batch_order": "blocks"})
+    assert "batch_order=blocks has no effect: sampling=uniform" in warnings
+    assert load_config(TrainConfig, {"batch_order": "blocks"})[0].sampling.batch_order == "blocks"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import logging
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ppi_train.data import pairs
 from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
 from ppi_train.errors import DataError
 
@@ -50,7 +52,7 @@ def _rows(table: PairTable) -> list[tuple[str, str, int | None]]:
         "# made by a pipeline\nprotein_a\tprotein_b\tlabel\nP2\tP1\t1.00\n# a remark\nP3\tP1\t0.00\n",
         "proteinA,proteinB,interaction\nP2,P1,True\nP3,P1,False\n",
         "Protein 1\tProtein 2\tLabel\nP2\tP1\t1\nP3\tP1\t0\n",
-        gzip.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
+        gzip.compress(b"P2\tP1\t1\nP3\tP1\t0\n", mtime=0),
         bz2.compress(b"P2\tP1\t1\nP3\tP1\t0\n"),
         pa.compress(b"P2\tP1\t1\nP3\tP1\t0\n", codec="zstd", asbytes=True),
         "source,target,weight,label\nP2,P1,0.5,1\nP3,P1,0.25,0\n",
@@ -129,8 +131,9 @@ def test_one_pair_with_both_labels_names_both_lines(tmp_path: Path) -> None:
         ("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 4\n", ["git-LFS", "git lfs pull"]),
         ("<!DOCTYPE html>\n<html>A\tB</html>\n", ["web page", "download the file itself"]),
         ("MKVLLAAGGCCWWYYHHEEDDKKRRSS,MKVLLAAGGCCWWYYHHEEDDKKRRST,1\n" * 3, ["sequences, not accessions"]),
-        (gzip.compress(b"A\tB\t1\n")[:-6], ["gzip file is cut short"]),
+        (gzip.compress(b"A\tB\t1\n", mtime=0)[:-6], ["gzip file is cut short"]),
         ("A\tB\t1\t0.3\n", ["wrong number of columns", "2 or 3"]),
+        ("#ID A\tID B" + "\t-" * 13 + "\nP1\tP2" + "\t-" * 13 + "\n", ["15 in", "network=FILE"]),
         ("A\tB\t1\n\t\t1\n", ["a pair has no protein_a", "line 2"]),
         ("A\tB\t1\nA\t \t1\n", ["a pair has no protein_b", "line 2"]),
         ("A\tB\n", ["no labels", "a column `label`"]),
@@ -181,6 +184,30 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     write_pairs(path, pairs_from_ids(["D"], ["A"], None, "here"))
     assert path.read_text() == "protein_a\tprotein_b\nA\tD\n"
+
+
+def test_a_table_is_written_and_digested_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"P{number}" for number in range(40)]
+    table = pairs_from_ids(names, names[1:] + names[:1], [0, 1] * 20, "here")
+    whole = table.digest
+    # As version 0.2 computed it.
+    assert whole == "87852382001b45daeeaa120acf75c4f9ecedd2d56712b697b00510e9ed2bff26"
+    monkeypatch.setattr(pairs, "_PART", 7)
+    assert replace(table).digest == whole
+    write_pairs(tmp_path / "out.parquet", table)
+    assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == 6
+    assert _rows(read_pairs(tmp_path / "out.parquet")) == _rows(table)
+    write_pairs(tmp_path / "none.parquet", table.select(np.zeros(40, bool)))
+    assert pq.read_table(tmp_path / "none.parquet").column_names == ["protein_a", "protein_b", "label"]
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 1], None])
+def test_a_mapped_table_is_the_same(tmp_path: Path, labels: list[int] | None) -> None:
+    table = pairs_from_ids(["D", "A", "C"], ["A", "B", "D"], labels, "here")
+    for _ in range(2):  # made, and found
+        mapped = table.mapped(tmp_path / "train")
+        assert isinstance(mapped.index, np.memmap)
+        assert (mapped.digest, _rows(mapped)) == (table.digest, _rows(table))
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "PLAIN"])

@@ -247,15 +247,26 @@ def test_a_random_walk_that_is_stuck_jumps_until_all_is_visited(caplog: pytest.L
 
 def test_without_a_root_of_degree_five_a_walk_is_refused() -> None:
     ring = pairs_from_ids(list("ABCD"), list("BCDA"), None, "ring")
-    with pytest.raises(DataError, match="no protein has 5 partners, where bfs would start"):
+    with pytest.raises(DataError, match="no protein has 5 partners, where bfs would start") as caught:
         draw_split(ring, replace(PLAN, method="bfs"))
+    assert "another method, such as c3" in str(caught.value)
+    assert "method=" not in str(caught.value)  # it is split_method= in other modes
+
+
+def test_a_side_that_is_too_full_for_negatives_is_named() -> None:
+    names = [f"P{number}" for number in range(16)]
+    every = [(a, b) for position, a in enumerate(names) for b in names[:position]]
+    full = pairs_from_ids([a for a, _ in every], [b for _, b in every], None, "full")
+    with pytest.raises(DataError, match="too few negative pairs could be drawn") as caught:
+        draw_split(full, replace(PLAN, method="random"))
+    assert "where: full, train" in str(caught.value)
 
 
 def test_a_side_without_edges_is_refused() -> None:
     few = pairs_from_ids(list("ABC"), list("BCD"), None, "few")
     with pytest.raises(DataError, match="the split leaves no edge for") as caught:
         draw_split(few, replace(PLAN, method="c3"))
-    assert "3 edges of 4 proteins, method=c3" in str(caught.value)
+    assert "3 edges of 4 proteins, split by c3" in str(caught.value)
 
 
 def test_by_time_the_last_years_are_test_and_those_before_validation() -> None:

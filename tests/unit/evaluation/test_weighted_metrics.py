@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from ppi_train.evaluation.pair_metrics import pair_metrics, sigmoid
-from ppi_train.evaluation.weighted_metrics import ScoreGroups, WeightedPairMetrics, ranking_of_counts
+from ppi_train.evaluation.weighted_metrics import WeightedPairMetrics, WeightedRanking
 
 Scored = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
 
@@ -21,13 +21,13 @@ def simulated(pairs: int, seed: int = 0, decimals: int | None = None) -> Scored:
     return (scores if decimals is None else scores.round(decimals)), labels
 
 
-def of_weights(scored: Scored, *weights: npt.NDArray[np.integer]) -> list[dict[str, float]]:
-    """All metrics by each of the weights (n,), measured together."""
-    groups = ScoreGroups.of(*scored)
-    counts = np.stack([groups.counts(row.astype(np.float64)) for row in weights])
-    found = WeightedPairMetrics(groups.values)(counts)
-    assert ranking_of_counts(counts)["auprc"].tolist() == found["auprc"].tolist()
-    return [{name: float(values[place]) for name, values in found.items()} for place in range(len(weights))]
+def of_weights(scored: Scored, *weights: npt.NDArray[np.int64]) -> list[dict[str, float]]:
+    """All metrics by each of the weights (n,), by both ways to compute them."""
+    measure, ranking = WeightedPairMetrics(*scored), WeightedRanking(*scored)
+    found = [measure(row[measure.order]) for row in weights]
+    for row, of_row in zip(weights, found, strict=True):
+        assert ranking(row[ranking.order]) == {name: of_row[name] for name in ("auroc", "auprc")}
+    return found
 
 
 @pytest.mark.parametrize("decimals", [None, 2, 1, 0])

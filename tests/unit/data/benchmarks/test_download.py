@@ -141,6 +141,18 @@ def test_a_file_without_a_known_digest_is_said_to_be_unchecked(
     assert not [record for record in caplog.records if record.name == "pooch"]
 
 
+def test_a_folder_is_read_and_a_server_is_fetched_from(
+    server: str, tmp_path: Path, mirror: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names where the bytes come from, not where they would without the mirror."""
+    with caplog.at_level(logging.INFO):
+        fetch(FILE, data_dir=tmp_path / "one", mirror=str(mirror))
+        fetch(FILE, data_dir=tmp_path / "two", mirror=server)
+    read, fetched = caplog.messages
+    assert read.startswith(f"reading {mirror}/")
+    assert fetched.startswith(f"fetching {server}/")
+
+
 def test_a_data_dir_that_cannot_be_written(tmp_path: Path, mirror: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match="cannot be stored"):

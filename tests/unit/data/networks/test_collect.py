@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from ppi_train.data.networks import NetworkFilter
-from ppi_train.data.networks.collect import Collector, Interactor, _sorted
+from ppi_train.data.networks.collect import Collector, Interactor
 
 
 @pytest.mark.parametrize("batches", [1, 7])
@@ -57,13 +57,6 @@ def test_rows_are_merged_as_a_loop_would(batches: int) -> None:
         for found in expected.values()
     ]
     assert network.counts["duplicates"] == 2000 - len(expected)
-
-
-def test_keys_too_large_to_be_packed_are_sorted_alike() -> None:
-    keys = np.random.default_rng(0).integers(0, 1000, 5000)
-    for sorted_keys, order in (_sorted(keys.copy(), 1000), _sorted(keys.copy(), 1 << 60)):
-        assert np.array_equal(order, np.argsort(keys, kind="stable"))
-        assert np.array_equal(sorted_keys, np.sort(keys))
 
 
 def test_the_organism_of_every_batch_counts() -> None:

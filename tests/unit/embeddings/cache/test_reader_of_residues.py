@@ -264,7 +264,7 @@ def test_a_protein_that_the_cache_does_not_hold(tmp_path: Path) -> None:
 
 
 def _write_plain(path: Path, table: pa.Table) -> None:
-    """As docs/caches.md says that other programs write one."""
+    """As docs/reference/caches.md says that other programs write one."""
     pq.write_table(table, path, compression="none", use_dictionary=False, data_page_size=1 << 30)
 
 

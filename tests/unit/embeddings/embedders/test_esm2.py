@@ -226,7 +226,7 @@ def test_pickled_weights_are_not_loaded(tiny_esm: Path, tmp_path: Path) -> None:
     message = refusal(folder)
     assert "the model has no weights in safetensors" in message
     assert "got: pytorch_model.bin" in message
-    assert "docs/embedders.md" in message
+    assert "docs/how-to/embedders.md" in message
 
 
 def test_without_the_extra_the_command_that_installs_it_is_given(

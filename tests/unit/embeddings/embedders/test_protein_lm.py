@@ -22,9 +22,11 @@ def weights(*, layers: int = 1, seed: int = 0, digest: str = "d" * 64) -> Traine
     return TrainedWeights(run_id="r1", digest=digest, description=described, tensors=model.state_dict())
 
 
-def embedder(granularity: str | None = None, *, layers: int = 1) -> ProteinLm:
+def embedder(granularity: str | None = None, *, layers: int = 1, precision: str = "float32") -> ProteinLm:
     found = make_embedder(
-        EmbedderRequest(name="protein_lm", granularity=granularity, weights=weights(layers=layers))
+        EmbedderRequest(
+            name="protein_lm", granularity=granularity, weights=weights(layers=layers), precision=precision
+        )
     )
     assert isinstance(found, ProteinLm)
     return found
@@ -86,6 +88,30 @@ def test_other_weights_are_another_embedder() -> None:
     assert embedder.digest() == ProteinLm(weights(), "protein", torch.device("cpu")).digest()
     assert embedder.digest() != ProteinLm(weights(digest="e" * 64), "protein", torch.device("cpu")).digest()
     assert embedder.parameters()["run_id"] == "r1"
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("granularity", ["protein", "residue"])
+def test_bf16_gives_the_same_to_its_rounding(granularity: str, layers: int) -> None:
+    sequences = random_sequences(20, 200)
+    full, half = (
+        embedder(granularity, layers=layers, precision=precision).embed(sequences)
+        for precision in ("float32", "bf16")
+    )
+    for wanted, found in zip(full, half, strict=True):
+        assert found.dtype == np.float32
+        assert not np.array_equal(found, wanted)
+        np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
+def test_bf16_is_another_embedder_and_float32_has_the_digest_from_before_there_was_bf16() -> None:
+    full, half = embedder(), embedder(precision="bf16")
+    assert full.parameters().keys() == {
+        "hidden_dim", "num_layers", "recipe_version", "terminal_window", "run_id"
+    }  # fmt: skip
+    assert half.parameters() == {**full.parameters(), "precision": "bf16"}
+    assert full.digest() != half.digest()
+    assert full.digest() == "8f5c8bec31626b753ede8d11f489d11931b961e271422449b98324709f9f07ed"
 
 
 def test_without_weights_it_says_how_to_train_them() -> None:

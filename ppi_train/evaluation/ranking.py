@@ -1,0 +1,98 @@
+"""Pairs ranked by their scores, and the curves and areas of the ranking.
+
+scikit-learn has these too, but takes more than a second to import and sorts once for every figure.
+
+Legend of shapes: n pairs, g distinct scores from the highest to the lowest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """How many pairs score as high as each distinct score, or higher.
+
+    Attributes:
+        found: (g,) the positive pairs among them.
+        called: (g,) all of them.
+    """
+
+    found: npt.NDArray[np.int64]
+    called: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
+        """Ranks pairs with scores (n,) and labels (n,) of 0 or 1, both there."""
+        # Two sorts of values and a search are three times as fast as one sort of positions.
+        ordered = np.sort(scores)[::-1]
+        last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
+        positives = np.sort(scores[labels == 1])
+        return cls(found=positives.size - np.searchsorted(positives, ordered[last]), called=last + 1)
+
+    @property
+    def _positives(self) -> int:
+        return int(self.found[-1])
+
+    @property
+    def _false_rates(self) -> Floats:
+        false = self.called - self.found
+        return np.asarray(false / false[-1])
+
+    def auroc(self) -> float:
+        """The area under the ROC curve: the chance of a right order, ties counting half."""
+        gained = np.diff(self.found, prepend=0)
+        negatives = np.diff(self.called, prepend=0) - gained
+        # Twice the number of pairs in the right order, as integers: exact up to 3e9 pairs.
+        right = np.dot(negatives, 2 * self.found - gained)
+        return int(right) / (2 * self._positives * int(self.called[-1] - self._positives))
+
+    def average_precision(self) -> float:
+        """The area under the precision-recall curve, in steps without interpolation."""
+        gained = np.diff(self.found, prepend=0)
+        return float(np.sum(gained * (self.found / self.called)) / self._positives)
+
+    def precision_at_recall(self, least: float) -> float:
+        """The precision at the highest threshold with at least this recall.
+
+        Not the best precision at this recall or a larger one, which would be selected by the labels.
+
+        Args:
+            least: Above 0, up to 1.
+        """
+        place = np.searchsorted(self.found / self._positives, least)
+        return float(self.found[place] / self.called[place])
+
+    def recall_at_false_rate(self, most: float) -> float:
+        """The recall at the lowest threshold within the false positive rate.
+
+        Args:
+            most: Between 0 and 1. If the highest score alone exceeds this rate, the recall is 0.
+        """
+        kept = np.searchsorted(self._false_rates, most, side="right")
+        return float(self.found[kept - 1] / self._positives) if kept else 0.0
+
+    def roc_curve(self) -> tuple[Floats, Floats]:
+        """False and true positive rates from the highest threshold down, beginning at (0, 0)."""
+        # The end points of the strokes: a point between two in one direction is not seen.
+        steps = np.diff([self.found, self.called], n=1, prepend=0)
+        turns = steps[0, :-1] * steps[1, 1:] != steps[0, 1:] * steps[1, :-1]
+        kept = np.append(turns, True)
+        rates = (self._false_rates[kept], self.found[kept] / self._positives)
+        false, true = (np.insert(rate, 0, 0.0) for rate in rates)
+        return false, true
+
+    def precision_recall_curve(self) -> tuple[Floats, Floats]:
+        """Precision and recall from the lowest threshold up, ending at (1, 0)."""
+        # Where the recall stays the same, only both ends of the stroke are seen.
+        moves = np.diff(self.found, prepend=-1, append=-1) != 0
+        kept = np.flatnonzero(moves[:-1] | moves[1:])[::-1]
+        precision, recall = self.found[kept] / self.called[kept], self.found[kept] / self._positives
+        return np.append(precision, 1.0), np.append(recall, 0.0)
