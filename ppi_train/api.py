@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.options import RELEASED_PREFIX
-from ppi_train.errors import DataError, first_ten, nearest
+from ppi_train.errors import DataError, counted, first_ten, nearest
 from ppi_train.io.progress import progress_shown
 from ppi_train.io.terminal import ShownFormatter
 from ppi_train.modes import execute_pipeline, find_mode
@@ -110,7 +110,7 @@ class Model:
         )
         if missing:
             raise DataError(
-                f"{len(missing)} proteins of the pairs have no sequence",
+                f"no sequence for {counted(len(missing), 'protein')} of the pairs",
                 got=first_ten(missing),
                 expected=f"names as in the FASTA: {first_ten(self._sequences)}",
             )

@@ -73,6 +73,15 @@ def has_credentials(text: str) -> bool:
     return bool(_CREDENTIALS.search(text) or _SECRET_VALUES.search(text))
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "protein"), counted(2000, "protein")
+    ('1 protein', '2,000 proteins')
+    """
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def first_ten(names: Iterable[object]) -> str:
     """The first ten names, with `...` for further ones.
 

@@ -28,7 +28,15 @@ from ppi_train.embeddings.cache import CacheSpec, check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
 from ppi_train.embeddings.embedders.base import Embedder, truncate
-from ppi_train.errors import CacheError, CheckpointError, ConfigError, DataError, UserError, first_ten
+from ppi_train.errors import (
+    CacheError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    UserError,
+    counted,
+    first_ten,
+)
 from ppi_train.features import Features, PairData, features_of, features_of_embeddings
 from ppi_train.inference.explanation import explain_pair
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
@@ -148,7 +156,7 @@ class PairScorer:
         if missing:
             rule = fitting_rule(missing, self._cache.proteins)
             raise CacheError(
-                f"{len(missing)} proteins have no embedding",
+                f"no embedding for {counted(len(missing), 'protein')}",
                 got=first_ten(missing),
                 expected=f"IDs as in the embedding cache: {three_of(self._cache.proteins)}",
                 remedy=f"send the IDs {rule}" if rule else None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ppi_train.data.fasta import SequenceTable, accession_of
 from ppi_train.embeddings.import_sources.base import EmbeddingSource
-from ppi_train.errors import DataError, first_ten
+from ppi_train.errors import DataError, counted, first_ten
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class _Matches:
         ]
         if repeated:
             raise DataError(
-                f"{len(repeated):,} proteins have two embeddings or more",
+                f"two embeddings or more for {counted(len(repeated), 'protein')}",
                 where=self.source.path.absolute(),
                 got=first_ten(repeated),
                 expected="one for each accession",

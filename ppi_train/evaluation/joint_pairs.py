@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ppi_train.data.identity import protein_numbers, with_two_sequences, without_sequence
 from ppi_train.data.pairs import PairTable
-from ppi_train.errors import DataError, first_ten
+from ppi_train.errors import DataError, counted, first_ten
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def common_numbers(
             "the test proteins cannot be compared with the training proteins",
             where=f"{test.source} against {train.source}",
             got=f"no name in both, such as {', '.join(test.proteins[:3])} and "
-            f"{', '.join(train.proteins[:3])}; {len(unknown):,} proteins have no known sequence",
+            f"{', '.join(train.proteins[:3])}; no known sequence for {counted(len(unknown), 'protein')}",
             expected="names in common, or the sequences of all proteins",
             remedy="give a FASTA with the sequences of all proteins of both tables",
         )

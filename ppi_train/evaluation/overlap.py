@@ -24,7 +24,7 @@ from ppi_train.data.identity import digests_of
 from ppi_train.data.pair_keys import among, distinct
 from ppi_train.data.pairs import PairTable
 from ppi_train.data.similarity import cached_similar, find_similar
-from ppi_train.errors import DataError, first_ten
+from ppi_train.errors import DataError, counted, first_ten
 from ppi_train.evaluation.joint_pairs import Integers, JointPairs, common_numbers, joint_pairs, renumbered
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.files import write_file
@@ -287,7 +287,7 @@ def sequences_of(table: PairTable, sequences: Mapping[str, str]) -> list[str]:
     missing = [protein for protein in table.proteins if protein not in sequences]
     if missing:
         raise DataError(
-            f"{len(missing):,} proteins of the pairs have no sequence",
+            f"no sequence for {counted(len(missing), 'protein')} of the pairs",
             where=table.source,
             got=first_ten(missing),
             expected="a sequence for every protein",

@@ -17,7 +17,7 @@ from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.cache import check_recipe
 from ppi_train.embeddings.cache.reader import EmbeddingCache
 from ppi_train.embeddings.embedders import EMBEDDERS
-from ppi_train.errors import CacheError, DataError, first_ten
+from ppi_train.errors import CacheError, DataError, counted, first_ten
 from ppi_train.evaluation.joint_pairs import common_numbers, joint_pairs
 from ppi_train.evaluation.overlap import shared_pairs
 from ppi_train.features import PairData, features_of
@@ -346,7 +346,7 @@ def refuse_missing(
     if can_drop:
         add += "; or give missing=drop to leave them and their pairs out"
     raise CacheError(
-        f"{len(missing)} proteins have no embedding",
+        f"no embedding for {counted(len(missing), 'protein')}",
         where=", ".join(named),
         got=first_ten(missing),
         expected=f"names as in {fasta or 'the embeddings'}: {three_of(known)}",

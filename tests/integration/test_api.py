@@ -79,7 +79,7 @@ def test_a_run_has_its_name_its_experiment_and_a_model_that_scores_as_evaluated(
     keys = list(zip(scores["protein_a"], scores["protein_b"], strict=True))
     np.testing.assert_allclose(written.loc[keys], scores["probability"], atol=1e-5)
 
-    with pytest.raises(DataError, match=r"1 proteins of the pairs have no sequence"):
+    with pytest.raises(DataError, match=r"no sequence for 1 protein of the pairs"):
         run.model.predict(pd.DataFrame({"protein_a": ["nobody"], "protein_b": [named["protein_a"][0]]}))
     with pytest.raises(DataError, match="these columns do not make pairs"):
         run.model.predict(pairs[["protein_a", "note"]])

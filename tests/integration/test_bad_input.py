@@ -81,7 +81,7 @@ CASES: list[tuple[Case, list[str]]] = [
     (absent_file, ["the pair table is not there", "nowhere.tsv"]),
     (both_labels, ["1 pair has both labels", "line 2 and line 3"]),
     (label_two, ["a label is neither 0 nor 1", "two.tsv, line 1", "'2'"]),
-    (no_embedding, ["1 proteins have no embedding", "GHOST", "missing=drop"]),
+    (no_embedding, ["no embedding for 1 protein", "GHOST", "missing=drop"]),
     (duplicate_key, ["the key EX00000 has two sequences", "lines 1 and"]),
     (empty_pairs, ["the pair table is empty", "empty.tsv"]),
     (empty_fasta, ["the FASTA is empty", "empty.fasta"]),

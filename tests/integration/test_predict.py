@@ -179,7 +179,7 @@ def test_a_list_against_a_list(given: dict[str, Any], fasta: Path, tmp_path: Pat
     baits.write_text("\n".join(names[:5]) + "\n")
     write_fasta(preys, dict(list(read_fasta(fasta).sequences.items())[3:10]))
     lists = given | {"proteins_a": str(baits), "proteins_b": str(preys)}
-    with pytest.raises(CacheError, match="3 proteins have no embedding"):
+    with pytest.raises(CacheError, match="no embedding for 3 proteins"):
         predicted(lists)  # the baits have no sequence
     _, table = predicted(lists | {"fasta": str(fasta)})
     assert len(by_pair(table)) == 5 * 7 - 2 - 1
@@ -200,7 +200,7 @@ def test_a_protein_without_embedding_is_refused_or_dropped(
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"{first},GHOST\n{second},{first}\n{first},{first}\n")
     asked = given | {"pairs": str(pairs), "fasta": str(fasta)}
-    with pytest.raises(CacheError, match=r"1 proteins have no embedding\n.*\n  got: GHOST"):
+    with pytest.raises(CacheError, match=r"no embedding for 1 protein\n.*\n  got: GHOST"):
         predicted(asked)
     result, table = predicted(asked | {"missing": "drop"})
     assert set(by_pair(table).index) == {frozenset([first, second]), frozenset([first])}

@@ -104,7 +104,7 @@ def test_a_model_on_a_labs_own_embeddings_takes_ids_and_their_cache(
     served = model.predict(scored[["protein_a", "protein_b"]])
     np.testing.assert_allclose(served["probability"], scored["probability"], atol=1e-6, rtol=0)
     assert model.input_example is not None
-    with pytest.raises(MlflowException, match=r"1 proteins have no embedding\n  got: GHOST"):
+    with pytest.raises(MlflowException, match=r"no embedding for 1 protein\n  got: GHOST"):
         model.predict(pd.DataFrame({"protein_a": ["GHOST"], "protein_b": [scored["protein_b"][0]]}))
     other_names = scored[["protein_a", "protein_b"]].head(1) + ".2"
     with pytest.raises(MlflowException, match="send the IDs without the version, 2 of the 2 names fit"):

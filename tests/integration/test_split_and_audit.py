@@ -218,7 +218,7 @@ def test_what_cannot_be_audited_is_refused(store: mlflow.MlflowClient, tmp_path:
     assert positive["audit/c1_pairs"] == 2
     assert "audit/degree_auroc" not in positive
     test = train | {"test_pairs": str(tmp_path / "test.tsv")}
-    with pytest.raises(DataError, match="2 proteins of the pairs have no sequence") as caught:
+    with pytest.raises(DataError, match="no sequence for 2 proteins of the pairs") as caught:
         execute_pipeline("audit", test | {"fasta": str(tmp_path / "some.fasta")})
     assert "C, D" in str(caught.value)
     with pytest.raises(ConfigError, match="train_pairs and test_pairs: give both or none"):

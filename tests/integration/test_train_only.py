@@ -193,7 +193,7 @@ def test_missing_proteins_are_refused_by_name_before_training(
     folders: dict[str, Any], example: Dataset, tmp_path: Path
 ) -> None:
     tables = own_tables(tmp_path, example, "GHOST1\tGHOST2\t1\n")
-    with pytest.raises(CacheError, match="2 proteins have no embedding") as caught:
+    with pytest.raises(CacheError, match="no embedding for 2 proteins") as caught:
         trained(folders, **tables)
     assert "GHOST1, GHOST2" in str(caught.value)
     assert f"mlflow run . -e embed -P fasta={tables['fasta']}" in str(caught.value)

@@ -54,7 +54,7 @@ def test_the_rule_that_makes_names_fit_is_named_before_embedding(
         "output_dir": str(tmp_path / "runs"),
         "missing": missing,
     }
-    with pytest.raises(CacheError, match="16 proteins have no embedding") as caught:
+    with pytest.raises(CacheError, match="no embedding for 16 proteins") as caught:
         execute_pipeline("train_only", given)
     shown = str(caught.value)
     assert f"{pairs(0)}, {pairs(1)}, " in shown

@@ -36,7 +36,7 @@ from ppi_train.embeddings.cache.residues import (
     mean_residues,
     refuse_not_finite,
 )
-from ppi_train.errors import CacheError, first_ten
+from ppi_train.errors import CacheError, counted, first_ten
 from ppi_train.io.prefetch import Buffers, Job, run_ahead
 from ppi_train.io.unavailable import described_by_cause
 
@@ -129,7 +129,7 @@ class EmbeddingCache:
         missing = self.missing(proteins)
         if missing:
             raise CacheError(
-                f"{len(missing)} proteins have no embedding",
+                f"no embedding for {counted(len(missing), 'protein')}",
                 where=self._files[0].path,
                 got=first_ten(missing),
                 expected="proteins that are in the embedding cache",

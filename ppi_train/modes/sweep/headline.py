@@ -6,14 +6,15 @@ import statistics
 
 import numpy as np
 
-from ppi_train.modes.sweep.result import FEWEST_TO_COMPARE, MeasuredSweep, objective_text, plural
+from ppi_train.errors import counted
+from ppi_train.modes.sweep.result import FEWEST_TO_COMPARE, MeasuredSweep, objective_text
 from ppi_train.reporting.page import Bar, Estimate, Headline, Scale
 
 
 def sweep_headline(sweep: MeasuredSweep) -> Headline:
     """Says which trial is best, how much of that is luck, and what other seeds reach."""
     if not sweep.done:
-        return Headline(sentences=(f"No trial finished. {plural(len(sweep.trials), 'trial')} were tried.",))
+        return Headline(sentences=(f"No trial finished. {counted(len(sweep.trials), 'trial')} were tried.",))
     best = sweep.done[0]
     estimate = sweep.interval(best)
     interval = (
@@ -29,7 +30,7 @@ def sweep_headline(sweep: MeasuredSweep) -> Headline:
     ]
     if sweep.two:
         sentences.append(
-            f"That is by the first objective alone: {plural(len(sweep.front), 'trial')} "
+            f"That is by the first objective alone: {counted(len(sweep.front), 'trial')} "
             f"{'is' if len(sweep.front) == 1 else 'are'} not beaten in both objectives."
         )
     sentences += _warning(sweep) + _retrained(sweep)
@@ -51,7 +52,7 @@ def _warning(sweep: MeasuredSweep) -> list[str]:
     size = f"{luck.optimism:.4f} ({luck.low:.4f} to {luck.high:.4f})"
     tied = int(luck.tied.sum()) - 1
     even = (
-        "No other trial is" if tied == 0 else f"{plural(tied, 'other trial')} {'is' if tied == 1 else 'are'}"
+        "No other trial is" if tied == 0 else f"{counted(tied, 'other trial')} {'is' if tied == 1 else 'are'}"
     )
     return [
         f"{general} The choice of pairs makes it by bootstrap about {size} too good: the same weights have "
@@ -67,7 +68,7 @@ def _retrained(sweep: MeasuredSweep) -> list[str]:
         return ["What the seed adds is not measured: retrain_seeds=5 trains the best again with others."]
     spread = f" (standard deviation {objective_text(statistics.stdev(values))})" if len(values) > 1 else ""
     return [
-        f"Trained again with {plural(len(values), 'other seed')}, the best reaches "
+        f"Trained again with {counted(len(values), 'other seed')}, the best reaches "
         f"{objective_text(statistics.fmean(values))} on average{spread}: that is what to expect."
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ppi_train.errors import counted
 from ppi_train.modes.sweep.headline import sweep_headline
 from ppi_train.modes.sweep.result import (
     FEWEST_FOR_IMPORTANCE,
@@ -13,7 +14,6 @@ from ppi_train.modes.sweep.result import (
     MeasuredSweep,
     SweepResult,
     objective_text,
-    plural,
 )
 from ppi_train.reporting.page import Column, Part, Picture, ReportContent, Row, Section, Table, columns
 
@@ -115,7 +115,7 @@ def _trials_table(sweep: MeasuredSweep, shown: Sequence[FrozenTrial]) -> Table:
     numbers = [*sweep.result.objectives, *(["95% interval"] if luck else []), *sweep.shown_names, "time"]
     which = "not beaten in both objectives" if sweep.two else f"best by {sweep.objective}"
     unlisted = len(sweep.result.names) - len(sweep.shown_names)
-    others = f"; {plural(unlisted, 'other parameter')} in the runs" if unlisted > 0 else ""
+    others = f"; {counted(unlisted, 'other parameter')} in the runs" if unlisted > 0 else ""
     return Table(
         caption=f"Trials {which}{others}",
         columns=(
@@ -187,7 +187,7 @@ def _parameters(sweep: MeasuredSweep) -> Part:
         )
     )
     text = (
-        f"Importances of {plural(len(sweep.done), 'finished trial')} for {sweep.objective}. They sum to 1; "
+        f"Importances of {counted(len(sweep.done), 'finished trial')} for {sweep.objective}. They sum to 1; "
         "with few trials they are a rough guide, and they do not say which values are good."
     )
     return Section(text=(text,), pictures=tuple(pictures))

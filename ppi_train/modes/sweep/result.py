@@ -153,7 +153,3 @@ def objective_text(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
-
-
-def plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

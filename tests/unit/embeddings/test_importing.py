@@ -457,7 +457,7 @@ def test_names_that_do_not_fit_the_fasta(tmp_path: Path, table: SequenceTable) -
     assert "got: P00_HUMAN.npy, " in told
     assert "names such as P00, P01, " in told
     twice = flat_hdf5(tmp_path, {**means(), "other/P00": means()["P00"], "P01_/x": np.ones(3)})
-    assert "1 proteins have two embeddings or more" in message(twice, table)
+    assert "two embeddings or more for 1 protein" in message(twice, table)
     assert "P00 (P00, other/P00)" in message(twice, table)
 
 

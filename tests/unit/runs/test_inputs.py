@@ -21,7 +21,7 @@ def test_to_drop_proteins_is_advised_only_where_it_helps(
 ) -> None:
     fasta = tmp_path / "a.fasta"
     fasta.write_text(">A\nMKVL\n")
-    with pytest.raises(CacheError, match="1 proteins have no embedding") as caught:
+    with pytest.raises(CacheError, match="no embedding for 1 protein") as caught:
         refuse_other_names({"pairs.tsv": names}, [fasta], missing=missing)
     assert ("missing=drop" in str(caught.value)) == advised
 

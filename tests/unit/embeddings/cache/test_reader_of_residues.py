@@ -259,7 +259,7 @@ def test_a_protein_too_large_for_a_page(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_protein_that_the_cache_does_not_hold(tmp_path: Path) -> None:
     cache = EmbeddingCache(_write(tmp_path / "cache.parquet", _states([3])))
-    with pytest.raises(CacheError, match=r"1 proteins have no embedding\n.*\n  got: P7\n"):
+    with pytest.raises(CacheError, match=r"no embedding for 1 protein\n.*\n  got: P7\n"):
         list(ResidueBatches(cache, [["P0", "P7"]]))
 
 
