@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ppi_train.config.groups import ModeConfig
@@ -403,8 +403,10 @@ def _execute(
             in_stores(with_released_runs(config)) as local,
         ):
             result = function(local, run)
-    result = _with_addresses(replace(result, url=run.url))
-    _point_on(result, run.places)
+    if not result.url:  # a mode that continues another run points to that one
+        result = replace(result, url=run.url, places=run.places)
+    result = _with_addresses(result)
+    _point_on(result)
     return result
 
 
@@ -414,11 +416,11 @@ def _with_addresses(result: PipelineResult) -> PipelineResult:
     return replace(result, outputs=outputs, then=tuple(map(addressed, result.then)))
 
 
-def _point_on(result: PipelineResult, places: Sequence[str]) -> None:
+def _point_on(result: PipelineResult) -> None:
     """Says where the result is, and what may come next."""
-    if not places:  # no server has the run yet
+    if not result.places:  # no server has the run yet
         return
-    for line in places:
+    for line in result.places:
         logger.info("%s", line)
     if "report" in result.outputs:
         logger.info("its report: %s", result.outputs["report"])

@@ -18,8 +18,8 @@ class PipelineResult:
     """Result of a mode: its run, last metrics and output files.
 
     `exit_code` is that of the command: 0, or 3 for a promotion that was refused. `url` is the run's page in
-    the MLflow UI, or the command that shows a store without a server. `then` has commands that may come next,
-    without their common start `mlflow run . -e`.
+    the MLflow UI, or the command that shows a store without a server; `places` are lines that say where it is
+    seen. `then` has commands that may come next, without their common start `mlflow run . -e`.
     """
 
     run_id: str
@@ -27,6 +27,7 @@ class PipelineResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
+    places: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
 
 

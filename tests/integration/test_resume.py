@@ -511,9 +511,14 @@ def test_a_damaged_checkpoint_here_gives_way_to_the_one_on_the_server(
     assert read_checkpoint(last).step == 8
 
 
-def test_the_attempts_are_shown_below_the_run(store: mlflow.MlflowClient, folders: dict[str, Any]) -> None:
+def test_the_attempts_are_shown_below_the_run(
+    store: mlflow.MlflowClient, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     run_id = broken_off(store, folders)
-    execute_pipeline("resume", {"run_id": run_id})
+    with caplog.at_level("INFO"):
+        result = execute_pipeline("resume", {"run_id": run_id})
+    assert f"/runs/{run_id}?" in next(line for line in caplog.messages if line.startswith("this run: "))
+    assert result.url
     (attempt,) = store.search_runs(["1"], filter_string="tags.`ppi.mode` = 'resume'")
     assert attempt.data.tags["mlflow.parentRunId"] == run_id
     assert attempt.info.status == "FINISHED"

@@ -95,7 +95,8 @@ def continue_training(run_id: str, job: TrainingJob, *, left: Path | None = None
             checkpoint = _last_checkpoint(run, output, left)
             if checkpoint is None:
                 logger.info("the run was interrupted before its first checkpoint: it starts again at step 0")
-            return job.train(continued, output, checkpoint)
+            result = job.train(continued, output, checkpoint)
+            return replace(result, url=continued.url, places=continued.places)
 
 
 def folder_left(run: RunInfo) -> Path | None:
