@@ -18,7 +18,6 @@ def test_the_saved_outputs_are_those_of_an_execution(tmp_path: Path) -> None:
     saved = notebook.results(nbformat.read(notebook.NOTEBOOK, as_version=4))
     executed = notebook.results(notebook.execute(tmp_path))
     for before, now in zip(saved, executed, strict=True):
-        words, numbers = notebook.split_numbers(before)
-        words_now, numbers_now = notebook.split_numbers(now)
-        assert words_now == words, "save the notebook again: python -m tests.support.notebook"
-        assert numbers_now == pytest.approx(numbers, abs=0.02)
+        assert now.words == before.words, "save the notebook again: python -m tests.support.notebook"
+        if not before.near_ties:
+            assert now.numbers == pytest.approx(before.numbers, abs=0.02, rel=0.03)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -45,18 +46,35 @@ def _is_result(output: nbformat.NotebookNode) -> bool:
     return bool(output.output_type == "execute_result" or output.get("name") == "stdout")
 
 
-def results(notebook: nbformat.NotebookNode) -> list[str]:
-    """What each code cell printed or returned, as text."""
-    return ["".join(map(_text, cell.outputs)) for cell in notebook.cells if cell.cell_type == "code"]
+@dataclass(frozen=True)
+class Result:
+    """What a code cell printed or returned.
+
+    Weights differ from one processor to the next as if by rounding, which training amplifies: scores agree
+    to two or three digits. Where that decides which protein comes first, the cell has the tag `near-ties`.
+
+    Attributes:
+        words: Of its text, with marks in place of numbers and, for near ties, of the example's proteins.
+        numbers: Those with a decimal point.
+        near_ties: Whether the cell shows a choice among nearly equal scores.
+    """
+
+    words: list[str]
+    numbers: list[float]
+    near_ties: bool
 
 
-def _text(output: nbformat.NotebookNode) -> str:
-    return str(output.get("text") or output.data["text/plain"])
+def results(notebook: nbformat.NotebookNode) -> list[Result]:
+    """The results of all code cells."""
+    return [_result(cell) for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def split_numbers(text: str) -> tuple[list[str], list[float]]:
-    """The words of a text, and its numbers: rounding may differ from one processor to the next."""
-    return re.sub(r"-?\d+\.\d+", "#", text).split(), [float(word) for word in re.findall(r"-?\d+\.\d+", text)]
+def _result(cell: nbformat.NotebookNode) -> Result:
+    text = "".join(str(output.get("text") or output.data["text/plain"]) for output in cell.outputs)
+    near_ties = "near-ties" in cell.metadata.get("tags", [])
+    number = r"-?\d+\.\d+"
+    words = re.sub(number, "#", re.sub(r"EX\d+", "EX#", text) if near_ties else text).split()
+    return Result(words, [float(word) for word in re.findall(number, text)], near_ties)
 
 
 def main() -> None:
