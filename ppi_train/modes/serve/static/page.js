@@ -104,7 +104,8 @@ async function score(event) {
 async function about() {
   const model = await (await fetch("/page/about")).json();
   byId("about").textContent = `Model ${model.model}, run ${model.run_id}.`;
-  byId("bounds").textContent = `up to ${model.most_proteins} proteins of ${model.most_residues} residues, ${model.most_pairs} pairs`;
+  const [proteins, residues, pairs] = [model.most_proteins, model.most_residues, model.most_pairs].map((count) => count.toLocaleString("en"));
+  byId("bounds").textContent = `up to ${proteins} proteins of ${residues} residues, ${pairs} pairs`;
   if (model.prevalence) {
     byId("note").textContent = `Probabilities are calibrated for sets in which ${Math.round(100 * model.prevalence)}% of the pairs interact. Among random pairs of a proteome far fewer do: read the order, not the number.`;
   }
