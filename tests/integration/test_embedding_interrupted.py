@@ -238,7 +238,8 @@ def used(disk: Path) -> int:
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-@pytest.mark.parametrize("granularity", ["protein", pytest.param("residue", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["protein", "residue"])
 def test_a_disk_that_fills_up(
     fasta: Path, granularity: str, uninterrupted: dict[str, bytes], small_disk: Path, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_study_whose_best_run_was_deleted_is_refused_before_more_trials(lab: L
     assert len(lab.study(result).trials) == 1
 
 
+@pytest.mark.slow
 def test_studies_of_one_name_keep_their_own_scores(lab: Lab) -> None:
     storages = [f"sqlite:///{lab.folder}/{name}.db" for name in ("a", "b")]
     best = {lab.sweep(trials=1, study="mine", storage=storage).outputs["best_run_id"] for storage in storages}
@@ -227,6 +228,7 @@ def test_ten_trials_that_fail_end_the_sweep_with_their_reason(lab: Lab) -> None:
         lab.sweep(trials=30, **given)
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_stopped_and_keep_their_best_checkpoint(lab: Lab) -> None:
     lab.space.write_text("sampler: random\nparameters: {learning_rate: {low: 1e-6, high: 3e-2, log: true}}")
     result = lab.sweep(trials=16, epochs=4)
@@ -240,6 +242,7 @@ def test_hopeless_trials_are_stopped_and_keep_their_best_checkpoint(lab: Lab) ->
         assert [item.path for item in kept] == ["checkpoints/best"]
 
 
+@pytest.mark.slow
 def test_two_objectives_and_the_winner_trained_again(lab: Lab) -> None:
     result = lab.sweep(trials=3, objective="val/auroc,weights", retrain_seeds=2)
     assert all(trial.values and len(trial.values) == 2 for trial in lab.study(result).trials)

@@ -74,6 +74,7 @@ def with_dependencies(names: list[str]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_serving_needs_no_more_than_the_requirements() -> None:
     installed = with_dependencies([text.partition("==")[0] for text in served_requirements("mine")])
     declared = [Requirement(text) for text in importlib.metadata.requires("ppi_train") or []]
