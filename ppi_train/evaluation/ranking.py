@@ -37,6 +37,22 @@ class Ranking:
         positives = np.sort(scores[labels == 1])
         return cls(found=positives.size - np.searchsorted(positives, ordered[last]), called=last + 1)
 
+    @classmethod
+    def of_sorted(cls, ordered: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
+        """Ranks pairs whose scores (n,) are in descending order."""
+        last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
+        return cls(found=np.cumsum(labels, dtype=np.int64)[last], called=last + 1)
+
+    @property
+    def gained(self) -> npt.NDArray[np.int64]:
+        """The positive pairs (g,) of each score."""
+        return np.diff(self.found, prepend=0)
+
+    @property
+    def missed(self) -> npt.NDArray[np.int64]:
+        """The negative pairs (g,) of each score."""
+        return np.diff(self.called, prepend=0) - self.gained
+
     @property
     def _positives(self) -> int:
         return int(self.found[-1])
@@ -48,16 +64,13 @@ class Ranking:
 
     def auroc(self) -> float:
         """The area under the ROC curve: the chance of a right order, ties counting half."""
-        gained = np.diff(self.found, prepend=0)
-        negatives = np.diff(self.called, prepend=0) - gained
         # Twice the number of pairs in the right order, as integers: exact up to 3e9 pairs.
-        right = np.dot(negatives, 2 * self.found - gained)
+        right = np.dot(self.missed, 2 * self.found - self.gained)
         return int(right) / (2 * self._positives * int(self.called[-1] - self._positives))
 
     def average_precision(self) -> float:
         """The area under the precision-recall curve, in steps without interpolation."""
-        gained = np.diff(self.found, prepend=0)
-        return float(np.sum(gained * (self.found / self.called)) / self._positives)
+        return float(np.sum(self.gained * (self.found / self.called)) / self._positives)
 
     def precision_at_recall(self, least: float) -> float:
         """The precision at the highest threshold with at least this recall.
