@@ -123,7 +123,8 @@ def deviations(
     drawn = np.empty((len(of_proteins), resamples))
     for place in range(resamples):
         proteins = rng.integers(0, present.size, present.size)
-        drawn[:, place] = of_proteins[:, proteins].sum(axis=1)
+        for sums, moves in zip(of_proteins, drawn, strict=True):
+            moves[place] = sums.take(proteins).sum()
     itself = pairs[:, 0] == pairs[:, 1]
     for influence, sums, draws in zip(of_pairs, of_proteins, drawn, strict=True):
         over_pairs, over_proteins = float(influence @ influence), float(sums @ sums)
