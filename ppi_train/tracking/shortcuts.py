@@ -11,21 +11,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlflow.tracking.context import registry as context
+from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils import requirements_utils
 
 _NOTEBOOK, _PACKAGES = "IPython", "_MODULES_TO_PACKAGES"
 
 
 def context_tags(tags: dict[str, str]) -> dict[str, str]:
-    """MLflow's tags of user, source and commit, and the given ones.
+    """MLflow's tags of user, source and commit, and the given ones."""
+    with _no_notebook():
+        return dict(context.resolve_tags(tags))
 
-    MLflow imports IPython to ask whether this is a notebook, where IPython is loaded already.
+
+def default_experiment_id() -> str:
+    """The ID of the experiment of new runs."""
+    with _no_notebook():
+        return str(_get_experiment_id())
+
+
+@contextmanager
+def _no_notebook() -> Iterator[None]:
+    """Within the block MLflow does not import IPython to ask it whether this is a notebook.
+
+    A notebook has loaded it.
     """
     if _NOTEBOOK in sys.modules:
-        return dict(context.resolve_tags(tags))
+        yield
+        return
     sys.modules[_NOTEBOOK] = None  # type: ignore[assignment]  # an import of it now fails
     try:
-        return dict(context.resolve_tags(tags))
+        yield
     finally:
         del sys.modules[_NOTEBOOK]
 

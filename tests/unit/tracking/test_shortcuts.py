@@ -15,8 +15,9 @@ from ppi_train.tracking.shortcuts import context_tags, no_list_of_packages
 
 ASKS = """
 import sys
-from ppi_train.tracking.shortcuts import context_tags
+from ppi_train.tracking.shortcuts import context_tags, default_experiment_id
 tags = context_tags({"mine": "1"})
+assert default_experiment_id() == "0"
 assert "IPython" not in sys.modules, "imported, or blocked for others"
 import IPython
 print(tags["mine"], tags["mlflow.source.type"], tags["mlflow.source.name"])
