@@ -82,14 +82,14 @@ def resample(
 
     def of_proteins() -> Weights:
         times = _draw(rng, count)
-        weights: Weights = times[a]
-        weights *= times[b]
+        weights: Weights = times.take(a)
+        weights *= times.take(b)
         weights[itself] = times[a[itself]]
         return weights
 
     def of_pairs() -> Weights:
         times = _draw(rng, len(a))
-        return times if order is None else times[order]
+        return times if order is None else times.take(order)
 
     for _ in range(resamples):
         yield Resample(by_protein=_of_both(of_proteins, classes), by_pair=_of_both(of_pairs, classes))
