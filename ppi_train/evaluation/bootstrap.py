@@ -37,6 +37,7 @@ from ppi_train.evaluation.pair_metrics import (
     Labels,
     checked_probabilities,
     checked_scores,
+    ranking_metrics,
 )
 from ppi_train.evaluation.weighted_metrics import (
     Positions,
@@ -57,6 +58,14 @@ class Resample(NamedTuple):
 
     by_protein: Weights
     by_pair: Weights
+
+
+class Estimate(NamedTuple):
+    """A metric and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def resample(
@@ -176,7 +185,7 @@ def bootstrap_intervals(
     return _intervals(WeightedPairMetrics, values, truth, pairs, resamples, confidence, seed)
 
 
-def ranking_intervals(
+def ranking_estimates(
     scores: npt.NDArray[Any],
     labels: npt.NDArray[Any],
     pairs: npt.NDArray[Any],
@@ -184,23 +193,32 @@ def ranking_intervals(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int,
-) -> dict[str, tuple[float, float]]:
-    """Computes the intervals of `auroc` and `auprc` alone.
+) -> dict[str, Estimate]:
+    """Computes `auroc` and `auprc` with their intervals, for scores of any kind.
 
-    For scores of any kind. From sums of influences where there are pairs enough, else from resamples.
+    The intervals are from sums of influences where there are pairs enough, else from resamples. Arguments and
+    errors are those of `bootstrap_intervals`.
     """
     values, truth = checked_scores(scores, labels)
     if has_enough_pairs(truth, pairs):
-        influence = Influence.of(values, truth)
-        return {
-            name: interval(influence.points[name], moves, moves, confidence=confidence, bounds=BOUNDS[name])
-            for name, moves in zip(
-                influence.of_pairs,
-                deviations(list(influence.of_pairs.values()), pairs, resamples=resamples, seed=seed),
-                strict=True,
-            )
+        points, drawn = _by_influence(values, truth, pairs, resamples, seed)
+        ends = {
+            name: interval(points[name], moves, moves, confidence=confidence, bounds=BOUNDS[name])
+            for name, moves in drawn.items()
         }
-    return _intervals(WeightedRanking, values, truth, pairs, resamples, confidence, seed)
+    else:
+        points = ranking_metrics(values, truth)
+        ends = _intervals(WeightedRanking, values, truth, pairs, resamples, confidence, seed)
+    return {name: Estimate(point, *ends[name]) for name, point in points.items()}
+
+
+def _by_influence(
+    scores: Floats, labels: Labels, pairs: npt.NDArray[Any], resamples: int, seed: int
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """The metrics of pairs, and deviations (r,) of each."""
+    found = Influence.of(scores, labels)
+    drawn = deviations(list(found.of_pairs.values()), pairs, resamples=resamples, seed=seed)
+    return found.points, dict(zip(found.of_pairs, drawn, strict=True))
 
 
 def _intervals(

@@ -15,7 +15,7 @@ from ppi_train.errors import DataError
 from ppi_train.evaluation.bootstrap import (
     bootstrap_intervals,
     interval,
-    ranking_intervals,
+    ranking_estimates,
     resample,
     shrinkage,
 )
@@ -70,7 +70,7 @@ def test_where_no_two_pairs_share_a_protein_it_is_the_bootstrap_of_pairs() -> No
     labels = (rng.random(800) < 0.5).astype(np.int8)
     scores = rng.normal(size=800) + labels
     apart = np.arange(1600).reshape(800, 2)
-    low, high = ranking_intervals(scores, labels, apart, resamples=400, seed=0)["auroc"]
+    _, low, high = ranking_estimates(scores, labels, apart, resamples=400, seed=0)["auroc"]
     ranking = WeightedRanking(scores, labels)
     draws = resample(apart, labels, resamples=400, seed=0, order=ranking.order)
     ends = np.quantile([ranking(draw.by_pair)["auroc"] for draw in draws], (0.025, 0.975))
@@ -89,10 +89,10 @@ def test_intervals_cover_where_those_of_drawn_pairs_do_not() -> None:
         labels = (rng.random(len(pairs)) < 1 / (1 + np.exp(-busy))).astype(np.int8)
         own = rng.normal(scale=np.sqrt(0.5), size=200)[pairs].sum(axis=1)
         scores = labels + own + rng.normal(size=len(pairs))
-        low, high = ranking_intervals(scores, labels, pairs, resamples=80, seed=seed)["auroc"]
+        _, low, high = ranking_estimates(scores, labels, pairs, resamples=80, seed=seed)["auroc"]
         hits += low <= truth <= high
         apart = np.arange(2 * len(pairs)).reshape(-1, 2)  # as if no protein were shared
-        low, high = ranking_intervals(scores, labels, apart, resamples=80, seed=seed)["auroc"]
+        _, low, high = ranking_estimates(scores, labels, apart, resamples=80, seed=seed)["auroc"]
         naive += low <= truth <= high
     assert hits >= 0.85 * 60
     assert naive <= 0.80 * 60

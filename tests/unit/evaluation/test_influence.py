@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from ppi_train.evaluation import influence
-from ppi_train.evaluation.bootstrap import ranking_intervals
+from ppi_train.evaluation.bootstrap import ranking_estimates
 from ppi_train.evaluation.influence import Influence, deviations, has_enough_pairs
 from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.evaluation.weighted_metrics import WeightedRanking
@@ -73,7 +73,7 @@ def test_where_no_two_pairs_share_a_protein_it_is_the_variance_of_delong() -> No
     above = np.searchsorted(np.sort(negative), positive) / negative.size
     below = 1 - np.searchsorted(np.sort(positive), negative) / positive.size
     error = np.sqrt(above.var() / positive.size + below.var() / negative.size)
-    low, high = ranking_intervals(scores, labels, apart, resamples=4000, seed=0)["auroc"]
+    _, low, high = ranking_estimates(scores, labels, apart, resamples=4000, seed=0)["auroc"]
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
