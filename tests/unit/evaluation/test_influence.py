@@ -143,3 +143,5 @@ def test_few_pairs_of_a_class_or_few_proteins_are_resampled() -> None:
     assert has_enough_pairs(labels, pairs)
     assert not has_enough_pairs((np.arange(20_000) < 4000).astype(np.int8), pairs)
     assert not has_enough_pairs(labels, pairs % 500)
+    hubs = np.where(np.arange(20_000)[:, None] % 4 == 0, pairs % 10, pairs)
+    assert not has_enough_pairs(labels, hubs)
