@@ -29,10 +29,12 @@ Positions = npt.NDArray[np.intp]
 LEAST_OF_CLASS = 4096
 """Pairs of the rarer class from which on influences are added up."""
 LEAST_PROTEINS = 512
-"""Proteins from which on influences are added up: their effective number (Kish 1965), so that hubs count less.
+"""Proteins from which on influences are added up: the effective number (Kish 1965), in which hubs count less.
 
 Where few proteins have most of the pairs, the ends of intervals were up to a quarter of a width off.
 """
+MANY_PAIRS, LEAST_OF_MANY = 1 << 20, 1024
+"""Of so many pairs, which take many minutes to resample, fewer of the rarer class are enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,8 @@ def has_enough_pairs(labels: Labels, pairs: npt.NDArray[Any]) -> bool:
         pairs: (n, 2) numbers of proteins.
     """
     positives = int(np.count_nonzero(labels))
-    if min(positives, labels.size - positives) < LEAST_OF_CLASS:
+    least = LEAST_OF_CLASS if labels.size < MANY_PAIRS else LEAST_OF_MANY
+    if min(positives, labels.size - positives) < least:
         return False
     partners = np.bincount(pairs.reshape(-1)).astype(np.float64)
     return bool(partners.sum() ** 2 >= LEAST_PROTEINS * (partners @ partners))
