@@ -45,6 +45,7 @@ from ppi_train.evaluation.weighted_metrics import (
     WeightedRanking,
     Weights,
 )
+from ppi_train.io.allocator import keep_freed_memory
 
 GROUPED_FROM = 1 << 20
 """Pairs from which on resamples are of groups of nearly equal scores."""
@@ -233,6 +234,7 @@ def _intervals(
     assert resamples > 0, resamples
     assert 0 < confidence < 1, confidence
     assert pairs.shape == (labels.size, 2), pairs.shape
+    keep_freed_memory()
     measure = kind(scores, labels)
     points = measure(np.ones(labels.size, np.int64))
     measured: list[tuple[dict[str, float], dict[str, float]]] = []

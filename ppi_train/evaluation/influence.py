@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ppi_train.evaluation.pair_metrics import Floats, Labels
 from ppi_train.evaluation.ranking import Ranking
+from ppi_train.io.allocator import keep_freed_memory
 
 Positions = npt.NDArray[np.intp]
 
@@ -124,6 +125,7 @@ def deviations(
         resamples: Number of draws.
         seed: The same seed gives the same draws.
     """
+    keep_freed_memory()
     present = np.flatnonzero(_present(pairs))
     rng = np.random.default_rng(seed)
     of_proteins = np.stack([_of_proteins(influence, pairs)[present] for influence in of_pairs])

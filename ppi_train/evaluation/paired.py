@@ -21,6 +21,7 @@ from ppi_train.evaluation.bootstrap import interval, resample
 from ppi_train.evaluation.influence import Influence, deviations, has_enough_pairs
 from ppi_train.evaluation.pair_metrics import Floats, Labels, checked_scores, ranking_metrics
 from ppi_train.evaluation.weighted_metrics import WeightedRanking
+from ppi_train.io.allocator import keep_freed_memory
 
 METRICS = ("auprc", "auroc")
 
@@ -112,6 +113,7 @@ def _by_resamples(
     scores: Sequence[Floats], labels: Labels, pairs: npt.NDArray[Any], resamples: int, seed: int
 ) -> dict[str, Resampled]:
     """The differences of resamples, by metric."""
+    keep_freed_memory()
     rankings = [WeightedRanking(model_scores, labels) for model_scores in scores]
     # alternating: by protein, by pair
     found: dict[str, list[float]] = {name: [] for name in METRICS}
