@@ -25,8 +25,6 @@ from ppi_train.evaluation.pair_metrics import Floats, Labels
 from ppi_train.evaluation.ranking import Ranking
 from ppi_train.io.allocator import keep_freed_memory
 
-Positions = npt.NDArray[np.intp]
-
 LEAST_OF_CLASS = 4096
 """Pairs of the rarer class from which on influences are added up."""
 LEAST_PROTEINS = 512
@@ -52,16 +50,14 @@ class Influence:
     of_pairs: dict[str, Floats]
 
     @classmethod
-    def of(cls, scores: npt.NDArray[Any], labels: Labels, order: Positions | None = None) -> Influence:
+    def of(cls, scores: npt.NDArray[Any], labels: Labels) -> Influence:
         """Measures pairs of both classes.
 
         Args:
             scores: (n,) finite.
             labels: (n,) 0 or 1.
-            order: (n,) the positions of the pairs from the highest score to the lowest, if known.
         """
-        if order is None:
-            order = np.argsort(scores)[::-1]
+        order = np.argsort(scores)[::-1]
         ordered, positive = scores[order], labels[order]
         ranking = Ranking.of_sorted(ordered, positive)
         points = {"auroc": ranking.auroc(), "auprc": ranking.average_precision()}
