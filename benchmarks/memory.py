@@ -93,12 +93,6 @@ EXAMPLE = (
         size="example",
         words=mode("promote", run_id="{trained}", registered_model="ppi"),
     ),
-    Row(
-        name="rollback",
-        size="",
-        words=mode("rollback", registered_model="ppi"),
-        prepare=(mode("promote", run_id="{before}", registered_model="ppi", min_improvement=-1),),
-    ),
     Row(name="sweep", size="example, 2 trials", words=mode("sweep", trials=2, epochs=1)),
     Row(
         name="sync",
