@@ -47,7 +47,7 @@ from ppi_train.evaluation.weighted_metrics import (
 )
 from ppi_train.io.allocator import keep_freed_memory
 
-GROUPED_FROM = 1 << 20
+GROUPED_FROM = 1 << 19
 """Pairs from which on resamples are of groups of nearly equal scores."""
 
 # Pairs of a class that are looked at before all of them are.
