@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -221,8 +220,8 @@ def train_within_memory(folder: Path, gigabytes: float) -> None:
         rows = [f"P{a:05d}\tP{b:05d}\t{(a + b) % 2}" for a, b in ends.tolist() if a != b]
         (folder / f"{name}.tsv").write_text("\n".join(["protein_a\tprotein_b\tlabel", *dict.fromkeys(rows)]))
     evict((folder / "cache.parquet",))
-    report = json.loads(in_process("report_training", folder))
-    print(f"training: {report['seconds']:.0f} s, at most {report['bytes'] / 1e9:.2f} GB of resident memory")
+    seconds, most = train(folder)
+    print(f"training: {seconds:.0f} s, at most {most / 1e9:.2f} GB of resident memory", flush=True)
     evict((folder / "cache.parquet",))
     report = json.loads(in_process("report_batches", folder / "cache.parquet"))
     print(
@@ -231,24 +230,27 @@ def train_within_memory(folder: Path, gigabytes: float) -> None:
     )
 
 
-def report_training(folder: str) -> None:
-    from ppi_train.modes import execute_pipeline
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    os.chdir(folder)
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+def train(folder: Path) -> tuple[float, int]:
+    """Trains on the made pairs as a user would; seconds, and the most bytes of resident memory."""
+    options = {
+        "train_pairs": folder / "train.tsv",
+        "val_pairs": folder / "validation.tsv",
+        "embeddings": folder / "cache.parquet",
+        "model": "pooled_mlp",
+        "epochs": 2,
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     started = time.perf_counter()
-    execute_pipeline(
-        "train_only",
-        {
-            "train_pairs": f"{folder}/train.tsv",
-            "val_pairs": f"{folder}/validation.tsv",
-            "embeddings": f"{folder}/cache.parquet",
-            "model": "pooled_mlp",
-            "epochs": 2,
-        },
-    )
-    print(json.dumps({"seconds": time.perf_counter() - started, "bytes": resident("VmHWM")}))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ppi_train", "train_only", *words], cwd=folder, env=environment, stderr=log
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit((folder / "log").read_text())
+    return time.perf_counter() - started, usage.ru_maxrss * 1024
 
 
 def report_batches(path: str) -> None:

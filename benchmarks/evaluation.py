@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ppi_train.evaluation.bootstrap import bootstrap_intervals, interval, paired_differences, resample
+from ppi_train.evaluation.bootstrap import bootstrap_intervals, interval, resample
 from ppi_train.evaluation.measure import (
     degrees_without,
     measure_strata,
@@ -27,6 +27,7 @@ from ppi_train.evaluation.measure import (
     strata_by_proteins_seen,
 )
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
+from ppi_train.evaluation.paired import paired_differences
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.evaluation.weighted_metrics import WeightedPairMetrics, WeightedRanking
 

@@ -33,9 +33,9 @@ def main() -> None:
         read(given.path)
 
 
-def make(path: Path, pairs: int, proteins: int) -> None:
+def make(path: Path, pairs: int, proteins: int, *, seed: int = 0) -> None:
     """Writes about as many pairs, all distinct, with a header and labels."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     drawn = np.sort(rng.integers(proteins, size=(pairs, 2)), axis=1) @ np.array([proteins, 1])
     keys, _ = np.unique(drawn, return_counts=True)  # without counts it takes many times as long
     rng.shuffle(keys)

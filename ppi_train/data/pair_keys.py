@@ -22,12 +22,11 @@ def distinct(keys: np.ndarray) -> np.ndarray:
 
 
 def among(keys: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """Whether each key (m,) is one of the ascending ones; bool."""
-    if not len(ascending):
+    """Whether each key (m,) is one of the ascending ones; bool. Keys are int64 and not negative."""
+    if not len(ascending) or not len(keys):
         return np.zeros(len(keys), bool)
     # In order, neighbouring keys are looked for in the same part of memory.
-    order = np.argsort(keys)
-    wanted = keys[order]
+    wanted, order = sorted_keys(keys.copy(), int(keys.max()) + 1)
     places = np.searchsorted(ascending, wanted)
     found = np.empty(len(keys), bool)
     found[order] = ascending[np.minimum(places, len(ascending) - 1)] == wanted

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.data.pairs import PairTable
-from ppi_train.evaluation.bootstrap import bootstrap_intervals, ranking_intervals
+from ppi_train.evaluation.bootstrap import bootstrap_intervals, ranking_estimates
 from ppi_train.evaluation.pair_metrics import (
     BOUNDS,
     pair_metrics,
@@ -190,11 +190,12 @@ def _measured(
     count, positives = truth.size, int(np.count_nonzero(truth))
     values: dict[str, float] = {}
     if 0 < positives < count:
-        values = ranking_metrics(chosen, truth)
         if resamples:
-            ends = ranking_intervals(chosen, truth, pairs[stratum.rows], resamples=resamples, seed=seed)
-            for name, (low, high) in ends.items():
-                values |= {f"{name}_low": low, f"{name}_high": high}
+            found = ranking_estimates(chosen, truth, pairs[stratum.rows], resamples=resamples, seed=seed)
+            for name, (value, low, high) in found.items():
+                values |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        else:
+            values = ranking_metrics(chosen, truth)
     return StratumMetrics(
         by=stratum.by, name=stratum.name, label=stratum.label, pairs=count, positives=positives, **values
     )

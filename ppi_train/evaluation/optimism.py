@@ -28,6 +28,7 @@ import numpy.typing as npt
 from ppi_train.evaluation.bootstrap import interval
 from ppi_train.evaluation.pair_metrics import BOUNDS, Floats, Labels, checked_scores
 from ppi_train.evaluation.weighted_metrics import WeightedRanking
+from ppi_train.io.allocator import keep_freed_memory
 
 Metric = Literal["auroc", "auprc", "loss"]
 
@@ -89,6 +90,7 @@ def best_of_many(
         values, truth = checked_scores(row, labels)
         scores.append(values)
     assert np.bincount(truth, minlength=2).min() >= LEAST_OF_CLASS, "too few pairs of a class"
+    keep_freed_memory()
     drawn = _draws(truth, resamples, np.random.default_rng(seed))
     points, inside, outside = (
         np.stack(found, axis=0)

@@ -25,7 +25,8 @@ from ppi_train.data.pair_keys import among, distinct
 from ppi_train.data.pairs import PairTable
 from ppi_train.data.similarity import cached_similar, find_similar
 from ppi_train.errors import DataError, counted, first_ten
-from ppi_train.evaluation.joint_pairs import Integers, JointPairs, common_numbers, joint_pairs, renumbered
+from ppi_train.evaluation.baselines import Neighbours, degree_scores, nearest_scores
+from ppi_train.evaluation.joint_pairs import JointPairs, common_numbers, joint_pairs, renumbered
 from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.io.files import write_file
 from ppi_train.io.progress import Progress
@@ -53,18 +54,6 @@ _BASELINES = {"degree": "degree in training", "nearest": "nearest training pairs
 METRIC_PREFIX = "audit"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Neighbours:
-    """The training proteins that test proteins are most similar to, themselves included.
-
-    `query` and `target` (n,) are numbers of a test and of a training protein; `identity` (n,) is 0 to 1.
-    """
-
-    query: Integers
-    target: Integers
-    identity: Floats
-
-
 def proteins_seen(pairs: JointPairs) -> npt.NDArray[np.int8]:
     """Counts the proteins of each test pair that occur in training.
 
@@ -81,41 +70,6 @@ def shared_pairs(pairs: JointPairs) -> npt.NDArray[np.bool_]:
     """Whether each test pair is also in training, with any label; (m,)."""
     weight = np.array([pairs.proteins, 1])
     return among(pairs.test @ weight, np.sort(pairs.train @ weight))
-
-
-def degree_scores(pairs: JointPairs) -> Floats:
-    """Scores test pairs, (m,), by the training degrees of their proteins.
-
-    The score is log((d1 + 1) (d2 + 1)); the degree d of a protein counts its positive training pairs.
-    """
-    positives = pairs.train[pairs.train_labels == 1]
-    degrees = np.bincount(positives.ravel(), minlength=pairs.proteins)
-    scores: Floats = np.log1p(degrees)[pairs.test].sum(axis=1)
-    return scores
-
-
-def nearest_scores(pairs: JointPairs, neighbours: Neighbours) -> Floats:
-    """Scores test pairs, (m,), by the labels of similar training pairs.
-
-    Each training pair between a protein similar to the first and a protein similar to the second counts +1
-    or -1, by its label, times the product of both identities; the sum is divided by 1 plus the sum of the
-    weights, so that little evidence gives a score near 0. Scores are from -1 to 1; 0 without any evidence.
-    """
-    from scipy.sparse import coo_array  # a quarter of a second to import
-
-    shape = (pairs.proteins, pairs.proteins)
-    similar = coo_array((neighbours.identity, (neighbours.query, neighbours.target)), shape=shape).tocsr()
-    a, b = np.concatenate([pairs.train, pairs.train[:, ::-1]]).T
-    signs = np.tile(2.0 * pairs.train_labels - 1.0, 2)
-    # A pair of a protein with itself now occurs twice, and must count once.
-    weights = np.where(a == b, 0.5, 1.0)
-    first, second = similar[pairs.test[:, 0]], similar[pairs.test[:, 1]]
-    evidence, total = (
-        (first @ coo_array((values, (a, b)), shape=shape).tocsr()).multiply(second).sum(axis=1)
-        for values in (signs * weights, weights)
-    )
-    scores: Floats = np.asarray(evidence) / (1.0 + np.asarray(total))
-    return scores
 
 
 def overlap_measures(pairs: JointPairs) -> dict[str, float]:

@@ -85,12 +85,13 @@ def pair_metrics(
     values, truth = checked_scores(scores, labels)
     ranking = Ranking.of(values, truth)
     probabilities, _ = checked_probabilities(sigmoid(scores) if are_logits else scores, labels)
+    by_probability = ranking.of_groups(sigmoid(ranking.scores)) if are_logits else ranking
     found = {
         **_areas(ranking),
         **{name: ranking.precision_at_recall(recall - RATE_SLACK) for name, recall in RECALLS.items()},
         "recall_at_fpr_1": ranking.recall_at_false_rate(FALSE_RATE + RATE_SLACK),
         **_of_calls(probabilities >= THRESHOLD, truth),
-        **probability_metrics(probabilities, truth),
+        **_of_probabilities(probabilities, truth, by_probability),
     }
     return {name: found[name] for name in BOUNDS}
 
@@ -109,12 +110,16 @@ def probability_metrics(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any
         DataError: Shapes differ, no pairs, a probability that is not finite or outside 0 to 1.
     """
     values, truth = checked_probabilities(probabilities, labels, both_classes=False)
+    return _of_probabilities(values, truth, Ranking.of(values, truth))
+
+
+def _of_probabilities(probabilities: Floats, labels: Labels, ranking: Ranking) -> dict[str, float]:
     return {
-        "accuracy": float(np.mean((values >= THRESHOLD) == truth)),
-        "brier": float(np.mean((values - truth) ** 2)),
-        "log_loss": _log_loss(values, truth),
-        "ece": expected_calibration_error(values, truth),
-        "ece_adaptive": adaptive_calibration_error(values, truth),
+        "accuracy": float(np.mean((probabilities >= THRESHOLD) == labels)),
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "log_loss": _log_loss(probabilities, labels),
+        "ece": expected_calibration_error(probabilities, labels),
+        "ece_adaptive": adaptive_calibration_error(ranking),
     }
 
 
@@ -173,7 +178,7 @@ def expected_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDAr
     return float(np.sum(bins.pairs * gaps) / np.sum(bins.pairs))
 
 
-def adaptive_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+def adaptive_calibration_error(ranking: Ranking) -> float:
     """The calibration error over 15 bins with equal numbers of pairs.
 
     The numbers are as equal as ties allow. Nguyen & O'Connor 2015, "Posterior calibration and exploratory
@@ -181,15 +186,16 @@ def adaptive_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDAr
     sets with few positives, bins of equal width put nearly all pairs into one bin and show little.
 
     Args:
-        probabilities: (n,) between 0 and 1. Pairs of equal probability are in one bin, that of their middle.
-        labels: (n,) 0 or 1.
+        ranking: The pairs by probability. Pairs of equal probability are in one bin, that of their middle.
     """
-    values, group, pairs = np.unique(probabilities, return_inverse=True, return_counts=True)
+    values, positives = ranking.scores[::-1], ranking.gained[::-1]
+    pairs = positives + ranking.missed[::-1]
+    total = int(ranking.called[-1])
     middle = np.cumsum(pairs) - pairs / 2
-    edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS * group.size
+    edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS * total
     bins = np.searchsorted(edges, middle, side="right")
-    surplus = pairs * values - np.bincount(group, weights=labels)
-    return float(np.abs(np.bincount(bins, weights=surplus)).sum() / group.size)
+    surplus = pairs * values - positives
+    return float(np.abs(np.bincount(bins, weights=surplus)).sum() / total)
 
 
 def reliability_bins(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> ReliabilityBins:

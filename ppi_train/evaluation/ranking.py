@@ -8,6 +8,7 @@ Legend of shapes: n pairs, g distinct scores from the highest to the lowest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,45 @@ class Ranking:
     """How many pairs score as high as each distinct score, or higher.
 
     Attributes:
-        found: (g,) the positive pairs among them.
-        called: (g,) all of them.
+        scores: (g,) the distinct scores.
+        found: (g,) the positive pairs among those that score as high or higher.
+        called: (g,) all of these.
     """
 
+    scores: npt.NDArray[Any]
     found: npt.NDArray[np.int64]
     called: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
-        """Ranks pairs with scores (n,) and labels (n,) of 0 or 1, both there."""
+        """Ranks pairs with scores (n,) and labels (n,) of 0 or 1."""
         # Two sorts of values and a search are three times as fast as one sort of positions.
         ordered = np.sort(scores)[::-1]
         last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
-        positives = np.sort(scores[labels == 1])
-        return cls(found=positives.size - np.searchsorted(positives, ordered[last]), called=last + 1)
+        distinct, positives = ordered[last], np.sort(scores[labels == 1])
+        found = positives.size - np.searchsorted(positives, distinct)
+        return cls(scores=distinct, found=found, called=last + 1)
+
+    @classmethod
+    def of_sorted(cls, ordered: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
+        """Ranks pairs whose scores (n,) are in descending order."""
+        last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
+        return cls(scores=ordered[last], found=np.cumsum(labels, dtype=np.int64)[last], called=last + 1)
+
+    def of_groups(self, scores: npt.NDArray[Any]) -> Ranking:
+        """The ranking by other scores (g,) of the distinct ones, in the same order but maybe with ties."""
+        last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), scores.size - 1)
+        return Ranking(scores=scores[last], found=self.found[last], called=self.called[last])
+
+    @cached_property
+    def gained(self) -> npt.NDArray[np.int64]:
+        """The positive pairs (g,) of each score."""
+        return np.diff(self.found, prepend=0)
+
+    @cached_property
+    def missed(self) -> npt.NDArray[np.int64]:
+        """The negative pairs (g,) of each score."""
+        return np.diff(self.called, prepend=0) - self.gained
 
     @property
     def _positives(self) -> int:
@@ -48,16 +73,13 @@ class Ranking:
 
     def auroc(self) -> float:
         """The area under the ROC curve: the chance of a right order, ties counting half."""
-        gained = np.diff(self.found, prepend=0)
-        negatives = np.diff(self.called, prepend=0) - gained
         # Twice the number of pairs in the right order, as integers: exact up to 3e9 pairs.
-        right = np.dot(negatives, 2 * self.found - gained)
+        right = np.dot(self.missed, 2 * self.found - self.gained)
         return int(right) / (2 * self._positives * int(self.called[-1] - self._positives))
 
     def average_precision(self) -> float:
         """The area under the precision-recall curve, in steps without interpolation."""
-        gained = np.diff(self.found, prepend=0)
-        return float(np.sum(gained * (self.found / self.called)) / self._positives)
+        return float(np.sum(self.gained * (self.found / self.called)) / self._positives)
 
     def precision_at_recall(self, least: float) -> float:
         """The precision at the highest threshold with at least this recall.

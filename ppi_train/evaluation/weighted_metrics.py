@@ -9,6 +9,7 @@ Legend of shapes: n pairs from the highest score to the lowest, p of them positi
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ class WeightedPairMetrics(WeightedRanking):
         sums = self._sums(weights)
         areas, total = self._areas(sums), int(sums.calls[-1])
         real = weights.astype(np.float64)
-        expected = np.concatenate(([0.0], np.cumsum(real * self._values)))
+        expected = real * self._values
         called = sums.calls[self._bounds[1:]] if self._tied else sums.calls[1:]
         return {
             **areas,
@@ -175,12 +176,14 @@ class WeightedPairMetrics(WeightedRanking):
 
         Args:
             sums: Has the observed ones.
-            expected: (n + 1,) the sum of the probabilities of the pairs before a position.
+            expected: (n,) the probability of each pair, times its weight.
             bins: The positions at which a bin begins, ascending, without the first one.
         """
-        ends = np.concatenate(([0], bins, [len(expected) - 1]))
-        observed = sums.hits[self._hits_before[ends]]
-        return float(np.abs(np.diff(expected[ends] - observed)).sum())
+        ends = np.concatenate(([0], bins, [len(expected)]))
+        # of a bin without pairs `reduceat` would give the first pair of the next one
+        ends = ends[np.concatenate(([True], ends[1:] > ends[:-1]))]
+        observed = np.diff(sums.hits[self._hits_before[ends]])
+        return float(np.abs(np.add.reduceat(expected, ends[:-1]) - observed).sum())
 
 
 def _before(sums: npt.NDArray[Any], ends: Positions) -> npt.NDArray[Any]:
@@ -190,14 +193,15 @@ def _before(sums: npt.NDArray[Any], ends: Positions) -> npt.NDArray[Any]:
 
 def _precision_at_recall(sums: _Sums, recall: float) -> float:
     """Precision at the highest threshold that reaches the recall."""
-    place = np.searchsorted(sums.found, (recall - RATE_SLACK) * sums.positives)
+    # whole numbers: of others `searchsorted` would make a copy of the sums
+    place = np.searchsorted(sums.found, math.ceil((recall - RATE_SLACK) * sums.positives))
     return float(sums.found[place] / sums.above[place])
 
 
 def _recall_at_false_rate(sums: _Sums, rate: float) -> float:
     """Recall at the lowest threshold within the false positive rate."""
     # `above - found` never falls from one score to the next
-    most = (rate + RATE_SLACK) * sums.negatives
+    most = math.floor((rate + RATE_SLACK) * sums.negatives)
     kept = np.searchsorted(sums.above - sums.found, most, side="right")
     return float(sums.found[kept - 1] / sums.positives) if kept else 0.0
 
@@ -206,7 +210,8 @@ def _equal_bins(called: Weights) -> Positions:
     """The groups at which bins of equal weight begin; a group is in the bin of its middle."""
     total = int(called[-1])
     edges = _EDGES[::-1] * total  # from the lowest score up
-    near = np.minimum(np.searchsorted(called, total - edges, side="right"), len(called) - 1)
+    whole = np.floor(total - edges).astype(np.int64)
+    near = np.minimum(np.searchsorted(called, whole, side="right"), len(called) - 1)
 
     def is_above(groups: Positions) -> npt.NDArray[np.bool_]:
         middle = (called[groups] + _before(called, groups)) / 2

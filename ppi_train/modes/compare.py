@@ -15,9 +15,9 @@ import numpy as np
 from ppi_train.config.loading import logged_parameters
 from ppi_train.data.score_tables import read_scores
 from ppi_train.errors import ConfigError, DataError
-from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.measure import metrics_with_intervals
 from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.evaluation.paired import paired_differences
 from ppi_train.modes.base import PipelineResult, promotion_of
 from ppi_train.modes.eval_only.report import facts_of, made_by, write_report
 from ppi_train.reporting.comparison import (

@@ -13,8 +13,8 @@ from typing import Any
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.errors import CheckpointError
-from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
+from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.modes.base import PipelineResult, prediction_with
 from ppi_train.modes.compare import on_common_pairs
 from ppi_train.runs.checkpoints import (

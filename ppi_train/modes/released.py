@@ -6,14 +6,12 @@ import logging
 import time
 from typing import TypeVar
 
-from ppi_train.checkpoints import checkpoint_digest, checkpoint_step, read_checkpoint
 from ppi_train.config.fields import describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.options import RELEASED_PREFIX
 from ppi_train.io.files import file_digest
 from ppi_train.released import CARD, DEFAULT, PAIR_FILES, Release, RunRecord, find_release
 from ppi_train.runs.configs import PredictConfig, PromoteConfig, ServeConfig
-from ppi_train.serving import SCORER, example_sequences, served_requirements
 from ppi_train.tracking.outbox.records import (
     OWN_MODEL,
     Checkpoints,
@@ -110,6 +108,8 @@ def _run_id_of(text: str) -> str:
 
 def _records(release: Release, part: str, record: RunRecord) -> list[Record]:
     """What the run is logged with; each record has the same effect twice as once."""
+    from ppi_train.checkpoints import checkpoint_digest, checkpoint_step  # torch, which few modes need
+
     now = int(time.time() * 1000)
     folder = (release.folder / part).resolve()
     checkpoint = Checkpoints(
@@ -142,6 +142,9 @@ def _records(release: Release, part: str, record: RunRecord) -> list[Record]:
 
 
 def _model(release: Release, record: RunRecord) -> Model:
+    from ppi_train.checkpoints import read_checkpoint
+    from ppi_train.serving import SCORER, example_sequences, served_requirements
+
     folder = release.model.resolve()
     embedder = str(read_checkpoint(folder).description["embedding"]["recipe"]["embedder"]["name"])
     return Model(

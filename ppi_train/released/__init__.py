@@ -20,7 +20,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ppi_train.checkpoints import checkpoint_digest, verify_checkpoint
 from ppi_train.config.options import RELEASED_PREFIX
 from ppi_train.errors import CheckpointError, ConfigError, nearest
 from ppi_train.io.files import file_digest
@@ -146,6 +145,8 @@ def parts_of(folder: Path) -> dict[str, str]:
     Raises:
         CheckpointError: a checkpoint was altered, or a file is missing.
     """
+    from ppi_train.checkpoints import checkpoint_digest, verify_checkpoint  # torch, which few modes need
+
     digests = {}
     for name in ("model", "embedder"):
         verify_checkpoint(folder / name)

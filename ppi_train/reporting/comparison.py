@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppi_train.evaluation.bootstrap import PairedDifference
 from ppi_train.evaluation.pair_metrics import Floats, Labels
+from ppi_train.evaluation.paired import PairedDifference
 from ppi_train.evaluation.ranking import Ranking
 from ppi_train.evaluation.uncertainty import agreement
 from ppi_train.reporting.figures import BLUE, GREEN, GREY, VERMILLION, dress, new_figure, thinned

@@ -28,6 +28,7 @@ from ppi_train.io.files import file_digest
 from ppi_train.tracking.connection import translated_errors
 from ppi_train.tracking.outbox.records import Model
 from ppi_train.tracking.runs import models_of, moved_error
+from ppi_train.tracking.shortcuts import no_list_of_packages
 
 TAG = "ppi.model_digest"
 """Tag of a logged model, and of the versions made from it."""
@@ -133,7 +134,7 @@ def _write_files(scratch: Path, record: Model, folder: Path, model: LoggedModel)
         model_id=model.model_id,
         run_id=model.source_run_id,
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), no_list_of_packages():
         warnings.simplefilter("ignore", UserWarning)  # advice for models without signature
         mlflow.pyfunc.save_model(
             path=str(scratch / "model"),

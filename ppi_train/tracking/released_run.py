@@ -8,13 +8,12 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.tracking.context import registry as context
-from mlflow.tracking.fluent import _get_experiment_id
 
 from ppi_train.tracking.connection import connect, translated_errors
 from ppi_train.tracking.given_run import MODE_TAG
 from ppi_train.tracking.outbox.records import Record
 from ppi_train.tracking.outbox.transport import Transport
+from ppi_train.tracking.shortcuts import context_tags, default_experiment_id
 
 TAG = "ppi.released"
 """Tag of such a run: what it is of, with its digest."""
@@ -82,5 +81,5 @@ def _runs_of(key: str) -> list[Run]:
 
 
 def _new_run(client: mlflow.MlflowClient, key: str, *, mode: str, name: str) -> Run:
-    tags = context.resolve_tags({}) | {MODE_TAG: mode, TAG: key}
-    return client.create_run(str(_get_experiment_id()), tags=tags, run_name=name)
+    tags = context_tags({}) | {MODE_TAG: mode, TAG: key}
+    return client.create_run(default_experiment_id(), tags=tags, run_name=name)

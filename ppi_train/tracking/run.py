@@ -20,8 +20,6 @@ import mlflow
 import psutil
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.context import registry as context
-from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ppi_train.errors import TrackingError, addressed, first_line, shown
@@ -55,6 +53,7 @@ from ppi_train.tracking.outbox.transport import Transport
 from ppi_train.tracking.outbox.worker import BackgroundWorker
 from ppi_train.tracking.run_folder import folder_of
 from ppi_train.tracking.runs import JOURNAL_TAG, JournalPlace, RunInfo, UnknownRunError, get_run
+from ppi_train.tracking.shortcuts import context_tags, default_experiment_id
 from ppi_train.tracking.system_metrics import SystemMetrics
 from ppi_train.tracking.ui import (
     UI_ADDRESS,
@@ -193,7 +192,7 @@ class TrackedRun:
             started=int(1000 * self.started_at),
             experiment=self._tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", ""),
             tags={
-                **context.resolve_tags(self._parent(given if is_used else "")),
+                **context_tags(self._parent(given if is_used else "")),
                 "mlflow.runName": self._tracking.run_name or self._mode,
             },
         )
@@ -261,8 +260,8 @@ class TrackedRun:
         if self._tracking.experiment:
             experiment_id = experiment_named(self._client, self._tracking.experiment)
         else:
-            experiment_id = str(parent.info.experiment_id if parent else _get_experiment_id())
-        tags = context.resolve_tags(self._parent(parent.info.run_id if parent else ""))
+            experiment_id = str(parent.info.experiment_id) if parent else default_experiment_id()
+        tags = context_tags(self._parent(parent.info.run_id if parent else ""))
         return self._client.create_run(
             experiment_id, tags=tags, run_name=self._tracking.run_name or self._mode
         )

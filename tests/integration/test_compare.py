@@ -16,8 +16,8 @@ import pytest
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.pairs import pairs_from_ids, read_pairs, write_pairs
 from ppi_train.errors import CheckpointError, ConfigError, DataError, TrackingError
-from ppi_train.evaluation.bootstrap import paired_differences
 from ppi_train.evaluation.pair_metrics import sigmoid
+from ppi_train.evaluation.paired import paired_differences
 from ppi_train.modes import PipelineResult, execute_pipeline
 
 

@@ -33,6 +33,15 @@ def test_the_example_of_a_mode_is_accepted(mode: Mode) -> None:
     assert warnings == []
 
 
+def test_modes_without_a_model_do_not_load_torch() -> None:
+    loads = (
+        "import sys, ppi_train.modes.released; from ppi_train.modes import find_mode; "
+        "[find_mode(name).load() for name in ('prepare_data', 'split', 'sync')]; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", loads], cwd=ROOT, check=False).returncode == 0
+
+
 def test_the_names_of_modes_are_unique() -> None:
     names = [name for mode in MODES.values() for name in mode.names]
     assert len(names) == len(set(names))

@@ -15,9 +15,9 @@ import numpy as np
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
 from ppi_train.errors import DataError, UserError, first_ten
-from ppi_train.evaluation.bootstrap import PairedDifference, paired_differences
 from ppi_train.evaluation.overlap import Audit, audit_tables, log_audit
 from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.scored_split import SplitSource
 from ppi_train.runs.training_pairs import TrainingLineage

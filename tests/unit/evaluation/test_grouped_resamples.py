@@ -36,8 +36,9 @@ def test_cells_hold_all_pairs_of_a_class_in_a_group_of_neighbouring_scores() -> 
     assert len(cells.sizes) > GROUPS
 
 
-def test_equal_scores_are_one_group_and_weights_are_products_of_drawn_proteins() -> None:
-    scores, labels, pairs = sample(2000, 40)
+@pytest.mark.parametrize("count", [2000, 100_000])
+def test_equal_scores_are_one_group_and_weights_are_products_of_drawn_proteins(count: int) -> None:
+    scores, labels, pairs = sample(count, 40)
     scores = np.round(scores, 1)
     cells = Cells.of(scores, labels, pairs, 40)
     assert cells.scores == pytest.approx(np.round(cells.scores, 1))
@@ -50,7 +51,7 @@ def test_equal_scores_are_one_group_and_weights_are_products_of_drawn_proteins()
     weights = np.where(a == b, drawn[a], drawn[a] * drawn[b])
     for score, label, weight in zip(cells.scores, cells.labels, by_protein, strict=True):
         assert weight == weights[(labels == label) & np.isclose(scores, score)].sum()
-    assert by_pair.sum() == 2000
+    assert by_pair.sum() == count
 
 
 def test_intervals_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

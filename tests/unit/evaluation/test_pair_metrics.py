@@ -20,6 +20,7 @@ from ppi_train.evaluation.pair_metrics import (
     reliability_bins,
     sigmoid,
 )
+from ppi_train.evaluation.ranking import Ranking
 
 SCORES = np.array([0.1, 0.5, 0.4, 0.9])
 LABELS = np.array([0, 0, 1, 1], dtype=np.int8)
@@ -78,6 +79,15 @@ def test_float32_scores_and_boolean_labels_are_taken() -> None:
     assert got == pytest.approx(pair_metrics(SCORES, LABELS), abs=1e-6)
 
 
+def test_logits_have_the_calibration_of_their_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.normal(scale=3, size=500), np.linspace(40, 60, 200)])  # of probability 1
+    labels = (rng.random(700) < sigmoid(logits)).astype(np.int8)
+    by_logit, plain = pair_metrics(logits, labels, are_logits=True), pair_metrics(sigmoid(logits), labels)
+    for name in ("ece", "ece_adaptive", "brier", "log_loss", "accuracy"):
+        assert by_logit[name] == plain[name], name
+
+
 def test_saturated_logits_keep_their_order() -> None:
     logits = np.array([800.0, 900.0, -900.0, 1000.0])  # a sigmoid gives 1, 1, 0, 1
     assert pair_metrics(logits, LABELS, are_logits=True)["auroc"] == 0.5
@@ -104,9 +114,13 @@ def test_adaptive_bins_hold_as_many_pairs_each() -> None:
     labels = (rng.random(600) < probabilities).astype(np.int8)
     bins = np.arange(600).reshape(15, 40)
     gaps = [abs(probabilities[members].mean() - labels[members].mean()) for members in bins]
-    assert adaptive_calibration_error(probabilities, labels) == pytest.approx(np.mean(gaps), abs=1e-12)
+    assert adaptive_calibration_error(Ranking.of(probabilities, labels)) == pytest.approx(
+        np.mean(gaps), abs=1e-12
+    )
     mixed = rng.permutation(600)
-    assert adaptive_calibration_error(probabilities[mixed], labels[mixed]) == pytest.approx(np.mean(gaps))
+    assert adaptive_calibration_error(Ranking.of(probabilities[mixed], labels[mixed])) == pytest.approx(
+        np.mean(gaps)
+    )
 
 
 def test_equal_scores_are_measured_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
