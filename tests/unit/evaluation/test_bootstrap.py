@@ -132,6 +132,7 @@ def test_intervals_hold_the_point_value_and_narrow_with_more_pairs() -> None:
     assert widths[1] == pytest.approx(widths[0] / 4, rel=0.35)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_auroc_about_as_often_as_it_says() -> None:
     truth = 0.7602499389065233  # of two normal distributions one standard deviation apart: Phi(1/sqrt(2))
     hits = 0
