@@ -19,6 +19,7 @@ from torch import Tensor
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, in_chunks
 from ppi_train.inference.scoring import Scorer, calibrated
+from ppi_train.models.rough_block import RoughBlock
 
 # Pairs per batch when single pairs are scored.
 _AT_ONCE = 8192
@@ -36,6 +37,10 @@ class BlockScorer(Scorer, Protocol):
 
     def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]: ...
 
+    def score_some_of_block(self, states_a: Any, states_b: Any, chosen: Tensor) -> Tensor: ...
+
+    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None: ...
+
     def state_tensors(self, states: Any) -> dict[str, Tensor]: ...
 
 
@@ -43,12 +48,18 @@ class BlockScorer(Scorer, Protocol):
 class EncodedProteins:
     """A model in evaluation mode with all proteins' states.
 
-    Both are on one device.
+    Attributes:
+        model: The model.
+        states: The states of the proteins.
+        device: Where both are.
+        rough: Whether scans that keep few pairs score all roughly first, which changes no result; None: if
+            the processor has instructions for bf16.
     """
 
     model: BlockScorer
     states: Any
     device: torch.device
+    rough: bool | None = None
 
     def at(self, numbers: np.ndarray | Tensor) -> Any:
         """The states of the given proteins."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values
 from ppi_train.inference.scan import (
@@ -17,6 +18,7 @@ from ppi_train.inference.scan import (
     require_finite,
     score_cells,
 )
+from ppi_train.inference.screen import Screen
 from ppi_train.inference.task_blocks import task_runs
 
 
@@ -40,6 +42,9 @@ class ThresholdScan:
     ) -> None:
         self._proteins, self._pairs, self.uncertainty = proteins, pairs, uncertainty
         self._threshold = Threshold(min_probability)
+        self._screen = None
+        if isinstance(pairs, PairGrid) and not self._threshold.keeps_all:
+            self._screen = Screen(proteins, pairs)
 
     @cached_property
     def tasks(self) -> Sequence[Sequence[int]]:
@@ -65,13 +70,14 @@ class ThresholdScan:
         )
 
     def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
-        at_once = self.uncertainty and self._threshold.keeps_all
-        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=at_once)
         ignored = grid.not_counted(grid.blocks[number], self._proteins.device)
-        chosen = None
+        chosen = deviations = None
+        if self._screen is None:
+            a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=self.uncertainty)
+        else:
+            a, b, logits = self._screen.score(number, lambda *block: self._reaching(block[-1], ignored))
         if ignored is not None or not self._threshold.keeps_all:
-            kept = logits >= self._threshold.logit
-            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
+            chosen = self._reaching(logits, ignored).flatten().nonzero().squeeze(1)
         return self._threshold.scored(
             self._proteins,
             cell_proteins(a, b, chosen),
@@ -79,6 +85,11 @@ class ThresholdScan:
             deviations=None if deviations is None else cell_values(deviations, chosen),
             uncertainty=self.uncertainty,
         )
+
+    def _reaching(self, logits: Tensor, ignored: Tensor | None) -> Tensor:
+        """Which logits (n, m) may be kept."""
+        reaching = logits >= self._threshold.logit
+        return reaching if ignored is None else reaching & ~ignored
 
     def collect(self, parts: Parts) -> KeptAbove:
         return KeptAbove(self._pairs, parts, filtered=not self._threshold.keeps_all)

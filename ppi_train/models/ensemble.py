@@ -21,7 +21,13 @@ from torch.nn.functional import gelu, layer_norm
 
 from ppi_train.models.base import PairModel
 from ppi_train.models.dropout import dropout, product_without
+from ppi_train.models.rough_block import HeadWeights, RoughBlock, rough_block
 from ppi_train.models.trained_state import TrainedState
+
+# The pairs of a protein that are scored out of a block are made a multiple of this.
+_ROWS = 16
+# Pairs that are scored at once out of a block, in memory that stays in the processor's cache.
+_PAIRS = 512
 
 
 class FeaturePosterior(TrainedState):
@@ -235,20 +241,88 @@ class MemberPairHead(nn.Module):
         The weights of a * b are multiplied with a first, once for all partners, so that only |a - b| is
         computed for each pair, in memory that stays in the processor's cache.
         """
-        a_nkh = states_a.view(len(states_a), self.members, -1)
-        b_kmh = states_b.view(len(states_b), self.members, -1).transpose(0, 1).contiguous()
-        difference, product = self.hidden.weight.chunk(2, dim=1)
-        bias = self.hidden.bias.view(self.members, 1, -1)
-        # The mean over the members is one more linear map.
-        out = self.out.weight.squeeze(-1)[:, None] / self.members
+        weights, b_kmh = self._weights, self._by_member(states_b)
         logits = states_a.new_empty(len(states_a), len(states_b))
         apart = torch.empty_like(b_kmh)
-        for row, a_kh in zip(logits, a_nkh, strict=True):
-            torch.sub(b_kmh, a_kh[:, None], out=apart)
-            hidden = torch.baddbmm(bias, apart.abs_(), difference)
-            hidden = gelu(hidden.baddbmm_(b_kmh, a_kh[:, :, None] * product))
-            torch.sum(hidden.mul_(out), dim=(0, 2), out=row)
-        return logits.add_(self.out.bias.mean())
+        for row, a_kh in zip(logits, states_a.view(len(states_a), self.members, -1), strict=True):
+            _score_rows(weights, a_kh[:, None], b_kmh, apart=apart, out=row)
+        return logits.add_(weights.constant)
+
+    @torch.no_grad()
+    def some_of_block(self, states_a: Tensor, states_b: Tensor, chosen: Tensor) -> Tensor:
+        """Scores some of the n x m pairs: the same numbers as those of `block`, to the last bit.
+
+        Args:
+            states_a, states_b: As `block` takes them.
+            chosen: (n, m) bool.
+
+        Returns:
+            (chosen,), the members' mean logits, row by row.
+        """
+        weights, b_kmh = self._weights, self._by_member(states_b)
+        a_knh = states_a.view(len(states_a), self.members, -1).transpose(0, 1)
+        counts, columns = chosen.sum(dim=1), chosen.nonzero()[:, 1]
+        starts = counts.cumsum(0) - counts
+        scores = states_a.new_empty(len(columns))
+        # Rows of about as many pairs together: all are made as long as the longest.
+        rows = counts.argsort(stable=True)[int((counts == 0).sum()) :]
+        while len(rows):
+            width = math.ceil(int(counts[rows[-1]]) / _ROWS) * _ROWS
+            size = max(1, _PAIRS // width)
+            together, rows = rows[-size:], rows[:-size]
+            places = starts[together, None] + torch.arange(width, device=rows.device)
+            there = places < (starts + counts)[together, None]
+            partners = columns[places.where(there, starts[together, None]).flatten()]
+            found = _score_rows(weights, a_knh[:, together], b_kmh.index_select(1, partners))
+            scores[places[there]] = found.view_as(places)[there]
+        return scores.add_(weights.constant)
+
+    def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock:
+        """Scores all n x m pairs in bf16; see `ppi_train.models.rough_block`."""
+        a, b = (states.view(len(states), self.members, -1) for states in (states_a, states_b))
+        return rough_block(self._weights, a, b)
+
+    @property
+    def _weights(self) -> HeadWeights:
+        difference, product = self.hidden.weight.detach().chunk(2, dim=1)
+        return HeadWeights(
+            difference=difference,
+            product=product,
+            bias=self.hidden.bias.detach().view(self.members, -1),
+            # The mean over the members is one more linear map.
+            out=self.out.weight.detach().squeeze(-1) / self.members,
+            constant=self.out.bias.detach().mean(),
+        )
+
+    def _by_member(self, states: Tensor) -> Tensor:
+        """(m, k * h) -> (k, m, h)."""
+        return states.view(len(states), self.members, -1).transpose(0, 1).contiguous()
+
+
+def _score_rows(
+    weights: HeadWeights,
+    a_knh: Tensor,
+    b_kmh: Tensor,
+    *,
+    apart: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Scores n proteins with as many others each: logits (m,) but for the constant.
+
+    Args:
+        weights: Of the head.
+        a_knh: The proteins' states.
+        b_kmh: Those of the others: m / n for the first protein, as many for the second, and so on.
+        apart: Memory like that of `b_kmh`.
+        out: Where the logits are written.
+    """
+    k, n, h = a_knh.shape
+    others = b_kmh.view(k, n, -1, h)
+    apart = torch.sub(others, a_knh[:, :, None], out=None if apart is None else apart.view_as(others)).abs_()
+    hidden = torch.baddbmm(weights.bias[:, None], apart.view_as(b_kmh), weights.difference)
+    products = (a_knh[..., None] * weights.product[:, None]).flatten(0, 1)
+    hidden.view(k * n, -1, hidden.shape[2]).baddbmm_(others.flatten(0, 1), products)
+    return torch.sum(gelu(hidden).mul_(weights.out[:, None]), dim=(0, 2), out=out)
 
 
 class EnsembleModel(PairModel):
@@ -265,3 +339,9 @@ class EnsembleModel(PairModel):
 
     def score_block(self, states_a: Any, states_b: Any) -> Tensor:
         return self.head.block(states_a, states_b)
+
+    def score_some_of_block(self, states_a: Any, states_b: Any, chosen: Tensor) -> Tensor:
+        return self.head.some_of_block(states_a, states_b, chosen)
+
+    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock:
+        return self.head.rough_block(states_a, states_b)
