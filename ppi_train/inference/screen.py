@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.scan import EncodedProteins, score_cells
-from ppi_train.inference.scoring import calibrated
+from ppi_train.inference.scoring import Scorer, calibrated
 from ppi_train.models.device import has_fast_bf16
+from ppi_train.models.rough_block import RoughBlock
 
 logger = logging.getLogger(__name__)
 
@@ -79,66 +79,69 @@ class Screen:
         a, b = (torch.from_numpy(numbers) for numbers in self._grid.numbers(self._grid.blocks[number]))
         if len(a) < _FEWEST_ROWS:
             return None
-        states = self._proteins.at(a), self._proteins.at(b)
-        rough = model.rough_block(*states)
-        if rough is None:
+        block = model.rough_block(self._proteins.at(a), self._proteins.at(b))
+        if block is None:
             self._is_on = False
             return None
-        bounds = _Bounds(calibrated(model, rough.logits), calibrated(model, rough.error))
+        bounds = _Bounds(model, block)
         if not bounds.are_finite:
             return None
-        # The best of the lower bounds, and a whole row: exact scores of these rule out many others.
-        chosen = may_keep(a, b, bounds.lower, bounds.lower)
-        chosen[number % len(a)] = True
-        if not self._score(number, states, chosen, bounds):
+        bounds.compare(torch.arange(len(b)) + number % len(a) * len(b))
+        # The best of the lower bounds come first: their exact scores rule out many others.
+        for upper in (bounds.lower, bounds.upper):
+            cells = bounds.unknown(may_keep(a, b, bounds.lower, upper))
+            if len(cells) > _MOST * len(a) * len(b):
+                self._waits = _BLOCKS + 1
+                return None
+            bounds.replace(cells)
+        if not bounds.farthest <= _FARTHEST:
+            logger.warning(
+                "block %s is scored in float32: a score in bf16 differs by %s of the bound on its error",
+                number, f"{bounds.farthest:.2f}",
+            )  # fmt: skip
             return None
-        chosen = may_keep(a, b, bounds.lower, bounds.upper) & ~bounds.exact
-        if not self._score(number, states, chosen, bounds):
-            return None
-        return a, b, bounds.upper.masked_fill(~bounds.exact, -torch.inf)
-
-    def _score(self, number: int, states: tuple[Any, Any], chosen: Tensor, bounds: _Bounds) -> bool:
-        """Scores chosen pairs exactly; False if the block must be scored as a whole."""
-        if int(chosen.sum()) > _MOST * chosen.numel():
-            self._waits = _BLOCKS + 1
-            return False
-        model = self._proteins.model
-        off = bounds.put(chosen, calibrated(model, model.score_some_of_block(*states, chosen)))
-        if off <= _FARTHEST:
-            return True
-        logger.warning(
-            "block %s is scored in float32: a score in bf16 differs by %s of the bound on its error",
-            number, f"{off:.2f}",
-        )  # fmt: skip
-        return False
+        return a, b, bounds.exact
 
 
 class _Bounds:
-    """Bounds on the logits (n, m) of a block, of which some become known exactly.
+    """Bounds on the calibrated logits (n, m) of a block, of which some become known exactly.
 
     Args:
-        logits: Rough ones (n, m).
-        error: How far off each may be (n, m).
+        model: Gives the temperature.
+        block: The rough scores.
+
+    Attributes:
+        lower, upper: The bounds (n, m).
+        exact: (n, m), the known logits; others are -inf.
+        farthest: The largest distance of a known logit from the rough one, as a share of the bound on it.
     """
 
-    def __init__(self, logits: Tensor, error: Tensor) -> None:
-        self._logits, self._error = logits, error
-        self.lower, self.upper = logits - error, logits + error
-        self.exact = torch.zeros_like(logits, dtype=torch.bool)
-        """(n, m), where both bounds are the exact logit."""
+    def __init__(self, model: Scorer, block: RoughBlock) -> None:
+        self._model, self._block = model, block
+        self._logits, self._error = calibrated(model, block.logits), calibrated(model, block.error)
+        self.lower, self.upper = self._logits - self._error, self._logits + self._error
+        self.exact = torch.full_like(self.lower, -torch.inf)
+        self.farthest = 0.0
 
     @property
     def are_finite(self) -> bool:
         return bool(torch.isfinite(self.lower.sum() + self.upper.sum()))
 
-    def put(self, chosen: Tensor, logits: Tensor) -> float:
-        """Sets exact logits (c,) of chosen pairs, a mask (n, m).
+    def unknown(self, chosen: Tensor) -> Tensor:
+        """The cells (c,) of the flattened block that are chosen (n, m) and not known."""
+        cells = chosen.flatten().nonzero().squeeze(1)
+        return cells[self.exact.view(-1)[cells] == -torch.inf]
 
-        Returns:
-            The largest distance from a rough logit, as a share of the bound on it.
-        """
-        shares = (logits - self._logits[chosen]).abs_().div_(self._error[chosen])
-        self.exact |= chosen
-        for bounds in (self.lower, self.upper):
-            bounds.masked_scatter_(chosen, logits)
-        return float(shares.max()) if len(shares) else 0.0
+    def replace(self, cells: Tensor) -> None:
+        """Replaces the bounds of some cells (c,) of the flattened block by the exact logits."""
+        logits = self.compare(cells)
+        for values in (self.lower, self.upper, self.exact):
+            values.view(-1)[cells] = logits
+
+    def compare(self, cells: Tensor) -> Tensor:
+        """Computes the exact logits (c,) of some cells (c,), and how far the rough ones are off."""
+        logits = calibrated(self._model, self._block.exact(cells))
+        apart = (logits - self._logits.view(-1)[cells]).abs_().div_(self._error.view(-1)[cells])
+        # A NaN stays.
+        self.farthest = float(torch.cat([apart, torch.tensor([self.farthest])]).max())
+        return logits

@@ -245,14 +245,6 @@ class PairModel(nn.Module, ABC):
             logits[rows] = self.score(*pair).view(-1, logits.shape[1]).float()
         return logits
 
-    def score_some_of_block(self, states_a: Any, states_b: Any, chosen: Tensor) -> Tensor:
-        """Scores some of the n x m pairs of states: logits (c,), row by row.
-
-        They are the numbers that `score_block` gives for the pairs that are True in `chosen` (n, m), to the
-        last bit.
-        """
-        return self.score_block(states_a, states_b)[chosen]
-
     def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None:  # noqa: ARG002
         """Scores all n x m pairs of states roughly, faster than `score_block`.
 

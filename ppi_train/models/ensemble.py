@@ -13,6 +13,7 @@ the covariance of its weights.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn.functional import gelu, layer_norm
 
 from ppi_train.models.base import PairModel
 from ppi_train.models.dropout import dropout, product_without
-from ppi_train.models.rough_block import HeadWeights, RoughBlock, rough_block
+from ppi_train.models.rough_block import HeadWeights, RoughBlock, rough_scores
 from ppi_train.models.trained_state import TrainedState
 
 # The pairs of a protein that are scored out of a block are made a multiple of this.
@@ -249,21 +250,22 @@ class MemberPairHead(nn.Module):
         return logits.add_(weights.constant)
 
     @torch.no_grad()
-    def some_of_block(self, states_a: Tensor, states_b: Tensor, chosen: Tensor) -> Tensor:
+    def cells(self, states_a: Tensor, states_b: Tensor, cells: Tensor) -> Tensor:
         """Scores some of the n x m pairs: the same numbers as those of `block`, to the last bit.
 
         Args:
             states_a, states_b: As `block` takes them.
-            chosen: (n, m) bool.
+            cells: (c,) int64, ascending: places of the pairs in a flattened block.
 
         Returns:
-            (chosen,), the members' mean logits, row by row.
+            (c,), the members' mean logits.
         """
         weights, b_kmh = self._weights, self._by_member(states_b)
         a_knh = states_a.view(len(states_a), self.members, -1).transpose(0, 1)
-        counts, columns = chosen.sum(dim=1), chosen.nonzero()[:, 1]
+        columns = cells % len(states_b)
+        counts = (cells // len(states_b)).bincount(minlength=len(states_a))
         starts = counts.cumsum(0) - counts
-        scores = states_a.new_empty(len(columns))
+        scores = states_a.new_empty(len(cells))
         # Rows of about as many pairs together: all are made as long as the longest.
         rows = counts.argsort(stable=True)[int((counts == 0).sum()) :]
         while len(rows):
@@ -278,9 +280,10 @@ class MemberPairHead(nn.Module):
         return scores.add_(weights.constant)
 
     def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock:
-        """Scores all n x m pairs in bf16; see `ppi_train.models.rough_block`."""
+        """Scores all n x m pairs in bf16, with a bound; see `ppi_train.models.rough_block`."""
         a, b = (states.view(len(states), self.members, -1) for states in (states_a, states_b))
-        return rough_block(self._weights, a, b)
+        logits, error = rough_scores(self._weights, a, b)
+        return RoughBlock(logits, error, partial(self.cells, states_a, states_b))
 
     @property
     def _weights(self) -> HeadWeights:
@@ -339,9 +342,6 @@ class EnsembleModel(PairModel):
 
     def score_block(self, states_a: Any, states_b: Any) -> Tensor:
         return self.head.block(states_a, states_b)
-
-    def score_some_of_block(self, states_a: Any, states_b: Any, chosen: Tensor) -> Tensor:
-        return self.head.some_of_block(states_a, states_b, chosen)
 
     def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock:
         return self.head.rough_block(states_a, states_b)

@@ -9,15 +9,17 @@ hidden units of a member's head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu
 
 # Unit roundoff of bf16, which has 8 significant bits.
 _ROUNDOFF = 2.0**-8
+# What sums in float32 differ by, of a logit or of 1.
+_FLOAT32 = 2.0**-19
 # The derivative of gelu is 1/2 within this.
 _SLOPE_RADIUS = 0.63
 _STEEPEST = 0.5 + _SLOPE_RADIUS
@@ -28,10 +30,26 @@ _DEVIATIONS = 9.0
 
 @dataclass(frozen=True)
 class RoughBlock:
-    """Rough logits (n, m) of a block, and bounds (n, m) on their distance from the exact ones."""
+    """Rough scores of a block, and the way to exact ones.
+
+    Attributes:
+        logits: (n, m).
+        error: (n, m), bounds on the distance from the exact logits.
+        exact: The logits (c,) of some cells of the flattened block, (c,) int64, ascending: the numbers that
+            `PairModel.score_block` gives, to the last bit.
+    """
 
     logits: Tensor
     error: Tensor
+    exact: Callable[[Tensor], Tensor]
+
+    def plus(self, more: Tensor) -> RoughBlock:
+        """The block with an exact part (n, m) added to each logit."""
+
+        def exact(cells: Tensor) -> Tensor:
+            return self.exact(cells).add_(more.flatten()[cells])
+
+        return RoughBlock(self.logits + more, self.error, exact)
 
 
 class HeadWeights(NamedTuple):
@@ -60,7 +78,7 @@ class _Side(NamedTuple):
 
 
 @torch.no_grad()
-def rough_block(weights: HeadWeights, a_nkh: Tensor, b_mkh: Tensor) -> RoughBlock:
+def rough_scores(weights: HeadWeights, a_nkh: Tensor, b_mkh: Tensor) -> tuple[Tensor, Tensor]:
     """Scores all n x m pairs in bf16, in about half the time of float32.
 
     |a - b| is 2 max(a, b) - a - b. The larger of two bf16 numbers that are not negative is the larger of
@@ -68,7 +86,8 @@ def rough_block(weights: HeadWeights, a_nkh: Tensor, b_mkh: Tensor) -> RoughBloc
     shifted to be nowhere negative. What is linear in b joins the weights of a * b, and what is constant for
     an a joins the bias. So a row of pairs takes one product, of [max(a, b), b].
 
-    The logits are not finite, or the error is not, if any state is not.
+    Returns:
+        The logits, and bounds on their errors, (n, m) each. Some are not finite if a state is not.
     """
     a_nkh, b_mkh, shift = _reflected(a_nkh, b_mkh)
     a, b = (_Side(states, (states + shift).bfloat16()) for states in (a_nkh, b_mkh))
@@ -81,10 +100,8 @@ def rough_block(weights: HeadWeights, a_nkh: Tensor, b_mkh: Tensor) -> RoughBloc
         weights, first, difference, a=a, larger=b.shifted, linear=linear_b, biases=weights.bias - offsets
     )
     linear_error = (linear_b.float() - (b.shifted.float() - shift)).square()
-    return RoughBlock(
-        logits,
-        _error(weights, difference, a=a, b=b, shift=shift, linear_error=linear_error, offsets=offsets),
-    )
+    error = _error(weights, difference, a=a, b=b, shift=shift, linear_error=linear_error, offsets=offsets)
+    return logits, error.add_(_FLOAT32 * (1 + logits.abs()))
 
 
 def _reflected(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,14 +130,16 @@ def _rows(
     both_weights = torch.empty(k, 2 * h, d, dtype=torch.bfloat16, device=larger.device)
     both_weights[:, :h] = first
     linear_weights = torch.empty_like(difference)
+    rounded = torch.empty(k, m, d, dtype=torch.bfloat16, device=larger.device)
     hidden = torch.empty(k, m, d, device=larger.device)
     outs, minus = weights.out.unbind(0), -difference
     logits = weights.constant.repeat(len(bits_a), m)
     for row, a_kh, bits, bias in zip(logits, a.states, bits_a, biases, strict=True):
         torch.maximum(bits_b, bits[:, None], out=maxima)
         both_weights[:, h:] = torch.addcmul(minus, a_kh[:, :, None], weights.product, out=linear_weights)
-        hidden.copy_(torch.bmm(both, both_weights)).add_(bias[:, None])
-        for member, out in zip(gelu(hidden), outs, strict=True):
+        torch.bmm(both, both_weights, out=rounded)
+        torch.ops.aten.gelu_(hidden.copy_(rounded).add_(bias[:, None]))
+        for member, out in zip(hidden, outs, strict=True):
             row.addmv_(member, out)
     return logits
 

@@ -218,14 +218,9 @@ class V3(EnsembleModel):
         block: Tensor = self.head.block(states_a.members, states_b.members)
         return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
 
-    def score_some_of_block(self, states_a: States, states_b: States, chosen: Tensor) -> Tensor:
-        some: Tensor = self.head.some_of_block(states_a.members, states_b.members, chosen)
-        return some.add_(self.similarity.block(states_a.sketch, states_b.sketch)[chosen])
-
     def rough_block(self, states_a: States, states_b: States) -> RoughBlock:
-        rough: RoughBlock = self.head.rough_block(states_a.members, states_b.members)
-        rough.logits.add_(self.similarity.block(states_a.sketch, states_b.sketch))
-        return rough
+        block: RoughBlock = self.head.rough_block(states_a.members, states_b.members)
+        return block.plus(self.similarity.block(states_a.sketch, states_b.sketch))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
         """The members' cross entropies, plus the gradient of the similarity loss.

@@ -59,7 +59,7 @@ class Ensemble(EnsembleModel):
     def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock:
         self.rough_blocks += 1
         rough = super().rough_block(states_a, states_b)
-        return RoughBlock(rough.logits, rough.error * self.claimed)
+        return replace(rough, error=rough.error * self.claimed)
 
     def score_block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
         self.whole_blocks += 1

@@ -85,5 +85,5 @@ def test_some_pairs_have_the_scores_of_the_whole_block(shape: tuple[int, int, in
     chosen = torch.rand(40, 100) < share
     chosen[3] = share > 0
     chosen[4] = False
-    some = head.some_of_block(a, b, chosen)
+    some = head.cells(a, b, chosen.flatten().nonzero().squeeze(1))
     assert torch.equal(some, head.block(a, b)[chosen])
