@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppi_train.inference.pair_grid import PairGrid
+from ppi_train.inference.pair_grid import PairGrid, in_chunks
 from ppi_train.inference.scan import EncodedProteins, score_cells
 from ppi_train.inference.scoring import Scorer, calibrated
 from ppi_train.models.device import has_fast_bf16
-from ppi_train.models.rough_block import RoughBlock
+from ppi_train.models.rough_block import RoughBlock, stacked
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ _BLOCKS = 15
 
 # The largest error that agrees with the bound, as a share of it: errors that were met are below a tenth.
 _FARTHEST = 0.5
+# Rows of the strips into which a block of proteins with themselves is cut.
+_STRIP = 128
 # Below it the preparations take as long as they save.
 _FEWEST_ROWS = 32
 
@@ -75,18 +77,14 @@ class Screen:
 
     def _screened(self, number: int, may_keep: MayKeep) -> tuple[Tensor, Tensor, Tensor] | None:
         """What `score` returns, or None if the block must be scored as a whole."""
-        model = self._proteins.model
         a, b = (torch.from_numpy(numbers) for numbers in self._grid.numbers(self._grid.blocks[number]))
-        if len(a) < _FEWEST_ROWS:
-            return None
-        block = model.rough_block(self._proteins.at(a), self._proteins.at(b))
+        block = self._rough(number, a, b) if len(a) >= _FEWEST_ROWS else None
         if block is None:
-            self._is_on = False
             return None
-        bounds = _Bounds(model, block)
+        bounds = _Bounds(self._proteins.model, block)
         if not bounds.are_finite:
             return None
-        bounds.compare(torch.arange(len(b)) + number % len(a) * len(b))
+        bounds.compare(torch.arange(len(b)) + number % min(len(a), _STRIP) * len(b))
         # The best of the lower bounds come first: their exact scores rule out many others.
         for upper in (bounds.lower, bounds.upper):
             cells = bounds.unknown(may_keep(a, b, bounds.lower, upper))
@@ -101,6 +99,21 @@ class Screen:
             )  # fmt: skip
             return None
         return a, b, bounds.exact
+
+    def _rough(self, number: int, a: Tensor, b: Tensor) -> RoughBlock | None:
+        """Scores a block roughly; of a block of proteins with themselves little more than one half."""
+        model, block = self._proteins.model, self._grid.blocks[number]
+        if block.rows != block.columns or block.rows.stop > self._grid.shared:
+            rough = model.rough_block(self._proteins.at(a), self._proteins.at(b))
+            self._is_on = rough is not None
+            return rough
+        strips = [
+            model.rough_block(self._proteins.at(a[rows]), self._proteins.at(b[rows.start :]))
+            for rows in in_chunks(len(a), _STRIP)
+        ]
+        found = [strip for strip in strips if strip is not None]
+        self._is_on = len(found) == len(strips)
+        return stacked(found, len(a), len(b)) if self._is_on else None
 
 
 class _Bounds:

@@ -9,7 +9,7 @@ hidden units of a member's head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +50,38 @@ class RoughBlock:
             return self.exact(cells).add_(more.flatten()[cells])
 
         return RoughBlock(self.logits + more, self.error, exact)
+
+
+def stacked(strips: Sequence[RoughBlock], rows: int, columns: int) -> RoughBlock:
+    """A block of which the first strip of rows has all columns, and the next ones only the last columns.
+
+    The other logits and errors are 0, and their exact scores must not be asked for.
+
+    Args:
+        strips: Of as many rows each, but the last.
+        rows, columns: The size of the block.
+    """
+    logits, error = torch.zeros(rows, columns), torch.zeros(rows, columns)
+    height = len(strips[0].logits)
+    for number, strip in enumerate(strips):
+        place = (
+            slice(number * height, number * height + len(strip.logits)),
+            slice(-strip.logits.shape[1], None),
+        )
+        logits[place], error[place] = strip.logits, strip.error
+
+    def exact(cells: Tensor) -> Tensor:
+        row, column = cells // columns, cells % columns
+        counts = (row // height).bincount(minlength=len(strips)).tolist()
+        scores = []
+        for number, (strip, rows_of, columns_of) in enumerate(
+            zip(strips, row.split(counts), column.split(counts), strict=True)
+        ):
+            width = strip.logits.shape[1]
+            scores.append(strip.exact((rows_of - number * height) * width + columns_of - (columns - width)))
+        return torch.cat(scores)
+
+    return RoughBlock(logits, error, exact)
 
 
 class HeadWeights(NamedTuple):
@@ -177,8 +209,10 @@ def _error(
         + error_b * state_difference
     ).sum(dim=(1, 2))
     of_pairs = squares_b * rounding * (2 * size_product + 3 * norm_product) + error_b * state_product
-    variance = torch.addmm(of_columns, squares_a.flatten(1), of_pairs.flatten(1).t())
-    return variance.add_(of_rows[:, None]).sqrt_().mul_(_DEVIATIONS)
+    # In bf16, as a percent of the bound does not matter.
+    squares, of_pairs = (part.flatten(1).bfloat16() for part in (squares_a, of_pairs))
+    variance = (squares @ of_pairs.t()).float().add_(of_columns).add_(of_rows[:, None])
+    return variance.sqrt_().mul_(_DEVIATIONS)
 
 
 def _of_states(weights: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def _small_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Screens small blocks, of which a large share may be kept."""
     monkeypatch.setattr(screen, "_MOST", 0.9)
     monkeypatch.setattr(screen, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(screen, "_STRIP", 16)
     # Several blocks are a task, and several tasks a scan.
     monkeypatch.setattr("ppi_train.inference.task_blocks.TASK_PAIRS", 15_000)
 
