@@ -41,10 +41,12 @@ _FEWEST_ROWS = 32
 class Screen:
     """Scores the blocks of a grid for a scan that keeps few pairs.
 
-    The bound on the error of rough scores is not a proof: it takes rounding errors as independent, see
-    `ppi_train.models.rough_block`. So it is checked on every pair that may be kept, and on a whole row of
-    each block. Where an error is more than half the bound, the whole block is scored exactly, and the log
-    says so.
+    The bound on the error of rough scores takes rounding errors as independent, see
+    `ppi_train.models.rough_block`: under that assumption a scan of 10^8 pairs misses one with a probability
+    below 10^-9. Therefore it is checked on every pair that may be kept, and on a whole row of each block.
+    Where an error is more than half the bound, the whole block is scored exactly. The pairs of that row that
+    may be kept must also have the same bits as in the row, else all blocks are scored exactly from then on.
+    The log says both.
 
     Args:
         proteins: All proteins of the grid, encoded.
@@ -84,7 +86,8 @@ class Screen:
         bounds = _Bounds(self._proteins.model, block)
         if not bounds.are_finite:
             return None
-        bounds.compare(torch.arange(len(b)) + number % min(len(a), _STRIP) * len(b))
+        row = torch.arange(len(b)) + number % min(len(a), _STRIP) * len(b)
+        whole_row = bounds.compare(row)
         # The best of the lower bounds come first: their exact scores rule out many others.
         for upper in (bounds.lower, bounds.upper):
             cells = bounds.unknown(may_keep(a, b, bounds.lower, upper))
@@ -92,6 +95,11 @@ class Screen:
                 self._waits = _BLOCKS + 1
                 return None
             bounds.replace(cells)
+        in_row = bounds.exact.view(-1)[row]
+        if bool(((in_row != whole_row) & (in_row > -torch.inf)).any()):
+            logger.warning("all pairs are scored in float32: this processor scores few pairs differently")
+            self._is_on = False
+            return None
         if not bounds.farthest <= _FARTHEST:
             logger.warning(
                 "block %s is scored in float32: a score in bf16 differs by %s of the bound on its error",

@@ -279,8 +279,13 @@ class MemberPairHead(nn.Module):
             scores[places[there]] = found.view_as(places)[there]
         return scores.add_(weights.constant)
 
-    def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock:
-        """Scores all n x m pairs in bf16, with a bound; see `ppi_train.models.rough_block`."""
+    def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock | None:
+        """Scores all n x m pairs in bf16, with a bound; see `ppi_train.models.rough_block`.
+
+        None if the hidden layer has one unit: the last bit of its score depends on the other pairs.
+        """
+        if self.out.weight.shape[1] == 1:
+            return None
         a, b = (states.view(len(states), self.members, -1) for states in (states_a, states_b))
         logits, error = rough_scores(self._weights, a, b)
         return RoughBlock(logits, error, partial(self.cells, states_a, states_b))
@@ -343,5 +348,5 @@ class EnsembleModel(PairModel):
     def score_block(self, states_a: Any, states_b: Any) -> Tensor:
         return self.head.block(states_a, states_b)
 
-    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock:
+    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None:
         return self.head.rough_block(states_a, states_b)

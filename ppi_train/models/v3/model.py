@@ -218,9 +218,9 @@ class V3(EnsembleModel):
         block: Tensor = self.head.block(states_a.members, states_b.members)
         return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
 
-    def rough_block(self, states_a: States, states_b: States) -> RoughBlock:
-        block: RoughBlock = self.head.rough_block(states_a.members, states_b.members)
-        return block.plus(self.similarity.block(states_a.sketch, states_b.sketch))
+    def rough_block(self, states_a: States, states_b: States) -> RoughBlock | None:
+        block = self.head.rough_block(states_a.members, states_b.members)
+        return block and block.plus(self.similarity.block(states_a.sketch, states_b.sketch))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
         """The members' cross entropies, plus the gradient of the similarity loss.

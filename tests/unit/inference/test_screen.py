@@ -17,7 +17,9 @@ from ppi_train.inference.pair_sets import PairSet
 from ppi_train.inference.scan import EncodedProteins, Scan
 from ppi_train.inference.threshold_scan import ThresholdScan
 from ppi_train.inference.top_scan import TopScan
+from ppi_train.models.base import Packed
 from ppi_train.models.ensemble import EnsembleModel, MemberPairHead
+from ppi_train.models.registry import build_model
 from ppi_train.models.rough_block import RoughBlock
 
 GRIDS = [
@@ -44,32 +46,40 @@ class Ensemble(EnsembleModel):
 
     Args:
         claimed: What the bounds on rough scores are multiplied with; small ones are wrong.
+        off: By how much the scores of few pairs are off.
     """
 
-    def __init__(self, claimed: float = 1.0) -> None:
+    def __init__(self, claimed: float = 1.0, off: float = 0.0) -> None:
         super().__init__(1)
         torch.manual_seed(0)
         self.head = MemberPairHead(members=2, hidden_dim=32, head_dim=16, dropout=0.0)
         # Trained weights spread the scores more than random ones.
         self.head.hidden.weight.data.mul_(4)
-        self.claimed, self.rough_blocks, self.whole_blocks = claimed, 0, 0
+        self.claimed, self.off, self.rough_blocks, self.whole_blocks = claimed, off, 0, 0
 
     def encode(self, proteins: Tensor) -> Tensor:
         return proteins
 
-    def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock:
+    def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock | None:
         self.rough_blocks += 1
         rough = super().rough_block(states_a, states_b)
-        return replace(rough, error=rough.error * self.claimed)
+        assert rough is not None
+
+        def exact(cells: Tensor) -> Tensor:
+            return rough.exact(cells) + self.off * (len(cells) != len(states_b))
+
+        return replace(rough, error=rough.error * self.claimed, exact=exact)
 
     def score_block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
         self.whole_blocks += 1
         return super().score_block(states_a, states_b)
 
 
-def encoded(count: int = 240, *, claimed: float = 1.0, rough: bool = True) -> EncodedProteins:
+def encoded(
+    count: int = 240, *, claimed: float = 1.0, off: float = 0.0, rough: bool = True
+) -> EncodedProteins:
     """Proteins, of which the last 20 are copies of others."""
-    model = Ensemble(claimed).eval()
+    model = Ensemble(claimed, off).eval()
     states = torch.randn(count, 64, generator=torch.Generator().manual_seed(1))
     states[-20:] = states[:20]
     return EncodedProteins(model=model, states=states, device=torch.device("cpu"), rough=rough)
@@ -152,6 +162,26 @@ def test_a_temperature_applies_to_rough_scores_too() -> None:
         require_equal(rows(make(screened)), rows(make(exact)))
 
 
+@pytest.mark.usefixtures("_small_blocks_too")
+def test_v3_keeps_what_its_exact_scores_keep() -> None:
+    torch.manual_seed(0)
+    model = build_model("v3", input_dim=8).eval()
+    model.head.hidden.weight.data.mul_(4)
+    with torch.inference_mode():
+        states = model.encode(Packed(torch.randn(150 * 6, 8), torch.arange(151) * 6))
+    found, wanted = (
+        rows(
+            TopScan(
+                EncodedProteins(model=model, states=states, device=torch.device("cpu"), rough=rough),
+                PairGrid(shared=150, side=100),
+                2,
+            )
+        )
+        for rough in (True, False)
+    )
+    require_equal(found, wanted)
+
+
 def test_where_many_pairs_may_be_kept_all_are_scored_exactly() -> None:
     grid = PairGrid(shared=240, side=40)
     screened = encoded(rough=True)
@@ -172,6 +202,15 @@ def test_a_wrong_bound_is_seen_and_costs_time_alone(caplog: pytest.LogCaptureFix
     require_equal(found, rows(TopScan(encoded(rough=False), grid, 2)))
     (model,) = models(wrong)
     assert model.whole_blocks == len(grid.blocks)
+
+
+def test_a_processor_that_scores_few_pairs_differently_is_seen(caplog: pytest.LogCaptureFixture) -> None:
+    grid = PairGrid(shared=240, side=100)
+    other = encoded(off=1e-6)
+    with caplog.at_level(logging.WARNING):
+        found = rows(TopScan(other, grid, 2))
+    assert caplog.messages == ["all pairs are scored in float32: this processor scores few pairs differently"]
+    require_equal(found, rows(TopScan(encoded(rough=False), grid, 2)))
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:

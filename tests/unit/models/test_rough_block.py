@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppi_train.models.ensemble import MemberPairHead
+from ppi_train.models.rough_block import RoughBlock
 
 # Members, width of a state, width of the head.
 SHAPES = [(4, 128, 32), (3, 100, 17), (1, 64, 16), (2, 7, 5)]
@@ -19,6 +20,12 @@ def head_of(members: int, hidden: int, width: int, *, scale: float = 1.0) -> Mem
     head = MemberPairHead(members=members, hidden_dim=hidden, head_dim=width, dropout=0.0).eval()
     head.hidden.weight.data.mul_(scale)
     return head
+
+
+def rough(head: MemberPairHead, a: Tensor, b: Tensor) -> RoughBlock:
+    block = head.rough_block(a, b)
+    assert block is not None
+    return block
 
 
 def usual(count: int, width: int) -> Tensor:
@@ -55,16 +62,16 @@ def test_exact_scores_are_well_within_the_bounds(
     head = head_of(*shape, scale=scale)
     states = states_of(150, shape[0] * shape[1])
     a, b = states[:50], states[50:]
-    rough = head.rough_block(a, b)
-    apart = (rough.logits.double() - head.double().block(a.double(), b.double())).abs()
-    assert float((apart / rough.error).max()) < 0.5
+    block = rough(head, a, b)
+    apart = (block.logits.double() - head.double().block(a.double(), b.double())).abs()
+    assert float((apart / block.error).max()) < 0.5
 
 
 def test_bounds_of_usual_states_are_narrow() -> None:
     head = head_of(4, 128, 32, scale=3.0)
     states = usual(200, 4 * 128)
-    rough = head.rough_block(states[:50], states[50:])
-    assert float(rough.error.max()) < float(rough.logits.std())
+    block = rough(head, states[:50], states[50:])
+    assert float(block.error.max()) < float(block.logits.std())
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -72,8 +79,8 @@ def test_states_that_are_not_finite_are_seen(value: float) -> None:
     head = head_of(2, 16, 8)
     states = usual(40, 32)
     states[7, 3] = value
-    rough = head.rough_block(states[:20], states[20:])
-    assert not torch.isfinite(rough.logits + rough.error).all()
+    block = rough(head, states[:20], states[20:])
+    assert not torch.isfinite(block.logits + block.error).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,3 +94,7 @@ def test_some_pairs_have_the_scores_of_the_whole_block(shape: tuple[int, int, in
     chosen[4] = False
     some = head.cells(a, b, chosen.flatten().nonzero().squeeze(1))
     assert torch.equal(some, head.block(a, b)[chosen])
+
+
+def test_a_head_of_one_unit_has_no_rough_scores() -> None:
+    assert head_of(2, 16, 1).rough_block(usual(40, 32), usual(40, 32)) is None
