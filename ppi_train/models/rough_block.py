@@ -164,14 +164,14 @@ def _rows(
     linear_weights = torch.empty_like(difference)
     rounded = torch.empty(k, m, d, dtype=torch.bfloat16, device=larger.device)
     hidden = torch.empty(k, m, d, device=larger.device)
-    outs, minus = weights.out.unbind(0), -difference
+    members, minus = list(zip(hidden, weights.out, strict=True)), -difference
     logits = weights.constant.repeat(len(bits_a), m)
     for row, a_kh, bits, bias in zip(logits, a.states, bits_a, biases, strict=True):
         torch.maximum(bits_b, bits[:, None], out=maxima)
         both_weights[:, h:] = torch.addcmul(minus, a_kh[:, :, None], weights.product, out=linear_weights)
         torch.bmm(both, both_weights, out=rounded)
         torch.ops.aten.gelu_(hidden.copy_(rounded).add_(bias[:, None]))
-        for member, out in zip(hidden, outs, strict=True):
+        for member, out in members:
             row.addmv_(member, out)
     return logits
 

@@ -166,7 +166,7 @@ def test_a_temperature_applies_to_rough_scores_too() -> None:
 def test_v3_keeps_what_its_exact_scores_keep() -> None:
     torch.manual_seed(0)
     model = build_model("v3", input_dim=8).eval()
-    model.head.hidden.weight.data.mul_(4)
+    dict(model.named_parameters())["head.hidden.weight"].data.mul_(4)
     with torch.inference_mode():
         states = model.encode(Packed(torch.randn(150 * 6, 8), torch.arange(151) * 6))
     found, wanted = (
