@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppi_train.inference.pair_grid import PairGrid, in_chunks
+from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values, in_chunks
 from ppi_train.inference.scan import EncodedProteins, score_cells
 from ppi_train.inference.scoring import Scorer, calibrated
 from ppi_train.models.device import has_fast_bf16
@@ -76,6 +76,24 @@ class Screen:
             return found
         self._waits = max(0, self._waits - 1)
         return score_cells(self._proteins, self._grid, number, uncertainty=False)[:3]
+
+    def reaching(self, number: int, least: float) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """The counted pairs of a block with a calibrated logit of at least `least`.
+
+        Returns:
+            Their proteins, (c,) and (c,), and their logits (c,), row by row.
+
+        Raises:
+            CheckpointError: a score is not finite.
+        """
+        ignored = self._grid.not_counted(self._grid.blocks[number], self._proteins.device)
+
+        def reach(logits: Tensor) -> Tensor:
+            return logits >= least if ignored is None else (logits >= least) & ~ignored
+
+        a, b, logits = self.score(number, lambda _a, _b, _lower, upper: reach(upper))
+        cells = reach(logits).flatten().nonzero().squeeze(1)
+        return cell_proteins(a, b, cells), cell_values(logits, cells)
 
     def _screened(self, number: int, may_keep: MayKeep) -> tuple[Tensor, Tensor, Tensor] | None:
         """What `score` returns, or None if the block must be scored as a whole."""

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ppi_train.inference.pair_grid import PairGrid, PairList, cell_proteins, cell_values
 from ppi_train.inference.scan import (
@@ -70,26 +69,21 @@ class ThresholdScan:
         )
 
     def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
+        if self._screen is not None:
+            pairs, logits = self._screen.reaching(number, self._threshold.logit)
+            return self._threshold.scored(
+                self._proteins, pairs, logits, deviations=None, uncertainty=self.uncertainty
+            )
+        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=self.uncertainty)
         ignored = grid.not_counted(grid.blocks[number], self._proteins.device)
-        chosen = deviations = None
-        if self._screen is None:
-            a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=self.uncertainty)
-        else:
-            a, b, logits = self._screen.score(number, lambda *block: self._reaching(block[-1], ignored))
-        if ignored is not None or not self._threshold.keeps_all:
-            chosen = self._reaching(logits, ignored).flatten().nonzero().squeeze(1)
+        counted = None if ignored is None else (~ignored).flatten().nonzero().squeeze(1)
         return self._threshold.scored(
             self._proteins,
-            cell_proteins(a, b, chosen),
-            cell_values(logits, chosen),
-            deviations=None if deviations is None else cell_values(deviations, chosen),
+            cell_proteins(a, b, counted),
+            cell_values(logits, counted),
+            deviations=None if deviations is None else cell_values(deviations, counted),
             uncertainty=self.uncertainty,
         )
-
-    def _reaching(self, logits: Tensor, ignored: Tensor | None) -> Tensor:
-        """Which logits (n, m) may be kept."""
-        reaching = logits >= self._threshold.logit
-        return reaching if ignored is None else reaching & ~ignored
 
     def collect(self, parts: Parts) -> KeptAbove:
         return KeptAbove(self._pairs, parts, filtered=not self._threshold.keeps_all)
