@@ -25,11 +25,10 @@ MayKeep = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """From the proteins of a block's rows (n,) and columns (m,), and a lower and an upper bound on each logit
 (n, m), the pairs (n, m) that may be kept. Pairs with an upper bound of -inf are never kept."""
 
-# Where more of a block's pairs may be kept, it is faster to score all of them exactly ...
+# Where a larger share of a block's pairs may be kept, it is faster to score all of them exactly ...
 _MOST = 0.2
 # ... and the same is expected of as many blocks that follow.
 _BLOCKS = 15
-
 # The largest error that agrees with the bound, as a share of it: errors that were met are below a tenth.
 _FARTHEST = 0.5
 # Rows of the strips into which a block of proteins with themselves is cut.
@@ -109,7 +108,7 @@ class Screen:
         # The best of the lower bounds come first: their exact scores rule out many others.
         for upper in (bounds.lower, bounds.upper):
             cells = bounds.unknown(may_keep(a, b, bounds.lower, upper))
-            if len(cells) > _MOST * len(a) * len(b):
+            if bounds.known + len(cells) > _MOST * len(a) * len(b):
                 self._waits = _BLOCKS + 1
                 return None
             bounds.replace(cells)
@@ -152,6 +151,7 @@ class _Bounds:
     Attributes:
         lower, upper: The bounds (n, m).
         exact: (n, m), the known logits; others are -inf.
+        known: How many these are.
         farthest: The largest distance of a known logit from the rough one, as a share of the bound on it.
     """
 
@@ -160,7 +160,7 @@ class _Bounds:
         self._logits, self._error = calibrated(model, block.logits), calibrated(model, block.error)
         self.lower, self.upper = self._logits - self._error, self._logits + self._error
         self.exact = torch.full_like(self.lower, -torch.inf)
-        self.farthest = 0.0
+        self.known, self.farthest = 0, 0.0
 
     @property
     def are_finite(self) -> bool:
@@ -174,6 +174,7 @@ class _Bounds:
     def replace(self, cells: Tensor) -> None:
         """Replaces the bounds of some cells (c,) of the flattened block by the exact logits."""
         logits = self.compare(cells)
+        self.known += len(cells)
         for values in (self.lower, self.upper, self.exact):
             values.view(-1)[cells] = logits
 
