@@ -64,10 +64,8 @@ def stacked(strips: Sequence[RoughBlock], rows: int, columns: int) -> RoughBlock
     logits, error = torch.zeros(rows, columns), torch.zeros(rows, columns)
     height = len(strips[0].logits)
     for number, strip in enumerate(strips):
-        place = (
-            slice(number * height, number * height + len(strip.logits)),
-            slice(-strip.logits.shape[1], None),
-        )
+        start, (strip_rows, strip_columns) = number * height, strip.logits.shape
+        place = slice(start, start + strip_rows), slice(columns - strip_columns, columns)
         logits[place], error[place] = strip.logits, strip.error
 
     def exact(cells: Tensor) -> Tensor:
@@ -156,14 +154,14 @@ def _rows(
     (m, k, h), d = larger.shape, first.shape[2]
     bits_b = larger.transpose(0, 1).contiguous().view(torch.int16)
     bits_a = a.shifted.view(torch.int16)
-    both = torch.empty(k, m, 2 * h, dtype=torch.bfloat16, device=larger.device)
+    both = torch.empty(k, m, 2 * h, dtype=torch.bfloat16)
     maxima = both.view(torch.int16)[:, :, :h]
     both[:, :, h:] = linear.transpose(0, 1)
-    both_weights = torch.empty(k, 2 * h, d, dtype=torch.bfloat16, device=larger.device)
+    both_weights = torch.empty(k, 2 * h, d, dtype=torch.bfloat16)
     both_weights[:, :h] = first
     linear_weights = torch.empty_like(difference)
-    rounded = torch.empty(k, m, d, dtype=torch.bfloat16, device=larger.device)
-    hidden = torch.empty(k, m, d, device=larger.device)
+    rounded = torch.empty(k, m, d, dtype=torch.bfloat16)
+    hidden = torch.empty(k, m, d)
     members, minus = list(zip(hidden, weights.out, strict=True)), -difference
     logits = weights.constant.repeat(len(bits_a), m)
     for row, a_kh, bits, bias in zip(logits, a.states, bits_a, biases, strict=True):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ppi_train.models.base import Packed, member_losses
 from ppi_train.models.dropout import product_without
-from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
+from ppi_train.models.ensemble import MemberEncoder
+from ppi_train.models.pair_head import EnsembleModel, MemberPairHead
 from ppi_train.models.rough_block import RoughBlock
 from ppi_train.models.v3.layers import (
     N_ENDS,

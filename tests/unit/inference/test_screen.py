@@ -18,7 +18,7 @@ from ppi_train.inference.scan import EncodedProteins, Scan
 from ppi_train.inference.threshold_scan import ThresholdScan
 from ppi_train.inference.top_scan import TopScan
 from ppi_train.models.base import Packed
-from ppi_train.models.ensemble import EnsembleModel, MemberPairHead
+from ppi_train.models.pair_head import EnsembleModel, MemberPairHead
 from ppi_train.models.registry import build_model
 from ppi_train.models.rough_block import RoughBlock
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppi_train.models.ensemble import MemberPairHead
+from ppi_train.models.pair_head import MemberPairHead
 from ppi_train.models.rough_block import RoughBlock
 
 # Members, width of a state, width of the head.
