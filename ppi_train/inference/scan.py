@@ -198,7 +198,7 @@ class Threshold:
 def score_cells(
     proteins: EncodedProteins, grid: PairGrid, number: int, *, uncertainty: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Scores all cells of a block.
+    """Scores all cells of a block that count; others may be 0.
 
     Returns the proteins of the rows (n,) and of the columns (m,), the calibrated logits (n, m) and their
     deviations.
@@ -207,14 +207,15 @@ def score_cells(
         CheckpointError: a score is not finite.
     """
     a, b = (torch.from_numpy(numbers).to(proteins.device) for numbers in grid.numbers(grid.blocks[number]))
-    states, model = (proteins.at(a), proteins.at(b)), proteins.model
-    deviations = None
-    if uncertainty:
-        logits, deviations = (
-            calibrated(model, values) for values in model.score_block_with_uncertainty(*states)
-        )
-    else:
-        logits = calibrated(model, model.score_block(*states))
+    logits = torch.zeros(len(a), len(b), device=proteins.device)
+    deviations = torch.zeros_like(logits) if uncertainty else None
+    for rows, first in grid.strips(grid.blocks[number]):
+        states, model = (proteins.at(a[rows]), proteins.at(b[first:])), proteins.model
+        if deviations is None:
+            logits[rows, first:] = calibrated(model, model.score_block(*states))
+        else:
+            scores = model.score_block_with_uncertainty(*states)
+            logits[rows, first:], deviations[rows, first:] = (calibrated(model, part) for part in scores)
     require_finite(logits)
     return a, b, logits, deviations
 

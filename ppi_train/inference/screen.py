@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values, in_chunks
+from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values
 from ppi_train.inference.scan import EncodedProteins, score_cells
 from ppi_train.inference.scoring import Scorer, calibrated
 from ppi_train.models.device import has_fast_bf16
@@ -31,10 +31,8 @@ _MOST = 0.2
 _BLOCKS = 15
 # The largest error that agrees with the bound, as a share of it: errors that were met are below a tenth.
 _FARTHEST = 0.5
-# Rows of the strips into which a block of proteins with themselves is cut.
-_STRIP = 128
-# Below it the preparations take as long as they save.
-_FEWEST_ROWS = 32
+# Of fewer proteins on a side, the preparations take as long as they save.
+_FEWEST = 32
 
 
 class Screen:
@@ -97,13 +95,15 @@ class Screen:
     def _screened(self, number: int, may_keep: MayKeep) -> tuple[Tensor, Tensor, Tensor] | None:
         """What `score` returns, or None if the block must be scored as a whole."""
         a, b = (torch.from_numpy(numbers) for numbers in self._grid.numbers(self._grid.blocks[number]))
-        block = self._rough(number, a, b) if len(a) >= _FEWEST_ROWS else None
+        block = self._rough(number, a, b) if min(len(a), len(b)) >= _FEWEST else None
         if block is None:
             return None
         bounds = _Bounds(self._proteins.model, block)
         if not bounds.are_finite:
             return None
-        row = torch.arange(len(b)) + number % min(len(a), _STRIP) * len(b)
+        # A row of the first strip, which has all columns.
+        height = self._grid.strips(self._grid.blocks[number])[0][0].stop
+        row = torch.arange(len(b)) + number % height * len(b)
         whole_row = bounds.compare(row)
         # The best of the lower bounds come first: their exact scores rule out many others.
         for upper in (bounds.lower, bounds.upper):
@@ -112,33 +112,33 @@ class Screen:
                 self._waits = _BLOCKS + 1
                 return None
             bounds.replace(cells)
+        return (a, b, bounds.exact) if self._agrees(number, bounds, row, whole_row) else None
+
+    def _agrees(self, number: int, bounds: _Bounds, row: Tensor, whole_row: Tensor) -> bool:
+        """Whether exact logits agree with the rough ones, and those of a row's cells with the whole row's."""
         in_row = bounds.exact.view(-1)[row]
         if bool(((in_row != whole_row) & (in_row > -torch.inf)).any()):
             logger.warning("all pairs are scored in float32: this processor scores few pairs differently")
             self._is_on = False
-            return None
+            return False
         if not bounds.farthest <= _FARTHEST:
             logger.warning(
                 "block %s is scored in float32: a score in bf16 differs by %s of the bound on its error",
                 number, f"{bounds.farthest:.2f}",
             )  # fmt: skip
-            return None
-        return a, b, bounds.exact
+            return False
+        return True
 
     def _rough(self, number: int, a: Tensor, b: Tensor) -> RoughBlock | None:
         """Scores a block roughly; of a block of proteins with themselves little more than one half."""
-        model, block = self._proteins.model, self._grid.blocks[number]
-        if block.rows != block.columns or block.rows.stop > self._grid.shared:
-            rough = model.rough_block(self._proteins.at(a), self._proteins.at(b))
-            self._is_on = rough is not None
-            return rough
-        strips = [
-            model.rough_block(self._proteins.at(a[rows]), self._proteins.at(b[rows.start :]))
-            for rows in in_chunks(len(a), _STRIP)
-        ]
-        found = [strip for strip in strips if strip is not None]
-        self._is_on = len(found) == len(strips)
-        return stacked(found, len(a), len(b)) if self._is_on else None
+        found = []
+        for rows, first in self._grid.strips(self._grid.blocks[number]):
+            strip = self._proteins.model.rough_block(self._proteins.at(a[rows]), self._proteins.at(b[first:]))
+            if strip is None:
+                self._is_on = False
+                return None
+            found.append(strip)
+        return found[0] if len(found) == 1 else stacked(found, len(a), len(b))
 
 
 class _Bounds:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppi_train.errors import CheckpointError
-from ppi_train.inference import screen
+from ppi_train.inference import pair_grid, screen
 from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.pair_sets import PairSet
 from ppi_train.inference.scan import EncodedProteins, Scan
@@ -35,8 +35,8 @@ GRIDS = [
 def _small_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Screens small blocks, of which a large share may be kept."""
     monkeypatch.setattr(screen, "_MOST", 0.9)
-    monkeypatch.setattr(screen, "_FEWEST_ROWS", 1)
-    monkeypatch.setattr(screen, "_STRIP", 16)
+    monkeypatch.setattr(screen, "_FEWEST", 1)
+    monkeypatch.setattr(pair_grid, "STRIP", 16)
     # Several blocks are a task, and several tasks a scan.
     monkeypatch.setattr("ppi_train.inference.task_blocks.TASK_PAIRS", 15_000)
 
@@ -218,7 +218,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     proteins.states[4] = torch.nan
     grid = PairGrid(shared=240)
     for scan in (ThresholdScan(proteins, grid, min_probability=0.9), TopScan(proteins, grid, 2)):
-        with pytest.raises(CheckpointError, match=r"not finite\n  got: 479 of 57,600 pairs"):
+        with pytest.raises(CheckpointError, match=r"not finite\n  got: 367 of 57,600 pairs"):
             scan.run(0)
 
 
