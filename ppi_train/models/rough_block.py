@@ -181,8 +181,8 @@ def _error(
     """Bounds (n, m) on the error of rough logits.
 
     A rough logit differs from the exact one by the rounding of the states, of the weights, and of the inputs
-    of gelu. To first order that is a sum of some ten thousand rounding errors, each times a derivative of the
-    logit. The bound takes them as independent and symmetric, those of states and fixed weights with their
+    of gelu. To first order that is a sum of tens of thousands of rounding errors, each times a derivative of
+    the logit. The bound takes them as independent and symmetric, those of states and fixed weights with their
     actual size and the others as uniform up to the unit roundoff. Such a sum is sub-Gaussian, with the sum of
     squares as its variance; the derivatives are bounded by norms of the weights.
     """
