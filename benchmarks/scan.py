@@ -7,9 +7,9 @@ proteins and the same read backwards, cut to `--residues`.
     nice -n 10 python benchmarks/scan.py --proteins 20000 --everything
     nice -n 10 python benchmarks/scan.py --proteins 8000 --released
 
-Prints the pairs, the time and the rate of the scan, the time of all, the size of the table and the peak
-of resident memory. The default is small; the second command writes every pair. `--no_bf16`
-scores all pairs in float32, as processors without instructions for bf16 do.
+Prints the pairs, the time and the rate of the scan, the time of all, the CPU seconds without encoding, the
+size of the table and the peak of resident memory. The default is small; the second command writes every
+pair. `--no_bf16` scores all pairs in float32, as processors without instructions for bf16 do.
 """
 
 from __future__ import annotations
@@ -69,12 +69,15 @@ def main() -> None:
             uncertainty=not given.no_uncertainty,
         )
         started = time.perf_counter()
-        counts = make_prediction(prediction, lambda: encoded(given, device))
-        seconds = time.perf_counter() - started
+        proteins = encoded(given, device)
+        before = time.process_time()
+        counts = make_prediction(prediction, lambda: proteins)
+        used, seconds = time.process_time() - before, time.perf_counter() - started
         print(f"model {'released' if given.released else given.model}, {describe_device(device)}")
         rate, size = counts.pairs / counts.seconds, prediction.output.stat().st_size
         print(f"proteins {given.proteins:,}, pairs {counts.pairs:,}, kept {counts.kept:,}")
         print(f"scan {counts.seconds:.1f} s, {rate:,.0f} pairs/s; all {seconds:.1f} s")
+        print(f"scan and table {used:.1f} CPU s, {counts.pairs / used:,.0f} pairs in each")
         print(f"table {size / 1e6:,.1f} MB; peak memory {peak_memory() / 1e6:,.0f} MB")
 
 
