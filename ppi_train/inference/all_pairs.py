@@ -10,9 +10,10 @@ import torch
 
 from ppi_train.evaluation.network import Network, network_from_pairs
 from ppi_train.features import Features
-from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values
-from ppi_train.inference.scan import EncodedProteins, score_cells
+from ppi_train.inference.pair_grid import PairGrid
+from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
+from ppi_train.inference.screen import Screen
 from ppi_train.io.progress import Progress
 from ppi_train.models.base import PairModel
 
@@ -77,14 +78,12 @@ def predict_pairs(
     encoded = EncodedProteins(model=model, states=encode_all(model, features), device=device)
     grid = PairGrid(shared=len(proteins), include_self=include_self)
     pairs, kept_logits = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
+    screen = Screen(encoded, grid)
     with Progress(grid.pairs) as progress:
-        for number, block in enumerate(grid.blocks):
-            a, b, logits, _ = score_cells(encoded, grid, number, uncertainty=False)
-            kept, ignored = logits >= least, grid.not_counted(block, device)
-            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
-            ends = [proteins_of.cpu().numpy() for proteins_of in cell_proteins(a, b, chosen)]
-            pairs.append(np.stack(ends, axis=1))
-            kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
+        for number in range(len(grid.blocks)):
+            ends, logits = screen.reaching(number, least)
+            pairs.append(np.stack([proteins_of.cpu().numpy() for proteins_of in ends], axis=1))
+            kept_logits.append(logits.float().cpu().numpy())
             progress.advance(grid.pairs_in(number))
     return PredictedPairs(
         proteins=proteins,

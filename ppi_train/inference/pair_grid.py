@@ -20,6 +20,10 @@ from ppi_train.inference.pair_sets import PairSet
 # Proteins on either side of a block: its logits are 4 MB, and the states of both sides fit into a
 # processor's cache.
 SIDE = 1024
+# Rows of the strips into which a block of proteins with themselves is cut.
+STRIP = 128
+# The fewest columns of a strip: the last digits of fewer pairs may be others.
+_COLUMNS = 16
 # Pairs in a block of a `PairList`.
 LISTED = 65_536
 
@@ -92,6 +96,17 @@ class PairGrid:
         return np.arange(block.rows.start, block.rows.stop), np.where(
             columns < self.shared, columns, columns + self.only_a
         )
+
+    def strips(self, block: Block) -> list[tuple[slice, int]]:
+        """The rows of a block in strips, and the first column of each; no earlier cell counts.
+
+        Both are positions in the block. Only a block of proteins with themselves, of which half the cells
+        count, has several strips.
+        """
+        size = block.rows.stop - block.rows.start
+        if block.rows != block.columns or block.rows.stop > self.shared:
+            return [(slice(0, size), 0)]
+        return [(rows, max(0, min(rows.start, size - _COLUMNS))) for rows in in_chunks(size, STRIP)]
 
     def not_counted(self, block: Block, device: torch.device) -> Tensor | None:
         """A mask of the cells (n, m) that do not count.

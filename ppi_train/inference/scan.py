@@ -19,9 +19,11 @@ from torch import Tensor
 from ppi_train.errors import CheckpointError
 from ppi_train.inference.pair_grid import PairGrid, in_chunks
 from ppi_train.inference.scoring import Scorer, calibrated
+from ppi_train.models.rough_block import RoughBlock
 
-# Pairs per batch when single pairs are scored.
+# Pairs per batch when single pairs are scored; on a CPU, as many as stay in its cache.
 _AT_ONCE = 8192
+_ON_CPU = 1024
 # Largest float32 rounding error near 1.
 _SLACK = 2.4e-7
 
@@ -36,6 +38,8 @@ class BlockScorer(Scorer, Protocol):
 
     def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]: ...
 
+    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None: ...
+
     def state_tensors(self, states: Any) -> dict[str, Tensor]: ...
 
 
@@ -43,12 +47,18 @@ class BlockScorer(Scorer, Protocol):
 class EncodedProteins:
     """A model in evaluation mode with all proteins' states.
 
-    Both are on one device.
+    Attributes:
+        model: The model.
+        states: The states of the proteins.
+        device: Where both are.
+        rough: Whether scans that keep few pairs score all roughly first, which changes no result; None: if
+            the processor has instructions for bf16.
     """
 
     model: BlockScorer
     states: Any
     device: torch.device
+    rough: bool | None = None
 
     def at(self, numbers: np.ndarray | Tensor) -> Any:
         """The states of the given proteins."""
@@ -63,7 +73,7 @@ class EncodedProteins:
         # Into one tensor: small tensors allocated between large temporary ones would fragment the memory.
         logits = torch.empty(len(a), device=self.device)
         deviations = torch.empty_like(logits) if uncertainty else None
-        for rows in in_chunks(len(a), _AT_ONCE):
+        for rows in in_chunks(len(a), _ON_CPU if self.device.type == "cpu" else _AT_ONCE):
             states = self.at(a[rows]), self.at(b[rows])
             if deviations is None:
                 logits[rows] = calibrated(self.model, self.model.score(*states))
@@ -189,7 +199,7 @@ class Threshold:
 def score_cells(
     proteins: EncodedProteins, grid: PairGrid, number: int, *, uncertainty: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Scores all cells of a block.
+    """Scores all cells of a block that count; others may be 0.
 
     Returns the proteins of the rows (n,) and of the columns (m,), the calibrated logits (n, m) and their
     deviations.
@@ -198,14 +208,15 @@ def score_cells(
         CheckpointError: a score is not finite.
     """
     a, b = (torch.from_numpy(numbers).to(proteins.device) for numbers in grid.numbers(grid.blocks[number]))
-    states, model = (proteins.at(a), proteins.at(b)), proteins.model
-    deviations = None
-    if uncertainty:
-        logits, deviations = (
-            calibrated(model, values) for values in model.score_block_with_uncertainty(*states)
-        )
-    else:
-        logits = calibrated(model, model.score_block(*states))
+    logits = torch.zeros(len(a), len(b), device=proteins.device)
+    deviations = torch.zeros_like(logits) if uncertainty else None
+    for rows, first in grid.strips(grid.blocks[number]):
+        states, model = (proteins.at(a[rows]), proteins.at(b[first:])), proteins.model
+        if deviations is None:
+            logits[rows, first:] = calibrated(model, model.score_block(*states))
+        else:
+            scores = model.score_block_with_uncertainty(*states)
+            logits[rows, first:], deviations[rows, first:] = (calibrated(model, part) for part in scores)
     require_finite(logits)
     return a, b, logits, deviations
 

@@ -17,6 +17,7 @@ from ppi_train.inference.scan import (
     require_finite,
     score_cells,
 )
+from ppi_train.inference.screen import Screen
 from ppi_train.inference.task_blocks import task_runs
 
 
@@ -40,6 +41,9 @@ class ThresholdScan:
     ) -> None:
         self._proteins, self._pairs, self.uncertainty = proteins, pairs, uncertainty
         self._threshold = Threshold(min_probability)
+        self._screen = None
+        if isinstance(pairs, PairGrid) and not self._threshold.keeps_all:
+            self._screen = Screen(proteins, pairs)
 
     @cached_property
     def tasks(self) -> Sequence[Sequence[int]]:
@@ -65,18 +69,19 @@ class ThresholdScan:
         )
 
     def _of_grid(self, grid: PairGrid, number: int) -> ScoredPairs:
-        at_once = self.uncertainty and self._threshold.keeps_all
-        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=at_once)
+        if self._screen is not None:
+            pairs, logits = self._screen.reaching(number, self._threshold.logit)
+            return self._threshold.scored(
+                self._proteins, pairs, logits, deviations=None, uncertainty=self.uncertainty
+            )
+        a, b, logits, deviations = score_cells(self._proteins, grid, number, uncertainty=self.uncertainty)
         ignored = grid.not_counted(grid.blocks[number], self._proteins.device)
-        chosen = None
-        if ignored is not None or not self._threshold.keeps_all:
-            kept = logits >= self._threshold.logit
-            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
+        counted = None if ignored is None else (~ignored).flatten().nonzero().squeeze(1)
         return self._threshold.scored(
             self._proteins,
-            cell_proteins(a, b, chosen),
-            cell_values(logits, chosen),
-            deviations=None if deviations is None else cell_values(deviations, chosen),
+            cell_proteins(a, b, counted),
+            cell_values(logits, counted),
+            deviations=None if deviations is None else cell_values(deviations, counted),
             uncertainty=self.uncertainty,
         )
 

@@ -63,11 +63,41 @@ class TopPartners:
         better = ((best >= worst_kept) & (best > -torch.inf)).nonzero().squeeze(1)
         if not len(better):
             return
-        rows, k = proteins[better], self.keys.shape[1]
+        rows, k, logits = proteins[better], self.keys.shape[1], logits[better]
+        # Most pairs may not count: float32 numbers without a rank are sorted faster.
+        counted = int((logits > -torch.inf).sum(dim=1).max())
+        if counted < logits.shape[1] // 2:
+            logits, at = logits.topk(counted, dim=1, sorted=False)
+            partners = partners[at]
         places = _LAST_RANK - self._ranks[partners]
-        new = (_sortable(logits[better]) << _RANK_BITS) | places
-        known = torch.cat([self.keys[rows], new.topk(min(k, len(partners)), dim=1).values], dim=1)
+        new = (_sortable(logits) << _RANK_BITS) | places
+        known = torch.cat([self.keys[rows], new.topk(min(k, new.shape[1]), dim=1).values], dim=1)
         self.keys[rows] = known.topk(k, dim=1).values
+
+    def may_be_kept(self, a: Tensor, b: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """The pairs of a block that may be kept when it is added.
+
+        Args:
+            a, b: Proteins of the block's rows (n,) and columns (m,).
+            lower, upper: Bounds (n, m) on each logit; -inf for a pair that does not count.
+
+        Returns:
+            (n, m) bool.
+        """
+        of_rows = upper >= self._least(a, lower)[:, None]
+        return (of_rows | (upper >= self._least(b, lower.t()))) & (upper > -torch.inf)
+
+    def _least(self, proteins: Tensor, lower: Tensor) -> Tensor:
+        """A logit (n,) that the k best partners of each protein reach, of those so far and of a block."""
+        k, queries = self.keys.shape[1], proteins < len(self.keys)
+        least = torch.full((len(proteins),), torch.inf)
+        if not queries.any():
+            return least
+        worst_kept = _logits(self.keys[proteins[queries], -1])
+        if k <= lower.shape[1]:
+            worst_kept = torch.maximum(worst_kept, lower[queries].topk(k, dim=1).values[:, -1])
+        least[queries] = worst_kept
+        return least
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All kept pairs: protein, partner and logit, (p,) each.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppi_train.inference.pair_grid import PairGrid, in_chunks
-from ppi_train.inference.scan import EncodedProteins, Parts, ScoredPairs, Threshold, score_cells
+from ppi_train.inference.scan import EncodedProteins, Parts, ScoredPairs, Threshold
+from ppi_train.inference.screen import Screen
 from ppi_train.inference.task_blocks import task_tiles
 from ppi_train.inference.top_partners import TopPartners
 
@@ -48,6 +50,7 @@ class TopScan:
         self._threshold = Threshold(min_probability)
         self._ranks = np.arange(grid.proteins) if ranks is None else ranks
         self._k, self._queries = min(k, grid.proteins), queries
+        self._screen = Screen(proteins, grid)
 
     @cached_property
     def tasks(self) -> Sequence[Sequence[int]]:
@@ -60,11 +63,9 @@ class TopScan:
     def run(self, number: int) -> dict[str, np.ndarray]:
         best = self._no_partners()
         for block in self.tasks[number]:
-            a, b, logits, _ = score_cells(self._proteins, self._grid, block, uncertainty=False)
             ignored = self._grid.not_counted(self._grid.blocks[block], self._proteins.device)
-            if ignored is not None:
-                logits = logits.masked_fill(ignored, -torch.inf)
-            best.add(a, b, logits.float())
+            a, b, logits = self._screen.score(block, partial(_may_be_best, best, ignored))
+            best.add(a, b, _counted(logits.float(), ignored))
         return best.state()
 
     def collect(self, parts: Parts) -> KeptBest:
@@ -75,6 +76,18 @@ class TopScan:
             self._proteins, self._grid, best.pairs(),
             ranks=self._ranks, threshold=self._threshold, uncertainty=self.uncertainty,
         )  # fmt: skip
+
+
+def _may_be_best(
+    best: TopPartners, ignored: Tensor | None, a: Tensor, b: Tensor, lower: Tensor, upper: Tensor
+) -> Tensor:
+    """The pairs (n, m) that may be among the best, given bounds on their logits; see `MayKeep`."""
+    return best.may_be_kept(a, b, _counted(lower, ignored), _counted(upper, ignored))
+
+
+def _counted(logits: Tensor, ignored: Tensor | None) -> Tensor:
+    """Logits of a block, -inf for the ignored pairs."""
+    return logits if ignored is None else logits.masked_fill(ignored, -torch.inf)
 
 
 class KeptBest:

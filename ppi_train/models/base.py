@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 from ppi_train.errors import ConfigError
+from ppi_train.models.rough_block import RoughBlock
 
 # Pairs of a block that are scored at once by a model that has no faster implementation.
 _PAIRS_AT_ONCE = 8192
@@ -243,6 +244,13 @@ class PairModel(nn.Module, ABC):
         for rows, *pair in self._expanded(states_a, states_b):
             logits[rows] = self.score(*pair).view(-1, logits.shape[1]).float()
         return logits
+
+    def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None:  # noqa: ARG002
+        """Scores all n x m pairs of states roughly, faster than `score_block`.
+
+        For processors with instructions for bf16; None if this model has no such implementation.
+        """
+        return None
 
     def score_block_with_uncertainty(self, states_a: Any, states_b: Any) -> tuple[Tensor, Tensor]:
         """Logits and standard deviations of all n x m pairs.

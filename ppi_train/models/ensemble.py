@@ -13,13 +13,12 @@ the covariance of its weights.
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
-from ppi_train.models.base import PairModel
 from ppi_train.models.dropout import dropout, product_without
 from ppi_train.models.trained_state import TrainedState
 
@@ -199,69 +198,3 @@ class MemberEncoder(nn.Module):
             for weight, of_member in zip(weights, dropped, strict=True)
         ]
         return torch.cat(each, dim=1) + more
-
-
-class MemberPairHead(nn.Module):
-    """Scores a pair, for each member, from symmetric features.
-
-    The features are |a - b| and a * b of the member's states.
-
-    They are bitwise identical with a and b exchanged, and so is the score.
-
-    Args:
-        members: k.
-        hidden_dim: Width of a member's state, h.
-        head_dim: Width of its hidden layer; small, since it sets the cost of a pair.
-        dropout: Share of activations dropped in training.
-    """
-
-    def __init__(self, *, members: int, hidden_dim: int, head_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.members, self.dropout = members, dropout
-        self.hidden = MemberLinear(members, 2 * hidden_dim, head_dim)
-        self.out = MemberLinear(members, head_dim, 1)
-
-    def forward(self, state_a: Tensor, state_b: Tensor) -> Tensor:
-        """States (m, k * h) of both sides -> logits (m, k)."""
-        a, b = (state.view(len(state), self.members, -1) for state in (state_a, state_b))
-        both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
-        hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
-        return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
-        """Scores all n x m pairs: the members' mean logits (n, m).
-
-        The weights of a * b are multiplied with a first, once for all partners, so that only |a - b| is
-        computed for each pair, in memory that stays in the processor's cache.
-        """
-        a_nkh = states_a.view(len(states_a), self.members, -1)
-        b_kmh = states_b.view(len(states_b), self.members, -1).transpose(0, 1).contiguous()
-        difference, product = self.hidden.weight.chunk(2, dim=1)
-        bias = self.hidden.bias.view(self.members, 1, -1)
-        # The mean over the members is one more linear map.
-        out = self.out.weight.squeeze(-1)[:, None] / self.members
-        logits = states_a.new_empty(len(states_a), len(states_b))
-        apart = torch.empty_like(b_kmh)
-        for row, a_kh in zip(logits, a_nkh, strict=True):
-            torch.sub(b_kmh, a_kh[:, None], out=apart)
-            hidden = torch.baddbmm(bias, apart.abs_(), difference)
-            hidden = gelu(hidden.baddbmm_(b_kmh, a_kh[:, :, None] * product))
-            torch.sum(hidden.mul_(out), dim=(0, 2), out=row)
-        return logits.add_(self.out.bias.mean())
-
-
-class EnsembleModel(PairModel):
-    """A model that scores with a `MemberPairHead`.
-
-    Its states are (n, members * hidden_dim).
-    """
-
-    head: MemberPairHead
-
-    def score_members(self, state_a: Any, state_b: Any) -> Tensor:
-        logits: Tensor = self.head(state_a, state_b)
-        return logits
-
-    def score_block(self, states_a: Any, states_b: Any) -> Tensor:
-        return self.head.block(states_a, states_b)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
+from ppi_train.models.ensemble import MemberEncoder
+from ppi_train.models.pair_head import EnsembleModel, MemberPairHead
 
 if TYPE_CHECKING:
     from ppi_train.models.pooled_mlp import PooledMlpOptions

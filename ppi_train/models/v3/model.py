@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ppi_train.models.base import Packed, member_losses
 from ppi_train.models.dropout import product_without
-from ppi_train.models.ensemble import EnsembleModel, MemberEncoder, MemberPairHead
+from ppi_train.models.ensemble import MemberEncoder
+from ppi_train.models.pair_head import EnsembleModel, MemberPairHead
+from ppi_train.models.rough_block import RoughBlock
 from ppi_train.models.v3.layers import (
     N_ENDS,
     N_MOMENTS,
@@ -216,6 +218,10 @@ class V3(EnsembleModel):
     def score_block(self, states_a: States, states_b: States) -> Tensor:
         block: Tensor = self.head.block(states_a.members, states_b.members)
         return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
+
+    def rough_block(self, states_a: States, states_b: States) -> RoughBlock | None:
+        block = self.head.rough_block(states_a.members, states_b.members)
+        return block and block.plus(self.similarity.block(states_a.sketch, states_b.sketch))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
         """The members' cross entropies, plus the gradient of the similarity loss.

@@ -39,6 +39,8 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_PAIRS_AT_ONCE", 7)
     # Several blocks are a task, and several tasks a scan.
     monkeypatch.setattr("ppi_train.inference.task_blocks.TASK_PAIRS", 60)
+    # Blocks of proteins with themselves have several strips.
+    monkeypatch.setattr("ppi_train.inference.pair_grid.STRIP", 3)
 
 
 def encoded(proteins: int, *, members: int = 3) -> EncodedProteins:
