@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,13 @@ def has_fast_bf16(device: torch.device) -> bool:
     return has_instructions and _onednn_has(torch.bfloat16)
 
 
-def resolve_amp(asked: str, device: str, *, gains: bool) -> str:
+def resolve_amp(asked: str, device: str, *, gains: Collection[str]) -> str:
     """The mixed precision of a training: `off`, `bf16` or `fp16`.
 
     Args:
         asked: One of these, or `auto`: bf16 where the device has it and the model gains by it.
         device: Name of the device.
-        gains: Whether bf16 makes the model's training faster.
+        gains: Types of device on which bf16 makes the model's training faster, such as `cpu`.
 
     Raises:
         DeviceError: see `resolve_device`.
@@ -94,7 +94,8 @@ def resolve_amp(asked: str, device: str, *, gains: bool) -> str:
         return asked
     if not gains:
         return "off"
-    amp = "bf16" if has_fast_bf16(find_device(device)) else "off"
+    found = find_device(device)
+    amp = "bf16" if found.type in gains and has_fast_bf16(found) else "off"
     logger.info("amp=auto took %s", amp)
     return amp
 
