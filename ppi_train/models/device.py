@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppi_train.errors import DeviceError, MemoryShortageError
 
@@ -146,6 +147,12 @@ def autocast(device: torch.device, amp: str) -> Iterator[None]:
             yield
     finally:
         onednn.enabled = was_enabled
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The type in which products with a tensor are computed here: that of `autocast`, or its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _onednn_has(dtype: torch.dtype) -> bool:

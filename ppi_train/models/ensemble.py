@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
 from ppi_train.models.base import PairModel
+from ppi_train.models.device import product_dtype
 from ppi_train.models.dropout import dropout, product_without
+from ppi_train.models.pair_features import pair_products
 from ppi_train.models.trained_state import TrainedState
 
 
@@ -191,14 +193,13 @@ class MemberEncoder(nn.Module):
         if not (self.training and self.input_dropout):
             return torch.addmm(more, features, self.weight)
         draws = torch.rand(len(self.weight), self.members, device=self.weight.device)
-        dropped = (draws < self.input_dropout).t().contiguous()
-        weights = self.weight.view(len(self.weight), self.members, -1).unbind(1)
-        x_dn = features.t().contiguous()
-        each = [
-            product_without(x_dn, weight, of_member, self.input_dropout)
-            for weight, of_member in zip(weights, dropped, strict=True)
-        ]
-        return torch.cat(each, dim=1) + more
+        x_dn = features.t().to(product_dtype(features), memory_format=torch.contiguous_format)
+        return product_without(
+            x_dn.expand(self.members, -1, -1),
+            self.weight.view(len(self.weight), self.members, -1).transpose(0, 1),
+            (draws < self.input_dropout).t(),
+            self.input_dropout,
+        ).add_(more)
 
 
 class MemberPairHead(nn.Module):
@@ -224,9 +225,19 @@ class MemberPairHead(nn.Module):
     def forward(self, state_a: Tensor, state_b: Tensor) -> Tensor:
         """States (m, k * h) of both sides -> logits (m, k)."""
         a, b = (state.view(len(state), self.members, -1) for state in (state_a, state_b))
-        both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
-        hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
-        return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]
+        features = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
+        return self._logits(torch.bmm(features, self.hidden.weight))
+
+    def of_pairs(self, states: Tensor, pairs: Tensor) -> Tensor:
+        """Logits (m, k) of pairs (m, 2), which are rows of states (n, k * h): as `forward`, for training."""
+        return self._logits(pair_products(states, pairs, self.hidden.weight))
+
+    def _logits(self, products_kmc: Tensor) -> Tensor:
+        hidden = gelu(products_kmc + self.hidden.bias.view(self.members, 1, -1))
+        dropped = dropout(hidden, self.dropout, self.training)
+        # A sum and not a product of one column, which takes twice as long.
+        logits_km = (dropped * self.out.weight.transpose(1, 2)).sum(dim=2) + self.out.bias[:, None]
+        return logits_km.t()
 
     @torch.no_grad()
     def block(self, states_a: Tensor, states_b: Tensor) -> Tensor:
