@@ -177,7 +177,7 @@ class PairModel(nn.Module, ABC):
         Features may also be only the leading ones of the d.
         """
         first = features.shape[1]
-        return ((features - self.mean[:first]) * self.scale[:first]).clamp(-self.CLIP, self.CLIP)
+        return (features - self.mean[:first]).mul_(self.scale[:first]).clamp_(-self.CLIP, self.CLIP)
 
     @abstractmethod
     def encode(self, proteins: Any) -> Any:

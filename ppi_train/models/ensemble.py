@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
+from ppi_train.models.device import product_dtype
 from ppi_train.models.dropout import dropout, product_without
 from ppi_train.models.trained_state import TrainedState
 
@@ -190,11 +191,10 @@ class MemberEncoder(nn.Module):
         if not (self.training and self.input_dropout):
             return torch.addmm(more, features, self.weight)
         draws = torch.rand(len(self.weight), self.members, device=self.weight.device)
-        dropped = (draws < self.input_dropout).t().contiguous()
-        weights = self.weight.view(len(self.weight), self.members, -1).unbind(1)
-        x_dn = features.t().contiguous()
-        each = [
-            product_without(x_dn, weight, of_member, self.input_dropout)
-            for weight, of_member in zip(weights, dropped, strict=True)
-        ]
-        return torch.cat(each, dim=1) + more
+        x_dn = features.t().to(product_dtype(features), memory_format=torch.contiguous_format)
+        return product_without(
+            x_dn.expand(self.members, -1, -1),
+            self.weight.view(len(self.weight), self.members, -1).transpose(0, 1),
+            (draws < self.input_dropout).t(),
+            self.input_dropout,
+        ).add_(more)

@@ -13,6 +13,7 @@ from torch.nn.functional import gelu
 from ppi_train.models.base import PairModel
 from ppi_train.models.dropout import dropout
 from ppi_train.models.ensemble import MemberLinear
+from ppi_train.models.pair_features import pair_products
 from ppi_train.models.rough_block import HeadWeights, RoughBlock, rough_scores
 
 # The pairs of a protein that are scored out of a block are made a multiple of this: a product of fewer rows,
@@ -45,9 +46,19 @@ class MemberPairHead(nn.Module):
     def forward(self, state_a: Tensor, state_b: Tensor) -> Tensor:
         """States (m, k * h) of both sides -> logits (m, k)."""
         a, b = (state.view(len(state), self.members, -1) for state in (state_a, state_b))
-        both = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
-        hidden = dropout(gelu(self.hidden(both)), self.dropout, self.training)
-        return self.out(hidden).squeeze(-1).t()  # type: ignore[no-any-return]
+        features = torch.cat([(a - b).abs(), a * b], dim=-1).transpose(0, 1)
+        return self._logits(torch.bmm(features, self.hidden.weight))
+
+    def of_pairs(self, states: Tensor, pairs: Tensor) -> Tensor:
+        """Logits (m, k) of pairs (m, 2), which are rows of states (n, k * h): as `forward`, for training."""
+        return self._logits(pair_products(states, pairs, self.hidden.weight))
+
+    def _logits(self, products_kmc: Tensor) -> Tensor:
+        hidden = gelu(products_kmc + self.hidden.bias.view(self.members, 1, -1))
+        dropped = dropout(hidden, self.dropout, self.training)
+        # A sum and not a product of one column, which takes twice as long.
+        logits_km = (dropped * self.out.weight.transpose(1, 2)).sum(dim=2) + self.out.bias[:, None]
+        return logits_km.t()
 
     @torch.no_grad()
     def block(self, states_a: Tensor, states_b: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ class ModelOptions(OptionGroup, ABC):
     SECTION: ClassVar[str] = "model"
     BATCH_SIZE: ClassVar[int] = 4096
     """Default number of pairs in a training batch."""
-    GAINS_BY_BF16: ClassVar[bool] = False
-    """Whether training is faster in bf16 where the device has it: `amp=auto` then takes it."""
+    GAINS_BY_BF16: ClassVar[tuple[str, ...]] = ()
+    """Types of device on which training is faster in bf16, if they have it: `amp=auto` then takes it."""
 
     @classmethod
     def offered(cls) -> tuple[dataclasses.Field[Any], ...]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ppi_train.checkpoints import write_checkpoint
 from ppi_train.config.options import SchedulerOptions, TrainingOptions
 from ppi_train.errors import CheckpointError, RankError, UserError
-from ppi_train.models.device import autocast, seed_draws
+from ppi_train.models.device import autocast, keep_freed_memory, seed_draws
 from ppi_train.models.dropout import draws_of_torch
 from ppi_train.models.trained_state import TrainedState, held_back
 from ppi_train.training.callbacks import Callback
@@ -167,6 +167,7 @@ class Trainer:
             BaseException: what a callback raises.
         """
         self._stop_requested = False
+        keep_freed_memory()
         self._share_state()
         with ExitStack() as ending:
             for callback in self._callbacks:

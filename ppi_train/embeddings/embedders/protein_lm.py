@@ -66,8 +66,8 @@ class CausalLstm(nn.Module):
         num_layers: Layers; from the second on, each adds to the one below.
     """
 
-    GAINS_BY_BF16 = True
-    """Whether training is faster in bf16 where the device has it; see `resolve_amp`."""
+    GAINS_BY_BF16 = ("cpu", "cuda")
+    """Types of device on which training is faster in bf16, if they have it; see `resolve_amp`."""
 
     def __init__(self, hidden_dim: int, num_layers: int) -> None:
         super().__init__()

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ppi_train.models.device import product_dtype
+
 BLOCK_CELLS = {"cpu": 4096}
 """Cells whose differences are in memory at once, by the type of the device: h numbers each."""
 _BLOCK_ELSEWHERE = 65_536
@@ -52,7 +54,7 @@ class PairConvolution(nn.Module):
     def forward(self, a_nih: Tensor, b_njh: Tensor, sizes: Sequence[tuple[int, int]]) -> Cells:
         """The cells of both sides' residues, whose maps are of these sizes."""
         kind = a_nih.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else a_nih.dtype
+        dtype = product_dtype(a_nih)
         states = a_nih.transpose(1, 2), b_njh.transpose(1, 2)
         given = (part.to(dtype) for part in (*states, self.difference, self.product, self.bias))
         with torch.autocast(kind, enabled=False):

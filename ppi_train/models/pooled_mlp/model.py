@@ -45,3 +45,6 @@ class PooledMlp(EnsembleModel):
         """Features (n, d) -> states (n, members * hidden_dim)."""
         states: Tensor = self.encoder(self.standardise(proteins))
         return states
+
+    def forward(self, proteins: Tensor, pairs: Tensor) -> Tensor:
+        return self.head.of_pairs(self.encode(proteins), pairs)

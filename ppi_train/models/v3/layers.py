@@ -1,9 +1,5 @@
 """The layers of v3.
 
-Attention pooling of packed residues, at a cost linear in protein length.
-
-Each protein gets a few weighted means of its residues.
-
 Fixed statistics of a protein's residues, independent of training.
 
 Similarity of two proteins as separate evidence for their interaction.
@@ -13,10 +9,7 @@ Transformer layers whose linear maps have a largest singular value of 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -31,128 +24,7 @@ from torch.nn.functional import (
 from ppi_train.models.base import Packed
 from ppi_train.models.dropout import dropout
 from ppi_train.models.trained_state import TrainedState
-
-_REACHES = (10.0, 50.0)
-"""Decay lengths, in residues, of the closeness to an end of a protein."""
-N_ENDS = 2 * len(_REACHES)
-
-
-@lru_cache(maxsize=4096)
-def nearness_to_ends(length: int) -> Tensor:
-    """Closeness of each residue to both ends, (length, 4).
-
-    The values are 3 * exp(-steps / reach).
-
-    Localisation signals are at a protein's ends; a slot can attend to them at any protein length.
-    """
-    # What is made in inference mode cannot be used later where gradients are taken, as `explain` does.
-    with torch.inference_mode(mode=False):
-        steps = torch.arange(length, dtype=torch.float32)
-        ends = [
-            torch.exp(-steps_from_end / reach)
-            for steps_from_end in (steps, length - 1 - steps)
-            for reach in _REACHES
-        ]
-        return 3 * torch.stack(ends, dim=1)
-
-
-def residue_weights(residues_ld: Tensor, query_dk: Tensor, ends_ek: Tensor) -> Tensor:
-    """Attention weights (k, l) of one protein's residues, per slot.
-
-    The weights of each slot sum to 1.
-    """
-    near_le = nearness_to_ends(len(residues_ld)).to(residues_ld.device)
-    logits_lk = torch.addmm(near_le @ ends_ek, residues_ld, query_dk)
-    # Transposed before the softmax, which is twenty times slower across rows than along them; and not
-    # computed transposed, since a product of few rows is not divided well among threads.
-    return torch.softmax(logits_lk.t().contiguous(), dim=-1)
-
-
-class Scaling(NamedTuple):
-    """Standardisation of slot values: subtract mean, multiply by scale, clip.
-
-    `mean` and `scale` are (k, d) each; `bound` is the largest absolute value.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    bound: float
-
-
-class Scratch:
-    """A reused float32 buffer for one protein at a time.
-
-    Allocating memory for each protein costs more.
-    """
-
-    def __init__(self, proteins: Packed) -> None:
-        longest = int(proteins.lengths.max()) if len(proteins) else 0
-        self._proteins = proteins
-        self._memory = proteins.values.new_empty(longest, proteins.values.shape[-1], dtype=torch.float32)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yields the residues (l, d) of each protein, valid until the next."""
-        for start, end in pairwise(self._proteins.offsets.tolist()):
-            yield self._memory[: end - start].copy_(self._proteins.values[start:end])
-
-
-class _AttentionPool(torch.autograd.Function):
-    """Attention pooling as an autograd function, one protein at a time.
-
-    The residues of one protein, in float32, stay in the processor's cache.
-
-    Only the weights are kept for the backward pass. The residues are data: they get no gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, proteins: Packed, query_dk: Tensor, ends_ek: Tensor, scaling: Scaling) -> Tensor:
-        shape = len(proteins), query_dk.shape[1], proteins.values.shape[-1]  # (n, k, d)
-        pooled = proteins.values.new_empty(shape, dtype=torch.float32)
-        weights = []
-        with torch.autocast(pooled.device.type, enabled=False):
-            for slots_kd, residues in zip(pooled, Scratch(proteins), strict=True):
-                weights.append(residue_weights(residues, query_dk, ends_ek))
-                torch.mm(weights[-1], residues, out=slots_kd)
-                slots_kd.sub_(scaling.mean).mul_(scaling.scale).clamp_(-scaling.bound, scaling.bound)
-        ctx.proteins, ctx.weights, ctx.scaling = proteins, weights, scaling
-        ctx.save_for_backward(pooled)
-        ctx.shapes = query_dk.shape, ends_ek.shape
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, gradient_nkd: Tensor) -> tuple[None, Tensor, Tensor, None]:
-        (pooled,) = ctx.saved_tensors
-        query_dk, ends_ek = (gradient_nkd.new_zeros(shape) for shape in ctx.shapes)
-        _, scale, bound = ctx.scaling
-        with torch.autocast(gradient_nkd.device.type, enabled=False):
-            each = zip(Scratch(ctx.proteins), ctx.weights, gradient_nkd, pooled, strict=True)
-            for residues, weights_kl, gradient_kd, slots_kd in each:
-                unbound_kd = torch.where(slots_kd.abs() < bound, gradient_kd * scale, 0.0)
-                parts_kl = (residues @ unbound_kd.t()).t().contiguous()
-                # d softmax: weight * (its own part - the weighted mean of all parts).
-                mean_k1 = (parts_kl * weights_kl).sum(dim=-1, keepdim=True)
-                logits_kl = parts_kl.sub_(mean_k1).mul_(weights_kl)
-                query_dk.addmm_(residues.t(), logits_kl.t())
-                near_le = nearness_to_ends(len(residues)).to(ends_ek.device)
-                ends_ek.addmm_(near_le.t(), logits_kl.t())
-        return None, query_dk, ends_ek, None
-
-
-def attention_pool(residues: Packed, query_dk: Tensor, ends_ek: Tensor, scaling: Scaling) -> Tensor:
-    """Weighted means of each protein's residues, scaled.
-
-    Args:
-        residues: n proteins of d numbers a residue, of any floating type; no gradient flows into them.
-        query_dk: The learned query of each of the k slots.
-        ends_ek: How much each slot attends to the ends; see `nearness_to_ends`.
-        scaling: Standardisation of the means.
-
-    Returns:
-        (n, k, d) float32.
-    """
-    pooled: Tensor = _AttentionPool.apply(residues, query_dk, ends_ek, scaling)  # type: ignore[no-untyped-call]
-    return pooled
-
+from ppi_train.models.v3.attention_pool import Scratch
 
 END = 50
 """Number of residues at each end that get a mean of their own."""
@@ -259,7 +131,7 @@ def _write_moments(residues: Tensor, found: Tensor) -> None:
 
 _FIRST_WEIGHT = 0.3
 _SHIFTS = (1, 2, 3, 5, 8)
-_AT_ONCE = 256
+_AT_ONCE = 64
 
 
 class SimilarityExpert(nn.Module):
@@ -317,8 +189,7 @@ class SimilarityExpert(nn.Module):
         The bias is used in this loss only: the evidence added to the logits must not encode the share of
         positives, which the networks have learned.
         """
-        with torch.no_grad():  # In chunks, in memory that stays in the processor's cache.
-            cosines = torch.cat([(sketch[a] * sketch[b]).sum(dim=1) for a, b in _some(pairs)])
+        cosines = _cosines(sketch.detach(), pairs)
         logits = self._evidence(cosines) + self.bias
         return binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
@@ -326,9 +197,16 @@ class SimilarityExpert(nn.Module):
         return self.weight * self.scale * (cosines - self.mean)
 
 
-def _some(pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for chunk in pairs.split(_AT_ONCE):
-        yield chunk[:, 0], chunk[:, 1]
+def _cosines(sketch: Tensor, pairs: Tensor) -> Tensor:
+    """Cosines (m,) of pairs (m, 2), a few at a time in memory that stays in the processor's cache."""
+    cosines = sketch.new_empty(len(pairs))
+    a, b = (sketch.new_empty(min(_AT_ONCE, len(pairs)), sketch.shape[1]) for _ in range(2))
+    for found, few in zip(cosines.split(_AT_ONCE), pairs.split(_AT_ONCE), strict=True):
+        # Not `sketch[few]`, which takes several times as long.
+        for side, rows in zip((a, b), few.unbind(1), strict=True):
+            torch.index_select(sketch, 0, rows, out=side[: len(few)])
+        torch.sum(a[: len(few)].mul_(b[: len(few)]), dim=1, out=found)
+    return cosines
 
 
 class SpectralLinear(TrainedState):

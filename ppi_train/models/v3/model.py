@@ -10,19 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.models.base import Packed, member_losses
-from ppi_train.models.dropout import product_without
+from ppi_train.models.dropout import product_of_kept
 from ppi_train.models.ensemble import MemberEncoder
 from ppi_train.models.pair_head import EnsembleModel, MemberPairHead
 from ppi_train.models.rough_block import RoughBlock
-from ppi_train.models.v3.layers import (
-    N_ENDS,
-    N_MOMENTS,
-    ResidueStatistics,
-    Scaling,
-    SimilarityExpert,
-    attention_pool,
-    residue_weights,
-)
+from ppi_train.models.v3.attention_pool import N_ENDS, Scaling, attention_pool, residue_weights
+from ppi_train.models.v3.layers import N_MOMENTS, ResidueStatistics, SimilarityExpert
 
 if TYPE_CHECKING:
     from ppi_train.models.v3 import V3Options
@@ -102,8 +95,7 @@ class SlotEncoder(nn.Module):
         if not (self.training and share):
             return torch.bmm(slots_nki.transpose(0, 1), self.weight).transpose(0, 1).flatten(1)
         dropped = torch.rand(self.weight.shape[:2], device=self.weight.device) < share
-        members = zip(slots_nki.permute(1, 2, 0).contiguous(), self.weight, dropped, strict=True)
-        return torch.cat([product_without(*member, share) for member in members], dim=1)
+        return product_of_kept(slots_nki, self.weight, dropped, share)
 
 
 class V3(EnsembleModel):
@@ -191,9 +183,11 @@ class V3(EnsembleModel):
 
         The slots are (n, k, d).
         """
-        moments, covariances = self.standardise(described).tensor_split([self.statistics.n_moments], dim=1)
-        weighed = torch.cat([moments, _COVARIANCE_SHARE * covariances], dim=1)
-        return States(self.encoder(weighed, slots), self.similarity.sketch(covariances))
+        standardised, n_moments = self.standardise(described), self.statistics.n_moments
+        share = standardised.new_ones(self.statistics.count)
+        share[n_moments:] = _COVARIANCE_SHARE
+        sketch = self.similarity.sketch(standardised[:, n_moments:])
+        return States(self.encoder(standardised * share, slots), sketch)
 
     def select(self, states: States, rows: Tensor) -> States:
         return States(*(super(V3, self).select(part, rows) for part in states))
@@ -229,9 +223,8 @@ class V3(EnsembleModel):
         The members' losses leave out similarity; its own loss adds its gradient, but not its value.
         """
         states = self.encode(proteins)
-        a, b = (super(V3, self).select(states.members, pairs[:, side]) for side in (0, 1))
         alike: Tensor = self.similarity.losses(states.sketch, pairs, targets)
-        return member_losses(self.head(a, b), targets) + (alike - alike.detach())
+        return member_losses(self.head.of_pairs(states.members, pairs), targets) + (alike - alike.detach())
 
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Residue weights by integrated gradients.

@@ -70,12 +70,13 @@ def test_auto_takes_bf16_only_where_both_gain(
 ) -> None:
     monkeypatch.setattr("ppi_train.models.device.has_fast_bf16", lambda _: here)
     for asked in ("off", "bf16", "fp16"):
-        assert resolve_amp(asked, "cpu", gains=not here) == asked
+        assert resolve_amp(asked, "cpu", gains=() if here else ("cpu",)) == asked
     assert not caplog.records
     with caplog.at_level(logging.INFO):
-        assert resolve_amp("auto", "cpu", gains=False) == "off"
-        assert resolve_amp("auto", "cpu", gains=True) == ("bf16" if here else "off")
+        assert resolve_amp("auto", "cpu", gains=()) == "off"
+        assert resolve_amp("auto", "cpu", gains=("cpu", "cuda")) == ("bf16" if here else "off")
     assert caplog.messages == [f"amp=auto took {'bf16' if here else 'off'}"]
+    assert resolve_amp("auto", "cpu", gains=("cuda",)) == "off"
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppi_train.models.base import Packed
-from ppi_train.models.v3.layers import N_ENDS, Scaling, attention_pool, nearness_to_ends
+from ppi_train.models.v3.attention_pool import N_ENDS, Scaling, attention_pool, nearness_to_ends
 
 LENGTHS = [4, 1, 30, 7]
 D, K = 6, 3
@@ -54,22 +54,53 @@ def test_slots_and_gradients_are_those_of_the_formula(dtype: torch.dtype) -> Non
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_mixed_precision_changes_nothing() -> None:
-    query, ends = parameters()
-    with torch.autocast("cpu", torch.bfloat16):
+@pytest.mark.parametrize("rows_at_once", [1, 8, 40, 1000])
+def test_the_groups_of_proteins_do_not_matter(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    toward = torch.randn(len(LENGTHS), K, D, generator=torch.Generator().manual_seed(2))
+    found = []
+    for rows in (rows_at_once, 3072):
+        monkeypatch.setattr("ppi_train.models.v3.attention_pool._ROWS_AT_ONCE", rows)
+        query, ends = parameters()
         slots = attention_pool(packed(), query, ends, scaling())
-        slots.sum().backward()
-    assert torch.equal(slots, attention_pool(packed(), query, ends, scaling()))
+        (slots * toward).sum().backward()
+        found.append((slots.detach(), query.grad, ends.grad))
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected)
 
 
-def test_what_a_protein_is_pooled_with_does_not_matter() -> None:
+def test_bf16_is_close() -> None:
+    toward = torch.randn(len(LENGTHS), K, D, generator=torch.Generator().manual_seed(2))
+    found = []
+    for half in (False, True):
+        query, ends = parameters()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            slots = attention_pool(packed(torch.float16), query, ends, scaling())
+        (slots * toward).sum().backward()
+        assert query.grad is not None
+        assert ends.grad is not None
+        found.append((slots.detach(), query.grad, ends.grad))
+    assert not torch.equal(found[0][0], found[1][0])
+    for wanted, value in zip(*found, strict=True):
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted, atol=0.05 * float(wanted.abs().max()), rtol=0)
+
+
+@torch.no_grad()
+def test_what_a_protein_is_encoded_with_changes_no_bit() -> None:
     query, ends = parameters()
     together = attention_pool(packed(), query, ends, scaling())
     alone = [
         attention_pool(packed().take(torch.tensor([protein])), query, ends, scaling())
         for protein in range(len(LENGTHS))
     ]
-    torch.testing.assert_close(torch.cat(alone), together)
+    assert torch.equal(torch.cat(alone), together)
+
+
+def test_training_and_inference_pool_the_same() -> None:
+    query, ends = parameters()
+    slots = attention_pool(packed(), query, ends, scaling())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # inference is in float32
+        torch.testing.assert_close(attention_pool(packed(), query, ends, scaling()), slots.detach())
 
 
 def test_the_ends_are_near_themselves_alone() -> None:
