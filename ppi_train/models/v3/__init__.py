@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @register("v3")
 @dataclass(frozen=True, kw_only=True)
 class V3Options(ModelOptions):
-    # Measured on a processor with AVX512-BF16: 1.3 times the steps, see docs/design/experiments.md.
+    # Measured on a processor with AVX512-BF16: 1.25 to 1.4 times the steps, see docs/design/experiments.md.
     GAINS_BY_BF16: ClassVar[tuple[str, ...]] = ("cpu",)
 
     hidden_dim: int = option(128, "Width of a protein's state, of each member.", low=1, high=bounds.WIDTH)
