@@ -119,6 +119,14 @@ class NetworkOptions(OptionGroup):
         "random_walk=FILE or FILE, with commas between; draw makes them; off leaves out those of a dataset.",
         place="file",
     )
+    network_density: float | None = option(
+        None,
+        "Share of all pairs of the test proteins that is expected to interact, for the network of the "
+        "expected number of edges; unset: node sets are called as densely as sets of the same walk and size "
+        "in the training network, or all pairs as densely as that network.",
+        above=0.0,
+        high=1.0,
+    )
     complexes: str | None = option(
         None, "Table complex_id protein_a protein_b of complexes that the network should show.", place="file"
     )

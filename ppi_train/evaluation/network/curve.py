@@ -1,0 +1,128 @@
+"""Graph similarity and relative density over all thresholds.
+
+One pass over the node sets counts the edges of every threshold, since a pair is an edge up to the highest
+threshold that its logit reaches.
+
+Legend of shapes: s node sets, g thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ppi_train.evaluation.network.topology import (
+    Floats,
+    TrueSample,
+    graph_similarity,
+    induced,
+    relative_density,
+)
+
+_POINTS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdCurve:
+    """Metrics of the networks called at several thresholds.
+
+    Attributes:
+        thresholds: (g,) logits, ascending.
+        edges: (g,) called in the whole network.
+        by_kind: By kind of node sets, `graph_similarity` and `relative_density` (g,); the density is infinite
+            where a node set has predicted edges and no true ones.
+    """
+
+    thresholds: Floats
+    edges: npt.NDArray[np.int64]
+    by_kind: Mapping[str, Mapping[str, Floats]]
+
+    def best(self, kind: str) -> dict[str, float]:
+        """The metrics, and the `threshold`, where the graph similarity of a kind is highest.
+
+        Chosen with the true network: what no rule can exceed on these scores, and no result.
+        """
+        found = self.by_kind[kind]
+        place = int(np.argmax(found["graph_similarity"]))
+        return {name: float(values[place]) for name, values in found.items()} | {
+            "threshold": float(self.thresholds[place])
+        }
+
+
+def threshold_curve(
+    pairs: npt.NDArray[Any],
+    logits: npt.NDArray[Any],
+    samples: Mapping[str, TrueSample],
+    *,
+    marked: Sequence[float] = (),
+) -> ThresholdCurve:
+    """Measures the networks that the scores give at about 40 thresholds.
+
+    The thresholds call numbers of pairs that rise by equal ratios, from a tenth of the true edges to all
+    given pairs.
+
+    Args:
+        pairs: (m, 2) numbers of proteins, each pair once.
+        logits: (m,) of these; of pairs that are left out it is only known that they are lower.
+        samples: The true network on the node sets of each kind; at least one.
+        marked: Further thresholds, at which pairs are called.
+    """
+    truth = next(iter(samples.values())).network
+    values = np.asarray(logits, np.float64)
+    thresholds = _thresholds(values, truth.edges, marked)
+    reached = np.searchsorted(thresholds, values, side="right")  # so many thresholds call the pair
+    size = len(truth.proteins)
+    ends = np.concatenate([pairs, pairs[pairs[:, 0] != pairs[:, 1]][:, ::-1]])
+    levels = np.concatenate([reached, reached[pairs[:, 0] != pairs[:, 1]]]).astype(np.float64)
+    table = sparse.coo_array((levels, tuple(ends.T)), shape=(size, size)).tocsr()
+    return ThresholdCurve(
+        thresholds=thresholds,
+        edges=_at_or_above(np.bincount(reached, minlength=len(thresholds) + 1)),
+        by_kind={kind: _over_thresholds(table, sample, len(thresholds)) for kind, sample in samples.items()},
+    )
+
+
+def _thresholds(logits: Floats, true_edges: int, marked: Sequence[float]) -> Floats:
+    if not len(logits):
+        return np.unique(np.array([*marked, 0.0]))
+    descending = np.sort(logits)[::-1]
+    counts = np.geomspace(max(1.0, min(true_edges / 10, len(logits))), len(logits), _POINTS)
+    return np.unique(np.append(descending[counts.astype(np.int64) - 1], np.array(marked)))
+
+
+def _at_or_above(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """From counts (..., g + 1) of pairs that reach 0 to g thresholds, how many reach each (..., g)."""
+    found: npt.NDArray[Any] = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    return found
+
+
+def _over_thresholds(table: sparse.csr_array, sample: TrueSample, count: int) -> dict[str, Floats]:
+    """The metrics (g,) of one kind, means over its node sets."""
+    similarity, density = [], []
+    for size, sets in sample.sets.items():
+        truth = sample.profiles[size]
+        cells, common, loops = (np.zeros((len(sets), count)) for _ in range(3))
+        true_levels = table.multiply(sample.network.adjacency).tocsr()
+        for rows, levels in induced(table, sets):
+            cells[rows] = _reaching(levels.reshape(len(rows), -1), count)
+            loops[rows] = _reaching(np.diagonal(levels, axis1=1, axis2=2), count)
+        for rows, levels in induced(true_levels, sets):
+            common[rows] = _reaching(levels.reshape(len(rows), -1), count)
+        similarity.append(graph_similarity(cells, truth.cells[:, None], common))
+        density.append(relative_density((cells + loops) / 2, truth))
+    return {
+        "graph_similarity": np.concatenate(similarity).mean(axis=0),
+        "relative_density": np.concatenate(density).mean(axis=0),
+    }
+
+
+def _reaching(levels: npt.NDArray[Any], count: int) -> Floats:
+    """How many cells of each row (s, c) reach each threshold, (s, g)."""
+    codes = levels.astype(np.int64) + (np.arange(len(levels)) * (count + 1))[:, None]
+    counted = np.bincount(codes.ravel(), minlength=len(levels) * (count + 1))
+    return _at_or_above(counted.reshape(len(levels), count + 1)).astype(np.float64)
