@@ -62,7 +62,7 @@ def similarity_picture(curve: ThresholdCurve, marked: Mapping[str, float], figur
 
 
 def similarity_table(curve: ThresholdCurve, marked: Mapping[str, float]) -> Table:
-    """Graph similarity and relative density at some thresholds, the highest first.
+    """Graph similarity and relative density at some thresholds, the highest first, and of every pair.
 
     Args:
         curve: The metrics over the thresholds.
@@ -86,5 +86,7 @@ def similarity_table(curve: ThresholdCurve, marked: Mapping[str, float]) -> Tabl
         )
         for place in sorted({*spread.tolist(), *names}, reverse=True)
     )
+    every_pair = [value for found in curve.everything.values() for value in found.values()]
+    rows += (Row(cells=("every pair called", "0", "all", *map(number, every_pair))),)
     heads = columns(["threshold"], ["probability", "edges", *measures])
     return Table(caption="Graph similarity and relative density over thresholds", columns=heads, rows=rows)

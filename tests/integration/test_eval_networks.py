@@ -140,6 +140,7 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     for called in ("network", "network_matched", "network_expected"):
         assert metrics[f"{called}/bfs/graph_similarity"] <= best
     assert metrics["network/estimated_edges"] > 0
+    assert 0 < metrics["network_all/bfs/graph_similarity"] < best
 
     # What is infinite is in the file alone, and a walk that is not known has no noise to compare with.
     assert "network/own/relative_density" not in metrics

@@ -36,11 +36,13 @@ class ThresholdCurve:
         edges: (g,) called in the whole network.
         by_kind: By kind of node sets, `graph_similarity` and `relative_density` (g,); the density is infinite
             where a node set has predicted edges and no true ones.
+        everything: The same if every pair is called: what a model without any knowledge can reach.
     """
 
     thresholds: Floats
     edges: npt.NDArray[np.int64]
     by_kind: Mapping[str, Mapping[str, Floats]]
+    everything: Mapping[str, Mapping[str, float]]
 
     def best(self, kind: str) -> dict[str, float]:
         """The metrics, and the `threshold`, where the graph similarity of a kind is highest.
@@ -73,10 +75,10 @@ def threshold_curve(
         marked: Further thresholds, at which pairs are called.
     """
     truth = next(iter(samples.values())).network
+    size = len(truth.proteins)
     values = np.asarray(logits, np.float64)
     thresholds = _thresholds(values, truth.edges, marked)
     reached = np.searchsorted(thresholds, values, side="right")  # so many thresholds call the pair
-    size = len(truth.proteins)
     ends = np.concatenate([pairs, pairs[pairs[:, 0] != pairs[:, 1]][:, ::-1]])
     levels = np.concatenate([reached, reached[pairs[:, 0] != pairs[:, 1]]]).astype(np.float64)
     table = sparse.coo_array((levels, tuple(ends.T)), shape=(size, size)).tocsr()
@@ -84,7 +86,24 @@ def threshold_curve(
         thresholds=thresholds,
         edges=_at_or_above(np.bincount(reached, minlength=len(thresholds) + 1)),
         by_kind={kind: _over_thresholds(table, sample, len(thresholds)) for kind, sample in samples.items()},
+        everything={kind: _of_every_pair(sample) for kind, sample in samples.items()},
     )
+
+
+def _of_every_pair(sample: TrueSample) -> dict[str, float]:
+    """The metrics if every pair is called; a protein with itself only if the truth has such an edge."""
+    similarity, density = [], []
+    for size, sets in sample.sets.items():
+        truth = sample.profiles[size]
+        n = np.array([len(nodes) for nodes in sets], np.float64)
+        loops = n if sample.network.loops else np.zeros_like(n)
+        cells = n * (n - 1) + loops
+        similarity.append(graph_similarity(cells, truth.cells, truth.cells))
+        density.append(relative_density((cells + loops)[:, None] / 2, truth)[:, 0])
+    return {
+        "graph_similarity": float(np.concatenate(similarity).mean()),
+        "relative_density": float(np.concatenate(density).mean()),
+    }
 
 
 def _thresholds(logits: Floats, true_edges: int, marked: Sequence[float]) -> Floats:

@@ -54,6 +54,9 @@ def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
         "estimated_edges": evaluated.estimated_edges,
         "expected_edges": evaluated.how,
         **{name: _called_record(called) for name, called in networks.items()},
+        "every_pair": {kind: _plain(found) for kind, found in evaluated.curve.everything.items()}
+        if evaluated.curve
+        else {},
         "over_thresholds": _curve_record(evaluated.curve) if evaluated.curve else [],
     }
 
@@ -123,7 +126,8 @@ def network_sentences(evaluated: EvaluatedNetwork) -> list[str]:
         best = evaluated.curve.best(kind)
         found.append(
             f"over all thresholds the highest graph similarity is {best['graph_similarity']:.3f} ({kind}), "
-            f"at a relative density of {best['relative_density']:.2f}"
+            f"at a relative density of {best['relative_density']:.2f}; that of calling every pair is "
+            f"{evaluated.curve.everything[kind]['graph_similarity']:.3f}"
         )
     if evaluated.estimated_edges is not None:
         found.append(

@@ -124,6 +124,7 @@ class EvaluatedNetwork:
             assert self.curve
             best = self.curve.best(kind)
             found |= _prefixed(f"network_best/{kind}", {name: best[name] for name in PAIRED})
+            found |= _prefixed(f"network_all/{kind}", self.curve.everything[kind])
         for suffix, called in self.called.items():
             found |= {
                 f"network{suffix}/edges": float(called.network.edges),

@@ -18,6 +18,7 @@ CURVE = ThresholdCurve(
             "relative_density": np.array([np.inf, 4.0, 1.5, 0.0]),
         }
     },
+    everything={"random_walk": {"graph_similarity": 0.08, "relative_density": 25.0}},
 )
 MARKED = {"at 0.5": 0.0, "expected, 0.731": 1.0}
 
@@ -32,6 +33,7 @@ def test_the_table_names_the_called_networks_and_begins_with_the_strictest() -> 
         ("expected, 0.731", "0.7311", "30", "0.300", "1.500"),
         ("at 0.5", "0.5000", "400", "0.250", "4.000"),
         ("", "0.2689", "5,000", "0.100", "infinite"),
+        ("every pair called", "0", "all", "0.080", "25.0"),
     ]
 
 

@@ -32,6 +32,10 @@ def test_each_point_has_the_metrics_of_the_network_called_there() -> None:
             overall = network_metrics(called, sample).overall
             for name in PAIRED:
                 assert curve.by_kind[kind][name][place] == pytest.approx(overall[name], abs=1e-12)
+    every_pair = network_from_pairs(NAMES, pairs)
+    for kind, sample in samples.items():
+        overall = network_metrics(every_pair, sample).overall
+        assert curve.everything[kind] == pytest.approx({name: overall[name] for name in PAIRED})
     best = curve.best("bfs")
     assert best["graph_similarity"] == curve.by_kind["bfs"]["graph_similarity"].max()
     assert best["threshold"] in curve.thresholds
@@ -42,4 +46,5 @@ def test_a_network_without_a_called_pair_has_a_curve() -> None:
     samples = {"bfs": TrueSample.of(truth, {4: [NAMES[:4]]})}
     curve = threshold_curve(np.empty((0, 2), np.int64), np.empty(0), samples, marked=(0.0,))
     assert curve.edges.tolist() == [0]
+    assert curve.everything["bfs"] == {"graph_similarity": pytest.approx(2 * 2 / 8), "relative_density": 3.0}
     assert curve.best("bfs") == {"graph_similarity": 0.0, "relative_density": 0.0, "threshold": 0.0}
