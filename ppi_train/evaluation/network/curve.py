@@ -24,7 +24,7 @@ from ppi_train.evaluation.network.topology import (
     relative_density,
 )
 
-_POINTS = 40
+_POINTS = 40  # far below 127, so that a level fits in a byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +79,11 @@ def threshold_curve(
     values = np.asarray(logits, np.float64)
     thresholds = _thresholds(values, truth.edges, marked)
     reached = np.searchsorted(thresholds, values, side="right")  # so many thresholds call the pair
-    ends = np.concatenate([pairs, pairs[pairs[:, 0] != pairs[:, 1]][:, ::-1]])
-    levels = np.concatenate([reached, reached[pairs[:, 0] != pairs[:, 1]]]).astype(np.float64)
-    table = sparse.coo_array((levels, tuple(ends.T)), shape=(size, size)).tocsr()
+    levels = _levels(pairs, reached, size)
     return ThresholdCurve(
         thresholds=thresholds,
         edges=_at_or_above(np.bincount(reached, minlength=len(thresholds) + 1)),
-        by_kind={kind: _over_thresholds(table, sample, len(thresholds)) for kind, sample in samples.items()},
+        by_kind={kind: _over_thresholds(levels, sample, len(thresholds)) for kind, sample in samples.items()},
         everything={kind: _of_every_pair(sample) for kind, sample in samples.items()},
     )
 
@@ -106,6 +104,13 @@ def _of_every_pair(sample: TrueSample) -> dict[str, float]:
     }
 
 
+def _levels(pairs: npt.NDArray[Any], reached: npt.NDArray[Any], size: int) -> sparse.csr_array:
+    """How many thresholds call each pair, symmetric (N, N), in a byte for each kept pair."""
+    both = np.concatenate([pairs, pairs[pairs[:, 0] != pairs[:, 1]][:, ::-1]])
+    values = np.concatenate([reached, reached[pairs[:, 0] != pairs[:, 1]]]).astype(np.int8)
+    return sparse.coo_array((values, tuple(both.T)), shape=(size, size)).tocsr()
+
+
 def _thresholds(logits: Floats, true_edges: int, marked: Sequence[float]) -> Floats:
     if not len(logits):
         return np.unique(np.array([*marked, 0.0]))
@@ -120,18 +125,18 @@ def _at_or_above(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return found
 
 
-def _over_thresholds(table: sparse.csr_array, sample: TrueSample, count: int) -> dict[str, Floats]:
+def _over_thresholds(levels: sparse.csr_array, sample: TrueSample, count: int) -> dict[str, Floats]:
     """The metrics (g,) of one kind, means over its node sets."""
     similarity, density = [], []
+    true_levels = levels.multiply(sample.network.adjacency).tocsr()
     for size, sets in sample.sets.items():
         truth = sample.profiles[size]
         cells, common, loops = (np.zeros((len(sets), count)) for _ in range(3))
-        true_levels = table.multiply(sample.network.adjacency).tocsr()
-        for rows, levels in induced(table, sets):
-            cells[rows] = _reaching(levels.reshape(len(rows), -1), count)
-            loops[rows] = _reaching(np.diagonal(levels, axis1=1, axis2=2), count)
-        for rows, levels in induced(true_levels, sets):
-            common[rows] = _reaching(levels.reshape(len(rows), -1), count)
+        for rows, within in induced(levels, sets):
+            cells[rows] = _reaching(within.reshape(len(rows), -1), count)
+            loops[rows] = _reaching(np.diagonal(within, axis1=1, axis2=2), count)
+        for rows, within in induced(true_levels, sets):
+            common[rows] = _reaching(within.reshape(len(rows), -1), count)
         similarity.append(graph_similarity(cells, truth.cells[:, None], common))
         density.append(relative_density((cells + loops) / 2, truth))
     return {
@@ -140,8 +145,8 @@ def _over_thresholds(table: sparse.csr_array, sample: TrueSample, count: int) ->
     }
 
 
-def _reaching(levels: npt.NDArray[Any], count: int) -> Floats:
+def _reaching(cells: npt.NDArray[Any], count: int) -> Floats:
     """How many cells of each row (s, c) reach each threshold, (s, g)."""
-    codes = levels.astype(np.int64) + (np.arange(len(levels)) * (count + 1))[:, None]
-    counted = np.bincount(codes.ravel(), minlength=len(levels) * (count + 1))
-    return _at_or_above(counted.reshape(len(levels), count + 1)).astype(np.float64)
+    codes = cells.astype(np.int64) + (np.arange(len(cells)) * (count + 1))[:, None]
+    counted = np.bincount(codes.ravel(), minlength=len(cells) * (count + 1))
+    return _at_or_above(counted.reshape(len(cells), count + 1)).astype(np.float64)

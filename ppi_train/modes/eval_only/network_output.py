@@ -54,11 +54,7 @@ def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
         "estimated_edges": evaluated.estimated_edges,
         "expected_edges": evaluated.how,
         **{name: _called_record(called) for name, called in networks.items()},
-        "every_pair": {kind: _plain(found) for kind, found in evaluated.curve.everything.items()}
-        if evaluated.curve
-        else {},
-        "over_thresholds": _curve_record(evaluated.curve) if evaluated.curve else [],
-    }
+    } | (_curve_record(evaluated.curve) if evaluated.curve else {})
 
 
 def _called_record(called: PredictedNetwork) -> dict[str, object]:
@@ -78,8 +74,8 @@ def _called_record(called: PredictedNetwork) -> dict[str, object]:
     }
 
 
-def _curve_record(curve: ThresholdCurve) -> list[dict[str, object]]:
-    return [
+def _curve_record(curve: ThresholdCurve) -> dict[str, object]:
+    points = [
         {
             "threshold_logit": float(threshold),
             "threshold": float(sigmoid(threshold)),
@@ -91,6 +87,8 @@ def _curve_record(curve: ThresholdCurve) -> list[dict[str, object]]:
         }
         for place, (threshold, edges) in enumerate(zip(curve.thresholds, curve.edges, strict=True))
     ]
+    every_pair = {kind: _plain(found) for kind, found in curve.everything.items()}
+    return {"over_thresholds": points, "every_pair": every_pair}
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | str]:
