@@ -180,11 +180,13 @@ def test_node_sets_can_be_drawn_and_a_run_without_validation_pairs_says_so(
     (root / "pairs/validation.parquet").unlink()
     Path(own["val_pairs"]).unlink()
     asked = asked | {"run_id": trained.run_id, "test_pairs": str(example.splits["test"].pairs)}
-    stated = {"node_sets": "draw", "audit": "off", "network_density": 0.05}
+    stated = {"node_sets": "draw", "audit": "off", "network_density": 0.9}  # far below 0.5
     drawn = execute_pipeline("eval_only", asked | stated)
     metrics = drawn.metrics
     proteins = len(read_pairs(example.splits["test"].pairs).proteins)
-    assert metrics["network_expected/edges"] == round(0.05 * proteins * (proteins - 1) / 2)
+    expected = 0.9 * proteins * (proteins - 1) / 2
+    assert metrics["network_expected/edges"] == pytest.approx(expected, abs=5)  # but for equal scores
+    assert metrics["network_expected/threshold"] < metrics["network/threshold"] == 0.5
     for kind in ("bfs", "dfs", "random_walk"):
         assert 0 <= metrics[f"network/{kind}/graph_similarity"] <= 1
         assert metrics[f"network/{kind}/spectral_mmd_ratio"] > 0
