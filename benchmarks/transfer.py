@@ -160,10 +160,6 @@ def recipes(data: Data) -> dict[str, Callable[[], Tables]]:
         validation = without(without(data.pring_human("val"), intra1), intra0)
         return joined(intra1, intra0, data.pring_human("train")), validation
 
-    def everything_uniform() -> Tables:
-        train, validation = everything()
-        return with_negatives(train, "uniform", 1), validation
-
     return {
         "given": lambda: (intra1, intra0),
         "fresh": lambda: (intra1, intra0),
@@ -178,12 +174,13 @@ def recipes(data: Data) -> dict[str, Callable[[], Tables]]:
         "pring_only": lambda: (pring_inside(), intra0),
         "both_intra": lambda: (joined(intra1, intra0), everything()[1]),
         "everything": everything,
-        "everything_uniform": everything_uniform,
+        "everything_fresh": everything,
     }
 
 
 EXTRA: dict[str, dict[str, object]] = {
     "fresh": {"fresh_negatives": True},
+    "everything_fresh": {"fresh_negatives": True},
     "matched5": {"class_weight": "balanced"},
     "uniform5": {"class_weight": "balanced"},
 }
@@ -298,7 +295,6 @@ def pair_auroc(model: PairModel, data: Data, table: PairTable) -> float:
 WAYS = {
     "as trained": (0.0, 0.0),
     "mean of the asked proteins": (1.0, 0.0),
-    "half of it": (0.5, 0.0),
     "mean and deviation": (1.0, 1.0),
 }
 

@@ -26,6 +26,22 @@ class ScoringOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputStatisticsOptions(OptionGroup):
+    SECTION: ClassVar[str] = "scoring"
+
+    input_statistics: str = option(
+        "training",
+        "Proteins by whose mean and deviation embeddings are standardised: those of training, or all that "
+        "are asked about, which is better for another species and needs 100 proteins.",
+        choices=("training", "asked"),
+    )
+
+    @property
+    def asked(self) -> bool:
+        return self.input_statistics == "asked"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 

@@ -48,7 +48,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     references = read_references(
         config.network, config.data, evaluated, own_pairs=bool(config.pairs.test_pairs)
     )
-    scored = score_split(resolved, config, evaluated)
+    scored = score_split(resolved, config, evaluated, asked_statistics=config.statistics.asked)
     split, inputs = scored.split, scored.inputs
     named = config.replace(dataset=None if config.pairs.test_pairs else inputs.name, split=split)
     _introduce(tracked, scored, resolved, named)

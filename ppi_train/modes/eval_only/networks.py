@@ -30,6 +30,7 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.options import OWN
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.input_statistics import take_asked_statistics
 from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scoring import encode_all
@@ -175,6 +176,8 @@ def evaluate_network(
     expected, problems = expected_edges(truth, samples, resolved, config, pairs=pairs)
     notes += problems
     features = features_of(inputs.cache, truth.proteins, model.GRANULARITY).to(device)
+    if config.statistics.asked:  # after the validation pairs, which are of the training species
+        take_asked_statistics(model, features, where=inputs.tables[split].source)
     called, expected_at = scored_to(
         EncodedProteins(model=model, states=encode_all(model, features), device=device),
         truth.proteins,
