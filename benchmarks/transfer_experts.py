@@ -1,10 +1,13 @@
 """What evidence beside the model's logit gains on Arabidopsis, of which no pair is trained on.
 
     python benchmarks/transfer_experts.py --mirror FOLDER --work FOLDER [--recipe given] [--seeds 3]
+    python benchmarks/transfer_experts.py --mirror FOLDER --work FOLDER --recipe everything_fresh --cosine
 
 Each expert is a score of a pair that nothing is trained for. It is added to the logit with a weight fitted by
 logistic regression on Bernett's validation pairs (`given`), or on their positives against uniform pairs
-(`uniform`), and then asked about PRING's Arabidopsis. --work is the folder of `benchmarks/transfer.py`.
+(`uniform`), and then asked about PRING's Arabidopsis. --work is the folder of `benchmarks/transfer.py`. With
+--cosine only that of the embeddings is added, with the weights of recipe `given` and seed 0, to the logits of
+a recipe whose inputs are standardised by the asked proteins.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from transfer import UNIFORM_PAIRS, Data, Measured, all_logits, positives, trained, with_negatives
+from transfer import UNIFORM_PAIRS, Data, Measured, all_logits, moved, positives, trained, with_negatives
 
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
@@ -140,6 +143,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", default="given")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--cosine", action="store_true")
     options = parser.parse_args()
     folder = options.work.absolute()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
@@ -180,13 +184,7 @@ def lines(data: Data, recipe: str, seed: int) -> Iterator[str]:
         standardised(data.asked),
         words_of([plant[name] for name in data.arabidopsis.proteins]),
     )
-    uniform = with_negatives(validation, "uniform", UNIFORM_PAIRS)
-    # Other proteins than those of the given pairs may be missing in it.
-    rows = np.searchsorted(np.array(validation.proteins), np.array(uniform.proteins))
-    tables = {
-        "given": (validation.index, validation.required_labels),
-        "uniform": (rows[uniform.index], uniform.required_labels),
-    }
+    tables = validation_tables(data)
     before = Measured.of(asked.logits, data, network)
     yield f"| none | {seed} | {auroc(of_validation.logits, tables['given']):.4f} | {before.cells} | |"
     pairs = zip(
@@ -209,6 +207,40 @@ def lines(data: Data, recipe: str, seed: int) -> Iterator[str]:
             + ", ".join(f"{found.expected[0]:.3f} ({found.expected[1]:.2f})" for found in points)
             + " |"
         )
+
+
+def validation_tables(data: Data) -> dict[str, tuple[Floats, Floats]]:
+    """Pairs of Bernett's validation proteins with their labels, `given` and `uniform`."""
+    validation = data.bernett["validation"]
+    uniform = with_negatives(validation, "uniform", UNIFORM_PAIRS)
+    # Other proteins than those of the given pairs may be missing in it.
+    rows = np.searchsorted(np.array(validation.proteins), np.array(uniform.proteins))
+    return {
+        "given": (validation.index, validation.required_labels),
+        "uniform": (rows[uniform.index], uniform.required_labels),
+    }
+
+
+def with_cosine(data: Data, recipe: str, seeds: int) -> Iterator[str]:
+    """A line for each seed and weight of the cosine, and for the mean logits of the seeds."""
+    network = positives(data.bernett["train"])
+    vectors = torch.from_numpy(data.human.protein_matrix(data.bernett["validation"].proteins))
+    known, wanted = (standardised(made) @ standardised(made).T for made in (vectors, data.asked))
+    logits = all_logits(trained(data, "given", 0), vectors)
+    weights = {"none": 0.0}
+    for name, (index, labels) in validation_tables(data).items():
+        w = fitted(np.column_stack([logits[tuple(index.T)], known[tuple(index.T)]]), labels)
+        weights[f"{name}, {w[1] / w[0]:.2f}"] = float(w[1] / w[0])
+    of_seeds = {
+        str(seed): all_logits(moved(trained(data, recipe, seed), data.asked, 1.0, 1.0), data.asked)
+        for seed in range(seeds)
+    }
+    if seeds > 1:
+        of_seeds[f"mean of {seeds}"] = np.mean(list(of_seeds.values()), axis=0)
+    for seed, found in of_seeds.items():
+        for name, weight in weights.items():
+            cells = Measured.of(found + weight * wanted, data, network).cells
+            yield f"| {recipe} | {seed} | {name} | {cells} |"
 
 
 def network_of_negatives(table: PairTable) -> sparse.csr_array:
