@@ -28,6 +28,7 @@ from transfer import UNIFORM_PAIRS, Data, Measured, all_logits, moved, positives
 from ppi_train.data.fasta import read_fasta
 from ppi_train.data.pairs import PairTable
 from ppi_train.evaluation.ranking import Ranking
+from ppi_train.models.base import PairModel
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 Floats = npt.NDArray[Any]
@@ -38,10 +39,11 @@ class Asked:
     """Proteins that are asked about, with those of training.
 
     `vectors` (n, d) and `words` (n, w) are their embeddings and k-mer counts, both with rows of length 1;
-    `logits` (n, n) is the model's.
+    `logits` (n, n) is the model's, `cohort` (n,) its mean with some training proteins.
     """
 
     logits: Floats
+    cohort: Floats
     vectors: Floats
     words: sparse.csr_array
 
@@ -116,6 +118,15 @@ def experts(
         )
     mean = asked.logits.mean(axis=1)
     yield "mean logit of both proteins", mean[:, None] + mean[None, :]
+    yield "mean logit with training proteins", asked.cohort[:, None] + asked.cohort[None, :]
+
+
+@torch.inference_mode()
+def mean_with(model: PairModel, asked: torch.Tensor, training: torch.Tensor) -> Floats:
+    """The mean calibrated logit (n,) of each protein with every eighth training protein."""
+    states, cohort = model.encode(asked), model.encode(training[::8])
+    found: Floats = (model.score_block(states, cohort).mean(dim=1) / model.temperature).double().numpy()
+    return found
 
 
 def fitted(features: Floats, labels: Floats) -> Floats:
@@ -144,6 +155,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="given")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cosine", action="store_true")
+    parser.add_argument("--expert", default="", help="only those whose name has this text")
     options = parser.parse_args()
     folder = options.work.absolute()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
@@ -151,17 +163,17 @@ def main() -> None:
     data = Data(folder, options.mirror.absolute())
     os.chdir(folder)
     print(
-        "| expert | seed | validation: alone, added | Arabidopsis: alone, added, added (uniform) "
+        "| expert | seed | weights | validation: alone, added | Arabidopsis: alone, added, added (uniform) "
         "| expected: similarity (density) before, added, added (uniform) |"
     )
-    print("|" + " --- |" * 5)
+    print("|" + " --- |" * 6)
     for seed in range(options.seeds):
-        for line in lines(data, options.recipe, seed):
+        for line in lines(data, options.recipe, seed, options.expert):
             print(line, flush=True)
 
 
-def lines(data: Data, recipe: str, seed: int) -> Iterator[str]:
-    """A line for each expert."""
+def lines(data: Data, recipe: str, seed: int, named: str) -> Iterator[str]:
+    """A line for each expert whose name has the text `named`."""
     train, validation = data.bernett["train"], data.bernett["validation"]
     network = positives(train)
     false = network_of_negatives(train)
@@ -172,37 +184,46 @@ def lines(data: Data, recipe: str, seed: int) -> Iterator[str]:
         for name, table in data.bernett.items()
     }
     training = Asked(
-        np.empty((0, 0)), standardised(vectors["train"]), words_of([human[name] for name in train.proteins])
+        np.empty((0, 0)),
+        np.empty(0),
+        standardised(vectors["train"]),
+        words_of([human[name] for name in train.proteins]),
     )
     of_validation = Asked(
         all_logits(model, vectors["validation"]),
+        mean_with(model, vectors["validation"], vectors["train"]),
         standardised(vectors["validation"]),
         words_of([human[name] for name in validation.proteins]),
     )
     asked = Asked(
         all_logits(model, data.asked),
+        mean_with(model, data.asked, vectors["train"]),
         standardised(data.asked),
         words_of([plant[name] for name in data.arabidopsis.proteins]),
     )
     tables = validation_tables(data)
     before = Measured.of(asked.logits, data, network)
-    yield f"| none | {seed} | {auroc(of_validation.logits, tables['given']):.4f} | {before.cells} | |"
+    yield f"| none | {seed} | 0 | {auroc(of_validation.logits, tables['given']):.4f} | {before.cells} | |"
     pairs = zip(
         experts(of_validation, training, network.adjacency, false),
         experts(asked, training, network.adjacency, false),
         strict=True,
     )
     for (name, known), (_, wanted) in pairs:
-        added, measured = [], []
+        if named not in name:
+            continue
+        added, measured, weights = [], [], []
         for index, labels in tables.values():
             features = np.column_stack([of_validation.logits[tuple(index.T)], known[tuple(index.T)]])
             w = fitted(features, labels)
+            weights.append(f"{w[1] / w[0]:.2f}")
             added.append(auroc(of_validation.logits + w[1] / w[0] * known, (index, labels)))
             measured.append(Measured.of(asked.logits + w[1] / w[0] * wanted, data, network))
         alone = Measured.of(wanted, data, network).auroc
         points = [before, *measured]
         yield (
-            f"| {name} | {seed} | {auroc(known, tables['given']):.4f}, {added[0]:.4f} | {alone:.4f}, "
+            f"| {name} | {seed} | {', '.join(weights)} "
+            f"| {auroc(known, tables['given']):.4f}, {added[0]:.4f} | {alone:.4f}, "
             f"{measured[0].auroc:.4f}, {measured[1].auroc:.4f} | "
             + ", ".join(f"{found.expected[0]:.3f} ({found.expected[1]:.2f})" for found in points)
             + " |"
