@@ -27,7 +27,7 @@ class ScoringOptions(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class InputStatisticsOptions(OptionGroup):
-    SECTION: ClassVar[str] = "scoring"
+    SECTION: ClassVar[str] = "embedding"
 
     input_statistics: str = option(
         "training",
