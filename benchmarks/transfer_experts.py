@@ -162,6 +162,12 @@ def main() -> None:
     os.environ["PPI_TRAIN_CACHE"] = f"{folder}/cache"
     data = Data(folder, options.mirror.absolute())
     os.chdir(folder)
+    if options.cosine:
+        print("| recipe | seed | weight | AUROC | AUPRC | AUPRC, all pairs | at 0.5 | expected | limit |")
+        print("|" + " --- |" * 9)
+        for line in with_cosine(data, options.recipe, options.seeds):
+            print(line, flush=True)
+        return
     print(
         "| expert | seed | weights | validation: alone, added | Arabidopsis: alone, added, added (uniform) "
         "| expected: similarity (density) before, added, added (uniform) |"
