@@ -131,7 +131,7 @@ def without(table: PairTable, other: PairTable) -> PairTable:
 
 
 def with_negatives(table: PairTable, kind: str, ratio: float, seed: int = 0) -> PairTable:
-    """The positives of a table with negatives drawn anew, `ratio` to each positive."""
+    """The positives of a table with other negatives, `ratio` to each positive."""
     true = table.index[table.required_labels == 1]
     drawn = NEGATIVES[kind](
         true, forbidden=table.index[:0], count=round(ratio * len(true)), rng=np.random.default_rng(seed)

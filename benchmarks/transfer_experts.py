@@ -1,4 +1,4 @@
-"""What evidence beside the model's logit gains on Arabidopsis, of which no pair is trained on.
+"""What evidence besides the model's logit gains on Arabidopsis, of which no pair is trained on.
 
     python benchmarks/transfer_experts.py --mirror FOLDER --work FOLDER [--recipe given] [--seeds 3]
     python benchmarks/transfer_experts.py --mirror FOLDER --work FOLDER --recipe everything_fresh --cosine

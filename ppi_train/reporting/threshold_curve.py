@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ppi_train.evaluation.network.curve import ThresholdCurve
 from ppi_train.evaluation.pair_metrics import sigmoid
@@ -43,7 +43,9 @@ def similarity_figure(curve: ThresholdCurve, marked: Mapping[str, float]) -> Fig
         axes.plot([], [], marker=marker, color="white", markeredgecolor=INK, linestyle="none", label=name)
     axes.axvline(1.0, color=GREY, linestyle="--", linewidth=1.2)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=0)
     dress(axes, "Graph similarity over thresholds", "relative density", "graph similarity")
     return figure
