@@ -26,6 +26,22 @@ class ScoringOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputStatisticsOptions(OptionGroup):
+    SECTION: ClassVar[str] = "embedding"
+
+    input_statistics: str = option(
+        "training",
+        "Proteins by whose mean and deviation embeddings are standardised: those of training, or all that "
+        "are asked about, which is better for another species and needs 100 proteins.",
+        choices=("training", "asked"),
+    )
+
+    @property
+    def asked(self) -> bool:
+        return self.input_statistics == "asked"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureOptions(OptionGroup):
     SECTION: ClassVar[str] = "evaluation"
 
@@ -118,6 +134,14 @@ class NetworkOptions(OptionGroup):
         "Node sets to compare networks on: files (JSON, or a pickle as PRING's), each as bfs=FILE, dfs=FILE, "
         "random_walk=FILE or FILE, with commas between; draw makes them; off leaves out those of a dataset.",
         place="file",
+    )
+    network_density: float | None = option(
+        None,
+        "Share of all pairs of the test proteins that is expected to interact, for the network of the "
+        "expected number of edges; unset: node sets are called as densely as sets of the same walk and size "
+        "in the training network, or all pairs as densely as that network.",
+        above=0.0,
+        high=1.0,
     )
     complexes: str | None = option(
         None, "Table complex_id protein_a protein_b of complexes that the network should show.", place="file"

@@ -9,13 +9,10 @@ import numpy as np
 import torch
 
 from ppi_train.evaluation.network import Network, network_from_pairs
-from ppi_train.features import Features
-from ppi_train.inference.pair_grid import PairGrid
-from ppi_train.inference.scan import EncodedProteins
-from ppi_train.inference.scoring import encode_all
-from ppi_train.inference.screen import Screen
+from ppi_train.evaluation.network.expected import LogitCounts
+from ppi_train.inference.pair_grid import PairGrid, cell_proteins, cell_values
+from ppi_train.inference.scan import EncodedProteins, score_cells
 from ppi_train.io.progress import Progress
-from ppi_train.models.base import PairModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ class PredictedPairs:
         pairs: (m, 2) numbers of proteins.
         logits: (m,) float32.
         least: Logits below were not kept.
-        scored: How many pairs were scored.
+        counts: How many of all pairs have each logit.
         seconds: How long that took.
     """
 
@@ -35,8 +32,13 @@ class PredictedPairs:
     pairs: np.ndarray
     logits: np.ndarray
     least: float
-    scored: int
+    counts: LogitCounts
     seconds: float
+
+    @property
+    def scored(self) -> int:
+        """How many pairs were scored."""
+        return self.counts.pairs
 
     def network(self, threshold: float) -> Network:
         """The network of the pairs at or above a logit.
@@ -51,45 +53,40 @@ class PredictedPairs:
 
 @torch.inference_mode()
 def predict_pairs(
-    model: PairModel,
-    features: Features,
-    proteins: tuple[str, ...],
-    *,
-    include_self: bool,
-    least: float,
-    device: torch.device,
+    encoded: EncodedProteins, proteins: tuple[str, ...], *, include_self: bool, least: float
 ) -> PredictedPairs:
     """Scores all pairs among some proteins, and keeps those above a threshold.
 
     Memory holds one block of a million logits at a time, and the kept pairs: 20 bytes each.
 
     Args:
-        model: In evaluation mode.
-        features: Of the proteins, in their order.
+        encoded: The proteins, in their order.
         proteins: Their accessions.
         include_self: Whether a protein is paired with itself as well.
         least: The lowest logit of a pair that is kept.
-        device: Where the model is.
 
     Raises:
         CheckpointError: the model gives scores that are not finite.
     """
     begun = time.perf_counter()
-    encoded = EncodedProteins(model=model, states=encode_all(model, features), device=device)
+    counts = LogitCounts.of(np.empty(0))
     grid = PairGrid(shared=len(proteins), include_self=include_self)
     pairs, kept_logits = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    screen = Screen(encoded, grid)
     with Progress(grid.pairs) as progress:
-        for number in range(len(grid.blocks)):
-            ends, logits = screen.reaching(number, least)
-            pairs.append(np.stack([proteins_of.cpu().numpy() for proteins_of in ends], axis=1))
-            kept_logits.append(logits.float().cpu().numpy())
+        for number, block in enumerate(grid.blocks):
+            a, b, logits, _ = score_cells(encoded, grid, number, uncertainty=False)
+            kept, ignored = logits >= least, grid.not_counted(block, encoded.device)
+            counts += LogitCounts.of((logits if ignored is None else logits[~ignored]).cpu().numpy())
+            chosen = (kept if ignored is None else kept & ~ignored).flatten().nonzero().squeeze(1)
+            ends = [proteins_of.cpu().numpy() for proteins_of in cell_proteins(a, b, chosen)]
+            pairs.append(np.stack(ends, axis=1))
+            kept_logits.append(cell_values(logits, chosen).float().cpu().numpy())
             progress.advance(grid.pairs_in(number))
     return PredictedPairs(
         proteins=proteins,
         pairs=np.concatenate(pairs),
         logits=np.concatenate(kept_logits),
         least=least,
-        scored=grid.pairs,
+        counts=counts,
         seconds=time.perf_counter() - begun,
     )

@@ -41,6 +41,7 @@ from ppi_train.embeddings.options import (
 from ppi_train.evaluation.options import (
     AuditedPairsOptions,
     GivenScoresOptions,
+    InputStatisticsOptions,
     LeakageOptions,
     MeasureOptions,
     NetworkOptions,
@@ -308,6 +309,7 @@ class EvalConfig(ScoringConfig):
 
     evaluated: EvaluatedRunOptions = OptionalRunOptions()
     given: GivenScoresOptions = GivenScoresOptions()
+    statistics: InputStatisticsOptions = InputStatisticsOptions()
     leakage: LeakageOptions = LeakageOptions()
     network: NetworkOptions = NetworkOptions()
     tracking: TrackingOptions = TrackingOptions()
@@ -327,7 +329,9 @@ class EvalConfig(ScoringConfig):
     def unused_options(self, given: frozenset[str]) -> list[str]:
         if self.given.scores is None:
             return []
-        names = (*vars(self.network), *vars(self.scoring), "embeddings", "device", "amp", "deterministic")
+        groups = (self.network, self.scoring, self.statistics)
+        of_model = (name for group in groups for name in vars(group))
+        names = (*of_model, "embeddings", "device", "amp", "deterministic")
         return [f"{name} has no effect: the scores are given" for name in names if name in given]
 
 
@@ -348,6 +352,7 @@ class PredictConfig(ModeConfig):
     compute: DeviceOptions = DeviceOptions()
     evaluated: EvaluatedRunOptions = OptionalRunOptions()
     prediction: PredictionOptions = PredictionOptions()
+    statistics: InputStatisticsOptions = InputStatisticsOptions()
     parallel: ParallelOptions = ParallelOptions()
     tracking: TrackingOptions = TrackingOptions()
 

@@ -24,6 +24,7 @@ from ppi_train.data.benchmarks.prepare import Split
 from ppi_train.data.pairs import PairTable
 from ppi_train.embeddings.cache.reader import EmbeddingCache, has_other_numbers, warn_of_other_numbers
 from ppi_train.errors import CacheError, ConfigError, UserError
+from ppi_train.inference.input_statistics import take_asked_statistics
 from ppi_train.inference.scoring import score_pairs_with_uncertainty
 from ppi_train.models.device import resolve_device, seed_everything
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
@@ -306,10 +307,19 @@ def refuse_other_numbers(
     return ", ".join(others)
 
 
-def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: SplitSource) -> SplitScores:
+def score_split(
+    resolved: ResolvedCheckpoint, config: ScoringConfig, split: SplitSource, *, asked_statistics: bool = False
+) -> SplitScores:
     """Scores a split with a checkpoint.
 
     The embeddings are made in the same way as those of the training run.
+
+    Args:
+        resolved: The run.
+        config: Config of the evaluation.
+        split: What is scored.
+        asked_statistics: Whether the inputs are standardised by the proteins of the split, not by those of
+            training.
     """
     checkpoint = resolved.read()
     inputs = evaluation_inputs(config, split, checkpoint, trained_config(checkpoint))
@@ -317,6 +327,8 @@ def score_split(resolved: ResolvedCheckpoint, config: ScoringConfig, split: Spli
     device = resolve_device(config.compute.device)
     model = model_from_checkpoint(checkpoint, device)
     data = inputs.pair_data(split.split, model.GRANULARITY).to(device)
+    if asked_statistics:
+        take_asked_statistics(model, data.features, where=inputs.tables[split.split].source)
     scores = score_pairs_with_uncertainty(model, data, batch_size=config.scoring.batch_size)
     logits, uncertainty = (values.cpu().numpy() for values in scores)
     labels = data.labels.cpu().numpy().astype(np.int8)

@@ -133,6 +133,15 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     assert abs(metrics["network_matched/edges"] - len(true)) < abs(len(edges) - len(true))
     assert "function_matched/complex_precision" in metrics
 
+    # So does the number of edges that the training network lets expect, which needs no true edge.
+    assert "function_expected/complex_precision" in metrics
+    assert 0.5 < metrics["network_expected/bfs/relative_density"] < 2
+    best = metrics["network_best/bfs/graph_similarity"]
+    for called in ("network", "network_matched", "network_expected"):
+        assert metrics[f"{called}/bfs/graph_similarity"] <= best
+    assert metrics["network/estimated_edges"] > 0
+    assert 0 < metrics["network_all/bfs/graph_similarity"] < best
+
     # What is infinite is in the file alone, and a walk that is not known has no noise to compare with.
     assert "network/own/relative_density" not in metrics
     assert "network/own/degree_mmd_ratio" not in metrics
@@ -142,6 +151,15 @@ def test_the_called_network_is_compared_with_all_that_is_named(
     assert written["at_0.5"]["node_sets"]["own"]["overall"]["relative_density"] == "infinite"
     assert set(written["at_0.5"]["node_sets"]["bfs"]["by_size"]) == {"30", "50"}
     assert any("kind own" in note for note in written["notes"])
+    assert "same walk and size in the training network" in written["expected_edges"]
+    at_half = next(point for point in written["over_thresholds"] if point["threshold_logit"] == 0)
+    assert at_half["edges"] == len(edges)
+    similarities = at_half["node_sets"]["bfs"]["graph_similarity"]
+    assert similarities == pytest.approx(metrics["network/bfs/graph_similarity"])
+    figures = {artifact.path for artifact in client.list_artifacts(result.run_id, "figures")}
+    assert "figures/graph_similarity.png" in figures
+    page = Path(mlflow.artifacts.download_artifacts(run_id=result.run_id, artifact_path="report.html"))
+    assert "Graph similarity and relative density over thresholds" in page.read_text()
 
 
 def test_node_sets_can_be_drawn_and_a_run_without_validation_pairs_says_so(
@@ -162,8 +180,13 @@ def test_node_sets_can_be_drawn_and_a_run_without_validation_pairs_says_so(
     (root / "pairs/validation.parquet").unlink()
     Path(own["val_pairs"]).unlink()
     asked = asked | {"run_id": trained.run_id, "test_pairs": str(example.splits["test"].pairs)}
-    drawn = execute_pipeline("eval_only", asked | {"node_sets": "draw", "audit": "off"})
+    stated = {"node_sets": "draw", "audit": "off", "network_density": 0.9}  # far below 0.5
+    drawn = execute_pipeline("eval_only", asked | stated)
     metrics = drawn.metrics
+    proteins = len(read_pairs(example.splits["test"].pairs).proteins)
+    expected = 0.9 * proteins * (proteins - 1) / 2
+    assert metrics["network_expected/edges"] == pytest.approx(expected, abs=5)  # but for equal scores
+    assert metrics["network_expected/threshold"] < metrics["network/threshold"] == 0.5
     for kind in ("bfs", "dfs", "random_walk"):
         assert 0 <= metrics[f"network/{kind}/graph_similarity"] <= 1
         assert metrics[f"network/{kind}/spectral_mmd_ratio"] > 0
@@ -275,6 +298,7 @@ def test_arabidopsis_has_the_metrics_of_pring(
         # Trained on as many negatives as positives, it calls far too many edges at 0.5.
         assert metrics[f"network/{kind}/relative_density"] > 2
         assert metrics[f"network_matched/{kind}/relative_density"] < 2
+        assert 0.5 < metrics[f"network_expected/{kind}/relative_density"] < 2
     path = mlflow.artifacts.download_artifacts(run_id=evaluated.run_id, artifact_path="network.json")
     written = json.loads(Path(path).read_text())
     assert written["scored_pairs"] == 500_500

@@ -122,7 +122,8 @@ def induced_cells(adjacency: sparse.csr_array, sets: Sequence[Numbers]) -> Float
 def induced(adjacency: sparse.csr_array, sets: Sequence[Numbers]) -> Iterator[tuple[Numbers, Matrices]]:
     """Stacks of the induced adjacency matrices, in bounded memory.
 
-    Each stack holds node sets of equal size.
+    Each stack holds node sets of equal size. The values of the matrix are kept, so that it may hold other
+    numbers below 2^24 than 1.
 
     Yields:
         Which sets, (k,), and their adjacency matrices, (k, n, n).
@@ -146,7 +147,7 @@ def _dense(adjacency: sparse.csr_array, sets: Numbers) -> Matrices:
     column = place[row // size, lines.indices]
     inside = column >= 0
     matrices = np.zeros((count * size, size), np.float32)
-    matrices[row[inside], column[inside]] = 1.0
+    matrices[row[inside], column[inside]] = lines.data[inside]
     return matrices.reshape(count, size, size)
 
 
@@ -272,8 +273,8 @@ def network_metrics(predicted: Network, truth: TrueSample, noise: Noise | None =
     for size, chosen in truth.sets.items():
         ours, true = profile(predicted, chosen), truth.profiles[size]
         paired[size] = {
-            "graph_similarity": graph_similarity(ours, true, induced_cells(common, chosen)),
-            "relative_density": relative_density(ours, true),
+            "graph_similarity": graph_similarity(ours.cells, true.cells, induced_cells(common, chosen)),
+            "relative_density": relative_density(ours.edges[:, None], true)[:, 0],
         }
         mmds[size] = _mmds(ours, true)
 
@@ -331,31 +332,36 @@ def _numbered(network: Network, node_sets: NodeSets) -> dict[int, list[Numbers]]
     return {size: [network.numbers(nodes, "node sets") for nodes in sets] for size, sets in filled.items()}
 
 
-def graph_similarity(predicted: Profile, truth: Profile, common: Floats) -> Floats:
-    """The similarity (s,) of predicted and true subgraph of each node set.
+def graph_similarity(predicted: Floats, truth: Floats, common: Floats) -> Floats:
+    """The similarity of predicted and true subgraphs.
 
     1 - sum|A' - A| / (sum A' + sum A), which is 1 if neither subgraph has an edge.
 
     Args:
-        predicted: The predicted subgraphs.
-        truth: The true ones.
-        common: (s,) sums of the adjacency matrices of the edges that both have.
+        predicted: Sums of the predicted adjacency matrices, of any shape.
+        truth: Those of the true ones.
+        common: Those of the edges that both have.
     """
-    both = predicted.cells + truth.cells
+    both = predicted + truth
     different = both - 2 * common
     return 1 - np.divide(different, both, out=np.zeros_like(both), where=both > 0)
 
 
-def relative_density(predicted: Profile, truth: Profile) -> Floats:
-    """Predicted over true density of each node set, (s,).
+def relative_density(predicted: Floats, truth: Profile) -> Floats:
+    """Predicted over true density of each node set, (s, k).
 
     Infinite without a true edge, or 1 for 0/0. A node set of one protein has no pairs, and the density 0.
+
+    Args:
+        predicted: (s, k) predicted edges in the node sets, by k predictions.
+        truth: The true subgraphs.
     """
-    pairs = truth.degrees.sum(axis=1) > 1
-    edges = np.where(pairs, predicted.edges, 0.0)
-    expected = np.where(pairs, truth.edges, 0.0)
+    pairs = truth.degrees.sum(axis=1, keepdims=True) > 1
+    edges = np.where(pairs, predicted, 0.0)
+    expected = np.broadcast_to(np.where(pairs, truth.edges[:, None], 0.0), edges.shape)
     without = np.where(edges > 0, np.inf, 1.0)
-    return np.divide(edges, expected, out=without, where=expected > 0)
+    ratio: Floats = np.divide(edges, expected, out=without, where=expected > 0)
+    return ratio
 
 
 def mmd(first: Floats, second: Floats) -> float:

@@ -15,7 +15,8 @@ from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.modes.base import PipelineResult, promotion_of
 from ppi_train.modes.eval_only.given import evaluate_scores
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
-from ppi_train.modes.eval_only.networks import evaluate_network, log_network
+from ppi_train.modes.eval_only.network_output import log_network
+from ppi_train.modes.eval_only.networks import evaluate_network
 from ppi_train.modes.eval_only.references import read_references, reference_digests
 from ppi_train.modes.eval_only.report import REPORT, log_evaluation, log_headline, log_report
 from ppi_train.runs.checkpoints import ResolvedCheckpoint, resolve_candidate
@@ -47,7 +48,7 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
     references = read_references(
         config.network, config.data, evaluated, own_pairs=bool(config.pairs.test_pairs)
     )
-    scored = score_split(resolved, config, evaluated)
+    scored = score_split(resolved, config, evaluated, asked_statistics=config.statistics.asked)
     split, inputs = scored.split, scored.inputs
     named = config.replace(dataset=None if config.pairs.test_pairs else inputs.name, split=split)
     _introduce(tracked, scored, resolved, named)

@@ -1,31 +1,26 @@
 """The network part of `eval_only`: predicted network compared with the true one.
 
-All pairs of the test proteins are scored, and pairs are called at two thresholds: the probability 0.5, and
-the threshold at which the called share of the run's validation pairs equals the share of interacting pairs
-in the test network. The true network has the positive test pairs as edges, over all proteins of the test
-pairs. Proteins are paired with themselves only if the true network has a self-interaction, as PRING's
-networks do. Scores are the model's raw logits: a temperature would change neither their order nor which of
-them are above 0.
+All pairs of the test proteins are scored, and pairs are called at the probability 0.5 and at the thresholds
+of `ppi_train.modes.eval_only.thresholds`. The true network has the positive test pairs as edges, over all
+proteins of the test pairs. Proteins are paired with themselves only if the true network has a
+self-interaction, as PRING's networks do.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ppi_train.checkpoints import model_from_checkpoint
-from ppi_train.data.pairs import PairTable
-from ppi_train.errors import UserError
-from ppi_train.evaluation.network import Network, density_threshold, network_from_pairs
+from ppi_train.evaluation.network import Network
+from ppi_train.evaluation.network.curve import ThresholdCurve, threshold_curve
 from ppi_train.evaluation.network.function import complex_metrics, essential_metrics
 from ppi_train.evaluation.network.topology import (
+    PAIRED,
     NetworkMetrics,
     Noise,
     TrueSample,
@@ -35,17 +30,15 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.options import OWN
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
-from ppi_train.inference.all_pairs import predict_pairs
+from ppi_train.inference.input_statistics import take_asked_statistics
 from ppi_train.inference.pair_grid import PairGrid
-from ppi_train.inference.scoring import score_pairs
-from ppi_train.io.files import write_file
-from ppi_train.models.base import PairModel
+from ppi_train.inference.scan import EncodedProteins
+from ppi_train.inference.scoring import encode_all
 from ppi_train.modes.eval_only.references import NetworkReferences
+from ppi_train.modes.eval_only.thresholds import expected_edges, matched_threshold, scored_to, true_network
 from ppi_train.runs.checkpoints import ResolvedCheckpoint
 from ppi_train.runs.configs import EvalConfig
 from ppi_train.runs.inputs import SplitInputs
-from ppi_train.runs.scored_split import validation_inputs
-from ppi_train.tracking.run import TrackedDataset, TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +76,11 @@ class EvaluatedNetwork:
         half: The network called at the probability 0.5.
         matched: The network called at the threshold that matches the density; None if the validation pairs
             could not be scored.
+        expected: The network with the expected number of edges; None if the training pairs could not be read.
+        how: How that number was found.
+        curve: The metrics over all thresholds; None without node sets.
+        estimated_edges: How many edges the scores alone let expect; None if it is not known what share of
+            interacting pairs the model was calibrated for. See `LogitCounts.estimated_density`.
         true_function: The metrics on complexes and essential proteins of the true network itself: what a
             perfect prediction would reach.
         noise: The MMDs of two samples of the true network, by kind and size.
@@ -93,19 +91,42 @@ class EvaluatedNetwork:
     truth: Network
     half: PredictedNetwork
     matched: PredictedNetwork | None
+    expected: PredictedNetwork | None
+    how: str
+    curve: ThresholdCurve | None
+    estimated_edges: float | None
     true_function: Mapping[str, float]
     noise: Mapping[str, Noise]
     scored: int
     notes: tuple[str, ...]
 
     @property
+    def called(self) -> dict[str, PredictedNetwork]:
+        """The called networks by the suffix of their metrics."""
+        networks = {"": self.half, "_matched": self.matched, "_expected": self.expected}
+        return {suffix: network for suffix, network in networks.items() if network}
+
+    @property
+    def headings(self) -> dict[str, PredictedNetwork]:
+        """The called networks by the heading of their column."""
+        return {
+            f"{suffix[1:]}, {network.probability:.3f}" if suffix else "at 0.5": network
+            for suffix, network in self.called.items()
+        }
+
+    @property
     def metrics(self) -> dict[str, float]:
         """Metrics by name; some may be infinite."""
         found = {"network/true_edges": float(self.truth.edges)}
+        if self.estimated_edges is not None:
+            found["network/estimated_edges"] = self.estimated_edges
         found |= _prefixed("function_true", self.true_function)
-        for suffix, called in (("", self.half), ("_matched", self.matched)):
-            if called is None:
-                continue
+        for kind in self.curve.by_kind if self.curve else ():
+            assert self.curve
+            best = self.curve.best(kind)
+            found |= _prefixed(f"network_best/{kind}", {name: best[name] for name in PAIRED})
+            found |= _prefixed(f"network_all/{kind}", self.curve.everything[kind])
+        for suffix, called in self.called.items():
             found |= {
                 f"network{suffix}/edges": float(called.network.edges),
                 f"network{suffix}/threshold": called.probability,
@@ -149,16 +170,20 @@ def evaluate_network(
     )  # before the scoring, so that references that do not fit fail early
     model = model_from_checkpoint(resolved.read(), device)
     pairs = max(1, PairGrid(shared=len(truth.proteins), include_self=truth.loops > 0).pairs)
-    threshold, notes = _matched_threshold(
+    threshold, notes = matched_threshold(
         model, resolved, inputs, config, density=truth.edges / pairs, device=device
     )
-    called = predict_pairs(
-        model,
-        features_of(inputs.cache, truth.proteins, model.GRANULARITY).to(device),
+    expected, problems = expected_edges(truth, samples, resolved, config, pairs=pairs)
+    notes += problems
+    features = features_of(inputs.cache, truth.proteins, model.GRANULARITY).to(device)
+    if config.statistics.asked:  # after the validation pairs, which are of the training species
+        take_asked_statistics(model, features, where=inputs.tables[split].source)
+    called, expected_at = scored_to(
+        EncodedProteins(model=model, states=encode_all(model, features), device=device),
         truth.proteins,
         include_self=truth.loops > 0,
         least=HALF if threshold is None else min(HALF, threshold),
-        device=device,
+        expected=expected,
     )
     logger.info(
         "all %s pairs of %s proteins scored in %.1f s",
@@ -183,49 +208,21 @@ def evaluate_network(
             function=_function(references, network, truth),
         )
 
+    marked = [at for at in (HALF, threshold, expected_at) if at is not None]
+    prevalence = resolved.read().prevalence
     return EvaluatedNetwork(
         truth=truth,
         half=compared(HALF),
         matched=None if threshold is None else compared(threshold),
+        expected=None if expected_at is None else compared(expected_at),
+        how=expected.how if expected else "",
+        curve=threshold_curve(called.pairs, called.logits, samples, marked=marked) if samples else None,
+        estimated_edges=None if prevalence is None else called.counts.estimated_density(prevalence) * pairs,
         true_function=true_function,
         noise=noise,
         scored=called.scored,
         notes=tuple(notes),
     )
-
-
-def true_network(table: PairTable) -> Network:
-    """The network of the positive pairs, over all proteins of a table.
-
-    Raises:
-        DataError: the pairs have no labels.
-    """
-    return network_from_pairs(table.proteins, table.index[table.required_labels == 1])
-
-
-def _matched_threshold(
-    model: PairModel,
-    resolved: ResolvedCheckpoint,
-    inputs: SplitInputs,
-    config: EvalConfig,
-    *,
-    density: float,
-    device: torch.device,
-) -> tuple[float | None, list[str]]:
-    """The logit that matches the density on the run's validation pairs.
-
-    Returns:
-        The logit and no notes; or None and a note with the reason.
-    """
-    try:
-        validation = validation_inputs(resolved, config, inputs)
-        data = validation.pair_data("validation", model.GRANULARITY).to(device)
-        logits = score_pairs(model, data, batch_size=config.scoring.batch_size).cpu().numpy()
-        return density_threshold(logits, data.labels.cpu().numpy(), density), []
-    except UserError as error:
-        note = f"no threshold that matches the density, for want of validation pairs: {error.what}"
-        logger.warning("%s", note)
-        return None, [note]
 
 
 def _function(references: NetworkReferences, network: Network, truth: Network) -> dict[str, float]:
@@ -240,97 +237,3 @@ def _function(references: NetworkReferences, network: Network, truth: Network) -
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in values.items()}
-
-
-def log_network(
-    evaluated: EvaluatedNetwork,
-    tracked: TrackedRun,
-    folder: Path,
-    *,
-    model_id: str | None,
-    dataset: TrackedDataset,
-) -> None:
-    """Logs the metrics, writes and uploads `network.json`, and prints the table.
-
-    A tracking store rejects an infinite value, or replaces it by the largest number. Infinite values are
-    therefore only in the file, and a warning names them.
-    """
-    infinite = sorted(name for name, value in evaluated.metrics.items() if not math.isfinite(value))
-    finite = {name: value for name, value in evaluated.metrics.items() if math.isfinite(value)}
-    tracked.log_metrics(finite, model_id=model_id, dataset=dataset)
-    path = folder / "network.json"
-    write_file(path, (json.dumps(_record(evaluated), indent=2, allow_nan=False) + "\n").encode())
-    tracked.log_file(path)
-    logger.info("%s", network_text(evaluated))
-    if infinite:
-        logger.warning("infinite, and in network.json alone: %s", ", ".join(infinite))
-
-
-def _record(evaluated: EvaluatedNetwork) -> dict[str, object]:
-    """The results as JSON values; infinite numbers as text."""
-    networks = {"at_0.5": evaluated.half, "matched": evaluated.matched}
-    return {
-        "proteins": len(evaluated.truth.proteins),
-        "scored_pairs": evaluated.scored,
-        "true_edges": evaluated.truth.edges,
-        "true_function": dict(evaluated.true_function),
-        "notes": list(evaluated.notes),
-        "noise": evaluated.noise,
-        **{name: _called_record(called) for name, called in networks.items() if called},
-    }
-
-
-def _called_record(called: PredictedNetwork) -> dict[str, object]:
-    kinds = {
-        kind: {
-            "overall": _plain(measured.overall),
-            "by_size": {size: _plain(values) for size, values in measured.by_size.items()},
-        }
-        for kind, measured in called.by_kind.items()
-    }
-    return {
-        "threshold_logit": called.threshold,
-        "threshold": called.probability,
-        "edges": called.network.edges,
-        "node_sets": kinds,
-        "function": dict(called.function),
-    }
-
-
-def _plain(values: Mapping[str, float]) -> dict[str, float | str]:
-    return {name: value if math.isfinite(value) else "infinite" for name, value in values.items()}
-
-
-def network_text(evaluated: EvaluatedNetwork) -> str:
-    """A readable table of the metrics at both thresholds."""
-    columns = [called for called in (evaluated.half, evaluated.matched) if called]
-    heads = ["at 0.5", f"at {evaluated.matched.probability:.4f}" if evaluated.matched else ""][: len(columns)]
-    lines = [
-        f"network of {len(evaluated.truth.proteins):,} proteins, {evaluated.truth.edges:,} edges in truth",
-        _row("", heads, "truth"),
-        _row("edges", [f"{called.network.edges:,}" for called in columns], f"{evaluated.truth.edges:,}"),
-    ]
-    for kind, measured in evaluated.half.by_kind.items():
-        for name in measured.overall:
-            values = [_number(called.by_kind[kind].overall[name]) for called in columns]
-            lines.append(_row(f"{kind} {name}", values, _PERFECT.get(name, "")))
-    for name, true in evaluated.true_function.items():
-        lines.append(_row(name, [_number(called.function[name]) for called in columns], _number(true)))
-    if evaluated.matched:
-        at = f"{evaluated.matched.probability:.4f}"
-        lines.append(f"  at {at} validation pairs are called as densely as the true network has edges")
-    return "\n".join(lines)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-# Metrics of a network compared with itself.
-_PERFECT = {"graph_similarity": "1", "relative_density": "1"} | {
-    f"{name}_mmd": "0" for name in ("degree", "clustering", "spectral")
-}
-
-
-def _row(label: str, values: Sequence[str], truth: str) -> str:
-    return f"  {label:40}" + "".join(f"{cell:>12}" for cell in [*values, truth])

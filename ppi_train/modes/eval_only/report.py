@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
 from ppi_train.inference.output import write_predictions
 from ppi_train.io.files import write_file
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
+from ppi_train.modes.eval_only.network_output import network_sentences
 from ppi_train.modes.eval_only.networks import EvaluatedNetwork
 from ppi_train.reporting.base_rate import expected_table
 from ppi_train.reporting.page import Part, Picture, ReportContent, Section, Table, render_report
@@ -135,6 +137,7 @@ def log_report(
     """
     probabilities = sigmoid(scored.logits)
     metrics = {**measured.metrics, **_gains(leakage)}
+    over_thresholds = _over_thresholds(network, tracked, output)
     both = 0 < scored.table.positives < len(scored.table)
     content = ReportContent(
         kind=f"Evaluation, {scored.split}",
@@ -155,7 +158,7 @@ def log_report(
         strata=strata_section(measured.strata) if measured.strata else None,
         leakage=_leakage(leakage, config),
         networks=uncalibrated or _drawn(scored, probabilities, network),
-        network_metrics=_network_metrics(network),
+        network_metrics=_network_metrics(network, over_thresholds),
         lineage=lineage,
         made_by=made_by(tracked),
     )
@@ -290,7 +293,7 @@ def _drawn(scored: SplitScores, probabilities: np.ndarray, network: EvaluatedNet
         part = readable_part(table.proteins, true, called, tested=table.index)
         how = f"Pairs are called at a probability of {THRESHOLD}. What was not tested cannot be drawn."
     else:
-        shown = network.matched or network.half
+        shown = network.expected or network.matched or network.half
         part = readable_part(network.truth.proteins, _edges(network.truth), _edges(shown.network))
         how = f"All pairs were scored, and are called at a probability of {shown.probability:.3f}."
     if not part.names:
@@ -331,12 +334,26 @@ def _networks(part: DrawnNetwork, how: str, *, proteins: int) -> Section:
     )
 
 
-def _network_metrics(network: EvaluatedNetwork | None) -> Part:
+def _over_thresholds(network: EvaluatedNetwork | None, tracked: TrackedRun, output: Path) -> Section:
+    """Draws and uploads graph similarity over thresholds; empty without node sets."""
+    if network is None or network.curve is None:
+        return Section()
+    from ppi_train.reporting import figures, threshold_curve  # matplotlib, slow to import
+
+    marked = {name: called.threshold for name, called in network.headings.items()}
+    figure = threshold_curve.similarity_figure(network.curve, marked)
+    for path in figures.save_figures({"graph_similarity": figure}, output / "figures"):
+        tracked.log_file(path, "figures")
+    return Section(
+        pictures=(threshold_curve.similarity_picture(network.curve, marked, figure),),
+        tables=(threshold_curve.similarity_table(network.curve, marked),),
+    )
+
+
+def _network_metrics(network: EvaluatedNetwork | None, over_thresholds: Section) -> Part:
     if network is None:
         return None
-    at = {f"at {THRESHOLD}": network.half}
-    if network.matched:
-        at[f"at {network.matched.probability:.3f}"] = network.matched
+    at = network.headings
     overall = {
         f"{kind.replace('_', ' ')}, {name}": found.overall
         for kind in network.half.by_kind
@@ -345,10 +362,13 @@ def _network_metrics(network: EvaluatedNetwork | None) -> Part:
     }
     function = {name: called.function for name, called in at.items()} | {"truth": network.true_function}
     edges = ", ".join(f"{called.network.edges:,} {name}" for name, called in at.items())
-    notes = [f"{network.scored:,} pairs were scored and {network.truth.edges:,} are true; called: {edges}"]
-    if network.matched:
-        threshold = f"{network.matched.probability:.3f}"
-        notes.append(f"at {threshold}, validation pairs are called as densely as the true network has edges")
-    return network_metrics_section(
-        overall, function=function if network.true_function else None, notes=(*notes, *network.notes)
+    section = network_metrics_section(
+        overall,
+        function=function if network.true_function else None,
+        notes=(
+            f"{network.scored:,} pairs were scored and {network.truth.edges:,} are true; called: {edges}",
+            *network_sentences(network),
+            *network.notes,
+        ),
     )
+    return replace(section, pictures=over_thresholds.pictures, tables=section.tables + over_thresholds.tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from ppi_train.config.loading import logged_parameters
 from ppi_train.evaluation.base_rate import expected_metrics, expected_text
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.input_statistics import take_asked_statistics
 from ppi_train.inference.output import Annotations
 from ppi_train.inference.output_parts import check_outputs
 from ppi_train.inference.predict import Workers, make_prediction
@@ -64,6 +66,8 @@ def run(config: PredictConfig, tracked: TrackedRun) -> PipelineResult:
         known = read_known(config)
         inputs = prediction_inputs(config, checkpoint, pool)
         device = resolve_device(config.compute.device)
+        if config.statistics.asked:
+            checkpoint = with_asked_statistics(checkpoint, inputs)
         _log_start(config, tracked, resolved, checkpoint, inputs)
         annotations = annotate(config, inputs, resolved, known)
         if options.novel_only:
@@ -103,6 +107,7 @@ def _prediction(
         **inputs.cache.digests,
         "proteins": inputs.digest,
         "device": device.type,
+        **({"input_statistics": "asked"} if config.statistics.asked else {}),
     }
     return Prediction(
         output=Path(str(options.output)),
@@ -119,6 +124,21 @@ def _prediction(
         origin=origin,
         about={"run_id": resolved.run.run_id, "model": model},
     )
+
+
+def with_asked_statistics(checkpoint: Checkpoint, inputs: PredictionInputs) -> Checkpoint:
+    """The checkpoint with the input statistics of all proteins that are asked about.
+
+    They are among the weights, from which every process makes the model.
+
+    Raises:
+        DataError: there are too few proteins.
+    """
+    model = model_from_checkpoint(checkpoint, torch.device("cpu"))
+    take_asked_statistics(
+        model, features_of(inputs.cache, inputs.proteins, model.GRANULARITY), where=inputs.source
+    )
+    return replace(checkpoint, weights=model.state_dict())
 
 
 def encoded_proteins(

@@ -14,6 +14,8 @@ from ppi_train.data.pairs import PairTable, pairs_from_ids
 from ppi_train.evaluation.overlap import Audit, audit_tables
 from ppi_train.features import VectorFeatures
 from ppi_train.inference.all_pairs import PredictedPairs, predict_pairs
+from ppi_train.inference.scan import EncodedProteins
+from ppi_train.inference.scoring import encode_all
 from ppi_train.modes.eval_only.leakage import gains_over_trivial
 from ppi_train.runs.training_pairs import joined
 
@@ -28,10 +30,10 @@ def called(*, include_self: bool, least: float, flat: bool = False) -> tuple[Pre
     if flat:
         for parameter in model.parameters():
             parameter.data.zero_()
-    features, device = VectorFeatures(values), torch.device("cpu")
-    found = predict_pairs(model, features, NAMES, include_self=include_self, least=least, device=device)
+    states = encode_all(model, VectorFeatures(values))
+    encoded = EncodedProteins(model=model, states=states, device=torch.device("cpu"))
+    found = predict_pairs(encoded, NAMES, include_self=include_self, least=least)
     with torch.inference_mode():
-        states = model.encode(values)
         a, b = torch.arange(30).repeat_interleave(30), torch.arange(30).repeat(30)
         logits = model.score(model.select(states, a), model.select(states, b)).view(30, 30)
     return found, logits
@@ -45,9 +47,13 @@ def test_each_pair_is_scored_once_and_kept_from_the_threshold_on(include_self: b
     )
     expected = logits[everything.pairs[:, 0], everything.pairs[:, 1]].numpy()
     np.testing.assert_allclose(everything.logits, expected, atol=1e-5)
+    # All pairs are counted, also those that are not kept.
+    half = everything.counts.expected_edges(prevalence=0.5, density=0.5)
+    assert half == pytest.approx((1 / (1 + np.exp(-everything.logits))).sum(), rel=1e-3)
     middle = float(np.median(everything.logits))
     above, _ = called(include_self=include_self, least=middle)
     assert len(above.pairs) == np.count_nonzero(everything.logits >= middle)
+    assert (above.counts.counts == everything.counts.counts).all()
     assert above.network(middle).edges == len(above.pairs) == everything.network(middle).edges
 
 
