@@ -30,6 +30,7 @@ from ppi_train.evaluation.network.topology import (
 from ppi_train.evaluation.options import OWN
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.features import features_of
+from ppi_train.inference.all_pairs import PredictedPairs
 from ppi_train.inference.input_statistics import take_asked_statistics
 from ppi_train.inference.pair_grid import PairGrid
 from ppi_train.inference.scan import EncodedProteins
@@ -162,19 +163,16 @@ def evaluate_network(
     """
     if not references:
         return None
-    truth = true_network(inputs.tables[split])
-    sets = references.sets_of(truth, config.compute.seed)
-    samples = {kind: TrueSample.of(truth, node_sets) for kind, node_sets in sets.items()}
-    true_function = _function(
-        references, truth, truth
-    )  # before the scoring, so that references that do not fit fail early
+    target = _Target.of(references, true_network(inputs.tables[split]), seed=config.compute.seed)
+    truth, samples = target.truth, target.samples
     model = model_from_checkpoint(resolved.read(), device)
     pairs = max(1, PairGrid(shared=len(truth.proteins), include_self=truth.loops > 0).pairs)
     threshold, notes = matched_threshold(
         model, resolved, inputs, config, density=truth.edges / pairs, device=device
     )
     expected, problems = expected_edges(truth, samples, resolved, config, pairs=pairs)
-    notes += problems
+    if OWN in samples:
+        problems = [*problems, "no ratios for node sets of kind own: how they were drawn is not known"]
     features = features_of(inputs.cache, truth.proteins, model.GRANULARITY).to(device)
     if config.statistics.asked:  # after the validation pairs, which are of the training species
         take_asked_statistics(model, features, where=inputs.tables[split].source)
@@ -189,40 +187,70 @@ def evaluate_network(
         "all %s pairs of %s proteins scored in %.1f s",
         f"{called.scored:,}", f"{len(truth.proteins):,}", called.seconds,
     )  # fmt: skip
-    noise = {
-        kind: sampling_noise(sample, kind, seed=config.compute.seed)
-        for kind, sample in samples.items()
-        if kind != OWN
-    }
-    if OWN in samples:
-        notes.append("no ratios for node sets of kind own: how they were drawn is not known")
+    marked = [at for at in (HALF, threshold, expected_at) if at is not None]
+    prevalence = resolved.read().prevalence
+    return EvaluatedNetwork(
+        truth=truth,
+        half=target.compared(called, HALF),
+        matched=None if threshold is None else target.compared(called, threshold),
+        expected=None if expected_at is None else target.compared(called, expected_at),
+        how=expected.how if expected else "",
+        curve=threshold_curve(called.pairs, called.logits, samples, marked=marked) if samples else None,
+        estimated_edges=None if prevalence is None else called.counts.estimated_density(prevalence) * pairs,
+        true_function=target.true_function,
+        noise=target.noise,
+        scored=called.scored,
+        notes=(*notes, *problems),
+    )
 
-    def compared(at: float) -> PredictedNetwork:
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """What a called network is compared with.
+
+    Attributes:
+        references: Complexes, essential proteins and node sets.
+        truth: The true network.
+        samples: The node sets with their true networks, by kind.
+        noise: The MMDs of two samples of the true network, by kind and size.
+        true_function: The metrics on complexes and essential proteins of the true network itself.
+    """
+
+    references: NetworkReferences
+    truth: Network
+    samples: Mapping[str, TrueSample]
+    noise: Mapping[str, Noise]
+    true_function: Mapping[str, float]
+
+    @classmethod
+    def of(cls, references: NetworkReferences, truth: Network, *, seed: int) -> _Target:
+        """Prepares the comparison.
+
+        Raises:
+            DataError: the references have proteins that the true network lacks, or there are too few.
+        """
+        sets = references.sets_of(truth, seed)
+        samples = {kind: TrueSample.of(truth, node_sets) for kind, node_sets in sets.items()}
+        true_function = _function(references, truth, truth)
+        noise = {
+            kind: sampling_noise(sample, kind, seed=seed) for kind, sample in samples.items() if kind != OWN
+        }
+        return cls(
+            references=references, truth=truth, samples=samples, noise=noise, true_function=true_function
+        )
+
+    def compared(self, called: PredictedPairs, at: float) -> PredictedNetwork:
+        """The network of the pairs with a logit of at least `at`, and its metrics."""
         network = called.network(at)
         return PredictedNetwork(
             threshold=at,
             network=network,
             by_kind={
-                kind: network_metrics(network, sample, noise.get(kind)) for kind, sample in samples.items()
+                kind: network_metrics(network, sample, self.noise.get(kind))
+                for kind, sample in self.samples.items()
             },
-            function=_function(references, network, truth),
+            function=_function(self.references, network, self.truth),
         )
-
-    marked = [at for at in (HALF, threshold, expected_at) if at is not None]
-    prevalence = resolved.read().prevalence
-    return EvaluatedNetwork(
-        truth=truth,
-        half=compared(HALF),
-        matched=None if threshold is None else compared(threshold),
-        expected=None if expected_at is None else compared(expected_at),
-        how=expected.how if expected else "",
-        curve=threshold_curve(called.pairs, called.logits, samples, marked=marked) if samples else None,
-        estimated_edges=None if prevalence is None else called.counts.estimated_density(prevalence) * pairs,
-        true_function=true_function,
-        noise=noise,
-        scored=called.scored,
-        notes=tuple(notes),
-    )
 
 
 def _function(references: NetworkReferences, network: Network, truth: Network) -> dict[str, float]:
