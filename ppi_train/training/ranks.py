@@ -23,6 +23,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import Store
 
 from ppi_train.errors import RankError, UserError
+from ppi_train.training.shared_rows import make_rows, open_rows
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,6 +130,8 @@ class ProcessGroup:
         self._store, self.rank, self.size, self.is_first = store, rank, size, rank == 0
         self._device = torch.device("cpu")
         self.folder: Path | None = None
+        self._shared: Tensor | None = None
+        self._row_length = 0
         self._process = psutil.Process()
         self._process.cpu_percent()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -152,20 +155,42 @@ class ProcessGroup:
         return _block(range(count), self.rank, self.size)
 
     def total(self, values: list[Tensor | None], like: list[Tensor]) -> list[Tensor | None]:
-        flat = torch.cat(
-            [torch.tensor([float(value is not None) for value in values], device=self._device)]
-            + [
-                (torch.zeros_like(shape) if value is None else value).reshape(-1).float()
-                for value, shape in zip(values, like, strict=True)
-            ]
-        )
-        gathered = [torch.empty_like(flat) for _ in range(self.size)]
-        self._together(lambda: dist.all_gather(gathered, flat))
-        present, *sums = tree_sum(gathered).split([len(values), *(shape.numel() for shape in like)])
+        parts = [torch.tensor([float(value is not None) for value in values], device=self._device)] + [
+            (torch.zeros_like(shape) if value is None else value).reshape(-1).float()
+            for value, shape in zip(values, like, strict=True)
+        ]
+        present, *sums = self._sum(parts).split([part.numel() for part in parts])
         return [
             summed.view_as(shape).to(shape.dtype) if count else None
             for summed, shape, count in zip(sums, like, present.tolist(), strict=True)
         ]
+
+    def _sum(self, parts: list[Tensor]) -> Tensor:
+        """The sum over the ranks of the joined parts, through memory if they are on one machine."""
+        rows = self._rows(sum(part.numel() for part in parts))
+        if rows is None:
+            flat = torch.cat(parts)
+            gathered = [torch.empty_like(flat) for _ in range(self.size)]
+            self._together(lambda: dist.all_gather(gathered, flat))
+            return tree_sum(gathered)
+        torch.cat(parts, out=rows[self.rank])
+        self.any(False)  # all have written
+        total = tree_sum(list(rows))
+        self.any(False)  # all have read
+        return total
+
+    def _rows(self, numbers: int) -> Tensor | None:
+        """A row of so many numbers for each rank, in common memory; None if there is none."""
+        if self.size == 1 or self._device.type != "cpu":
+            return None
+        if self._row_length != numbers:
+            path = self.from_first(lambda: make_rows(self.size, numbers))
+            rows = open_rows(path, self.size, numbers) if path else None
+            (is_missing,) = self.any(rows is None)
+            if path and self.is_first:
+                path.unlink(missing_ok=True)
+            self._shared, self._row_length = None if is_missing else rows, numbers
+        return self._shared
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         shared = torch.tensor(flags, dtype=torch.int32)

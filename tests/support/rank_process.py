@@ -1,15 +1,17 @@
-"""One rank of a training: `python -m tests.support.rank_process MODEL ACCUMULATION FOLDER [STOP_AFTER]`.
+"""One rank of a training: `python -m tests.support.rank_process MODEL ACCUMULATION FOLDER [LAST]`.
 
-RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say which, as torchrun sets them. With STOP_AFTER the last rank
-asks for an end after that many steps.
+RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say which, as torchrun sets them. LAST is what the last rank
+does: ask for an end after that number of steps, or with `apart` have no memory in common with the others, as
+on another machine.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -49,18 +51,20 @@ def _data(seed: int, *, residues: bool) -> PairData:
     return PairData(features=features, pairs=pairs, labels=labels)
 
 
-def main(name: str, accumulation: int, folder: Path, stop_after: int = 0) -> None:
+def main(name: str, accumulation: int, folder: Path, last: str = "") -> None:
     """Trains for two epochs; the first rank leaves checkpoints in the folder."""
     config = TrainConfig.of(
         model=name, epochs=2, accumulation_steps=accumulation, early_stopping_patience=0, seed=3
     )
     ranks, size = None, int(os.environ["WORLD_SIZE"])
+    if int(os.environ["RANK"]) < size - 1:
+        last = ""
+    memory = mock.patch("ppi_train.training.ranks.open_rows", return_value=None)
     if size > 1:
         ranks = ProcessGroup(*next(rendezvous("env://")))
     torch.manual_seed(0)
     model = new_model(name, DIMENSION, config.model.hyperparameters)
     train, validation = (_data(seed, residues=model.GRANULARITY == "residue") for seed in (0, 1))
-    stops = stop_after and int(os.environ["RANK"]) == size - 1
     trainer = Trainer(
         model,
         config.training,
@@ -72,10 +76,11 @@ def main(name: str, accumulation: int, folder: Path, stop_after: int = 0) -> Non
         ),
         checkpoints=folder,
         description={"model": {"name": name}},
-        callbacks=[_StopAfter(stop_after)] if stops else [],
+        callbacks=[_StopAfter(int(last))] if last.isdigit() else [],
         ranks=ranks,
     )  # fmt: skip
-    with suppress(KeyboardInterrupt):  # of a rank that another one has stopped
+    # The interrupt is that of a rank that another one has stopped.
+    with memory if last == "apart" else nullcontext(), suppress(KeyboardInterrupt):
         trainer.run()
     weights = np.concatenate([tensor.reshape(-1).numpy() for tensor in model.state_dict().values()])
     np.save(folder / f"rank{os.environ['RANK']}.npy", np.append(weights, trainer.step))
@@ -84,4 +89,4 @@ def main(name: str, accumulation: int, folder: Path, stop_after: int = 0) -> Non
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

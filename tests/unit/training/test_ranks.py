@@ -54,6 +54,13 @@ def test_any_number_of_ranks_gives_the_bits_of_one_process(
 
 
 @pytest.mark.slow
+def test_ranks_on_two_machines_get_the_same_bits(tmp_path: Path) -> None:
+    (alone,) = _train(tmp_path, "pooled_mlp", 2, 1)
+    for weights in _train(tmp_path, "pooled_mlp", 2, 2, "apart"):
+        np.testing.assert_array_equal(weights, alone)
+
+
+@pytest.mark.slow
 def test_all_ranks_stop_after_the_step_in_which_one_was_asked_to(tmp_path: Path) -> None:
     ends = _train(tmp_path, "pooled_mlp", 2, 2, "3")
     assert [int(weights[-1]) for weights in ends] == [3, 3]
