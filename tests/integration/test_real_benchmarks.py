@@ -26,7 +26,8 @@ def test_bernett_with_the_defaults_reaches_the_known_accuracy_and_evaluates_by_r
     assert store.get_run(trained.run_id).info.run_name == "train_only-pooled_mlp-bernett"
     # The mirror has no test files: `auto` says so and names the metrics after what was scored.
     evaluated = execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
-    assert evaluated.metrics["val/auroc"] == trained.metrics["val/auroc_best"]
+    # The division by the temperature makes a few float32 logits equal: a tie is half of one of 9e8 orders.
+    assert evaluated.metrics["val/auroc"] == pytest.approx(trained.metrics["val/auroc_best"], abs=1e-8)
     assert store.get_run(evaluated.run_id).data.tags["ppi.split"] == "validation"
 
 
