@@ -230,10 +230,23 @@ def check_recipe(found: CacheSpec, wanted: dict[str, object], *, where: object) 
         raise CacheError(
             f"the embedding cache has another {' and '.join(differences)} than asked for",
             where=where,
-            got=", ".join(f"{name}={_short(recipe[name])}" for name in differences),
-            expected=", ".join(f"{name}={_short(wanted[name])}" for name in differences),
+            got=", ".join(_shown(name, recipe[name], wanted[name]) for name in differences),
+            expected=", ".join(_shown(name, wanted[name], recipe[name]) for name in differences),
             remedy="embed the sequences again with these settings, or name the cache that was made with them",
         )
+
+
+def _shown(name: str, value: object, other: object) -> str:
+    """A field of a recipe, with the precision of an embedder that differs from the other one in that."""
+    precision = _precision(value)
+    differs = precision and _precision(other) not in (precision, "")
+    return f"{name}={_short(value)}" + (f", embedder_precision={precision}" if differs else "")
+
+
+def _precision(value: object) -> str:
+    """The precision of an embedder, which a recipe leaves out where it is float32; empty for other fields."""
+    parameters = value.get("parameters") if isinstance(value, dict) else None
+    return str(parameters.get("precision", "float32")) if isinstance(parameters, dict) else ""
 
 
 def _short(value: object) -> object:

@@ -329,6 +329,17 @@ def test_every_difference_from_what_is_asked_for_is_listed() -> None:
     ]
 
 
+def test_embedders_that_differ_in_precision_alone_are_told_apart() -> None:
+    embedder = {"name": "protein_lm", "digest": "ab" * 32, "parameters": {"run_id": "r1"}}
+    found = _spec(embedder=embedder | {"parameters": {"run_id": "r1", "precision": "bf16"}})
+    with pytest.raises(CacheError) as caught:
+        check_recipe(found, {"embedder": embedder}, where="cache.parquet")
+    assert str(caught.value).splitlines()[2:4] == [
+        "  got: embedder=protein_lm of run r1, embedder_precision=bf16",
+        "  expected: embedder=protein_lm of run r1, embedder_precision=float32",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "embedding", "got"),
     [
