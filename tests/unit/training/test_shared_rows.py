@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def test_a_file_of_another_machine_or_size_is_not_opened(path: Path) -> None:
 
 
 def test_without_room_or_folder_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = set(shared_rows.FOLDER.iterdir())
-    assert make_rows(2, 2**50) is None
-    assert set(shared_rows.FOLDER.iterdir()) <= before
+    with tempfile.TemporaryDirectory(dir=shared_rows.FOLDER) as name:
+        monkeypatch.setattr(shared_rows, "FOLDER", Path(name))
+        assert make_rows(2, 2**50) is None
+        assert list(Path(name).iterdir()) == []
     monkeypatch.setattr(shared_rows, "FOLDER", tmp_path / "absent")
     assert make_rows(2, 5) is None
