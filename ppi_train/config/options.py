@@ -11,7 +11,7 @@ from ppi_train.config import bounds
 from ppi_train.config.fields import option, parse_interval
 from ppi_train.config.groups import OptionGroup
 
-DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human")
+DATASET_NAMES = ("example", "bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human", "human")
 SPLIT_NAMES = ("train", "validation", "test")
 AMP = ("auto", "off", "bf16", "fp16")
 AMP_HELP = "Mixed precision; auto: bf16 if the device has it and the model gains by it."

@@ -46,6 +46,7 @@ from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.labels import data_label
 from ppi_train.runs.lineage import code_version
 from ppi_train.runs.own_data import with_own_data
+from ppi_train.runs.recipe import with_best_recipe
 from ppi_train.tracking.run import TrackedRun
 from ppi_train.tracking.run_folder import run_folder, was_here
 from ppi_train.tracking.runs import RunInfo, find_tagged
@@ -189,6 +190,7 @@ def run(config: PipelineConfig, tracked: TrackedRun) -> PipelineResult:
     """
     if not (config.data.dataset or config.pairs.train_pairs or config.source.network):
         config = config.replace(dataset=DEFAULT_DATASET)
+    config = with_best_recipe(config)
     _check_stages(config)
     label = config.data.dataset or data_label(config.source.network or config.pairs.train_pairs or "")
     config = with_own_data(config, tracked)

@@ -64,10 +64,13 @@ class Benchmark:
 
 def _read_catalogue() -> Mapping[str, Benchmark]:
     tables = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
-    found = {}
+    found: dict[str, Benchmark] = {}
     for name, table in tables.items():
-        source, files = table.pop("source"), table.pop("files")
+        source, files, parts = table.pop("source", ""), table.pop("files", {}), table.pop("parts", {})
         urls = {role: CatalogueFile(source + file.pop("path"), **file) for role, file in files.items()}
+        for role, place in parts.items():
+            other, _, part = place.partition(".")
+            urls[role] = found[other].files[part]
         found[name] = Benchmark(name=name, files=MappingProxyType(urls), **table)
     return MappingProxyType(found)
 

@@ -8,6 +8,7 @@ marker, a later call makes the missing split again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from ppi_train.data.benchmarks import CATALOGUE, benchmark, example, fetch, local_path, unknown_name
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.negatives import degree_matched_negatives, labelled_pairs
-from ppi_train.data.pairs import PairTable, read_pairs, write_pairs
+from ppi_train.data.pairs import PairTable, pairs_from_ids, read_pairs, write_pairs
 from ppi_train.errors import ConfigError, DataError
 from ppi_train.io.files import file_digest, text_lines, write_file
 
@@ -30,6 +31,8 @@ SPLITS = ("train", "validation", "test")
 VERSION = 1
 # As in PRING's own human sets.
 VALIDATION_SHARE = 0.2
+# In `human`, one of so many proteins of Bernett's validation set is kept apart for validation.
+HUMAN_APART = 4
 
 _MARKER = "dataset.json"
 
@@ -122,7 +125,7 @@ class _Job:
 
     def _fasta_name(self, split: str) -> str:
         # If all splits share one FASTA, its embeddings are made once for all of them.
-        return f"{split}.fasta" if self.name == "bernett" else "sequences.fasta"
+        return f"{split}.fasta" if self.name in ("bernett", "human") else "sequences.fasta"
 
     def _recipe(self) -> dict[str, object]:
         """The inputs that determine the prepared files."""
@@ -198,6 +201,43 @@ def _read_dictionary(path: Path) -> dict[str, str]:
     return dict(rows)
 
 
+def _make_human(job: _Job, split: str) -> Sequence[str]:
+    if split == "test":
+        return _make_bernett(job, split)
+    intra1, intra0 = (_read_dictionary(job.file(f"intra{number}_sequences")) for number in (1, 0))
+    sequences = intra1 | intra0
+    roles = ("intra1_pairs", "intra0_pairs", "pring_train_pairs", "pring_validation_pairs")
+    pairs = _joined([read_pairs(job.file(role)) for role in roles], sequences)
+    apart = np.array([name in intra0 and _is_apart(sequences[name]) for name in pairs.proteins])[pairs.index]
+    made = {"train": ~apart.any(axis=1), "validation": apart.all(axis=1)}
+    for name, chosen in made.items():
+        table = pairs.select(chosen)
+        write_pairs(job.folder / f"{name}.tsv", table)
+        write_fasta(job.folder / f"{name}.fasta", {key: sequences[key] for key in sorted(table.proteins)})
+    return tuple(made)
+
+
+def _is_apart(sequence: str) -> bool:
+    """Whether a protein is among those that validation is made of: one in `HUMAN_APART`, by its sequence."""
+    return int(hashlib.sha256(sequence.encode()).hexdigest()[:8], 16) % HUMAN_APART == 0
+
+
+def _joined(tables: Sequence[PairTable], sequences: Mapping[str, str]) -> PairTable:
+    """The pairs of several tables whose proteins have a sequence.
+
+    A pair that interacts in one of them interacts: negatives are drawn, and another source may know better.
+    """
+    labels: dict[tuple[str, str], int] = {}
+    for table in tables:
+        for (a, b), label in zip(table.index.tolist(), table.required_labels.tolist(), strict=True):
+            pair = (table.proteins[a], table.proteins[b])
+            if pair[0] in sequences and pair[1] in sequences:
+                pair = min(pair), max(pair)
+                labels[pair] = max(label, labels.get(pair, 0))
+    first, second = zip(*labels, strict=True)
+    return pairs_from_ids(first, second, list(labels.values()), "human")
+
+
 def _make_pring(job: _Job, split: str) -> Sequence[str]:
     sequences = job.file("sequences")
     if f"{split}_pairs" in benchmark(job.name).files:
@@ -235,4 +275,5 @@ _MAKERS: Mapping[str, Callable[[_Job, str], Sequence[str]]] = {
     "example": _make_example,
     "bernett": _make_bernett,
     "pring_": _make_pring,
+    "human": _make_human,
 }

@@ -160,7 +160,7 @@ def test_a_data_dir_that_cannot_be_written(tmp_path: Path, mirror: Path) -> None
 
 
 def test_the_catalogue_is_complete() -> None:
-    assert {"bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human"} == set(CATALOGUE)
+    assert {"bernett", "pring_arath", "pring_yeast", "pring_ecoli", "pring_human", "human"} == set(CATALOGUE)
     for name, dataset in CATALOGUE.items():
         assert dataset.name == name
         assert dataset.title

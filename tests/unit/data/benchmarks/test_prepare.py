@@ -174,6 +174,22 @@ def test_bernett_from_the_mirror(tmp_path: Path, mirror: str) -> None:
     assert time.perf_counter() - started < 0.1
 
 
+def test_human_from_the_mirror(tmp_path: Path, mirror: str) -> None:
+    wanted = ("train", "validation")
+    dataset = prepare_dataset("human", data_dir=tmp_path, mirror=mirror, splits=wanted)
+    train, validation = (read_pairs(dataset.splits[split].pairs) for split in wanted)
+    assert (len(train), train.positives, len(train.proteins)) == (222_583, 110_644, 7_018)
+    assert (len(validation), validation.positives, len(validation.proteins)) == (4_997, 2_696, 896)
+    assert not set(train.proteins) & set(validation.proteins)
+    _check_sequences(dataset)
+    parts = prepare_dataset("bernett", data_dir=tmp_path, mirror=mirror, splits=wanted)
+    first, second = (read_pairs(parts.splits[split].pairs) for split in wanted)
+    assert set(validation.proteins) < set(second.proteins)
+    # What interacts by one source interacts, also where another one drew the pair as a negative.
+    assert _pairs(first, 1) < _pairs(train, 1)
+    assert len((_pairs(first, 0) | _pairs(second, 0)) & _pairs(train, 1)) == 54
+
+
 def test_only_the_files_of_the_splits_are_fetched(tmp_path: Path, mirror: str) -> None:
     prepare_dataset("bernett", data_dir=tmp_path, mirror=mirror, splits=("validation",))
     names = {path.name for path in (tmp_path / "downloads").rglob("*.tsv")}

@@ -1,0 +1,46 @@
+"""The best recipe that is known, for what a user of the whole pipeline leaves open."""
+
+from __future__ import annotations
+
+import logging
+
+from ppi_train.models.choice import models_by_hyperparameter
+from ppi_train.runs.configs import PipelineConfig
+
+logger = logging.getLogger(__name__)
+
+_OF_LANGUAGE_MODEL: dict[str, object] = {
+    "model": "v3",
+    "granularity": "residue",
+    "embedding_dtype": "float16",
+    "epochs": 10,
+    "fresh_negatives": True,
+}
+
+
+def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
+    """The config with the recipe that is best for `protein_lm`, where it is for that embedder.
+
+    It is `v3` on residues, ten epochs, fresh negatives; docs/design/experiments.md has what it was compared
+    with. Each parameter that is given stays as it is, and a model, a hyper-parameter of another model, a cache,
+    or a granularity of one vector a protein keeps the whole recipe away.
+    """
+    given = config.names_given
+    of_other_models = {name for name, models in models_by_hyperparameter().items() if "v3" not in models}
+    if (
+        config.embedder.embedder != "protein_lm"
+        or config.cache.embeddings
+        or config.embedder.granularity == "protein"
+        or given & {"model", *of_other_models}
+    ):
+        return config
+    taken = {name: value for name, value in _OF_LANGUAGE_MODEL.items() if name not in given}
+    if config.pairs.train_pairs and not config.division.negatives:
+        # The negatives of a user's own table may have been measured.
+        taken.pop("fresh_negatives", None)
+    logger.info(
+        "the best recipe for protein_lm: %s; parameters that are given come first, and model=pooled_mlp "
+        "is the quick alternative",
+        " ".join(f"{name}={value}".replace("True", "true") for name, value in taken.items()),
+    )
+    return config.replace(**taken)
