@@ -1,4 +1,4 @@
-"""The sequences that a language model learns from.
+"""The sequences that a language model learns from, and what later runs can say of them.
 
 A protein is its sequence here: what is left out is left out of all files, whatever it is called in them.
 """
@@ -8,22 +8,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ppi_train.config.options import DatasetOptions
+from ppi_train.config.options import RELEASED_PREFIX, DatasetOptions
 from ppi_train.data.benchmarks import NotInMirrorError
-from ppi_train.data.fasta import read_fasta, refuse_nucleotides
+from ppi_train.data.fasta import read_fasta, refuse_nucleotides, sequence_digest
 from ppi_train.data.pairs import read_pairs
 from ppi_train.data.vocabulary import fitting_rule, three_of
 from ppi_train.embeddings.options import ExcludeOptions
-from ppi_train.errors import DataError, addressed
+from ppi_train.errors import DataError, UserError, addressed
 from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
 from ppi_train.runs.labels import data_label
+from ppi_train.tracking.runs import download_artifact, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ HELD_OUT_SHARE = 0.02
 """Fraction of the sequences used for validation perplexity; at least one sequence."""
 FEWEST = 10
 
+_PARTS = ("train", "held_out")
 _NOT_IN_A_NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
@@ -277,6 +280,34 @@ def _test_sequences(data: DatasetOptions, sequences: Mapping[str, str], *, furth
         return set()
     found = {**sequences, **read_fasta(test.fasta).sequences}
     return {found[protein] for protein in read_pairs(test.pairs).proteins if protein in found}
+
+
+def logged_text_digests(run_id: str) -> frozenset[str] | None:
+    """The digests of the sequences in the text that a run of `train_embedder` has logged.
+
+    None for a released language model, whose text is not kept, and, with a warning, for a text that cannot
+    be read: it may be gone, and an evaluation does not depend on it.
+
+    Args:
+        run_id: The run, or the ID of a released language model.
+    """
+    if run_id.startswith(RELEASED_PREFIX):
+        return None
+    try:
+        run = find_run(run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            parts = [
+                read_fasta(download_artifact(run, f"text/{part}.fasta", Path(folder))).sequences
+                for part in _PARTS
+            ]
+    except UserError as error:
+        logger.warning("the text of the language model of run %s cannot be read: %s", run_id, error.what)
+        return None
+    recorded = next((digest for name, digest in run.datasets.items() if name.endswith("/sequences")), None)
+    if recorded is not None and not _digest_of(parts).startswith(recorded):
+        logger.warning("the text among the artifacts of %s is not the one that it read", run)
+        return None
+    return frozenset(sequence_digest(sequence) for part in parts for sequence in part.values())
 
 
 def _digest_of(parts: Sequence[Mapping[str, str]]) -> str:

@@ -12,9 +12,10 @@ import mlflow
 import numpy as np
 import pytest
 
-from ppi_train.data.fasta import AMINO_ACIDS, read_fasta, write_fasta
+from ppi_train.data.fasta import AMINO_ACIDS, read_fasta, sequence_digest, write_fasta
 from ppi_train.errors import DataError
 from ppi_train.modes import execute_pipeline
+from ppi_train.runs.language_text import logged_text_digests
 from tests.support.small_data import (
     SEQUENCES,
     TRAIN,
@@ -116,6 +117,46 @@ def test_an_interrupted_run_continues_on_the_same_files_only(
     assert result.metrics["val/perplexity_best"] > 1
 
 
+def test_an_evaluation_counts_the_proteins_that_the_language_model_has_read(
+    store: mlflow.MlflowClient, given: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    out = {plain(number): SEQUENCES[number] for number in range(4)}
+    write_fasta(tmp_path / "out.fasta", out)
+    # Protein 2 stands in `yeast.fasta` as well, and is left out of that too.
+    excluded = {"exclude_fasta": str(tmp_path / "out.fasta")}
+    embedder = execute_pipeline("train_embedder", given | SMALL | further(tmp_path) | excluded).run_id
+    used = {"embedder": "protein_lm", "embedder_run_id": embedder, "epochs": 1, "members": 1, "hidden_dim": 4}
+    trained = execute_pipeline("train_only", given | pairs(tmp_path) | used)
+    test = write_table(tmp_path / "test.tsv", [(number, number - 1, number % 2) for number in range(1, 8)])
+    asked = given | {"run_id": trained.run_id, "test_pairs": test, "bootstrap_resamples": 0}
+    result = execute_pipeline("eval_only", asked)
+    assert result.metrics["test/proteins_in_language_text"] == 4
+    run = store.get_run(result.run_id)
+    assert run.data.metrics["test/proteins_in_language_text"] == 4
+    said = f"Of the 8 scored proteins 4 have a sequence that the language model of run {embedder} has read"
+    assert said in caplog.text
+    assert said in artifact(run, "report.html").read_text()
+
+    text = artifact(store.get_run(embedder), "text")
+    shutil.rmtree(text)  # as `mlflow gc` or a rule of the store may do
+    gone = execute_pipeline("eval_only", asked)
+    assert "test/proteins_in_language_text" not in gone.metrics
+    assert gone.metrics["test/auroc"] == result.metrics["test/auroc"]
+    assert f"the text of the language model of run {embedder} cannot be read" in caplog.text
+
+
+def test_a_text_that_is_not_the_one_that_was_read_says_nothing(
+    store: mlflow.MlflowClient, given: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedder = execute_pipeline("train_embedder", given | SMALL | further(tmp_path)).run_id
+    known = logged_text_digests(embedder)
+    assert known == frozenset(map(sequence_digest, (*SEQUENCES, *YEAST, *FLY)))
+    write_fasta(artifact(store.get_run(embedder), "text/held_out.fasta"), {"X": YEAST[0][::-1]})
+    assert logged_text_digests(embedder) is None
+    assert f"the text among the artifacts of run {embedder}" in caplog.text
+
+
 @pytest.mark.slow
 def test_a_pipeline_trains_again_when_a_further_file_has_changed(
     store: mlflow.MlflowClient, given: dict[str, Any], tmp_path: Path
@@ -140,6 +181,7 @@ def test_a_pipeline_trains_again_when_a_further_file_has_changed(
     # Those under the names of the test proteins are left out: which sequence is meant is not known.
     assert run.data.metrics["data/text_fasta_sequences"] == 22
     assert run.data.metrics["data/excluded_sequences"] == 6
+    assert first.metrics["test/proteins_in_language_text"] == 0
     again = execute_pipeline("full_pipeline", asked)
     assert again.outputs["train_embedder"] == first.outputs["train_embedder"]
     write_fasta(tmp_path / "fly.fasta", {"F0": long["fly"][0]})

@@ -14,7 +14,7 @@ from ppi_train.data.pairs import read_pairs
 from ppi_train.errors import DataError
 from ppi_train.runs.config import values_of_result
 from ppi_train.runs.configs import PipelineConfig, TrainEmbedderConfig
-from ppi_train.runs.language_text import LanguageText, language_text
+from ppi_train.runs.language_text import LanguageText, language_text, logged_text_digests
 from tests.support.small_data import SEQUENCES, plain, write_sequences, write_table
 
 _RANDOM = np.random.default_rng(5)
@@ -143,3 +143,13 @@ def test_the_pipeline_says_when_further_text_has_no_effect() -> None:
     assert config.without_effect(given) == []
     idle = config.replace(embedder_run_id="r1").without_effect(given)
     assert idle == ["text_fasta has no effect: no language model is trained"]
+
+
+def test_nothing_is_known_of_the_text_of_a_released_model() -> None:
+    assert logged_text_digests("released:human") is None
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_gone_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged_text_digests("0" * 32) is None
+    assert "cannot be read: there is no such run" in caplog.text
