@@ -205,6 +205,20 @@ class LanguageTextOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherTextOptions(OptionGroup):
+    """Other proteomes that a language model learns from, under one name in the full pipeline too."""
+
+    SECTION: ClassVar[str] = "embedder"
+
+    text_fasta: tuple[str, ...] | None = option(
+        None,
+        "Further FASTAs, such as proteomes of other species, with commas between: the language model learns "
+        "from their sequences too.",
+        place="file",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LanguageModelOptions(OptionGroup):
     SECTION: ClassVar[str] = "model"
 

@@ -246,8 +246,8 @@ def preparation_config(config: PipelineConfig) -> PrepareDataConfig:
 
 def embedder_config(config: PipelineConfig) -> TrainEmbedderConfig:
     """The config that trains an embedder on the sequences of the pairs."""
-    shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "exclude_fasta", "checkpoint_every",
-              "device", "deterministic", "seed", "output_dir", "processes")  # fmt: skip
+    shared = ("dataset", "data_dir", "mirror", "data_seed", "fasta", "text_fasta", "exclude_fasta",
+              "checkpoint_every", "device", "deterministic", "seed", "output_dir", "processes")  # fmt: skip
     values = config.values
     return TrainEmbedderConfig.of(
         **{name: values[name] for name in shared},

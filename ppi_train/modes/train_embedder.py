@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +13,7 @@ import torch
 
 from ppi_train.checkpoints import Checkpoint
 from ppi_train.config.loading import config_values, logged_parameters
-from ppi_train.config.options import DatasetOptions
-from ppi_train.data.benchmarks import NotInMirrorError
-from ppi_train.data.fasta import read_fasta, refuse_nucleotides, write_fasta
-from ppi_train.data.pairs import read_pairs
-from ppi_train.data.vocabulary import fitting_rule, three_of
+from ppi_train.data.fasta import write_fasta
 from ppi_train.embeddings.embedders.protein_lm import (
     NAME,
     SEPARATOR,
@@ -26,8 +21,6 @@ from ppi_train.embeddings.embedders.protein_lm import (
     new_language_model,
     tokenize,
 )
-from ppi_train.embeddings.options import ExcludeOptions
-from ppi_train.errors import DataError
 from ppi_train.models.device import (
     check_model_fits,
     describe_device,
@@ -39,7 +32,7 @@ from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.train.processes import batches_of, training_ranks
 from ppi_train.modes.train.training_run import TrainingJob, fit, log_config, run_callbacks
 from ppi_train.runs.configs import TrainEmbedderConfig
-from ppi_train.runs.datasets import DEFAULT_DATASET, prepare
+from ppi_train.runs.language_text import LanguageText, language_text
 from ppi_train.runs.lineage import code_version
 from ppi_train.tracking.run import TrackedDataset, TrackedRun
 from ppi_train.tracking.run_folder import run_folder
@@ -51,38 +44,11 @@ from ppi_train.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_SHARE = 0.02
-"""Fraction of the sequences used for validation perplexity; at least one sequence."""
-FEWEST = 10
 MODE = "train_embedder"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LanguageText:
-    """Distinct sequences in a fixed order.
-
-    Attributes:
-        name: Name of the data set or of the FASTA.
-        train, held_out: Sequences to learn from and to measure perplexity on, by accession.
-        excluded: How many sequences were left out because they are reserved for evaluation.
-    """
-
-    name: str
-    train: Mapping[str, str]
-    held_out: Mapping[str, str]
-    excluded: int
-
-    @property
-    def digest(self) -> str:
-        """sha256 over the sequences of both sets."""
-        hasher = hashlib.sha256()
-        for part in (self.train, self.held_out):
-            hasher.update(("\n".join(part.values()) + "\n\n").encode())
-        return hasher.hexdigest()
-
-
 def run(config: TrainEmbedderConfig, tracked: TrackedRun) -> PipelineResult:
-    """Trains on a FASTA, or on the sequences of a data set."""
+    """Trains on the sequences of a FASTA or a data set, and of further FASTAs."""
     with run_folder(config.output.output_dir, tracked.run_id) as output:
         return embedder_job(config).train(tracked, output, None)
 
@@ -102,8 +68,8 @@ def embedder_job(config: TrainEmbedderConfig) -> TrainingJob:
     return TrainingJob(
         mode=MODE,
         config=completed,
-        digests={"sequences": text.digest},
-        recorded={"sequences": text.digest[:36]},
+        digests=text.digests,
+        recorded={name: digest[:36] for name, digest in text.digests.items()},
         train=partial(_train, completed, text),
         follow=partial(_follow, completed, text),
     )
@@ -127,7 +93,7 @@ def _train(
     with CheckpointUploader(tracked, output / "checkpoints", every=saving) as uploader:
         _log_start(config, text, tracked, output, describe_device(device))
 
-        with training_ranks(tracked, output, config, {"sequences": text.digest}, device) as ranks:
+        with training_ranks(tracked, output, config, text.digests, device) as ranks:
             callbacks = run_callbacks(tracked, uploader)
             trainer = _trainer(config, text, ranks, device, callbacks=callbacks, checkpoints=uploader.folder)
             result = fit(trainer, tracked, continued)
@@ -179,103 +145,6 @@ def _trainer(
     )
 
 
-def language_text(config: TrainEmbedderConfig) -> LanguageText:
-    """Reads or fetches the sequences, without those reserved for evaluation.
-
-    Raises:
-        DataError: a file is absent or wrong, it holds DNA, or too few sequences are left.
-    """
-    if config.text.fasta:
-        table = read_fasta(config.text.fasta)
-        refuse_nucleotides(table)
-        name, sequences = Path(config.text.fasta).stem, dict(table.sequences)
-        hidden: set[str] = set()
-    else:
-        name, sequences, hidden = _of_dataset(config.data)
-    if config.exclude.exclude_fasta:
-        hidden |= set(read_fasta(config.exclude.exclude_fasta).sequences.values())
-    if config.exclude.exclude_pairs:
-        hidden |= _sequences_of_pairs(config.exclude, sequences, config.text.fasta or name)
-    accession_of = {sequence: accession for accession, sequence in sorted(sequences.items(), reverse=True)}
-    # Sorted by digest, so that a sequence stays held out when other sequences are added or removed.
-    kept = sorted(set(accession_of) - hidden, key=lambda sequence: hashlib.sha256(sequence.encode()).digest())
-    excluded = len(set(accession_of) & hidden)
-    if len(kept) < FEWEST:
-        raise DataError(
-            "there are too few sequences to learn a language model from",
-            where=config.text.fasta or name,
-            got=f"{len(kept)} distinct sequences" + (f", {excluded} left out" if excluded else ""),
-            expected=f"at least {FEWEST}; some thousand for embeddings that are worth using",
-            remedy="give the FASTA of a proteome",
-        )
-    logger.info(
-        "%s: %s sequences to learn from, %s left out as test proteins or by exclude_fasta and exclude_pairs",
-        name, f"{len(kept):,}", f"{excluded:,}",
-    )  # fmt: skip
-    count = max(1, round(HELD_OUT_SHARE * len(kept)))
-    held_out, train = (
-        {accession_of[sequence]: sequence for sequence in part} for part in (kept[:count], kept[count:])
-    )
-    return LanguageText(name=name, train=train, held_out=held_out, excluded=excluded)
-
-
-def _sequences_of_pairs(exclude: ExcludeOptions, sequences: Mapping[str, str], source: str) -> set[str]:
-    """The sequences of the proteins of `exclude_pairs`.
-
-    They are those of `exclude_fasta`, or else of the text, so that a protein is found under any name there.
-
-    Raises:
-        DataError: none of the proteins has a known sequence, so that nothing would be left out.
-    """
-    assert exclude.exclude_pairs is not None
-    own = read_fasta(exclude.exclude_fasta).sequences if exclude.exclude_fasta else {}
-    proteins = read_pairs(exclude.exclude_pairs, labels="ignored").proteins
-    found = {**sequences, **own}
-    unknown = [protein for protein in proteins if protein not in found]
-    if not unknown:
-        return {found[protein] for protein in proteins}
-    names = f"{three_of(unknown)} in exclude_pairs, {three_of(found)} in {source}"
-    rule = fitting_rule(unknown, found)
-    if len(unknown) == len(proteins):
-        raise DataError(
-            f"none of the {len(proteins):,} proteins of exclude_pairs has a sequence: none would be left out",
-            where=exclude.exclude_pairs,
-            got=names,
-            expected="names of the FASTA, or of exclude_fasta",
-            remedy=(f"rewrite the names: {rule}" if rule else "give their sequences as exclude_fasta"),
-        )
-    logger.warning(
-        "%s of the %s proteins of exclude_pairs have no known sequence, so that the text may hold them under "
-        "other names: %s%s; give their sequences as exclude_fasta",
-        f"{len(unknown):,}", f"{len(proteins):,}", names, f"; {rule}" if rule else "",
-    )  # fmt: skip
-    return {found[protein] for protein in proteins if protein in found}
-
-
-def _of_dataset(data: DatasetOptions) -> tuple[str, dict[str, str], set[str]]:
-    """Data set name, training and validation sequences, and test sequences."""
-    data = replace(data, dataset=data.dataset or DEFAULT_DATASET)
-    dataset = prepare(data, ("train", "validation"))
-    sequences: dict[str, str] = {}
-    for fasta in dict.fromkeys(split.fasta for split in dataset.splits.values()):
-        sequences |= read_fasta(fasta).sequences
-    return dataset.name, sequences, _test_sequences(data, sequences)
-
-
-def _test_sequences(data: DatasetOptions, sequences: Mapping[str, str]) -> set[str]:
-    try:
-        test = prepare(data, ("test",)).splits["test"]
-    except NotInMirrorError as error:
-        logger.warning(
-            "the mirror has no test files of %s (%s): the model learns only from the proteins of the "
-            "training and validation files, and no test protein can be left out",
-            data.dataset, error.what,
-        )  # fmt: skip
-        return set()
-    found = {**sequences, **read_fasta(test.fasta).sequences}
-    return {found[protein] for protein in read_pairs(test.pairs).proteins if protein in found}
-
-
 def _task(config: TrainEmbedderConfig, text: LanguageText, device: torch.device) -> LanguageTask:
     return LanguageTask(
         train=[tokenize(sequence) for sequence in text.train.values()],
@@ -298,6 +167,7 @@ def _description(
             "digest": text.digest,
             "sequences": len(text.train) + len(text.held_out),
             "excluded": text.excluded,
+            **({"text_fasta": [vars(file) for file in text.further]} if text.further else {}),
         },
         "config": config_values(config),
     }
@@ -310,15 +180,7 @@ def _log_start(
         tracked.identify(model=NAME, dataset=text.name, device=device, code_version=code_version())
         tracked.log_parameters(logged_parameters(config))
     if not (tracked.continues and tracked.continues.datasets):
-        read = TrackedDataset(
-            name=f"{text.name}/sequences",
-            context="train",
-            digest=text.digest,
-            source=config.text.fasta or text.name,
-            size=len(text.train) + len(text.held_out),
-            counts="sequences",
-        )
-        tracked.log_datasets([read])
+        tracked.log_datasets(_datasets(config, text))
     residues = sum(map(len, text.train.values()))
     tracked.log_metrics(
         {
@@ -326,6 +188,7 @@ def _log_start(
             "data/residues": residues,
             "data/held_out_sequences": len(text.held_out),
             "data/excluded_sequences": text.excluded,
+            **text.further_counts,
         }
     )
     log_config(tracked, output, config)
@@ -334,6 +197,30 @@ def _log_start(
     tracked.log_folder(output / "text", "text")
     tracked.flush()  # from here on a run that is killed can be continued
     logger.info("%s sequences, %s residues", f"{len(text.train):,}", f"{residues:,}")
+
+
+def _datasets(config: TrainEmbedderConfig, text: LanguageText) -> list[TrackedDataset]:
+    """The text, and the files of `text_fasta` that a part of it came from."""
+    whole = TrackedDataset(
+        name=f"{text.name}/sequences",
+        context="train",
+        digest=text.digest,
+        source=config.text.fasta or text.name,
+        size=len(text.train) + len(text.held_out),
+        counts="sequences",
+    )
+    files = [
+        TrackedDataset(
+            name=f"{file.name}/{key}",
+            context="train",
+            digest=file.digest,
+            source=file.source,
+            size=file.sequences,
+            counts="sequences",
+        )
+        for key, file in text.further_by_key.items()
+    ]
+    return [whole, *files]
 
 
 def _log_end(result: TrainResult, tracked: TrackedRun) -> dict[str, float]:

@@ -15,7 +15,7 @@ from ppi_train.tracking.runs import RunInfo
 _PLACES = frozenset(
     {"data_dir", "output_dir", "mirror", "fasta", "embeddings", "checkpoint_every", "cache_memory_mb"}
     | {"tracking_flush_seconds", "offline", "processes"}
-    | {"train_pairs", "val_pairs", "test_pairs", "exclude_fasta", "exclude_pairs"}
+    | {"train_pairs", "val_pairs", "test_pairs", "text_fasta", "exclude_fasta", "exclude_pairs"}
     | {"node_sets", "complexes", "essential", "non_essential"}
     | {"network", "id_map", "known"}
 )

@@ -32,6 +32,7 @@ from ppi_train.embeddings.options import (
     EmbedderOptions,
     EmbedOutputOptions,
     ExcludeOptions,
+    FurtherTextOptions,
     ImportOptions,
     LanguageComputeOptions,
     LanguageModelOptions,
@@ -156,6 +157,7 @@ class TrainEmbedderConfig(ModeConfig):
 
     data: DatasetOptions = DatasetOptions()
     text: LanguageTextOptions = LanguageTextOptions()
+    further: FurtherTextOptions = FurtherTextOptions()
     exclude: ExcludeOptions = ExcludeOptions()
     model: LanguageModelOptions = LanguageModelOptions()
     training: LanguageTrainingOptions = LanguageTrainingOptions()
@@ -416,6 +418,7 @@ class PipelineConfig(NewModelConfig):
     """`full_pipeline`, also `main`: prepare, embed, pretrain, finetune, evaluate, promote."""
 
     language: LanguageStageOptions = LanguageStageOptions()
+    further: FurtherTextOptions = FurtherTextOptions()
     exclude: ExcludeOptions = ExcludeOptions()
     warm_start: WarmStartOptions = WarmStartOptions()
     finetune: FinetuneStageOptions = FinetuneStageOptions()
@@ -446,7 +449,7 @@ class PipelineConfig(NewModelConfig):
     def unused_options(self, given: frozenset[str]) -> list[str]:
         idle = super().unused_options(given)
         if not self.trains_embedder:
-            names = (*vars(self.exclude), *vars(self.language))
+            names = (*vars(self.further), *vars(self.exclude), *vars(self.language))
             idle += [f"{name} has no effect: no language model is trained" for name in names if name in given]
         if not self.registry.registered_model:
             names = ("alias", *vars(self.promotion))

@@ -23,7 +23,7 @@ ENDINGS = {"output": ".parquet", "edges": ".graphml"}
 FOLDERS = ("output_dir", "data_dir", "mirror")
 INPUTS = (
     *("fasta", "pairs", "train_pairs", "val_pairs", "test_pairs", "embeddings", "source", "proteins_a"),
-    *("exclude_fasta", "exclude_pairs", "node_sets", "complexes", "essential", "journal"),
+    *("text_fasta", "exclude_fasta", "exclude_pairs", "node_sets", "complexes", "essential", "journal"),
 )
 # What a path is, given the folder of a test and the ending that the name needs.
 KINDS: dict[str, Callable[[Path, str], str]] = {

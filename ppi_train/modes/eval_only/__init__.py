@@ -14,6 +14,7 @@ from ppi_train.evaluation.measure import MeasuredPairs, log_strata, measure_pair
 from ppi_train.evaluation.pair_metrics import sigmoid
 from ppi_train.modes.base import PipelineResult, promotion_of
 from ppi_train.modes.eval_only.given import evaluate_scores
+from ppi_train.modes.eval_only.language import known_sequences
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage, evaluate_leakage, log_leakage
 from ppi_train.modes.eval_only.network_output import log_network
 from ppi_train.modes.eval_only.networks import evaluate_network
@@ -66,7 +67,9 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         prefix=prefix,
     )
     measured = _measure(scored, leakage, config)
-    metrics = measured.prefixed(prefix) | _expected(scored)
+    asked = config.leakage.audit != "off" and split != "train"
+    known = known_sequences(scored, prefix=prefix) if asked else None
+    metrics = measured.prefixed(prefix) | _expected(scored) | (known.metrics if known else {})
     dataset = inputs.dataset(split)
     tracked.log_metrics(metrics, model_id=model_id, dataset=dataset)
     log_strata(measured, tracked, output)
@@ -89,7 +92,16 @@ def run(config: EvalConfig, tracked: TrackedRun) -> PipelineResult:
         metrics |= network.metrics
     lineage = lineage_section(resolved, inputs, mode="eval_only", parameters=logged_parameters(named))
     log_report(
-        scored, named, measured, drawn, tracked, output, lineage=lineage, leakage=leakage, network=network
+        scored,
+        named,
+        measured,
+        drawn,
+        tracked,
+        output,
+        lineage=lineage,
+        leakage=leakage,
+        known=known,
+        network=network,
     )
     left_out = [note for part in (leakage, network) if part for note in part.notes]
     if left_out:

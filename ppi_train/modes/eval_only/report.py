@@ -17,6 +17,7 @@ from ppi_train.evaluation.network import Network
 from ppi_train.evaluation.pair_metrics import THRESHOLD, sigmoid
 from ppi_train.inference.output import write_predictions
 from ppi_train.io.files import write_file
+from ppi_train.modes.eval_only.language import KnownSequences
 from ppi_train.modes.eval_only.leakage import EvaluatedLeakage
 from ppi_train.modes.eval_only.network_output import network_sentences
 from ppi_train.modes.eval_only.networks import EvaluatedNetwork
@@ -118,6 +119,7 @@ def log_report(
     *,
     lineage: Section,
     leakage: EvaluatedLeakage | None = None,
+    known: KnownSequences | None = None,
     network: EvaluatedNetwork | None = None,
     uncalibrated: str = "",
 ) -> Path:
@@ -132,6 +134,7 @@ def log_report(
         output: Its folder on this machine.
         lineage: Where the scores come from.
         leakage: The audit against the training set, and the gains; None: the page explains the absence.
+        known: The proteins whose sequences the language model has read; None: there is none, or not known.
         network: The called networks; None: only the pairs are drawn.
         uncalibrated: Why the scores are no probabilities; empty if they are.
     """
@@ -156,7 +159,7 @@ def log_report(
         curves=ranking_section(drawn) if both else _ONE_CLASS,
         calibration=uncalibrated or calibration_section(drawn),
         strata=strata_section(measured.strata) if measured.strata else None,
-        leakage=_leakage(leakage, config),
+        leakage=_leakage(leakage, known, config),
         networks=uncalibrated or _drawn(scored, probabilities, network),
         network_metrics=_network_metrics(network, over_thresholds),
         lineage=lineage,
@@ -187,7 +190,15 @@ def _gains(leakage: EvaluatedLeakage | None) -> dict[str, float]:
     return {name.removeprefix(f"{leakage.prefix}/"): gain for name, gain in leakage.gain_metrics.items()}
 
 
-def _leakage(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Part:
+def _leakage(leakage: EvaluatedLeakage | None, known: KnownSequences | None, config: EvalConfig) -> Part:
+    part = _audit(leakage, config)
+    if known is None:
+        return part
+    said = f"{known.sentence}."
+    return replace(part, text=(*part.text, said)) if isinstance(part, Section) else f"{part} {said}"
+
+
+def _audit(leakage: EvaluatedLeakage | None, config: EvalConfig) -> Section | str:
     if leakage:
         found = leakage.audit.measures
         return leakage_section(found, train=leakage.train.source, test=leakage.test, notes=leakage.notes)
