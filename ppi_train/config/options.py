@@ -18,7 +18,7 @@ AMP_HELP = "Mixed precision; auto: bf16 if the device has it and the model gains
 SCHEDULERS = ("none", "cosine", "linear", "one_cycle", "plateau")
 RELEASED_PREFIX = "released:"
 """Begins what names a released model in place of a run ID: `released:human`."""
-MONITORED = ("val/auroc", "val/auprc", "val/loss")
+MONITORED = ("val/auroc", "val/auprc", "val/auprc_1to100", "val/loss")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,8 +117,9 @@ def _numbers(column: pa.Array, path: str, place: Place) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         row = int(wrong[0])
+        what = "score is no finite number" if wrong.size == 1 else "scores are no finite numbers"
         raise DataError(
-            f"{wrong.size:,} scores are no finite numbers",
+            f"{wrong.size:,} {what}",
             where=f"{path}, {place(row)}",
             got=repr(texts[row].as_py()),
             expected="a number, or no row for a pair that has none",
@@ -142,9 +143,10 @@ def _refuse_outside(scores: np.ndarray, kind: str, path: str | Path) -> None:
         outside, expected = scores[np.abs(scores) > _LARGEST_LOGIT], f"at most {_LARGEST_LOGIT:g}"
         remedy = "give score_type=ranking, as they only order the pairs"
     if outside.size and kind != "ranking":
-        what = {"probability": "probabilities", "logit": "logits"}[kind]
+        name, names = {"probability": ("probability", "probabilities"), "logit": ("logit", "logits")}[kind]
+        what = f"score is no {name}" if outside.size == 1 else f"scores are no {names}"
         raise DataError(
-            f"{outside.size:,} scores are no {what}",
+            f"{outside.size:,} {what}",
             where=path, got=repr(float(outside[0])), expected=expected, remedy=remedy,
         )  # fmt: skip
     if kind == "probability" and np.isin(scores, (0, 1)).all():

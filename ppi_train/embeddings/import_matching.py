@@ -120,8 +120,9 @@ def _match_replaced(
             characters |= set(_REPLACED.findall(accession))
             shown.append(f"{place} ({accession})")
     if ambiguous:
+        verb = "fits" if len(ambiguous) == 1 else "fit"
         raise DataError(
-            f"{len(ambiguous):,} names with _ for another character fit several proteins",
+            f"{counted(len(ambiguous), 'name')} with _ for another character {verb} several proteins",
             where=matches.source.path.absolute(),
             got=first_ten(ambiguous),
             expected="names that fit one protein of the FASTA",

@@ -22,7 +22,7 @@ from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.file import CacheWriter
 from ppi_train.embeddings.import_matching import match_proteins
 from ppi_train.embeddings.import_sources.base import EmbeddingSource
-from ppi_train.errors import DataError, first_ten
+from ppi_train.errors import DataError, counted, first_ten
 from ppi_train.io.unavailable import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class _Problems:
             f"  - {kind}: {count:,}: {first_ten(examples)}" for kind, (count, examples) in self.kinds.items()
         ]
         raise DataError(
-            f"the embeddings of {proteins:,} proteins cannot be imported:\n" + "\n".join(lines),
+            f"the embeddings of {counted(proteins, 'protein')} cannot be imported:\n" + "\n".join(lines),
             where=path.absolute(),
         )
 

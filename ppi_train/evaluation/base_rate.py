@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ppi_train.evaluation.pair_metrics import Floats
+from ppi_train.evaluation.ranking import Floats
 
 BASE_RATES: Mapping[str, float] = {"1to100": 1 / 101, "1to1000": 1 / 1001}
 """Share of interacting pairs, by the ratio of interacting to other pairs as in names of metrics."""

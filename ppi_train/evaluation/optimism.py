@@ -25,12 +25,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ppi_train.evaluation.base_rate import BASE_RATES
 from ppi_train.evaluation.bootstrap import interval
 from ppi_train.evaluation.pair_metrics import BOUNDS, Floats, Labels, checked_scores
 from ppi_train.evaluation.weighted_metrics import WeightedRanking
 from ppi_train.io.allocator import keep_freed_memory
 
-Metric = Literal["auroc", "auprc", "loss"]
+Metric = Literal["auroc", "auprc", "auprc_1to100", "loss"]
 
 LEAST_OF_CLASS = 2
 """Pairs of each class that there must be: a resample and the pairs outside of it both need one."""
@@ -146,4 +147,7 @@ def _measure(scores: Floats, labels: Labels, metric: Metric) -> Callable[[Floats
         costs = np.logaddexp(0.0, scores) - labels * scores
         return lambda weights: float(weights @ costs / weights.sum())
     ranking = WeightedRanking(scores, labels)
+    if metric == "auprc_1to100":
+        rate = BASE_RATES["1to100"]
+        return lambda weights: ranking.average_precision_at(weights[ranking.order].astype(np.int64), rate)
     return lambda weights: ranking(weights[ranking.order].astype(np.int64))[metric]

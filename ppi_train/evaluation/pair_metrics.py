@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppi_train.errors import DataError
+from ppi_train.evaluation.base_rate import BASE_RATES
 from ppi_train.evaluation.ranking import Ranking
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +32,7 @@ INNER_EDGES = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)[1:-1]
 BOUNDS = {
     "auroc": (0.0, 1.0),
     "auprc": (0.0, 1.0),
+    "auprc_1to100": (0.0, 1.0),
     **dict.fromkeys(RECALLS, (0.0, 1.0)),
     "recall_at_fpr_1": (0.0, 1.0),
     "accuracy": (0.0, 1.0),
@@ -75,9 +77,9 @@ def pair_metrics(
             ranking metrics use the logits, whose order a saturated sigmoid would lose.
 
     Returns:
-        By ranking: `auroc`, `auprc` (average precision), `precision_at_recall_10` and `_50`,
-        `recall_at_fpr_1`. At a probability of 1/2: `accuracy`, `f1`, `mcc`. Of the probabilities: `brier`,
-        `log_loss` (nats), `ece`, `ece_adaptive`.
+        By ranking: `auroc`, `auprc` (average precision), `auprc_1to100` (see `area_metrics`),
+        `precision_at_recall_10` and `_50`, `recall_at_fpr_1`. At a probability of 1/2: `accuracy`, `f1`,
+        `mcc`. Of the probabilities: `brier`, `log_loss` (nats), `ece`, `ece_adaptive`.
 
     Raises:
         DataError: Shapes differ, one class only, a score that is not finite, or a probability outside 0 to 1.
@@ -87,7 +89,7 @@ def pair_metrics(
     probabilities, _ = checked_probabilities(sigmoid(scores) if are_logits else scores, labels)
     by_probability = ranking.of_groups(sigmoid(ranking.scores)) if are_logits else ranking
     found = {
-        **_areas(ranking),
+        **area_metrics(ranking),
         **{name: ranking.precision_at_recall(recall - RATE_SLACK) for name, recall in RECALLS.items()},
         "recall_at_fpr_1": ranking.recall_at_false_rate(FALSE_RATE + RATE_SLACK),
         **_of_calls(probabilities >= THRESHOLD, truth),
@@ -156,11 +158,28 @@ def ranking_metrics(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[
     Raises:
         DataError: Shapes differ, one class only, or a score that is not finite.
     """
-    return _areas(Ranking.of(*checked_scores(scores, labels)))
-
-
-def _areas(ranking: Ranking) -> dict[str, float]:
+    ranking = Ranking.of(*checked_scores(scores, labels))
     return {"auroc": ranking.auroc(), "auprc": ranking.average_precision()}
+
+
+def area_metrics(ranking: Ranking) -> dict[str, float]:
+    """The areas under the curves of a ranking: `auroc`, `auprc` and `auprc_1to100`.
+
+    `auprc_1to100` is the AUPRC that the same scores have where interacting and other pairs stand 1:100, as
+    in a network: with pi = 1/101 and the true and false positive rates of a threshold, its precision is
+    pi * tpr / (pi * tpr + (1 - pi) * fpr). It assumes that the pairs of each class are drawn like those of
+    the set. Negatives that match the positives by degree are harder than all pairs of a proteome, for which
+    the metric is then too low. With few negatives it is too high on average, since it is decided by those of
+    highest score.
+
+    Args:
+        ranking: Pairs of both classes.
+    """
+    return {
+        "auroc": ranking.auroc(),
+        "auprc": ranking.average_precision(),
+        "auprc_1to100": ranking.average_precision_at(BASE_RATES["1to100"]),
+    }
 
 
 def expected_calibration_error(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:

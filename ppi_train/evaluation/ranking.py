@@ -81,6 +81,24 @@ class Ranking:
         """The area under the precision-recall curve, in steps without interpolation."""
         return float(np.sum(self.gained * (self.found / self.called)) / self._positives)
 
+    def average_precision_at(self, base_rate: float) -> float:
+        """The average precision that the same scores have at another share of positive pairs.
+
+        With the true and false positive rates of a threshold, its precision is
+        base_rate * tpr / (base_rate * tpr + (1 - base_rate) * fpr); the sum over recall is that of
+        `average_precision`, with a threshold at each distinct score. This assumes that the pairs of each
+        class are drawn like those of the set.
+
+        Args:
+            base_rate: The share of positive pairs, between 0 and 1; at the set's own it is the average
+                precision.
+        """
+        negatives = int(self.called[-1]) - self._positives
+        # Counts in place of rates: a negative pair weighs this many times what a positive one does.
+        weight = negative_weight(base_rate, self._positives, negatives)
+        precision = self.found / (self.found + weight * (self.called - self.found))
+        return float(np.sum(self.gained * precision) / self._positives)
+
     def precision_at_recall(self, least: float) -> float:
         """The precision at the highest threshold with at least this recall.
 
@@ -118,3 +136,13 @@ class Ranking:
         kept = np.flatnonzero(moves[:-1] | moves[1:])[::-1]
         precision, recall = self.found[kept] / self.called[kept], self.found[kept] / self._positives
         return np.append(precision, 1.0), np.append(recall, 0.0)
+
+
+def negative_weight(base_rate: float, positives: int, negatives: int) -> float:
+    """The weight of a negative pair, if a positive one has 1, at a share of positive pairs.
+
+    Args:
+        base_rate: The share of the positive pairs in the weight of all.
+        positives, negatives: How many pairs there are, at least 1 of each.
+    """
+    return (1 - base_rate) / base_rate * positives / negatives

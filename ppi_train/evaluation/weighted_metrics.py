@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ppi_train.evaluation.base_rate import BASE_RATES
 from ppi_train.evaluation.pair_metrics import (
     CALIBRATION_BINS,
     FALSE_RATE,
@@ -26,6 +27,7 @@ from ppi_train.evaluation.pair_metrics import (
     Floats,
     Labels,
 )
+from ppi_train.evaluation.ranking import negative_weight
 
 Weights = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.intp]
@@ -37,15 +39,17 @@ class _Sums(NamedTuple):
     """Sums of weights, from the highest score down.
 
     `calls` (n + 1,) is the weight of all pairs before a position, `hits` (p + 1,) that of the positive pairs
-    before one of them. For each of the p positive pairs, `gained` is its weight, and `above` and `found` are
-    those of all pairs and of the positive ones with its score or a higher one.
+    before one of them. For each of the p positive pairs, `gained` is its weight, `above` and `found` are
+    those of all pairs and of the positive ones with its score or a higher one, and `precision` is the share
+    of `found`.
     """
 
     calls: Weights
     hits: Weights
-    gained: Weights
+    gained: Floats
     above: Weights
     found: Weights
+    precision: Floats
 
     @property
     def positives(self) -> int:
@@ -89,24 +93,34 @@ class WeightedRanking:
         """
         return self._areas(self._sums(weights))
 
+    def average_precision_at(self, weights: Weights, base_rate: float) -> float:
+        """The average precision at another share of positive pairs; see `Ranking.average_precision_at`.
+
+        Args:
+            weights: As in a call.
+            base_rate: The share, between 0 and 1.
+        """
+        return _average_precision_at(self._sums(weights), base_rate)
+
     def _sums(self, weights: Weights) -> _Sums:
         gained = weights[self._positive]
         calls, hits = _running(weights), _running(gained)
         found = hits[self._hits_at_end] if self._tied else hits[1:]
-        return _Sums(calls, hits, gained, calls[self._ends], found)
+        above = calls[self._ends]
+        # no pair is called at scores above all drawn ones; they add no positives, so that any divisor will do
+        precision = found / np.maximum(above, 1)
+        return _Sums(calls, hits, gained.astype(np.float64), above, found, precision)
 
     def _areas(self, sums: _Sums) -> dict[str, float]:
         """AUROC is exact where its numerator is below 2**53; AUPRC has a threshold at each score."""
-        gained = sums.gained.astype(np.float64)
+        gained = sums.gained
         wrong = float(gained @ (sums.above - sums.found))
         if self._tied:  # of the negative pairs with the score of a positive one, half count as above it
             before = sums.calls[self._begins] - sums.hits[self._hits_at_begin]
             wrong = (wrong + float(gained @ before)) / 2
-        # no pair is called at scores above all drawn ones; they add no positives, so that any divisor will do
-        precision = sums.found / np.maximum(sums.above, 1)
         return {
             "auroc": 1 - wrong / (sums.positives * sums.negatives),
-            "auprc": float(gained @ precision) / sums.positives,
+            "auprc": float(gained @ sums.precision) / sums.positives,
         }
 
 
@@ -148,6 +162,7 @@ class WeightedPairMetrics(WeightedRanking):
         called = sums.calls[self._bounds[1:]] if self._tied else sums.calls[1:]
         return {
             **areas,
+            "auprc_1to100": _average_precision_at(sums, BASE_RATES["1to100"]),
             **{name: _precision_at_recall(sums, recall) for name, recall in RECALLS.items()},
             "recall_at_fpr_1": _recall_at_false_rate(sums, FALSE_RATE),
             **self._at_threshold(sums),
@@ -189,6 +204,16 @@ class WeightedPairMetrics(WeightedRanking):
 def _before(sums: npt.NDArray[Any], ends: Positions) -> npt.NDArray[Any]:
     """The sum of what is before each position."""
     return np.where(ends > 0, sums[ends - 1], 0)
+
+
+def _average_precision_at(sums: _Sums, base_rate: float) -> float:
+    """The average precision at another share of positive pairs."""
+    weight = negative_weight(base_rate, sums.positives, sums.negatives)
+    # per called pair, now and at the other share; in place, since this is done for each resample
+    called = 1 - sums.precision
+    called *= weight
+    called += sums.precision
+    return float(sums.gained @ np.divide(sums.precision, called, out=called)) / sums.positives
 
 
 def _precision_at_recall(sums: _Sums, recall: float) -> float:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, counted
 from ppi_train.inference.output import batches_of, part_files
 from ppi_train.io.files import replacing
 
@@ -174,8 +174,9 @@ def check_names(edges: Path, proteins: Sequence[str]) -> None:
     """
     wrong = [name for name in proteins if _NOT_XML.search(name)] if edges.suffix == ".graphml" else []
     if wrong:
+        has = "has" if len(wrong) == 1 else "have"
         raise DataError(
-            f"{len(wrong):,} accessions have characters that GraphML cannot have",
+            f"{counted(len(wrong), 'accession')} {has} characters that GraphML cannot have",
             where=edges,
             got=", ".join(ascii(name) for name in wrong[:10]),
             expected="no control characters",

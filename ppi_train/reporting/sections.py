@@ -27,6 +27,10 @@ from ppi_train.reporting.page import (
 # Label and meaning of each metric, in the order of the table.
 METRICS = {
     "auprc": ("AUPRC", "precision, averaged over recall; guessing gives the share of interacting pairs"),
+    "auprc_1to100": (
+        "AUPRC at 1:100",
+        "the same if interacting and other pairs stood 1:100; guessing gives 0.01",
+    ),
     "auroc": ("AUROC", "how often an interacting pair ranks above a non-interacting one; guessing gives 0.5"),
     "auprc_over_trivial": ("AUPRC over trivial", "gain over the best trivial baseline; 0 is no gain"),
     "auroc_over_trivial": ("AUROC over trivial", "the same for AUROC"),

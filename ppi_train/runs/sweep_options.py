@@ -9,8 +9,8 @@ from typing import ClassVar
 from ppi_train.config import bounds
 from ppi_train.config.fields import option
 from ppi_train.config.groups import OptionGroup
+from ppi_train.config.options import MONITORED
 
-OF_VALIDATION = ("val/auroc", "val/auprc", "val/loss")
 OF_COST = ("seconds", "weights")
 PRUNERS = ("median", "hyperband", "none")
 # A name of files and of tags; MLflow takes no others for the view of the trials.
@@ -32,7 +32,7 @@ class SweepOptions(OptionGroup):
         ("val/auroc",),
         "What is searched for, at the best epoch; with two, of which one may be the seconds of training or "
         "the number of weights, the trials that no other beats in both.",
-        choices=(*OF_VALIDATION, *OF_COST),
+        choices=(*MONITORED, *OF_COST),
     )
     pruner: str = option(
         "median", "How hopeless trials are stopped early; with two objectives none is.", choices=PRUNERS
@@ -61,8 +61,8 @@ class SweepOptions(OptionGroup):
         found = []
         if len(set(self.objective)) != len(self.objective) or len(self.objective) > 2:
             found.append("objective: expected one, or two that differ")
-        if self.objective[0] not in OF_VALIDATION:
-            found.append(f"objective: expected one of {', '.join(OF_VALIDATION)} first")
+        if self.objective[0] not in MONITORED:
+            found.append(f"objective: expected one of {', '.join(MONITORED)} first")
         if self.storage and not self.storage.startswith(SCHEMES):
             found.append(
                 f"storage: expected sqlite:///FILE, journal:FILE or postgresql://...; got {self.storage!r}"

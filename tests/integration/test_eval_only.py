@@ -46,7 +46,7 @@ def test_the_test_set_is_scored_with_intervals_around_each_metric(
     result = execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
     run = store.get_run(result.run_id)
     metrics = run.data.metrics
-    for name in ("auroc", "auprc", "accuracy", "f1", "mcc", "brier"):
+    for name in ("auroc", "auprc", "auprc_1to100", "accuracy", "f1", "mcc", "brier"):
         low, high = metrics[f"test/{name}_ci_low"], metrics[f"test/{name}_ci_high"]
         assert low < metrics[f"test/{name}"] < high
     assert {f"test/{name}" for name in BOUNDS} <= set(metrics)
@@ -81,6 +81,7 @@ def test_validation_by_eval_only_equals_what_training_measured(
     metrics = store.get_run(result.run_id).data.metrics
     # But for logits that the division by the temperature makes equal.
     assert metrics["val/auroc"] == pytest.approx(trained.metrics["val/auroc_best"], abs=1e-5)
+    assert metrics["val/auprc_1to100"] == pytest.approx(trained.metrics["val/auprc_1to100_best"], abs=1e-4)
     assert metrics["val/ece"] == trained.metrics["val/ece"]
     assert not any(name.startswith("test/") for name in metrics)
 

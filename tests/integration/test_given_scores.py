@@ -127,11 +127,12 @@ def test_pairs_without_a_score_are_refused_or_counted(
     ("text", "expected"),
     [
         ("A\tB\t0.5\nB\tA\t0.6\n", "two different scores"),
-        ("A\tB\t0.5\nC\tD\tnan\n", r"no finite numbers(?s:.*)line 2"),
-        ("A\tB\t0.5\nC\tD\tinf\n", "no finite numbers"),
-        ("A\tB\t0.5\nC\tD\tx\n", "no finite numbers"),
+        ("A\tB\t0.5\nC\tD\tnan\n", r"1 score is no finite number\n(?s:.*)line 2"),
+        ("A\tB\t0.5\nC\tD\tinf\n", "no finite number"),
+        ("A\tB\t0.5\nC\tD\tx\n", "no finite number"),
         ("protein_a\tprotein_b\tlabel2\nA\tB\t1\n", "no column of scores"),
-        ("A\tB\t-0.5\n", "no probabilities"),
+        ("A\tB\t-0.5\n", "1 score is no probability\n"),
+        ("A\tB\t-0.5\nB\tC\t-0.5\n", "2 scores are no probabilities"),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(

@@ -21,6 +21,7 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta
 from ppi_train.errors import CacheError
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.modes.train.training_run import validation_metrics
 from ppi_train.runs.configs import TrainConfig
 
 
@@ -99,7 +100,7 @@ def test_the_run_holds_what_the_contract_promises(
     assert len(run.data.tags["ppi.embedding_cache_digest"]) == 64
     assert run.data.params["training.epochs"] == "2"
     assert run.data.params["data.dataset"] == "example"
-    for name in ("train/loss", "val/loss", "val/auroc", "val/auprc"):
+    for name in ("train/loss", "val/loss", "val/auroc", "val/auprc", "val/auprc_1to100"):
         steps = [point.step for point in store.get_metric_history(result.run_id, name)]
         assert steps == [1, 2], name
     assert run.inputs is not None
@@ -115,6 +116,40 @@ def test_the_run_holds_what_the_contract_promises(
     figures = {"curves", "roc", "precision_recall", "score_histogram", "reliability"}
     assert {f"figures/{name}.png" for name in figures} <= files
     assert {"config.yaml", "predictions/validation.parquet"} <= files
+
+
+def test_the_best_epoch_is_chosen_by_the_precision_in_networks(
+    store: mlflow.MlflowClient, folders: dict[str, Any]
+) -> None:
+    chosen: dict[str, Any] = {
+        "early_stopping_metric": "val/auprc_1to100",
+        "early_stopping_patience": 0,
+        "epochs": 5,
+    }
+    result = trained(folders, **chosen, learning_rate=0.03)
+    history = store.get_metric_history(result.run_id, "val/auprc_1to100")
+    best = max(history, key=lambda point: point.value)
+    assert 0.01 < best.value < 1
+    assert result.metrics["val/auprc_1to100_best"] == best.value
+    assert result.metrics["best_epoch"] == best.step
+    others = {point.step: point.value for point in store.get_metric_history(result.run_id, "val/auprc")}
+    assert result.metrics["val/auprc_best"] == others[best.step]
+
+
+def test_epochs_of_an_older_version_lack_the_precision_in_networks(
+    store: mlflow.MlflowClient, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        found = validation_metrics(logits, labels)
+        return {name: value for name, value in found.items() if name != "auprc_1to100"}
+
+    whole = trained(folders, epochs=2)
+    monkeypatch.setattr("ppi_train.modes.train.training_run.validation_metrics", older)
+    result = trained(folders, epochs=2)
+    assert not store.get_metric_history(result.run_id, "val/auprc_1to100")
+    assert result.metrics["val/auprc_1to100_best"] == pytest.approx(
+        whole.metrics["val/auprc_1to100_best"], abs=1e-4
+    )
 
 
 def test_the_logged_config_makes_the_same_run_again(

@@ -21,7 +21,7 @@ from ppi_train.data.pair_columns import COLUMNS, known_columns
 from ppi_train.data.pair_files import read_columns
 from ppi_train.data.pair_text import Place, text_columns
 from ppi_train.data.pairs import accessions, label_of, pair_table, refuse_sequences
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, counted
 
 _PARQUET = b"PAR1"
 # Begins XML and JSON, but no name.
@@ -112,7 +112,7 @@ def _numbers(column: pa.Array, source: Source, place: Place) -> np.ndarray:
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"a score is not a number ({len(wrong):,} rows)",
+            f"a score is not a number ({counted(len(wrong), 'row')})",
             where=f"{source.path}, {place(row)}",
             got=repr(column[row].as_py()),
             expected="a number",

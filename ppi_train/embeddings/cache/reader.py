@@ -206,8 +206,9 @@ class EmbeddingCache:
             and self._digests[self._rows[protein]].as_py() != sequence_digest(sequence)
         ]
         if changed:
+            which = f"{counted(len(changed), 'protein')} {'has' if len(changed) == 1 else 'have'}"
             raise CacheError(
-                f"{len(changed)} proteins have another sequence in the FASTA than in the embedding cache",
+                f"{which} another sequence in the FASTA than in the embedding cache",
                 where=self._files[0].path,
                 got=first_ten(changed),
                 remedy="embed the FASTA again, or name the FASTA that the cache was made from",

@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32
 from ppi_train.embeddings.cache import all_finite
 from ppi_train.embeddings.cache.file import CacheFile
 from ppi_train.embeddings.cache.remote import CacheIndex, FetchedRows
-from ppi_train.errors import CacheError, first_ten
+from ppi_train.errors import CacheError, counted, first_ten
 from ppi_train.io.unavailable import described_by_cause
 
 # Residues converted at once: so few that the block stays in the processor's cache, titin's too.
@@ -195,8 +195,9 @@ def chunks(sizes: np.ndarray, nbytes: int = CHUNK_BYTES) -> Iterator[slice]:
 
 def refuse_not_finite(file: CacheFile, proteins: Sequence[str]) -> None:
     """Raises the CacheError for embeddings with a NaN or an infinity."""
+    has = "has" if len(proteins) == 1 else "have"
     raise CacheError(
-        f"{len(proteins)} embeddings in the cache are not finite numbers",
+        f"{counted(len(proteins), 'embedding')} in the cache {has} numbers that are not finite",
         where=file.path,
         got=first_ten(proteins),
         remedy="make the cache again",

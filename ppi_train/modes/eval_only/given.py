@@ -21,7 +21,7 @@ from ppi_train.tracking.run import TrackedRun
 
 EXTERNAL = "external"
 _PREFIX = {"train": "train", "validation": "val", "test": "test"}
-_BY_ORDER = ("auroc", "auprc", *RECALLS, "recall_at_fpr_1")
+_BY_ORDER = ("auroc", "auprc", "auprc_1to100", *RECALLS, "recall_at_fpr_1")
 _ONLY_ORDER = "The scores only order the pairs: they are no probabilities, so that nothing is called."
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppi_train.errors import counted
 from ppi_train.inference.output import Annotations
 from ppi_train.inference.prediction import PredictionCounts
 
@@ -42,7 +43,7 @@ def best_partners_text(
 
 def files_text(counts: PredictionCounts, output: Path, edges: Path | None) -> str:
     """Every file that was written, with its rows."""
-    written = [f"{output.absolute()} ({counts.kept:,} rows)"]
+    written = [f"{output.absolute()} ({counted(counts.kept, 'row')})"]
     if edges:
-        written.append(f"{edges.absolute()} ({counts.kept:,} edges)")
+        written.append(f"{edges.absolute()} ({counted(counts.kept, 'edge')})")
     return f"{counts.kept:,} of {counts.pairs:,} pairs kept; written: {', '.join(written)}"

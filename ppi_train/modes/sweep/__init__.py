@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 
 from ppi_train.config.loading import logged_parameters
-from ppi_train.errors import UserError
+from ppi_train.errors import UserError, counted
 from ppi_train.modes.base import PipelineResult
 from ppi_train.modes.sweep.ending import concluded
 from ppi_train.modes.sweep.searched import Searched
@@ -194,6 +194,6 @@ def _stop_if_all_fail(study: Study) -> None:
     raise UserError(
         f"all {failed} trials failed",
         where=f"study {study.place.name}",
-        got=f"{reason} ({count} times)",
+        got=f"{reason} ({counted(count, 'time')})",
         remedy="mend what the trials have in common, and give another study=NAME",
     )

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from ppi_train.config.fields import describe_fields
-from ppi_train.errors import UserError
+from ppi_train.errors import UserError, counted
 from ppi_train.io.files import write_file
 from ppi_train.modes.base import PipelineResult, promotion_of
 from ppi_train.modes.eval_only.report import made_by
@@ -47,7 +47,9 @@ def concluded(
         raise UserError(
             "no trial was completed",
             where=f"study {study.place.name}",
-            got="; ".join(f"{reason} ({count} times)" for reason, count in study.failures.most_common(1)),
+            got="; ".join(
+                f"{reason} ({counted(count, 'time')})" for reason, count in study.failures.most_common(1)
+            ),
             remedy="mend what the trials have in common, and give another study=NAME; or give more trials",
         )
     winner, found = best[0], [str(trial.user_attrs[RUN_ID]) for trial in best]

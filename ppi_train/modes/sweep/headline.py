@@ -7,8 +7,10 @@ import statistics
 import numpy as np
 
 from ppi_train.errors import counted
+from ppi_train.evaluation.base_rate import BASE_RATES
 from ppi_train.modes.sweep.result import FEWEST_TO_COMPARE, MeasuredSweep, objective_text
 from ppi_train.reporting.page import Bar, Estimate, Headline, Scale
+from ppi_train.reporting.sections import described
 
 
 def sweep_headline(sweep: MeasuredSweep) -> Headline:
@@ -76,7 +78,7 @@ def _retrained(sweep: MeasuredSweep) -> list[str]:
 def _scales(sweep: MeasuredSweep) -> tuple[Scale, ...]:
     """The best trial next to the median trial and guessing, for metrics from 0 to 1."""
     metric = sweep.objective.rsplit("/", 1)[-1]
-    if metric not in ("auroc", "auprc"):
+    if metric not in ("auroc", "auprc", "auprc_1to100"):
         return ()
     bars = [Bar(label="best trial", estimate=sweep.interval(sweep.done[0]))]
     if sweep.luck and sweep.luck.n_trials >= FEWEST_TO_COMPARE:
@@ -88,13 +90,16 @@ def _scales(sweep: MeasuredSweep) -> tuple[Scale, ...]:
     if len(sweep.done) >= FEWEST_TO_COMPARE:
         median = statistics.median(trial.values[0] for trial in sweep.done)
         bars.append(Bar(label="median trial", estimate=Estimate(value=median), of="baseline"))
-    guessing = (
-        0.5
-        if metric == "auroc"
-        else float(np.mean(sweep.result.labels))
-        if len(sweep.result.labels)
-        else None
-    )
+    guessing = _guessing(metric, sweep.result.labels)
     if guessing is not None:
         bars.append(Bar(label="guessing", estimate=Estimate(value=guessing), of="chance"))
-    return (Scale(name=metric.upper(), meaning="on the validation pairs", bars=tuple(bars)),)
+    label, _ = described(metric)
+    return (Scale(name=label, meaning="on the validation pairs", bars=tuple(bars)),)
+
+
+def _guessing(metric: str, labels: np.ndarray) -> float | None:
+    """What a constant score reaches; None if it depends on labels (n,) that are not known."""
+    known = {"auroc": 0.5, "auprc_1to100": BASE_RATES["1to100"]}
+    if metric in known or not len(labels):
+        return known.get(metric)
+    return float(np.mean(labels))

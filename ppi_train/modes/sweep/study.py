@@ -297,7 +297,7 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 def direction_of(objective: str) -> Literal["maximize", "minimize"]:
     """Whether more of an objective is better."""
-    return "maximize" if objective in ("val/auroc", "val/auprc") else "minimize"
+    return "maximize" if objective in ("val/auroc", "val/auprc", "val/auprc_1to100") else "minimize"
 
 
 def pruner_of(name: str, epochs: int) -> optuna.pruners.BasePruner:

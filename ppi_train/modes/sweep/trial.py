@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from ppi_train.checkpoints import checkpoint_digest, checkpoint_step
 from ppi_train.config.loading import logged_parameters
+from ppi_train.config.options import MONITORED
 from ppi_train.errors import UserError
 from ppi_train.io.files import write_file
 from ppi_train.models.device import describe_device, resolve_device
@@ -218,7 +219,7 @@ def _train(
         result = trainer.result
         values = _values(job.objectives, trainer)
         run.log_metrics(
-            {f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")}
+            {f"{name}_best": result.best[name] for name in MONITORED}
             | {
                 "best_epoch": result.best["epoch"],
                 "system/training_seconds": result.training_seconds,

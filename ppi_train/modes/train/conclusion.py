@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppi_train.checkpoints import model_from_checkpoint, read_checkpoint
+from ppi_train.config.options import MONITORED
 from ppi_train.evaluation.pair_metrics import (
     THRESHOLD,
     expected_calibration_error,
@@ -90,10 +91,13 @@ def evaluate_best(
         metrics=measured,
     )
     _describe(tracked, inputs, trainer, model=model, note=note)
+    of_best = {f"val/{name}": value for name, value in measured.items()}
+    # An epoch that an older version measured has no `val/auprc_1to100`; its weights do.
+    of_epoch = {**of_best, **result.best}
     return {
-        **{f"val/{name}_best": result.best[f"val/{name}"] for name in ("auroc", "auprc", "loss")},
+        **{f"{name}_best": of_epoch[name] for name in MONITORED},
         "val/temperature_best": best.temperature,
-        **{f"val/{name}": value for name, value in measured.items() if name not in ("auroc", "auprc")},
+        **{name: value for name, value in of_best.items() if name not in MONITORED},
         "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
         "best_epoch": result.best["epoch"],
     }

@@ -17,7 +17,8 @@ from ppi_train.config.loading import config_values
 from ppi_train.config.options import DatasetOptions, TrainPairsOptions
 from ppi_train.embeddings.cache.reader import describe_cache
 from ppi_train.embeddings.options import CacheOptions
-from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.evaluation.pair_metrics import area_metrics, checked_scores
+from ppi_train.evaluation.ranking import Ranking
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.features import PairData
 from ppi_train.models.device import describe_device
@@ -241,9 +242,12 @@ def pair_task(
 
 
 def validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Validation metrics of an epoch: `auroc`, `auprc`, the fitted `temperature` and the `prevalence`."""
+    """Validation metrics of an epoch.
+
+    `auroc`, `auprc`, `auprc_1to100`, the fitted `temperature` and the `prevalence`.
+    """
     fitted = {"temperature": fitted_temperature(logits, labels), "prevalence": float(labels.mean())}
-    return ranking_metrics(logits, labels) | fitted
+    return area_metrics(Ranking.of(*checked_scores(logits, labels))) | fitted
 
 
 def run_callbacks(tracked: TrackedRun, uploader: CheckpointUploader) -> list[Callback]:

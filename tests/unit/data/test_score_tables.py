@@ -50,7 +50,7 @@ def test_the_column_and_what_it_is_taken_as(
         ("protein_a,protein_b,logit\nA,B,0.5\n", "probability", "no column of scores"),
         ("protein_a,protein_b,score\n", "auto", "no pairs"),
         ("protein_a,protein_b,score\nA,B,0.5\n,B,0.5\n", "auto", r"no protein_a(?s:.*)line 3"),
-        ("A\tB\t1e300\n", "logit", r"no logits(?s:.*)score_type=ranking"),
+        ("A\tB\t1e300\n", "logit", r"1 score is no logit\n(?s:.*)score_type=ranking"),
         ("A\tB\t0.5\nB\tA\t0.6\n", "auto", r"two different scores(?s:.*)line 2"),
     ],
 )

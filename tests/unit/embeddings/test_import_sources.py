@@ -182,14 +182,14 @@ def test_an_underscore_that_may_stand_for_several_proteins_is_refused(tmp_path: 
     np.savez(tmp_path / "all.npz", A_1=ROWS["P1"], P2=ROWS["P2"])
     sequences = {"A.1": "MKVLA", "A-1": "MKVLC", "P2": "MKVL"}
     told = refusal(tmp_path / "all.npz", sequences)
-    assert "1 names with _ for another character fit several proteins" in told
+    assert "1 name with _ for another character fits several proteins" in told
     assert "got: A_1.npy (A.1, A-1)" in told
     # Two names of one sequence are one protein.
     found = imported(tmp_path / "all.npz", {**sequences, "A-1": "MKVLA"})
     assert_rows(found, {"A.1": ROWS["P1"], "A-1": ROWS["P1"], "P2": ROWS["P2"]})
     # A name of its own comes first, and only `_` stands for other characters.
     np.savez(tmp_path / "all.npz", **{"A_1": ROWS["P1"], "A.1": ROWS["P1"], "P2": ROWS["P2"]})  # type: ignore[arg-type]
-    assert "fit several" in refusal(tmp_path / "all.npz", sequences)
+    assert "1 name with _ for another character fits several" in refusal(tmp_path / "all.npz", sequences)
     np.savez(tmp_path / "all.npz", **{"A:1": ROWS["P1"], "P2": ROWS["P2"]})  # type: ignore[arg-type]
     assert "1 of 2 proteins of the FASTA have no embedding" in refusal(
         tmp_path / "all.npz", {"A.1": "MKVLA", "P2": "MKVL"}

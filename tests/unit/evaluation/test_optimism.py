@@ -78,6 +78,10 @@ def test_values_are_those_of_sklearn() -> None:
     expected = {
         "auroc": [roc_auc_score(LABELS, row) for row in logits],
         "auprc": [average_precision_score(LABELS, row) for row in logits],
+        "auprc_1to100": [
+            average_precision_score(LABELS, row, sample_weight=np.where(LABELS == 1, 1, 100))
+            for row in logits
+        ],
         "loss": [log_loss(LABELS, sigmoid(row)) for row in logits],
     }
     for metric in get_args(Metric):

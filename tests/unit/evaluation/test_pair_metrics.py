@@ -37,12 +37,15 @@ def test_all_metrics_agree_with_sklearn() -> None:
     got = pair_metrics(logits, labels, are_logits=True)
     called = logits >= 0
     assert list(got) == [
-        "auroc", "auprc", "precision_at_recall_10", "precision_at_recall_50", "recall_at_fpr_1",
-        "accuracy", "f1", "mcc", "brier", "log_loss", "ece", "ece_adaptive",
+        "auroc", "auprc", "auprc_1to100", "precision_at_recall_10", "precision_at_recall_50",
+        "recall_at_fpr_1", "accuracy", "f1", "mcc", "brier", "log_loss", "ece", "ece_adaptive",
     ]  # fmt: skip
     expected = {
         "auroc": metrics.roc_auc_score(labels, logits),
         "auprc": metrics.average_precision_score(labels, logits),
+        "auprc_1to100": metrics.average_precision_score(
+            labels, logits, sample_weight=np.where(labels == 1, 0.01 / labels.mean(), 1 / (1 - labels.mean()))
+        ),
         "accuracy": metrics.accuracy_score(labels, called),
         "f1": metrics.f1_score(labels, called),
         "mcc": metrics.matthews_corrcoef(labels, called),
@@ -50,6 +53,13 @@ def test_all_metrics_agree_with_sklearn() -> None:
         "log_loss": metrics.log_loss(labels, sigmoid(logits)),
     }
     assert {name: got[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def test_auprc_of_a_set_that_is_1_to_100_is_the_same_at_1_to_100() -> None:
+    labels = (np.arange(1010) % 101 == 0).astype(np.int8)
+    scores = (np.random.default_rng(0).normal(size=1010) + labels).round(1)
+    got = pair_metrics(scores, labels, are_logits=True)
+    assert got["auprc_1to100"] == pytest.approx(got["auprc"], rel=1e-12)
 
 
 def test_ranking_metrics_are_those_of_all_metrics() -> None:
@@ -126,6 +136,7 @@ def test_adaptive_bins_hold_as_many_pairs_each() -> None:
 def test_equal_scores_are_measured_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     got = pair_metrics(np.zeros(4), LABELS, are_logits=True)
     assert (got["auroc"], got["auprc"], got["recall_at_fpr_1"]) == (0.5, 0.5, 0.0)
+    assert got["auprc_1to100"] == pytest.approx(1 / 101)
     assert not recwarn.list
 
 

@@ -27,6 +27,46 @@ def test_areas_are_those_of_sklearn(pairs: tuple[npt.NDArray[np.float64], npt.ND
     assert ranking.average_precision() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("base_rate", [1e-6, 1 / 101, 0.3, 0.9])
+def test_average_precision_at_a_base_rate_is_that_of_weighted_pairs(
+    pairs: tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]], base_rate: float
+) -> None:
+    scores, labels = pairs
+    weights = np.where(labels == 1, base_rate / labels.mean(), (1 - base_rate) / (1 - labels.mean()))
+    expected = metrics.average_precision_score(labels, scores, sample_weight=weights)
+    assert Ranking.of(scores, labels).average_precision_at(base_rate) == pytest.approx(expected, rel=1e-12)
+
+
+def test_average_precision_at_its_own_base_rate_is_average_precision(
+    pairs: tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]],
+) -> None:
+    scores, labels = pairs
+    ranking = Ranking.of(scores, labels)
+    expected = ranking.average_precision()
+    assert ranking.average_precision_at(float(labels.mean())) == pytest.approx(expected, rel=1e-12)
+
+
+def test_average_precision_at_a_base_rate_is_that_of_more_negatives_of_the_same_scores() -> None:
+    scores, labels = np.array([0.9, 0.8, 0.8, 0.4, 0.3]), np.array([1, 1, 0, 1, 0], np.int8)
+    times = np.where(labels == 1, 2, 300)  # 6 interacting and 600 other pairs
+    repeated = Ranking.of(np.repeat(scores, times), np.repeat(labels, times))
+    assert Ranking.of(scores, labels).average_precision_at(1 / 101) == pytest.approx(
+        repeated.average_precision(), rel=1e-12
+    )
+    by_hand = (1 + 4 / (4 + 300) + 6 / (6 + 300)) / 3
+    assert repeated.average_precision() == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_few_negatives_flatter_at_a_base_rate() -> None:
+    draw = np.random.default_rng(0)
+    labels = (np.arange(200_000) % 2).astype(np.int8)
+    scores = draw.normal(size=200_000) + labels
+    truth = Ranking.of(scores, labels).average_precision_at(1 / 101)
+    parts = zip(np.split(scores, 100), np.split(labels, 100), strict=True)
+    found = [Ranking.of(*part).average_precision_at(1 / 101) for part in parts]
+    assert 1.1 * truth < np.mean(found) < 1.6 * truth
+
+
 def test_curves_are_those_of_sklearn(pairs: tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]) -> None:
     scores, labels = pairs
     ranking = Ranking.of(scores, labels)

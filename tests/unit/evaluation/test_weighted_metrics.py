@@ -26,7 +26,9 @@ def of_weights(scored: Scored, *weights: npt.NDArray[np.int64]) -> list[dict[str
     measure, ranking = WeightedPairMetrics(*scored), WeightedRanking(*scored)
     found = [measure(row[measure.order]) for row in weights]
     for row, of_row in zip(weights, found, strict=True):
-        assert ranking(row[ranking.order]) == {name: of_row[name] for name in ("auroc", "auprc")}
+        ordered = row[ranking.order]
+        assert ranking(ordered) == {name: of_row[name] for name in ("auroc", "auprc")}
+        assert ranking.average_precision_at(ordered, 1 / 101) == of_row["auprc_1to100"]
     return found
 
 
@@ -37,7 +39,10 @@ def test_they_equal_those_of_sklearn(decimals: int | None) -> None:
     weights = [rng.poisson(1, 400) * rng.poisson(1, 400) for _ in range(5)]
     called = scores >= 0.5
     for weight, got in zip(weights, of_weights((scores, labels), *weights), strict=True):
+        positives, negatives = (float(weight[labels == label].sum()) for label in (1, 0))
+        rare = weight * np.where(labels == 1, negatives, 100 * positives)
         expected = {
+            "auprc_1to100": metrics.average_precision_score(labels, scores, sample_weight=rare),
             "auroc": metrics.roc_auc_score(labels, scores, sample_weight=weight),
             "auprc": metrics.average_precision_score(labels, scores, sample_weight=weight),
             "accuracy": metrics.accuracy_score(labels, called, sample_weight=weight),
@@ -76,5 +81,5 @@ def test_all_scores_tied_and_perfect_scores() -> None:
 def test_a_top_score_that_was_not_drawn_does_no_harm() -> None:
     scores, labels = np.array([0.2, 0.4, 0.9]), np.array([0, 1, 0], dtype=np.int8)
     (got,) = of_weights((scores, labels), np.array([1, 1, 0]))
-    for name in ("auroc", "auprc", "precision_at_recall_10", "recall_at_fpr_1"):
+    for name in ("auroc", "auprc", "auprc_1to100", "precision_at_recall_10", "recall_at_fpr_1"):
         assert got[name] == 1.0, name

@@ -191,7 +191,7 @@ def test_awk_reads_the_tsv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["\x00", "\x01", "\x1b", "\ufffe", "\uffff"])
 def test_what_xml_cannot_have_is_refused_by_name(mark: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="1 accessions have characters that GraphML cannot have") as refused:
+    with pytest.raises(DataError, match="1 accession has characters that GraphML cannot have") as refused:
         check_names(tmp_path / "net.graphml", ["A", f"B{mark}"])
     assert ascii(f"B{mark}") in str(refused.value)
     check_names(tmp_path / "net.tsv", ["A", f"B{mark}"])

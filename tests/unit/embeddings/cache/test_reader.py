@@ -307,6 +307,8 @@ def test_sequences_are_compared_with_those_embedded(tmp_path: Path) -> None:
     assert "2 proteins have another sequence in the FASTA than in the embedding cache" in message
     assert "got: P1, P3" in message
     assert "embed the FASTA again" in message
+    with pytest.raises(CacheError, match="1 protein has another sequence"):
+        cache.check_sequences({"P1": "AAA", "P2": _sequence("P2")})
 
 
 def test_every_difference_from_what_is_asked_for_is_listed() -> None:
@@ -377,10 +379,12 @@ def test_numbers_that_are_not_finite_are_refused_on_reading(tmp_path: Path, gran
     np.testing.assert_array_equal(
         cache.protein_matrix(["P2"]), embeddings["P2"].reshape(-1, DIMENSION).mean(axis=0)[None]
     )
-    with pytest.raises(CacheError, match=r"1 embeddings in the cache are not finite numbers\n.*\n  got: P3"):
+    with pytest.raises(
+        CacheError, match=r"1 embedding in the cache has numbers that are not finite\n.*\n  got: P3"
+    ):
         cache.protein_matrix(PROTEINS)
     if granularity == "residue":
-        with pytest.raises(CacheError, match=r"not finite numbers\n.*\n  got: P3"):
+        with pytest.raises(CacheError, match=r"numbers that are not finite\n.*\n  got: P3"):
             list(cache.residues(PROTEINS))
 
 

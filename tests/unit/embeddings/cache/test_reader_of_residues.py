@@ -193,7 +193,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name_though_its_checksum_hold
         states["P1"][2, 3] = value
         _write_plain(tmp_path / "cache.parquet", _table(states))
         with pytest.raises(
-            CacheError, match=r"1 embeddings in the cache are not finite numbers\n.*\n  got: P1"
+            CacheError, match=r"1 embedding in the cache has numbers that are not finite\n.*\n  got: P1"
         ):
             _read_all(tmp_path / "cache.parquet")
 

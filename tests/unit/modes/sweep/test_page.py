@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from ppi_train.evaluation.pair_metrics import ranking_metrics
+from ppi_train.evaluation.pair_metrics import pair_metrics, ranking_metrics
 from ppi_train.modes.sweep.figures import ParameterAxis
 from ppi_train.modes.sweep.page import sweep_content
 from ppi_train.modes.sweep.result import SweepResult
@@ -169,6 +169,22 @@ def test_a_loss_is_best_when_lowest() -> None:
     content = content_of(study, objectives=("val/loss",))
     assert f"is trial {study.best_trial.number}, with val/loss" in content.headline.sentences[0]
     assert content.headline.scales == ()
+
+
+def test_the_precision_in_networks_is_shown_with_what_guessing_gives() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    logits = {number: LABELS + np.random.default_rng(number).normal(size=len(LABELS)) for number in range(3)}
+    for scored in logits.values():
+        trial = study.ask()
+        trial.suggest_float("dropout", 0.0, 0.5)
+        trial.set_user_attr("run_id", f"{trial.number:032x}")
+        study.tell(trial, pair_metrics(scored, LABELS, are_logits=True)["auprc_1to100"])
+    (scale,) = content_of(study, objectives=("val/auprc_1to100",), scores=logits).headline.scales
+    assert scale.name == "AUPRC at 1:100"
+    best, guessing = scale.bars[0], scale.bars[-1]
+    assert best.estimate.value == study.best_value
+    assert best.estimate.interval
+    assert (guessing.label, guessing.estimate.value) == ("guessing", 1 / 101)
 
 
 def test_the_parameter_that_decides_is_the_most_important() -> None:
