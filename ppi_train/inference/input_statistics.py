@@ -2,13 +2,15 @@
 
 A model standardises embeddings by mean and deviation of the training proteins. Proteins of another species
 differ from these in most numbers of an embedding, by what all of them share; their own mean and deviation
-remove it. A score then depends on which other proteins are asked about, so that there must be many of them.
+remove it. For the same reason they take the place of the reference proteins. A score then depends on which
+other proteins are asked about, so that there must be many of them.
 """
 
 from __future__ import annotations
 
 from ppi_train.errors import DataError
 from ppi_train.features import Features, ProteinIterator
+from ppi_train.inference.reference import take_reference
 from ppi_train.models.base import PairModel
 
 LEAST_PROTEINS = 100
@@ -17,6 +19,8 @@ LEAST_PROTEINS = 100
 
 def take_asked_statistics(model: PairModel, features: Features, *, where: object) -> None:
     """Standardises the inputs of a model by the given proteins instead of those of training.
+
+    Its reference proteins are then among them, too.
 
     Args:
         model: Is altered; its weights stay.
@@ -35,3 +39,4 @@ def take_asked_statistics(model: PairModel, features: Features, *, where: object
             remedy="leave out input_statistics=asked, or ask about more proteins",
         )
     model.refit_scale(ProteinIterator(features))
+    take_reference(model, features)

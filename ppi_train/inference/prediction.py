@@ -14,7 +14,7 @@ from ppi_train.inference.scan import EncodedProteins
 from ppi_train.inference.scan_plan import ScanPlan
 
 # To be increased when the rows of a table, or the tasks of a scan, change for the same inputs.
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True, kw_only=True)

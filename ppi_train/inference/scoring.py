@@ -95,16 +95,24 @@ def score_pairs_with_uncertainty(
 
     Otherwise as `score_pairs`.
     """
-    if not len(data):
+    states = encode_all(model, data.features, share=share) if len(data) else None
+    return score_states(model, states, data.pairs, batch_size=batch_size, share=share)
+
+
+@torch.inference_mode()
+def score_states(
+    model: Scorer, states: Any, pairs: Tensor, *, batch_size: int = 8192, share: Share = _alone
+) -> tuple[Tensor, Tensor]:
+    """As `score_pairs_with_uncertainty`, of pairs (n_pairs, 2) that are rows of encoded states."""
+    if not len(pairs):
         return torch.empty(0), torch.empty(0)
-    states = encode_all(model, data.features, share=share)
 
     def score(batches: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         return [
-            model.score_with_uncertainty(model.select(states, pairs[:, 0]), model.select(states, pairs[:, 1]))
-            for pairs in map(Tensor.long, batches)
+            model.score_with_uncertainty(model.select(states, few[:, 0]), model.select(states, few[:, 1]))
+            for few in map(Tensor.long, batches)
         ]
 
-    scored = share(score, data.pairs.split(batch_size))
+    scored = share(score, pairs.split(batch_size))
     logits, deviations = (calibrated(model, torch.cat(part)) for part in zip(*scored, strict=True))
     return logits, deviations

@@ -211,6 +211,16 @@ class PairModel(nn.Module, ABC):
         """Concatenates the states of several calls of `encode`."""
         return torch.cat(list(states))
 
+    def take_reference(self, states: Any) -> None:
+        """Takes reference proteins, from their states; see `ppi_train.models.reference`."""
+
+    def set_reference_share(self, share: float) -> None:
+        """Sets the share of the mean logits with the reference proteins that is taken off, from 0 to 1."""
+
+    def means_with_reference(self, states: Any) -> Tensor | None:  # noqa: ARG002
+        """The mean logits (n,) of proteins with the reference proteins; None for a model without these."""
+        return None
+
     def state_tensors(self, states: Any) -> dict[str, Tensor]:
         """The tensors of which states consist, by name."""
         return {"states": states}

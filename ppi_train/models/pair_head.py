@@ -14,6 +14,7 @@ from ppi_train.models.base import PairModel
 from ppi_train.models.dropout import dropout
 from ppi_train.models.ensemble import MemberLinear
 from ppi_train.models.pair_features import pair_products
+from ppi_train.models.reference import Reference
 from ppi_train.models.rough_block import HeadWeights, RoughBlock, rough_scores
 
 # The pairs of a protein that are scored out of a block are made a multiple of this: a product of fewer rows,
@@ -157,17 +158,53 @@ def _score_rows(
 class EnsembleModel(PairModel):
     """A model that scores with a `MemberPairHead`.
 
-    Its states are (n, members * hidden_dim).
+    The states of n proteins are (n, members * hidden_dim + 1): the last number is taken off all logits of the
+    protein; see `ppi_train.models.reference`.
+
+    Args:
+        input_dim: Numbers that are standardised.
+        width: Numbers of the members' states together, k * h.
     """
 
     head: MemberPairHead
 
+    def __init__(self, input_dim: int, width: int) -> None:
+        super().__init__(input_dim)
+        self.reference = Reference(width)
+
+    def with_offsets(self, states: Tensor) -> Tensor:
+        """The members' states (n, k * h) with what is taken off the logits."""
+        return torch.cat([states, self.reference.offsets(states, self.head.block)[:, None]], dim=1)
+
+    def members_of(self, states: Any) -> Tensor:
+        """The members' states with offsets, (n, k * h + 1), of what `encode` gives."""
+        members: Tensor = states
+        return members
+
+    def take_reference(self, states: Any) -> None:
+        self.reference.take(self.members_of(states)[:, :-1], self.head.block)
+
+    def set_reference_share(self, share: float) -> None:
+        self.reference.share.fill_(share)
+
+    def means_with_reference(self, states: Any) -> Tensor:
+        return self.reference.means(self.members_of(states)[:, :-1], self.head.block)
+
     def score_members(self, state_a: Any, state_b: Any) -> Tensor:
-        logits: Tensor = self.head(state_a, state_b)
-        return logits
+        (a, off_a), (b, off_b) = map(self._apart, (state_a, state_b))
+        logits: Tensor = self.head(a, b)
+        return logits - (off_a + off_b)[:, None]
 
     def score_block(self, states_a: Any, states_b: Any) -> Tensor:
-        return self.head.block(states_a, states_b)
+        (a, off_a), (b, off_b) = map(self._apart, (states_a, states_b))
+        return self.head.block(a, b).sub_(off_a[:, None] + off_b)
 
     def rough_block(self, states_a: Any, states_b: Any) -> RoughBlock | None:
-        return self.head.rough_block(states_a, states_b)
+        (a, off_a), (b, off_b) = map(self._apart, (states_a, states_b))
+        block = self.head.rough_block(a, b)
+        return block and block.plus(-(off_a[:, None] + off_b))
+
+    def _apart(self, states: Any) -> tuple[Tensor, Tensor]:
+        """The members' states (n, k * h), and the offsets (n,)."""
+        members = self.members_of(states)
+        return members[:, :-1], members[:, -1]

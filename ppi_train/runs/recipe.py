@@ -22,8 +22,8 @@ def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
     """The config with the recipe that is best for `protein_lm`, where it is for that embedder.
 
     It is `v3` on residues, ten epochs, fresh negatives; docs/design/experiments.md has what it was compared
-    with. Each parameter that is given stays as it is, and a model, a hyper-parameter of another model, a cache,
-    or a granularity of one vector a protein keeps the whole recipe away.
+    with. Each parameter that is given stays as it is, and a model, a hyper-parameter of another model, a
+    cache, or a granularity of one vector a protein keeps the whole recipe away.
     """
     given = config.names_given
     of_other_models = {name for name, models in models_by_hyperparameter().items() if "v3" not in models}

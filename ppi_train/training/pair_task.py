@@ -18,7 +18,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ppi_train.config.options import PairLossOptions
 from ppi_train.errors import UserError
 from ppi_train.features import PairBatch, PairData, load_batches
-from ppi_train.inference.scoring import Scorer, score_pairs
+from ppi_train.inference.reference import score_with_new_reference
+from ppi_train.models.base import PairModel
 from ppi_train.training.batches import (
     BLOCK,
     PART,
@@ -77,6 +78,8 @@ def _among(keys: np.ndarray, known: np.ndarray) -> Tensor:
     found[order] = np.append(known, -1)[places] == ascending
     return torch.from_numpy(found)
 
+
+REFERENCE_SHARE = "val/reference_share"
 
 RankingMetrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]
 
@@ -174,9 +177,16 @@ class PairTask:
         return losses.sum()
 
     def validate(self, model: nn.Module, ranks: Ranks) -> dict[str, float]:
-        """`val/loss` (unweighted, unsmoothed, of uncalibrated logits), `val/auroc`, `val/auprc`."""
-        self.validation_logits = score_pairs(cast(Scorer, model), self._validation, share=ranks.share)
-        return ranks.from_first(lambda: self._metrics(self.validation_logits))
+        """`val/loss` (unweighted, unsmoothed, of uncalibrated logits), `val/auroc`, `val/auprc`.
+
+        The model takes its reference proteins from validation; `val/reference_share` is the share of the mean
+        logits with them that is taken off.
+        """
+        self.validation_logits, taken_off = score_with_new_reference(
+            cast(PairModel, model), self._validation, share=ranks.share, from_first=ranks.from_first
+        )
+        metrics = ranks.from_first(lambda: self._metrics(self.validation_logits))
+        return metrics if taken_off is None else {**metrics, REFERENCE_SHARE: taken_off}
 
     def _metrics(self, logits: Tensor) -> dict[str, float]:
         labels = self._validation.labels.float()

@@ -25,7 +25,7 @@ class PooledMlp(EnsembleModel):
     """
 
     def __init__(self, input_dim: int, options: PooledMlpOptions) -> None:
-        super().__init__(input_dim)
+        super().__init__(input_dim, options.members * options.hidden_dim)
         self.encoder = MemberEncoder(
             input_dim,
             members=options.members,
@@ -42,9 +42,8 @@ class PooledMlp(EnsembleModel):
         )
 
     def encode(self, proteins: Tensor) -> Tensor:
-        """Features (n, d) -> states (n, members * hidden_dim)."""
-        states: Tensor = self.encoder(self.standardise(proteins))
-        return states
+        """Features (n, d) -> states (n, members * hidden_dim + 1)."""
+        return self.with_offsets(self.encoder(self.standardise(proteins)))
 
     def forward(self, proteins: Tensor, pairs: Tensor) -> Tensor:
-        return self.head.of_pairs(self.encode(proteins), pairs)
+        return self.head.of_pairs(self.encoder(self.standardise(proteins)), pairs)

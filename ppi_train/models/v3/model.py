@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ _STEPS = 24
 class States(NamedTuple):
     """Encoded states of n proteins.
 
-    `members` are the members' states (n, k * h), `sketch` the input of the similarity expert (n, s).
+    `members` are the members' states with offsets (n, k * h + 1), `sketch` the input of the similarity
+    expert (n, s).
     """
 
     members: Tensor
@@ -114,7 +115,7 @@ class V3(EnsembleModel):
 
     def __init__(self, input_dim: int, options: V3Options) -> None:
         statistics, slots = ResidueStatistics(input_dim), options.members * options.slots
-        super().__init__(statistics.count + slots * input_dim)
+        super().__init__(statistics.count + slots * input_dim, options.members * options.hidden_dim)
         self.statistics, self.slots = statistics, slots
         self.described_width = statistics.count
         self.register_buffer("residue_scale", torch.ones(input_dim))
@@ -164,6 +165,15 @@ class V3(EnsembleModel):
 
     def encode(self, proteins: Packed) -> States:
         """Encodes the residues of n proteins into their states."""
+        members, sketch = self._encode(proteins)
+        return States(self.with_offsets(members), sketch)
+
+    def members_of(self, states: Any) -> Tensor:
+        members: Tensor = states.members
+        return members
+
+    def _encode(self, proteins: Packed) -> tuple[Tensor, Tensor]:
+        """The members' states (n, k * h), and the sketch."""
         described = self.describe(proteins) if proteins.described is None else proteins.described
         slots = attention_pool(proteins, self._query(), self.encoder.ends, self._slot_scaling())
         return self._states(described, slots)
@@ -178,16 +188,13 @@ class V3(EnsembleModel):
         )
         return Scaling(mean, scale, self.CLIP)
 
-    def _states(self, described: Tensor, slots: Tensor) -> States:
-        """States of n proteins from raw statistics and scaled slots.
-
-        The slots are (n, k, d).
-        """
+    def _states(self, described: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_encode`, from raw statistics and scaled slots (n, k, d)."""
         standardised, n_moments = self.standardise(described), self.statistics.n_moments
         share = standardised.new_ones(self.statistics.count)
         share[n_moments:] = _COVARIANCE_SHARE
         sketch = self.similarity.sketch(standardised[:, n_moments:])
-        return States(self.encoder(standardised * share, slots), sketch)
+        return self.encoder(standardised * share, slots), sketch
 
     def select(self, states: States, rows: Tensor) -> States:
         return States(*(super(V3, self).select(part, rows) for part in states))
@@ -205,16 +212,19 @@ class V3(EnsembleModel):
         return len(states.members)
 
     def score_members(self, state_a: States, state_b: States) -> Tensor:
-        members: Tensor = self.head(state_a.members, state_b.members)
+        members = super().score_members(state_a, state_b)
         alike: Tensor = self.similarity(state_a.sketch, state_b.sketch)
         return members + alike[:, None]
 
     def score_block(self, states_a: States, states_b: States) -> Tensor:
-        block: Tensor = self.head.block(states_a.members, states_b.members)
-        return block.add_(self.similarity.block(states_a.sketch, states_b.sketch))
+        return (
+            super()
+            .score_block(states_a, states_b)
+            .add_(self.similarity.block(states_a.sketch, states_b.sketch))
+        )
 
     def rough_block(self, states_a: States, states_b: States) -> RoughBlock | None:
-        block = self.head.rough_block(states_a.members, states_b.members)
+        block = super().rough_block(states_a, states_b)
         return block and block.plus(self.similarity.block(states_a.sketch, states_b.sketch))
 
     def losses(self, proteins: Packed, pairs: Tensor, targets: Tensor) -> Tensor:
@@ -222,9 +232,9 @@ class V3(EnsembleModel):
 
         The members' losses leave out similarity; its own loss adds its gradient, but not its value.
         """
-        states = self.encode(proteins)
-        alike: Tensor = self.similarity.losses(states.sketch, pairs, targets)
-        return member_losses(self.head.of_pairs(states.members, pairs), targets) + (alike - alike.detach())
+        members, sketch = self._encode(proteins)
+        alike: Tensor = self.similarity.losses(sketch, pairs, targets)
+        return member_losses(self.head.of_pairs(members, pairs), targets) + (alike - alike.detach())
 
     def explain(self, proteins: Packed, pairs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Residue weights by integrated gradients.
@@ -263,4 +273,5 @@ class V3(EnsembleModel):
         mean, scale, bound = self._slot_scaling()
         slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
         scaled = ((slots - mean) * scale).clamp(-bound, bound)
-        return self._states(self.statistics.of_residues(residues)[None], scaled[None])
+        members, sketch = self._states(self.statistics.of_residues(residues)[None], scaled[None])
+        return States(self.with_offsets(members), sketch)

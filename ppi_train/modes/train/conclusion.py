@@ -34,6 +34,7 @@ from ppi_train.runs.inputs import SplitInputs
 from ppi_train.runs.lineage import code_version, command_of
 from ppi_train.serving import SCORER, embedder_checkpoint, input_example, served_requirements
 from ppi_train.tracking.run import TrackedRun
+from ppi_train.training.pair_task import REFERENCE_SHARE
 from ppi_train.training.trainer import Trainer, TrainResult
 
 if TYPE_CHECKING:  # matplotlib is slow to import
@@ -97,6 +98,7 @@ def evaluate_best(
     return {
         **{f"{name}_best": of_epoch[name] for name in MONITORED},
         "val/temperature_best": best.temperature,
+        **{f"{name}_best": value for name, value in result.best.items() if name == REFERENCE_SHARE},
         **{name: value for name, value in of_best.items() if name not in MONITORED},
         "val/ece_uncalibrated": expected_calibration_error(as_trained, labels),
         "best_epoch": result.best["epoch"],

@@ -50,7 +50,7 @@ class Ensemble(EnsembleModel):
     """
 
     def __init__(self, claimed: float = 1.0, off: float = 0.0) -> None:
-        super().__init__(1)
+        super().__init__(1, 64)
         torch.manual_seed(0)
         self.head = MemberPairHead(members=2, hidden_dim=32, head_dim=16, dropout=0.0)
         # Trained weights spread the scores more than random ones.
@@ -58,7 +58,7 @@ class Ensemble(EnsembleModel):
         self.claimed, self.off, self.rough_blocks, self.whole_blocks = claimed, off, 0, 0
 
     def encode(self, proteins: Tensor) -> Tensor:
-        return proteins
+        return self.with_offsets(proteins)
 
     def rough_block(self, states_a: Tensor, states_b: Tensor) -> RoughBlock | None:
         self.rough_blocks += 1
@@ -80,8 +80,11 @@ def encoded(
 ) -> EncodedProteins:
     """Proteins, of which the last 20 are copies of others."""
     model = Ensemble(claimed, off).eval()
-    states = torch.randn(count, 64, generator=torch.Generator().manual_seed(1))
-    states[-20:] = states[:20]
+    members = torch.randn(count, 64, generator=torch.Generator().manual_seed(1))
+    members[-20:] = members[:20]
+    model.take_reference(model.encode(members[50:120]))
+    model.set_reference_share(0.7)
+    states = model.encode(members)
     return EncodedProteins(model=model, states=states, device=torch.device("cpu"), rough=rough)
 
 

@@ -42,7 +42,7 @@ def test_the_order_of_a_pair_changes_no_bit(model: PairModel) -> None:
 
 def test_a_state_has_one_size_whatever_the_length_and_the_batch(model: PairModel) -> None:
     states = model.encode(packed())
-    assert states.members.shape == (6, 2 * 16)
+    assert states.members.shape == (6, 2 * 16 + 1)
     alone = [model.encode(packed().take(torch.tensor([protein]))) for protein in range(6)]
     torch.testing.assert_close(model.join(alone), states, rtol=1e-5, atol=1e-5)
     halves = Packed(packed().values.half(), packed().offsets)
