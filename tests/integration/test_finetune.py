@@ -89,7 +89,9 @@ def test_a_frozen_encoder_stays_as_it_is_and_the_head_learns(
     result = finetuned(places, pretrained, freeze="encoder", learning_rate=0.01)
     before, after = weights(pretrained), weights(result, "last")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {name for name in before if name.startswith("head.")}
+    # What is taken off for single proteins is fitted to each validation set.
+    learned = {name for name in changed if not name.startswith("reference.")}
+    assert learned == {name for name in before if name.startswith("head.")}
     free = weights(finetuned(places, pretrained, learning_rate=0.01), "last")
     assert any(not torch.equal(before[name], free[name]) for name in before if name.startswith("encoder."))
 
