@@ -1,6 +1,6 @@
 """Makes a released model: trains it by the recipe below, or takes a run that was trained by it.
 
-    python scripts/build_release.py --name human --dataset bernett
+    python scripts/build_release.py --name human --dataset human --text pring_arath
     python scripts/build_release.py --name human --run_id RUN_ID
 
 The result is `ppi_train/released/NAME`: checkpoints of the pair model and of its language model with their
@@ -17,7 +17,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest, TrainedWeights
 from ppi_train.released import PAIR_FILES, RECORD, SEQUENCES, embedder_id, parts_of
 from ppi_train.runs.checkpoints import EMBEDDER_MODES, ResolvedCheckpoint, resolve_checkpoint
+from ppi_train.runs.datasets import prepare
 from ppi_train.runs.embedder import describe_embedder
 from ppi_train.runs.training_pairs import logged_pairs, training_sequences
 from ppi_train.tracking.runs import RunInfo, download_artifact
@@ -52,7 +53,7 @@ LARGEST_BYTES = 10_000_000
 _SMALL = 10_000
 _STATISTICS = ("mean", "scale", "residue_", "statistics.")
 # Where files lay on the machine of the training.
-_PLACES = ("data_dir", "output_dir", "mirror")
+_PLACES = ("data_dir", "output_dir", "mirror", "text_fasta")
 _TAGS = ("ppi.model", "ppi.dataset", "ppi.code_version", "ppi.device", "ppi.proteins_digest", "ppi.embedder",
          "ppi.granularity")  # fmt: skip
 _METRICS = ("val/", "best_epoch", "train/loss")
@@ -62,21 +63,37 @@ def main() -> None:
     """Trains or finds the run, and packs it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--name", default="human")
-    parser.add_argument("--dataset", default="bernett")
+    parser.add_argument("--dataset", default="human")
+    parser.add_argument(
+        "--text",
+        nargs="*",
+        default=["pring_arath"],
+        help="data sets of whose sequences the language model learns, too; no pair of theirs is used",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run_id", help="a run that was trained by the recipe")
     parser.add_argument("--output", type=Path, help="the folder; unset: ppi_train/released/NAME")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run_id = given.run_id or trained(given.dataset, given.seed)
+    run_id = given.run_id or trained(given.dataset, given.seed, text=given.text)
     build(run_id, given.name, given.output or RELEASES / given.name)
 
 
-def trained(dataset: str, seed: int, **others: Any) -> str:
+def trained(dataset: str, seed: int, *, text: Sequence[str] = (), **others: Any) -> str:
     """Trains the language model and then the pair model; returns the run ID of the latter."""
-    language = ppi_train.run("train_embedder", dataset=dataset, seed=seed, **LANGUAGE, **others)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(sequences_of(name, Path(folder), others)) for name in text]
+        more: dict[str, Any] = {"text_fasta": files} if files else {}
+        language = ppi_train.run("train_embedder", dataset=dataset, seed=seed, **LANGUAGE, **more, **others)
     embedder: dict[str, Any] = {"embedder": "protein_lm", "embedder_run_id": language.run_id}
     return ppi_train.run("train_only", dataset=dataset, seed=seed, **embedder, **MODEL, **others).run_id
+
+
+def sequences_of(dataset: str, folder: Path, places: Mapping[str, Any]) -> Path:
+    """A copy of the sequences of a data set, by the name that the record of the release gives them."""
+    known = {name: value for name, value in places.items() if name in ("data_dir", "mirror")}
+    made = prepare(DatasetOptions(dataset=dataset, **known), ("test",)).splits["test"].fasta
+    return Path(shutil.copy(made, folder / f"{dataset}.fasta"))
 
 
 def build(run_id: str, name: str, output: Path) -> None:

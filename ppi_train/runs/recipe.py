@@ -35,7 +35,8 @@ def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
     ):
         return config
     taken = {name: value for name, value in _OF_LANGUAGE_MODEL.items() if name not in given}
-    if config.pairs.train_pairs and not config.division.negatives:
+    own = config.pairs.train_pairs and not config.division.negatives
+    if own or config.finetune.finetune_train_pairs:
         # The negatives of a user's own table may have been measured.
         taken.pop("fresh_negatives", None)
     logger.info(

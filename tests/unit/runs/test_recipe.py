@@ -52,3 +52,5 @@ def test_negatives_that_may_have_been_measured_are_kept() -> None:
     own = LANGUAGE | {"train_pairs": "t.tsv", "val_pairs": "v.tsv", "fasta": "p.fasta"}
     assert taken(own) == RECIPE | {"fresh_negatives": False}
     assert taken(own | {"negatives": "uniform"}) == RECIPE
+    finetuned = {"finetune_train_pairs": "t.tsv", "finetune_val_pairs": "v.tsv", "finetune_fasta": "p.fasta"}
+    assert taken(LANGUAGE | finetuned) == RECIPE | {"fresh_negatives": False}
