@@ -51,10 +51,9 @@ class Reference(nn.Module):
         self.middle.zero_()
         self.middle.copy_(self.means(self.states, block).mean())
 
-    @torch.no_grad()
     def means(self, states: Tensor, block: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The mean logits (n,) with the reference proteins, relative to those of these among themselves."""
-        return block(states, self.states).mean(dim=1).sub_(self.middle)
+        return block(states, self.states).mean(dim=1) - self.middle
 
     def offsets(self, states: Tensor, block: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What is taken off all logits of each protein, (n,)."""
