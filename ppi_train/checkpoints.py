@@ -374,7 +374,7 @@ def _check_sizes(described: Mapping[str, Any], weights: Mapping[str, torch.Tenso
         raise ValueError(f"{layers:,} layers for {len(weights)} tensors")
     with torch.device("meta"):  # shapes without memory
         model = new_model(described["name"], described["input_dim"], described["hyperparameters"])
-    claimed = _numbers(dict(model.named_parameters()))
+    claimed = _numbers(model.state_dict())
     if claimed > max(_FREE_WEIGHTS, 4 * total):
         raise ValueError(f"{claimed:,} weights, of which {total:,} are there")
 

@@ -23,16 +23,19 @@ def fitted_share(logits: npt.NDArray[Any], singles: npt.NDArray[Any], labels: np
     which makes the log loss smallest, with a normal prior around 0.
 
     Args:
-        logits: (n,) finite.
+        logits: (n,).
         singles: (n,), what is said of both proteins of each pair together, in units of the logits.
         labels: (n,) 0 or 1.
 
     Returns:
-        0 where nothing can be fitted: one class only, or logits that are all equal or say nothing.
+        0 where nothing can be fitted: one class only, logits that are all equal or say nothing, or numbers
+        that are not finite, as those of a training that diverges.
     """
     z, s, truth = (np.asarray(values, np.float64) for values in (logits, singles, labels))
-    unit = float(z.std()) if z.size else 0.0
-    if not 0 < unit < np.inf or np.ptp(truth) == 0:
+    if not (z.size and np.isfinite(z).all() and np.isfinite(s).all() and np.ptp(truth)):
+        return 0.0
+    unit = float(z.std())
+    if unit == 0:
         return 0.0
     x = np.column_stack([(z - z.mean()) / unit, (s - s.mean()) / unit, np.ones(len(z))])
     of_logits, of_singles, _ = _logistic_regression(x, truth, np.array([_WEAK, _PRIOR, _WEAK]))

@@ -75,6 +75,12 @@ class MemberPairHead(nn.Module):
             _score_rows(weights, a_kh[:, None], b_kmh, apart=apart, out=row)
         return logits.add_(weights.constant)
 
+    def block_with_gradient(self, states_a: Tensor, states_b: Tensor) -> Tensor:
+        """The same as `block`, to rounding, as a function that has a gradient; for few proteins."""
+        n, m = len(states_a), len(states_b)
+        logits: Tensor = self(states_a.repeat_interleave(m, dim=0), states_b.repeat(n, 1))
+        return logits.mean(dim=1).view(n, m)
+
     @torch.no_grad()
     def cells(self, states_a: Tensor, states_b: Tensor, cells: Tensor) -> Tensor:
         """Scores some of the n x m pairs: the same numbers as those of `block`, to the last bit.
@@ -172,9 +178,14 @@ class EnsembleModel(PairModel):
         super().__init__(input_dim)
         self.reference = Reference(width)
 
-    def with_offsets(self, states: Tensor) -> Tensor:
-        """The members' states (n, k * h) with what is taken off the logits."""
-        return torch.cat([states, self.reference.offsets(states, self.head.block)[:, None]], dim=1)
+    def with_offsets(self, states: Tensor, *, gradient: bool = False) -> Tensor:
+        """The members' states (n, k * h) with what is taken off the logits.
+
+        Args:
+            gradient: Whether what is taken off has a gradient, which costs more.
+        """
+        block = self.head.block_with_gradient if gradient else self.head.block
+        return torch.cat([states, self.reference.offsets(states, block)[:, None]], dim=1)
 
     def members_of(self, states: Any) -> Tensor:
         """The members' states with offsets, (n, k * h + 1), of what `encode` gives."""

@@ -51,10 +51,9 @@ class Reference(nn.Module):
         self.middle.zero_()
         self.middle.copy_(self.means(self.states, block).mean())
 
-    @torch.no_grad()
     def means(self, states: Tensor, block: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The mean logits (n,) with the reference proteins, relative to those of these among themselves."""
-        return block(states, self.states).mean(dim=1).sub_(self.middle)
+        return block(states, self.states).mean(dim=1) - self.middle
 
     def offsets(self, states: Tensor, block: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What is taken off all logits of each protein, (n,)."""
@@ -63,7 +62,15 @@ class Reference(nn.Module):
         return self.share * self.means(states, block)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Loads weights; those of a version without reference proteins take nothing off."""
-        for name, buffer in self.named_buffers():
-            state_dict.setdefault(prefix + name, torch.zeros_like(buffer))
+        """Loads weights; those of a version without reference proteins take nothing off.
+
+        A share that is not one is an error of the weights, as a wrong shape is.
+        """
+        own = {prefix + name: torch.zeros_like(buffer) for name, buffer in self.named_buffers()}
+        if not own.keys() & state_dict.keys():
+            state_dict.update(own)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        if not 0 <= self.share <= 1:
+            errors: list[str] = rest[-1]
+            errors.append(f"{prefix}share is {self.share.item()}, and must be from 0 to 1.")
+            self.share.zero_()

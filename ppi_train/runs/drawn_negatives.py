@@ -42,7 +42,7 @@ def with_drawn_negatives(
         DataError: a file is wrong, a protein has no sequence, or there are too few pairs to draw.
     """
     tables = {side: read_pairs(path, labels="optional") for side, path in paths.items()}
-    alone = [side for side, table in tables.items() if _positives_only(table)]
+    alone = [side for side, table in tables.items() if lacks_negatives(table)]
     if not alone:
         logger.warning("negatives=%s has no effect: every table has pairs of label 0", division.negatives)
         return None
@@ -57,7 +57,8 @@ def with_drawn_negatives(
     return prepare_tables(recipe, data_dir, lambda: _new_tables(tables, alone, options, division, fastas))
 
 
-def _positives_only(table: PairTable) -> bool:
+def lacks_negatives(table: PairTable) -> bool:
+    """Whether all pairs of a table interact."""
     return table.labels is None or bool(table.labels.all())
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from ppi_train.data.pairs import read_pairs
+from ppi_train.data.splits import GIVEN
 from ppi_train.runs.configs import AuditConfig, PipelineConfig, TrainConfig
-from ppi_train.runs.drawn_negatives import with_drawn_negatives
+from ppi_train.runs.drawn_negatives import lacks_negatives, with_drawn_negatives
 from ppi_train.runs.network_source import fasta_paths, joined_fasta
 from ppi_train.runs.prepared_network import prepare_network
 from ppi_train.runs.prepared_tables import PreparedTables
@@ -47,6 +49,23 @@ def with_own_data(config: C, tracked: TrackedRun) -> C:
         return config
     _record(drawn, tracked)
     return config.replace(**{name: drawn.path(_SIDE_OF[name]) for name in given})
+
+
+def draws_training_negatives(config: PipelineConfig) -> bool:
+    """Whether the negatives of the first training are drawn, and none come from the user's own files.
+
+    Raises:
+        DataError: as `with_own_data`.
+    """
+    fastas = fasta_paths(config.cache.fasta or "")
+    if config.source.network:
+        prepared = prepare_network(config.source, config.division, fastas, Path(config.data.data_dir))
+        return bool(prepared.record["negatives"] != GIVEN)
+    if not config.pairs.train_pairs:
+        return True
+    return bool(config.division.negatives) and lacks_negatives(
+        read_pairs(config.pairs.train_pairs, labels="optional")
+    )
 
 
 def _tables(config: C, prepared: PreparedTables) -> dict[str, str | None]:

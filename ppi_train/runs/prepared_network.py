@@ -88,6 +88,7 @@ def _new_tables(
             "network": edges.source,
             "layout": source.network.layout,
             "rows": dict(source.network.counts),
+            "negatives": plan.negatives,
             "dropped": split.dropped,
         },
     )

@@ -27,8 +27,8 @@ from ppi_train.io.files import file_digest, reading, write_file
 
 logger = logging.getLogger(__name__)
 
-# Increased whenever the same inputs give other tables, so that prepared copies are made again.
-VERSION = 1
+# Increased whenever the same inputs give other tables or facts, so that prepared copies are made again.
+VERSION = 2
 FOLDER = "networks"
 RECORD = "network.json"
 IDENTIFIERS = "identifiers.tsv"

@@ -6,6 +6,7 @@ import logging
 
 from ppi_train.models.choice import models_by_hyperparameter
 from ppi_train.runs.configs import PipelineConfig
+from ppi_train.runs.own_data import draws_training_negatives
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
     It is `v3` on residues, ten epochs, fresh negatives; docs/design/experiments.md has what it was compared
     with. Each parameter that is given stays as it is, and a model, a hyper-parameter of another model, a
     cache, or a granularity of one vector a protein keeps the whole recipe away.
+
+    Raises:
+        DataError: the network or the training pairs that are given are wrong.
     """
     given = config.names_given
     of_other_models = {name for name, models in models_by_hyperparameter().items() if "v3" not in models}
@@ -35,10 +39,11 @@ def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
     ):
         return config
     taken = {name: value for name, value in _OF_LANGUAGE_MODEL.items() if name not in given}
-    own = config.pairs.train_pairs and not config.division.negatives
-    if own or config.finetune.finetune_train_pairs:
-        # The negatives of a user's own table may have been measured.
-        taken.pop("fresh_negatives", None)
+    # The negatives of a user's own files may have been measured.
+    if "fresh_negatives" in taken and (
+        config.finetune.finetune_train_pairs or not draws_training_negatives(config)
+    ):
+        del taken["fresh_negatives"]
     logger.info(
         "the best recipe for protein_lm: %s; parameters that are given come first, and model=pooled_mlp "
         "is the quick alternative",

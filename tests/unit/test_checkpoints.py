@@ -69,6 +69,15 @@ def test_a_wide_model_is_read_again(tmp_path: Path) -> None:
     model_from_checkpoint(read_checkpoint(tmp_path / "best"), torch.device("cpu"))
 
 
+def test_the_memory_of_reference_proteins_is_bounded_by_the_weights_too(tmp_path: Path) -> None:
+    """1.5 million numbers of a protein's state, 6 MB of weights, would take 768 MB for 128 proteins."""
+    hyperparameters = {"hidden_dim": 1_500_000, "head_dim": 1, "members": 1, "num_layers": 1}
+    model = {"name": "pooled_mlp", "input_dim": 1, "hyperparameters": hyperparameters}
+    write_checkpoint(tmp_path / "best", weights=_weights(), description={**DESCRIBED, "model": model})
+    with pytest.raises(CheckpointError, match="201,000,007 weights, of which 38 are there"):
+        model_from_checkpoint(read_checkpoint(tmp_path / "best"), torch.device("cpu"))
+
+
 def _message(folder: Path, *, with_training_state: bool = False) -> str:
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(folder, with_training_state=with_training_state)

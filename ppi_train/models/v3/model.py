@@ -274,4 +274,4 @@ class V3(EnsembleModel):
         slots = residue_weights(residues, self._query(), self.encoder.ends) @ residues
         scaled = ((slots - mean) * scale).clamp(-bound, bound)
         members, sketch = self._states(self.statistics.of_residues(residues)[None], scaled[None])
-        return States(self.with_offsets(members), sketch)
+        return States(self.with_offsets(members, gradient=True), sketch)

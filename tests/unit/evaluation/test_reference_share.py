@@ -44,3 +44,12 @@ def test_classes_that_are_apart_have_a_finite_answer() -> None:
 )
 def test_nothing_is_taken_off_where_nothing_can_be_fitted(logits: list[float], labels: list[int]) -> None:
     assert fitted_share(np.array(logits), np.ones(len(logits)), np.array(labels)) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_training_that_diverges_gets_no_warnings_of_numpy(wrong: float, place: int) -> None:
+    given = made(50, 0.5, 0.0)
+    given[place][7] = wrong
+    assert fitted_share(*given) == 0

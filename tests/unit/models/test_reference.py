@@ -114,6 +114,20 @@ def test_weights_of_a_version_without_them_score_as_they_did(model: PairModel, s
     assert torch.equal(block(model), before)
 
 
+@pytest.mark.parametrize("share", [float("nan"), -0.1, 1.1, 1e30])
+def test_a_share_that_is_none_is_refused(model: PairModel, share: float) -> None:
+    model.set_reference_share(share)
+    with pytest.raises(RuntimeError, match=r"reference\.share is .*, and must be from 0 to 1"):
+        model.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["states", "middle", "share"])
+def test_weights_with_a_part_of_them_are_refused(model: PairModel, name: str) -> None:
+    weights = {key: tensor for key, tensor in model.state_dict().items() if key != f"reference.{name}"}
+    with pytest.raises(RuntimeError, match=rf'Missing key\(s\) in state_dict: "reference\.{name}"'):
+        model.load_state_dict(weights)
+
+
 def test_other_models_have_none() -> None:
     other = build_model("pair_transformer", input_dim=D)
     other.set_reference_share(1.0)

@@ -120,6 +120,21 @@ def test_an_explanation_has_a_weight_for_each_residue_and_is_of_the_same_score(m
     torch.testing.assert_close(model.join(alone), model.encode(packed()), rtol=1e-4, atol=1e-4)
 
 
+def test_an_explanation_is_of_the_score_with_what_is_taken_off(model: PairModel) -> None:
+    """The signed parts of a protein's two residues add up to what its features change the score by."""
+    model.take_reference(model.encode(packed([9] * 40, seed=1)))
+    model.set_reference_share(1.0)
+    proteins = packed([2] * 12 + [1], seed=2)
+    pairs = torch.tensor([[protein, 12] for protein in range(12)])  # a single residue has no part
+    means = proteins.values[:24].view(12, 2, D).mean(dim=1, keepdim=True).expand(12, 2, D)
+    plain = Packed(torch.cat([means.reshape(24, D), proteins.values[24:]]), proteins.offsets)
+    first, second = torch.stack(model.explain(proteins, pairs)[0]).unbind(dim=1)
+    with torch.inference_mode():
+        change = (model(proteins, pairs) - model(plain, pairs)).mean(dim=1).abs()
+    sums = torch.stack([first + second, (first - second).abs()])
+    assert float((sums - change).abs().min(dim=0).values.max()) < 0.02 * float(change.max())
+
+
 def chains(order: list[int], seed: int) -> torch.Tensor:
     """Residues of eight kinds that follow one another in an order, as a chain of 240 with noise."""
     generator = torch.Generator().manual_seed(seed)
