@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from ppi_train.modes.embed import run as embed
 from ppi_train.modes.eval_only import inputs_of as evaluation_inputs
 from ppi_train.modes.eval_only import run as evaluate
 from ppi_train.modes.eval_only.references import reference_digests
+from ppi_train.modes.faults import reported_faults
 from ppi_train.modes.prepare_data import run as prepare_data
 from ppi_train.modes.promote import run as promote
 from ppi_train.modes.train.finetune import finetuning_job
@@ -103,7 +105,7 @@ class Stages:
             self._reuse_run(name, found)
             return
         logger.info("stage %s", name)
-        with self._parent.child(mode) as tracked:
+        with self._child(mode, config) as tracked:
             tracked.set_tags({FINGERPRINT: key})
             self._note(name, "done", pipeline(config, tracked))
 
@@ -112,7 +114,7 @@ class Stages:
     ) -> PipelineResult:
         """Runs a stage whose result depends on more than its inputs."""
         logger.info("stage %s", name)
-        with self._parent.child(mode) as tracked:
+        with self._child(mode, config) as tracked:
             result = pipeline(config, tracked)
         self._note(name, "done", result)
         return result
@@ -129,12 +131,18 @@ class Stages:
         else:
             logger.info("stage %s", name)
             with (
-                self._parent.child(job.mode) as tracked,
+                self._child(job.mode, job.config) as tracked,
                 run_folder(job.config.output.output_dir, tracked.run_id) as output,
             ):
                 tracked.set_tags({FINGERPRINT: key})
                 self._note(name, "done", job.train(tracked, output, None))
         return self.run_ids[name]
+
+    @contextmanager
+    def _child(self, mode: str, config: ModeConfig) -> Iterator[TrackedRun]:
+        """The run of a stage, which ends with the same message as the mode alone would."""
+        with self._parent.child(mode) as tracked, reported_faults(config.values):
+            yield tracked
 
     def _earlier(self, key: str) -> RunInfo | None:
         return find_tagged(self._parent.experiment_id, FINGERPRINT, key) if self._reuse else None

@@ -71,14 +71,15 @@ def parameters(data: Path) -> dict[str, dict[str, str]]:
 
 
 def cases() -> list[tuple[str, str, str]]:
-    """Mode, parameter and kind: every kind for an output, one in turn for the others."""
+    """Mode, parameter and kind: every kind for an output and the data of stages, one in turn for others."""
     found, kinds = [], list(KINDS)
     for mode in parameters(Path()):
         names = [spec.name for spec in describe_fields(MODES[mode].config)]
-        found += [(mode, name, kind) for name in names if name in ENDINGS for kind in kinds]
+        every = {*ENDINGS, "data_dir"} if mode == "full_pipeline" else {*ENDINGS}
+        found += [(mode, name, kind) for name in names if name in every for kind in kinds]
         # The run of `predict` is looked up before its inputs; the pipeline's stages are modes of this table.
         read = INPUTS if mode not in ("predict", "full_pipeline") else ()
-        single = [name for name in names if name in (*read, *FOLDERS)]
+        single = [name for name in names if name in (*read, *FOLDERS) and name not in every]
         found += [(mode, name, kinds[(len(found) + place) % 5]) for place, name in enumerate(single)]
     return [case for case in found if case[:2] not in (("predict", "data_dir"), ("predict", "mirror"))]
 
