@@ -15,6 +15,8 @@ from types import TracebackType
 
 from tqdm.auto import tqdm
 
+from ppi_train.io.terminal import terminal_may_be_lost
+
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -86,7 +88,8 @@ class Progress:
         if self._bar.disable:
             logger.info("%s", message)
         else:
-            self._bar.write(message, file=sys.stderr)
+            with terminal_may_be_lost():
+                self._bar.write(message, file=sys.stderr)
 
 
 def _in_notebook() -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ppi_train.errors import shown
 
@@ -33,11 +36,23 @@ def ending_signals() -> list[signal.Signals]:
     ]
 
 
-def leave_lost_terminal() -> None:
-    """Discards further output to a terminal that is gone.
+@contextmanager
+def terminal_may_be_lost() -> Iterator[None]:
+    """Writes to a terminal in a block, or discards what is written if the terminal is gone.
 
-    Otherwise the next line of a progress bar would raise an OSError, and end a run as a failed one.
+    Linux fails writes to a lost terminal before it sends the SIGHUP, and to a job that its shell no longer
+    knows (`disown`) it sends none.
     """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        leave_lost_terminal()
+
+
+def leave_lost_terminal() -> None:
+    """Discards further output to a terminal that is gone."""
     for descriptor in (0, 1, 2):
         try:
             is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)

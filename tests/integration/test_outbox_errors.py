@@ -11,6 +11,8 @@ import subprocess
 import sys
 import termios
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,26 +126,52 @@ def take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def in_a_terminal(
+    folder: Path, data_dir: Path, prepare: Callable[[], None]
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A training that has shown its first epoch in a terminal, and our end of the terminal."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        training(folder, data_dir),
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=prepare,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = ""
+    while not re.search(r"epoch 1/", shown):
+        shown += os.read(ours, 4096).decode(errors="replace")
+    return process, ours
+
+
 def test_a_lost_terminal_ends_the_run_like_sigterm(
     store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
 ) -> None:
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        training(tmp_path, data_dir),
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=take_terminal,
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        shown = ""
-        while not re.search(r"epoch 1/", shown):
-            shown += os.read(ours, 4096).decode(errors="replace")
+    process, ours = in_a_terminal(tmp_path, data_dir, take_terminal)
+    with process:
         os.close(ours)  # the system sends a SIGHUP, and every later write to the terminal fails
         assert process.wait(timeout=120) == 128 + signal.SIGHUP
     (run,) = store.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
     assert run.info.status == "KILLED"
     assert (tmp_path / "runs" / run.info.run_id / "checkpoints" / "last").is_dir()
     assert store.list_artifacts(run.info.run_id, "checkpoints/last")
+
+
+def test_a_lost_terminal_that_sends_no_signal_ends_nothing(
+    store: mlflow.MlflowClient, data_dir: Path, tmp_path: Path
+) -> None:
+    process, ours = in_a_terminal(tmp_path, data_dir, default_signals)
+    with process:
+        os.close(ours)
+        (run,) = store.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
+        for _ in range(2):  # epochs whose lines could not be shown
+            known = len(store.get_metric_history(run.info.run_id, "val/loss"))
+            while len(store.get_metric_history(run.info.run_id, "val/loss")) == known:
+                assert process.poll() is None
+                time.sleep(0.2)
+        process.terminate()
+        assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert store.get_run(run.info.run_id).info.status == "KILLED"
 
 
 @pytest.mark.slow
