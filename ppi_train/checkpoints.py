@@ -274,7 +274,8 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
     """Verifies a checkpoint and loads it to the CPU, never unpickling objects.
 
     Raises:
-        CheckpointError: see `verify_checkpoint`; also for another format version, or unreadable files.
+        CheckpointError: see `verify_checkpoint`; also for another format version, unreadable files, or
+            weights that are not finite numbers.
     """
     digests = verify_checkpoint(folder)
     try:
@@ -294,6 +295,14 @@ def read_checkpoint(folder: Path, *, with_training_state: bool = False) -> Check
             where=folder,
             got=f"format_version {version}",
             expected=FORMAT_VERSION,
+        )
+    wrong = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    if wrong:
+        raise CheckpointError(
+            "the checkpoint has weights that are not finite numbers",
+            where=folder,
+            got=f"{len(wrong)} of {len(weights)} tensors, such as {wrong[0]}",
+            remedy="take another checkpoint, or train again, with a lower learning_rate if training diverged",
         )
     wanted = with_training_state and TRAINING_STATE in digests
     state = _read_training_state(folder / TRAINING_STATE) if wanted else None

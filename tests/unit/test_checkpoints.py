@@ -305,6 +305,13 @@ def test_a_temperature_that_divides_nothing_is_refused(tmp_path: Path, found: ob
         _ = read_checkpoint(tmp_path / "best").temperature
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float) -> None:
+    weights = {"encoder.bias": torch.zeros(3), "head.bias": torch.tensor([0.0, value])}
+    write_checkpoint(tmp_path / "best", weights=weights, description=DESCRIBED)
+    assert "got: 1 of 2 tensors, such as head.bias" in _message(tmp_path / "best")
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_who_may_read_a_checkpoint_is_what_the_umask_says(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
