@@ -224,6 +224,14 @@ def own_tables(folder: Path, example: Dataset, extra: str = "", *, name: str = "
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(("model", "count"), [("v3", 1), ("pooled_mlp", 0)])
+def test_a_model_of_residues_warns_that_it_gets_single_vectors(
+    model: str, count: int, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(folders, model=model, members=1, epochs=1)
+    assert caplog.text.count(f"{model} reads residues, and these embeddings have one vector") == count
+
+
 def test_missing_proteins_are_refused_by_name_before_training(
     folders: dict[str, Any], example: Dataset, tmp_path: Path
 ) -> None:

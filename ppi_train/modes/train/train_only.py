@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ from ppi_train.training.callbacks import Callback, CheckpointUploader
 from ppi_train.training.ranks import ProcessGroup, Ranks
 from ppi_train.training.signals import Interruption
 from ppi_train.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 MODE = "train_only"
 
@@ -124,6 +127,8 @@ def _train(
                 checkpoints=uploader.folder,
                 fits_statistics=not continued,
             )
+            if not continued:
+                _warn_of_single_vectors(name, str(trainer.model.GRANULARITY), inputs.cache.spec.granularity)
             fit(trainer, tracked, continued)
 
         metrics = evaluate_best(
@@ -140,6 +145,16 @@ def _train(
             tracked, output, inputs, metrics, trainer.result, model=name, parameters=parameters
         )
     return trained(tracked, output, metrics)
+
+
+def _warn_of_single_vectors(model: str, read: str, stored: str) -> None:
+    if read == "residue" and stored == "protein":
+        logger.warning(
+            "%s reads residues, and these embeddings have one vector for each protein, which it takes for a "
+            "single residue: granularity=residue has more to learn from, if the embedder gives it; otherwise "
+            "model=pooled_mlp is made for single vectors, and faster",
+            model,
+        )
 
 
 def _follow(config: TrainConfig, inputs: SplitInputs, group: ProcessGroup) -> None:
