@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ppi_train.errors import shown
 
@@ -49,6 +51,19 @@ def terminal_may_be_lost() -> Iterator[None]:
         if error.errno != errno.EIO:
             raise
         leave_lost_terminal()
+
+
+def open_closed_streams() -> None:
+    """Discards what is written to a standard stream that is closed, as after `2>&-`.
+
+    Python has None in its place, which libraries do not expect, and the next file that is opened would take
+    its number, to which C libraries and child processes write.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115 - it stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def leave_lost_terminal() -> None:
