@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,28 @@ def ending_signals() -> list[signal.Signals]:
     return [
         number for number in _ENDING if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
     ]
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Has the signals that end a run take effect at the end of a block, which they would leave half done.
+
+    Outside the main thread, where Python raises for no signal, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: noted.append(number)) for number in ending_signals()
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in noted[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager
