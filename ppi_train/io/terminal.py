@@ -57,8 +57,8 @@ def signals_deferred() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        for number in noted[:1]:
-            signal.raise_signal(number)
+        if noted:
+            signal.raise_signal(noted[0])
 
 
 @contextmanager
