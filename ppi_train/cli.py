@@ -24,7 +24,7 @@ from ppi_train.config.fields import FieldSpec, describe_fields
 from ppi_train.config.groups import ModeConfig
 from ppi_train.config.loading import load_config, required_parameters
 from ppi_train.errors import ConfigError, UserError, shown
-from ppi_train.io.terminal import ShownFormatter, ending_signals, leave_lost_terminal
+from ppi_train.io.terminal import ShownFormatter, ending_signals, leave_lost_terminal, open_closed_streams
 from ppi_train.models.registry import model_defaults
 from ppi_train.modes import MODES, Mode, execute_pipeline, find_mode, refuse_several_processes
 
@@ -175,6 +175,7 @@ def _stands_alone(arguments: list[str], position: int) -> bool:
 
 def run_mode(mode: str, values: dict[str, str]) -> int:
     """Builds the config and runs the mode; returns the exit code."""
+    open_closed_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(ShownFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -192,15 +193,15 @@ def run_mode(mode: str, values: dict[str, str]) -> int:
     except UserError as error:
         return _refuse(error)
     except Terminated as error:
-        click.echo(f"stopped by {error.number.name}", err=True)
+        _say(f"stopped by {error.number.name}")
         return 128 + error.number
     except KeyboardInterrupt:
-        click.echo("stopped by Ctrl-C", err=True)
+        _say("stopped by Ctrl-C")
         return 130
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
             return _refuse(_half_installed(error))
-        click.echo(shown(traceback.format_exc()), err=True)
+        _say(shown(traceback.format_exc()))
         return 1
 
 
@@ -281,12 +282,18 @@ def _mark_failed(message: str, mode_names: tuple[str, ...]) -> None:
     try:
         mark_failed(message, mode_names)
     except UserError as error:
-        click.echo(f"warning: {error}", err=True)
+        _say(f"warning: {error}")
 
 
 def _refuse(error: UserError) -> int:
-    click.echo(f"error: {error}", err=True)
+    _say(f"error: {error}")
     return error.exit_code
+
+
+def _say(text: str) -> None:
+    """Prints the last words of a command, whose exit code tells the same if nobody reads them any more."""
+    with suppress(OSError):  # a terminal that is gone, or a pipe such as `| head` has left
+        click.echo(text, err=True)
 
 
 class _Shutdown:

@@ -7,14 +7,16 @@ PyYAML, and `no` is False.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
+import io
 import math
 import operator
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -108,16 +110,29 @@ def as_count(value: object) -> int | str:
 
 
 def as_str_list(value: object) -> tuple[str, ...]:
-    """Accepts a list of texts, or one comma-separated text.
+    """Accepts a list of texts, or one comma-separated text, with quotes around a value that has commas.
 
     >>> as_str_list("train, validation")
     ('train', 'validation')
+    >>> as_str_list('yeast.fasta, "Smith, J./fly.fasta"')
+    ('yeast.fasta', 'Smith, J./fly.fasta')
     """
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        try:
+            parts = [part for line in csv.reader(io.StringIO(value), skipinitialspace=True) for part in line]
+        except csv.Error:  # such as a carriage return
+            raise _refuse("values with commas between", value) from None
+        return tuple(part.strip() for part in parts if part.strip())
     if isinstance(value, list | tuple):
         return tuple(as_str(part) for part in value)
     raise _refuse("a list of texts", value)
+
+
+def str_list_text(values: Iterable[str]) -> str:
+    """The text that `as_str_list` reads as these values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
 
 
 def run_id_of(text: str) -> str:

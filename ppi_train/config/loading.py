@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ppi_train.config.fields import FieldSpec, describe_fields
+from ppi_train.config.fields import FieldSpec, describe_fields, str_list_text
 from ppi_train.config.groups import ModeConfig
 from ppi_train.errors import ConfigError, addressed, nearest
 
@@ -191,6 +191,6 @@ def logged_parameters(config: ModeConfig) -> dict[str, str]:
         if isinstance(value, bool):
             value = str(value).lower()
         elif isinstance(value, tuple):
-            value = ",".join(value)
+            value = str_list_text(value)
         shown[spec.parameter] = "" if value is None else addressed(str(value))
     return shown

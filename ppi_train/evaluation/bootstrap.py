@@ -38,6 +38,7 @@ from ppi_train.evaluation.pair_metrics import (
     checked_probabilities,
     checked_scores,
     ranking_metrics,
+    sigmoid,
 )
 from ppi_train.evaluation.weighted_metrics import (
     Positions,
@@ -154,10 +155,11 @@ def shrinkage(by_protein: Floats, by_pair: Floats) -> float:
 
 
 def bootstrap_intervals(
-    probabilities: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
     labels: npt.NDArray[Any],
     pairs: npt.NDArray[Any],
     *,
+    are_logits: bool = False,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int,
@@ -169,9 +171,10 @@ def bootstrap_intervals(
     for a handful of pairs).
 
     Args:
-        probabilities: (n,) between 0 and 1.
+        scores: (n,) probabilities, or logits if `are_logits`, as in `pair_metrics`.
         labels: (n,) 0 or 1.
         pairs: (n, 2) numbers of the proteins of each pair.
+        are_logits: As in `pair_metrics`.
         resamples: How many times proteins and pairs are drawn.
         confidence: Share of the resamples between the two ends.
         seed: The same seed gives the same intervals.
@@ -182,8 +185,14 @@ def bootstrap_intervals(
     Raises:
         DataError: As in `pair_metrics`.
     """
-    values, truth = checked_probabilities(probabilities, labels)
-    return _intervals(WeightedPairMetrics, values, truth, pairs, resamples, confidence, seed)
+    check = checked_scores if are_logits else checked_probabilities
+    values, truth = check(scores, labels)
+    kind = _metrics_of_logits if are_logits else WeightedPairMetrics
+    return _intervals(kind, values, truth, pairs, resamples, confidence, seed)
+
+
+def _metrics_of_logits(logits: Floats, labels: Labels) -> WeightedPairMetrics:
+    return WeightedPairMetrics(sigmoid(logits), labels, logits=logits)
 
 
 def ranking_estimates(
@@ -223,7 +232,7 @@ def _by_influence(
 
 
 def _intervals(
-    kind: type[WeightedRanking],
+    kind: Callable[[Floats, Labels], WeightedRanking],
     scores: npt.NDArray[Any],
     labels: Labels,
     pairs: npt.NDArray[Any],

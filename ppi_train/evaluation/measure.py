@@ -295,7 +295,9 @@ def metrics_with_intervals(
     labels = table.required_labels
     metrics = pair_metrics(logits, labels, are_logits=True)
     if resamples:
-        ends = bootstrap_intervals(sigmoid(logits), labels, table.index, resamples=resamples, seed=seed)
+        ends = bootstrap_intervals(
+            logits, labels, table.index, are_logits=True, resamples=resamples, seed=seed
+        )
         for name, (low, high) in ends.items():
             metrics |= {f"{name}_ci_low": low, f"{name}_ci_high": high}
     return metrics

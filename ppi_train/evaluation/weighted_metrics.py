@@ -138,13 +138,19 @@ class WeightedPairMetrics(WeightedRanking):
     Args:
         probabilities: (n,) in any order. What depends on them alone is computed once.
         labels: (n,) of both classes.
+        logits: (n,) those of the probabilities, for the metrics of the ranking, whose order probabilities of
+            0 and 1 lose; None: the probabilities themselves.
     """
 
-    def __init__(self, probabilities: Floats, labels: Labels) -> None:
-        super().__init__(probabilities, labels)
+    def __init__(self, probabilities: Floats, labels: Labels, *, logits: Floats | None = None) -> None:
+        super().__init__(probabilities if logits is None else logits, labels)
         self._values = values = probabilities[self.order]
         truth = labels[self.order]
         starts = self._bounds[:-1]
+        # of pairs of equal probability, for bins of equal weight
+        self._levels = self._bounds
+        if logits is not None:
+            self._levels = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1], [True])))
         ascending = values[starts][::-1]
         self._called = self._bounds[len(starts) - np.searchsorted(ascending, THRESHOLD, side="left")]
         bins = len(starts) - np.searchsorted(ascending, INNER_EDGES, side="right")[::-1]
@@ -159,7 +165,8 @@ class WeightedPairMetrics(WeightedRanking):
         areas, total = self._areas(sums), int(sums.calls[-1])
         real = weights.astype(np.float64)
         expected = real * self._values
-        called = sums.calls[self._bounds[1:]] if self._tied else sums.calls[1:]
+        tied = len(self._levels) <= len(weights)
+        called = sums.calls[self._levels[1:]] if tied else sums.calls[1:]
         return {
             **areas,
             "auprc_1to100": _average_precision_at(sums, BASE_RATES["1to100"]),
@@ -169,7 +176,7 @@ class WeightedPairMetrics(WeightedRanking):
             "brier": float(real @ self._squares) / total,
             "log_loss": float(real @ self._logs) / total,
             "ece": self._gap(sums, expected, self._bins) / total,
-            "ece_adaptive": self._gap(sums, expected, self._bounds[_equal_bins(called)]) / total,
+            "ece_adaptive": self._gap(sums, expected, self._levels[_equal_bins(called)]) / total,
         }
 
     def _at_threshold(self, sums: _Sums) -> dict[str, float]:

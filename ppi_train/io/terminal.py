@@ -7,8 +7,11 @@ import logging
 import os
 import signal
 import stat
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ppi_train.errors import shown
 
@@ -37,6 +40,28 @@ def ending_signals() -> list[signal.Signals]:
 
 
 @contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Has the signals that end a run take effect at the end of a block, which they would leave half done.
+
+    Outside the main thread, where Python raises for no signal, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: noted.append(number)) for number in ending_signals()
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
+
+
+@contextmanager
 def terminal_may_be_lost() -> Iterator[None]:
     """Writes to a terminal in a block, or discards what is written if the terminal is gone.
 
@@ -49,6 +74,19 @@ def terminal_may_be_lost() -> Iterator[None]:
         if error.errno != errno.EIO:
             raise
         leave_lost_terminal()
+
+
+def open_closed_streams() -> None:
+    """Discards what is written to a standard stream that is closed, as after `2>&-`.
+
+    Python has None in its place, which libraries do not expect, and the next file that is opened would take
+    its number, to which C libraries and child processes write.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115 - it stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def leave_lost_terminal() -> None:

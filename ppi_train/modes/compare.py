@@ -167,7 +167,6 @@ def _compared(
     config: CompareConfig, resolved: Sequence[ResolvedCheckpoint], scored: Sequence[SplitScores]
 ) -> list[ComparedModel]:
     labels = scored[0].labels
-    reference = sigmoid(scored[0].logits)
     models = []
     names = [*labels_of([checkpoint.run for checkpoint in resolved]), *config.compared.tools]
     _refuse_equal_labels(names)
@@ -177,8 +176,8 @@ def _compared(
         differences = None
         if position:
             differences = paired_differences(
-                probabilities,
-                reference,
+                scored_split.logits,
+                scored[0].logits,
                 labels,
                 scored[0].index,
                 resamples=config.measure.bootstrap_resamples,

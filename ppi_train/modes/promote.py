@@ -13,7 +13,7 @@ from typing import Any
 
 from ppi_train.config.loading import logged_parameters
 from ppi_train.errors import CheckpointError
-from ppi_train.evaluation.pair_metrics import ranking_metrics, sigmoid
+from ppi_train.evaluation.pair_metrics import ranking_metrics
 from ppi_train.evaluation.paired import PairedDifference, paired_differences
 from ppi_train.modes.base import PipelineResult, prediction_with
 from ppi_train.modes.compare import on_common_pairs
@@ -344,8 +344,8 @@ def _decide(
         return decide_first(metrics, min_auprc=config.promotion.min_auprc)
     candidate, incumbent = on_common_pairs([scored, holder])
     differences = paired_differences(
-        sigmoid(candidate.logits),
-        sigmoid(incumbent.logits),
+        candidate.logits,
+        incumbent.logits,
         candidate.labels,
         candidate.index,
         resamples=config.measure.bootstrap_resamples,

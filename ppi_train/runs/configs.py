@@ -50,7 +50,7 @@ from ppi_train.evaluation.options import (
     ScoringOptions,
 )
 from ppi_train.inference.options import ExplanationOptions, PredictionOptions
-from ppi_train.models.choice import ModelChoice
+from ppi_train.models.choice import ModelChoice, models_by_hyperparameter
 from ppi_train.parallel.options import ParallelOptions
 from ppi_train.runs.options import (
     FINETUNE_EPOCHS,
@@ -73,6 +73,8 @@ from ppi_train.runs.options import (
     WarmStartOptions,
 )
 from ppi_train.runs.sweep_options import SweepOptions
+
+MODEL_OF_BEST_RECIPE = "v3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,6 +437,23 @@ class PipelineConfig(NewModelConfig):
         """Whether a language model is trained first."""
         given = self.embedder.embedder_run_id or self.cache.embeddings
         return self.embedder.embedder == "protein_lm" and not given
+
+    @property
+    def takes_best_recipe(self) -> bool:
+        """Whether the pipeline takes the recipe that is best for `protein_lm`; see `with_best_recipe`."""
+        of_others = {
+            name for name, models in models_by_hyperparameter().items() if MODEL_OF_BEST_RECIPE not in models
+        }
+        return (
+            self.embedder.embedder == "protein_lm"
+            and not self.cache.embeddings
+            and self.embedder.granularity != "protein"
+            and not self.names_given & {"model", *of_others}
+        )
+
+    def without_effect(self, given: frozenset[str]) -> list[str]:
+        config = self.replace(model=MODEL_OF_BEST_RECIPE) if self.takes_best_recipe else self
+        return super(PipelineConfig, config).without_effect(given)
 
     def validate(self) -> list[str]:
         found = super().validate()

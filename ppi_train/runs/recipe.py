@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from ppi_train.models.choice import models_by_hyperparameter
-from ppi_train.runs.configs import PipelineConfig
+from ppi_train.runs.configs import MODEL_OF_BEST_RECIPE, PipelineConfig
 from ppi_train.runs.own_data import draws_training_negatives
 
 logger = logging.getLogger(__name__)
 
 _OF_LANGUAGE_MODEL: dict[str, object] = {
-    "model": "v3",
+    "model": MODEL_OF_BEST_RECIPE,
     "granularity": "residue",
     "embedding_dtype": "float16",
     "epochs": 10,
@@ -29,16 +28,9 @@ def with_best_recipe(config: PipelineConfig) -> PipelineConfig:
     Raises:
         DataError: the network or the training pairs that are given are wrong.
     """
-    given = config.names_given
-    of_other_models = {name for name, models in models_by_hyperparameter().items() if "v3" not in models}
-    if (
-        config.embedder.embedder != "protein_lm"
-        or config.cache.embeddings
-        or config.embedder.granularity == "protein"
-        or given & {"model", *of_other_models}
-    ):
+    if not config.takes_best_recipe:
         return config
-    taken = {name: value for name, value in _OF_LANGUAGE_MODEL.items() if name not in given}
+    taken = {name: value for name, value in _OF_LANGUAGE_MODEL.items() if name not in config.names_given}
     # The negatives of a user's own files may have been measured.
     if "fresh_negatives" in taken and (
         config.finetune.finetune_train_pairs or not draws_training_negatives(config)

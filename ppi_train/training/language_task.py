@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
@@ -16,6 +17,7 @@ from ppi_train.training.ranks import Ranks
 PARTS_A_PASS = 5
 """Validations in each pass over the sequences: a full pass takes too long."""
 _VALIDATION_BATCH = 64
+_LOSS_OF_INFINITE_PERPLEXITY = math.log(sys.float_info.max)
 
 
 class LanguageTask:
@@ -112,9 +114,10 @@ class LanguageTask:
             self._held_out.split(_VALIDATION_BATCH),
         )
         loss = sum(losses) / len(self._held_out)
-        if not math.isfinite(loss):
+        if not loss < _LOSS_OF_INFINITE_PERPLEXITY:  # or not a number
             raise UserError(
-                "training diverged: the validation loss is not a finite number",
+                "training diverged: the perplexity on validation is not a finite number",
+                got=f"val/loss={loss}",
                 remedy="lower learning_rate, or give amp=off",
             )
         return {"val/loss": loss, "val/perplexity": math.exp(loss)}

@@ -137,3 +137,29 @@ def test_ignored_signals_of_a_terminal_stay_ignored(ignored: list[signal.Signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("mode", ["eval_only", "sweep"])
+def test_a_mistake_has_its_exit_code_where_nobody_reads_the_message(mode: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", f"entry_points.{mode}", "--run_id", "?", "--trials", "?"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)], ids=str)
+def test_closed_streams_are_opened_again(closed: tuple[int, ...], tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from ppi_train.io.terminal import open_closed_streams\n"
+        "open_closed_streams()\n"
+        "print('lost', file=sys.stderr)\n"
+        f"places = [os.readlink(f'/proc/self/fd/{{number}}') for number in {closed}]\n"
+        "open(sys.argv[1], 'w').write(' '.join(places))\n"
+    )
+    shell = f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}'
+    command = ["sh", "-c", shell, "sh", sys.executable, "-c", code, str(tmp_path / "places")]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert (tmp_path / "places").read_text().split() == [os.devnull] * len(closed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppi_train.errors import ConfigError, StorageError, first_line
+from ppi_train.io.terminal import signals_deferred
 from ppi_train.modes.sweep.searched import Stored, stored
 from ppi_train.modes.sweep.space import SearchSpace
 from ppi_train.runs.sweep_options import SCHEMES, SweepOptions
@@ -79,13 +81,33 @@ class StudyPlace:
         )
 
 
+class _WholeCalls:
+    """A storage whose calls no signal interrupts.
+
+    A connection to SQLite that was left within a query keeps its lock while the exception is on its way, and
+    the end of the sweep, which writes what became of its trials, would wait for it in vain.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return signals_deferred()(found) if inspect.ismethod(found) else found
+
+
+class _WholeDatabase(_WholeCalls, RDBStorage):
+    pass
+
+
+class _WholeJournal(_WholeCalls, JournalStorage):
+    pass
+
+
 @lru_cache(maxsize=2)
 def _storage(address: str, _sweep: str) -> BaseStorage:
     kind, _, path = address.partition(":")
     if kind == "journal":
-        return JournalStorage(JournalFileBackend(path))
+        return _WholeJournal(JournalFileBackend(path))
     waiting = {"timeout": 120} if kind == "sqlite" else {}  # seconds until "database is locked"
-    return RDBStorage(address, engine_kwargs={"connect_args": waiting})
+    return _WholeDatabase(address, engine_kwargs={"connect_args": waiting})
 
 
 def place_of(

@@ -88,6 +88,8 @@ def test_what_is_no_truth_value(value: object) -> None:
         ("train", ("train",)),
         ("train, test", ("train", "test")),
         (" train ,,test,", ("train", "test")),
+        ("train,\ntest\n", ("train", "test")),
+        ('train, "test, too"', ("train", "test, too")),
         (["train", "test"], ("train", "test")),
         (("a, b",), ("a, b",)),
         (",", ()),
@@ -101,6 +103,7 @@ def test_lists(value: object, expected: tuple[str, ...]) -> None:
     ("value", "message"),
     [
         (7, "expected a list of texts, got 7"),
+        ("a\rb", "expected values with commas between, got 'a\\rb'"),
         ({"a": 1}, "expected a list of texts, got {'a': 1}"),
         (None, "expected a list of texts, got None"),
         (["a", 7], "expected text, got 7; quote it"),

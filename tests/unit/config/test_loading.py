@@ -345,6 +345,17 @@ def test_logged_parameters_are_texts_by_section() -> None:
     assert logged_parameters(PrepareDataConfig.of(splits=splits))["data.splits"] == "train,validation"
 
 
+def test_a_logged_list_is_read_as_the_same_values(tmp_path: Path) -> None:
+    """A resumed run is configured by what it logged."""
+    files = ["plain.fasta", 'Smith, J./a "b".fasta']
+    config, _ = load_config(
+        TrainEmbedderConfig, {}, config_file=_file(tmp_path, yaml.safe_dump({"text_fasta": files}))
+    )
+    logged = logged_parameters(config)["embedder.text_fasta"]
+    again, _ = load_config(TrainEmbedderConfig, {"text_fasta": logged})
+    assert again.further.text_fasta == config.further.text_fasta == tuple(files)
+
+
 def test_an_alias_stands_for_its_field(tmp_path: Path) -> None:
     given = {"lm_amp": "bf16", "lm_epochs": "2", "lm_hidden_dim": "8", "lm_learning_rate": "0.01"}
     config, _ = load_config(TrainEmbedderConfig, given)

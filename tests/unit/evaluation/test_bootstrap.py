@@ -132,6 +132,16 @@ def test_intervals_hold_the_point_value_and_narrow_with_more_pairs() -> None:
     assert widths[1] == pytest.approx(widths[0] / 4, rel=0.35)
 
 
+def test_intervals_hold_the_point_value_of_logits_beyond_the_precision_of_probabilities() -> None:
+    scores, labels, proteins = simulated(500)
+    logits = 1e6 * np.log(scores / (1 - scores))
+    intervals = bootstrap_intervals(logits, labels, proteins, are_logits=True, resamples=100, seed=0)
+    point = pair_metrics(logits, labels, are_logits=True)
+    assert point["auroc"] > 0.7
+    for name, (low, high) in intervals.items():
+        assert low < point[name] < high, name
+
+
 @pytest.mark.slow
 def test_interval_covers_the_true_auroc_about_as_often_as_it_says() -> None:
     truth = 0.7602499389065233  # of two normal distributions one standard deviation apart: Phi(1/sqrt(2))

@@ -65,6 +65,18 @@ def test_whole_weights_are_repeated_rows_and_ones_change_nothing(decimals: int |
         assert got == pytest.approx(expected, rel=0, abs=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1, 30, 1000])
+def test_logits_keep_their_order_where_probabilities_are_0_and_1(scale: float) -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random(301) < 0.4).astype(np.int8)
+    logits = scale * (rng.normal(size=301) + labels).round(2)
+    measure = WeightedPairMetrics(sigmoid(logits), labels, logits=logits)
+    for weight in [np.ones(301, np.int64), *(rng.poisson(1, 301) * rng.poisson(1, 301) for _ in range(4))]:
+        repeated = np.repeat(logits, weight), np.repeat(labels, weight)
+        expected = pair_metrics(*repeated, are_logits=True)
+        assert measure(weight[measure.order]) == pytest.approx(expected, rel=0, abs=1e-12)
+
+
 def test_all_scores_tied_and_perfect_scores() -> None:
     labels = np.array([0, 1, 1, 0], dtype=np.int8)
     (tied,) = of_weights((np.full(4, 0.7), labels), np.ones(4, np.int64))

@@ -34,6 +34,12 @@ def test_what_is_given_stays() -> None:
     }
 
 
+def test_a_parameter_of_its_model_has_an_effect() -> None:
+    config, warnings = load_config(PipelineConfig, LANGUAGE | {"slots": 2})
+    assert with_best_recipe(config).model.hyperparameters["slots"] == 2
+    assert warnings == []
+
+
 @pytest.mark.parametrize(
     "given",
     [

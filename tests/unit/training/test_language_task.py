@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ppi_train.embeddings.embedders.protein_lm import CausalLstm
-from ppi_train.errors import DataError
+from ppi_train.errors import DataError, UserError
 from ppi_train.runs.configs import TrainEmbedderConfig
 from ppi_train.training.callbacks import MetricLogger
 from ppi_train.training.language_task import PARTS_A_PASS, LanguageTask
+from ppi_train.training.ranks import SingleProcess
 from ppi_train.training.trainer import Trainer
 
 WINDOW = 16
@@ -93,6 +94,16 @@ def test_seed_and_pass_fix_the_order_wherever_training_takes_it_up() -> None:
 def test_too_few_residues_are_refused() -> None:
     with pytest.raises(DataError, match=r"too few residues(.|\n)*of 1 proteins(.|\n)*proteome"):
         task(proteins(1))
+
+
+@pytest.mark.parametrize("loss", [710.0, float("inf"), float("nan")])
+def test_a_loss_without_a_finite_perplexity_is_a_divergence(loss: float) -> None:
+    class Diverged(nn.Module):
+        def loss(self, windows: Tensor) -> Tensor:
+            return torch.full_like(windows[0, 0], loss, dtype=torch.float32)
+
+    with pytest.raises(UserError, match=rf"training diverged(.|\n)*val/loss={loss}(.|\n)*learning_rate"):
+        task(proteins(5)).validate(Diverged(), SingleProcess())
 
 
 def test_a_text_with_a_rule_is_learned(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from ppi_train.errors import ConfigError
 from ppi_train.modes.sweep.searched import Searched
@@ -48,6 +51,20 @@ def test_a_journal_is_written_while_it_is_locked(tmp_path: Path, caplog: pytest.
             pass
     optuna.logging.disable_propagation()
     assert not caplog.messages  # Optuna says so when it takes away a lock
+
+
+def test_a_signal_takes_effect_when_the_query_is_done(tmp_path: Path) -> None:
+    """A query that is left half done locks the file of the study, and its end could not be written."""
+    place = placed(tmp_path)
+    storage = place.storage()
+    assert isinstance(storage, RDBStorage)
+    begun, done = [], []
+    event.listen(storage.engine, "before_cursor_execute", lambda *_: begun.append(1))
+    event.listen(storage.engine, "before_cursor_execute", lambda *_: signal.raise_signal(signal.SIGINT))
+    event.listen(storage.engine, "after_cursor_execute", lambda *_: done.append(1))
+    with pytest.raises(KeyboardInterrupt):
+        optuna.create_study(study_name="mine", storage=storage)
+    assert len(begun) == len(done) > 0
 
 
 @pytest.mark.parametrize(
