@@ -162,7 +162,7 @@ def test_without_a_server_the_command_that_starts_a_ui_is_said(
     command = f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'mine.db'}"
     assert f"to see it in a browser: {command}" in caplog.text
     assert f"this run: http://127.0.0.1:5000/#/experiments/0/runs/{result.run_id}?" in caplog.text
-    assert "next: mlflow run . -e train_only -P dataset=example" in caplog.text
+    assert "next: mlflow run . --env-manager local -e train_only -P dataset=example" in caplog.text
     assert result.url == command
 
 
