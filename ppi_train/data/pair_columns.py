@@ -94,6 +94,6 @@ def column_positions(names: Sequence[str], where: str, scores: Sequence[str] = (
         if lowered[at] != ours:
             logger.info("%s: the column %s is taken as %s", where, names[at], ours)
     ignored = [name for position, name in enumerate(names) if position not in found.values()]
-    if ignored:
+    if ignored and (not scores or "score" in found):  # else the scores may be looked for under other names
         logger.info("%s: ignored columns: %s", where, ", ".join(ignored[:10]))
     return found

@@ -101,12 +101,13 @@ def draw_split(edges: PairTable, plan: SplitPlan, known_of: SplitHelp = _NO_HELP
     sides = _divide(edges, plan, known_of, rng)
     for number, name in enumerate(SIDES):
         if not (sides == number).any():
+            other = "" if plan.method == "random" else ", or the method random, which drops none"
             raise DataError(
                 f"the split leaves no edge for {name}",
                 where=edges.source,
                 got=f"{len(edges):,} edges of {len(edges.proteins):,} proteins, split by {plan.method}, "
                 f"val_fraction={plan.val_fraction}, test_fraction={plan.test_fraction}",
-                remedy="give more edges, a larger fraction, or the method random, which drops none",
+                remedy=f"give more edges or a larger fraction{other}",
             )
     return DrawnSplit(
         tables=_tables(edges, sides, plan, known_of),

@@ -425,4 +425,4 @@ def _point_on(result: PipelineResult) -> None:
     if "report" in result.outputs:
         logger.info("its report: %s", result.outputs["report"])
     for command in result.then:
-        logger.info("next: mlflow run . -e %s", command)
+        logger.info("next: mlflow run . --env-manager local -e %s", command)

@@ -19,7 +19,8 @@ class PipelineResult:
 
     `exit_code` is that of the command: 0, or 3 for a promotion that was refused. `url` is the run's page in
     the MLflow UI, or the command that shows a store without a server; `places` are lines that say where it is
-    seen. `then` has commands that may come next, without their common start `mlflow run . -e`.
+    seen. `then` has commands that may come next, without their common start
+    `mlflow run . --env-manager local -e`.
     """
 
     run_id: str

@@ -66,7 +66,8 @@ def _reported(error: Exception, parameters: Mapping[str, object]) -> UserError |
         return StorageError(
             "the disk is full",
             where=place,
-            remedy="make room; a training run is then continued: mlflow run . -e resume -P run_id=...",
+            remedy="make room; a training run is then continued: "
+            "mlflow run . --env-manager local -e resume -P run_id=...",
         )
     if number in _OPEN_FILES:
         return StorageError(

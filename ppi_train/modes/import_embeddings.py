@@ -58,7 +58,7 @@ def run(config: ImportConfig, tracked: TrackedRun) -> PipelineResult:
         metrics=metrics,
         outputs={"embeddings": str(output)},
         then=(
-            f"train_only -P embeddings={shlex.quote(str(output))} -P embedder={options.embedder_name} "
+            f"train_only -P embeddings={shlex.quote(str(output))} "
             "-P train_pairs=YOUR.tsv -P val_pairs=YOUR.tsv",
         ),
     )

@@ -306,7 +306,8 @@ def _model_of(run: RunInfo) -> str:
             where=run,
             got=run.status,
             expected="FINISHED",
-            remedy=f"{how}: mlflow run . -e resume -P run_id={run.run_id}; or promote another run",
+            remedy=f"{how}: mlflow run . --env-manager local -e resume -P run_id={run.run_id}; "
+            "or promote another run",
         )
     return needed_model_of(run, remedy="promote another run")
 
@@ -322,7 +323,8 @@ def _resolved(holder: CurrentVersion, registry: RegistryOptions) -> ResolvedChec
             where=f"models:/{name}@{alias}, {describe(holder)}",
             got=error.got,
             expected=error.expected,
-            remedy=f"{error.remedy}; or give the alias back to the version before: mlflow run . -e rollback "
+            remedy=f"{error.remedy}; or give the alias back to the version before: "
+            "mlflow run . --env-manager local -e rollback "
             f"-P registered_model={name} -P alias={alias}; or remove the alias in the MLflow UI, after which "
             "min_auprc alone decides",
         ) from None

@@ -65,7 +65,7 @@ def resolve_checkpoint(
             "the run is still running, so its checkpoints still change",
             where=run,
             remedy="wait until it ends; if its process is gone, continue it: "
-            f"mlflow run . -e resume -P run_id={run_id}",
+            f"mlflow run . --env-manager local -e resume -P run_id={run_id}",
         )
     return fetch_checkpoint(run, name)
 
@@ -127,7 +127,8 @@ def fetch_checkpoint(run: RunInfo, name: str) -> ResolvedCheckpoint:
             "the run has no finished checkpoint",
             where=run,
             expected=f"checkpoints/{name} among its artifacts, and the tag that is set when it is whole",
-            remedy=f"continue it: mlflow run . -e resume -P run_id={run.run_id}; or give another run's ID",
+            remedy=f"continue it: mlflow run . --env-manager local -e resume -P run_id={run.run_id}; "
+            "or give another run's ID",
         )
     digest = stored.digests[name]
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):

@@ -214,7 +214,7 @@ def _released_folder(embedder_id: str) -> Path:
             got=embedder_id,
             expected=", ".join(find_release(name).embedder_id for name in release_names()),
             remedy="install the version of ppi_train that the model was trained with, or log its runs on "
-            "this tracking server with it: mlflow run . -e promote -P released=human",
+            "this tracking server with it: mlflow run . --env-manager local -e promote -P released=human",
         )
     return resolve_checkpoint(run_id, modes=EMBEDDER_MODES).folder
 

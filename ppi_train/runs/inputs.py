@@ -172,7 +172,7 @@ def _refuse_imported(embedder: str, fastas: Sequence[Path]) -> None:
         "the model was trained on imported embeddings, which this project cannot make",
         got=f"no embeddings of {', '.join(fasta.name for fasta in fastas)}",
         expected=f"embeddings by {embedder}, as the model was trained on",
-        remedy="make them as before, import them (mlflow run . -e import_embeddings "
+        remedy="make them as before, import them (mlflow run . --env-manager local -e import_embeddings "
         f"-P embedder_name={embedder}), and give embeddings=",
     )
 
@@ -225,7 +225,7 @@ def refuse_one_class(tables: Mapping[str, PairTable]) -> None:
                 expected="pairs of both classes",
                 remedy="add pairs of the other label; from interactions only, train_only and full_pipeline "
                 "draw negatives with negatives=degree_matched, and split does: "
-                "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+                "mlflow run . --env-manager local -e split -P pairs=interactions.tsv -P output=FOLDER",
             )
 
 
@@ -249,7 +249,7 @@ def check_repeated(train: PairTable, validation: PairTable, digests: Mapping[str
             got=f"{repeated:,} of {len(validation):,} pairs are in {train.source}, under any names",
             expected="validation pairs that the model is not trained on",
             remedy="leave pairs out of training; `split` makes such tables: "
-            "mlflow run . -e split -P pairs=interactions.tsv -P output=FOLDER",
+            "mlflow run . --env-manager local -e split -P pairs=interactions.tsv -P output=FOLDER",
         )
     if repeated:
         logger.warning(
@@ -341,7 +341,7 @@ def refuse_missing(
     rule = fitting_rule(missing, known)
     add = (
         "add their sequences to the FASTA and embed it: "
-        f"mlflow run . -e embed -P fasta={fasta or 'sequences.fasta'}"
+        f"mlflow run . --env-manager local -e embed -P fasta={fasta or 'sequences.fasta'}"
     )
     if can_drop:
         add += "; or give missing=drop to leave them and their pairs out"

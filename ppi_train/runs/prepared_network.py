@@ -71,7 +71,7 @@ def _new_tables(
             got=f"{len(edges):,} pairs of {len(edges.proteins):,} proteins with a sequence",
             expected=f"{MIN_EDGES} pairs or more",
             remedy="take more of it by other filters, or give a larger network; a model that was trained on "
-            "another network can score these pairs: mlflow run . -e predict",
+            "another network can score these pairs: mlflow run . --env-manager local -e predict",
         )
     plan = _plan(division, edges)
     sequences = source.proteins.sequences.sequences

@@ -148,9 +148,17 @@ def evaluation_inputs(
     """Reads the pairs of a split, and opens or makes their embeddings.
 
     Raises:
+        ConfigError: there are neither sequences nor embeddings.
         DataError: the pairs are wrong.
         CacheError: the embeddings are not of the kind that the model was trained on, or are missing.
     """
+    if not (split.files.fasta or config.cache.embeddings or trained.cache.embeddings):
+        raise ConfigError(  # the proteins of own pairs need not be those of the data set
+            "neither sequences nor embeddings of the proteins of the pairs",
+            where=str(split.files.pairs),
+            got="a run that was trained on a data set, not on a FASTA",
+            remedy="give fasta=FILE, or embeddings=CACHE that was made as in training",
+        )
     tables = read_tables({split.split: split.files})
     embedding: dict[str, Any] = checkpoint.description["embedding"]
     recipe = embedding["recipe"]

@@ -527,7 +527,7 @@ class TrackedRun:
     def _leave(self, status: str, *, unlike_exit_code: bool) -> None:
         """Waits for the server to receive the rest; logs what is unsent."""
         path = self._store.path.absolute()
-        remedy = f"mlflow run . -e sync -P journal={path}"
+        remedy = f"mlflow run . --env-manager local -e sync -P journal={path}"
         if self._worker is None:
             self._store.close()
             logger.warning("the run is in its outbox only; to send it to a tracking server: %s", remedy)

@@ -248,7 +248,7 @@ def needed_model_of(run: RunInfo, remedy: str) -> str:
     if "ppi.trial" in run.tags:
         remedy = (
             "of the trials of a sweep only the winner logs a model: give the winner's run, or train again "
-            "with the parameters of this one: mlflow run . -e train_only"
+            "with the parameters of this one: mlflow run . --env-manager local -e train_only"
         )
     raise CheckpointError("the run has logged no model", where=run, remedy=remedy)
 

@@ -196,4 +196,8 @@ class CheckpointUploader(CheckpointSaver):
                 logger.exception("the checkpoints could not be uploaded; they are in %s", self.folder)
         if started or interrupted:
             how = "interrupted" if interrupted else "stopped by an error"
-            logger.warning("%s; to continue: mlflow run . -e resume -P run_id=%s", how, self._tracked.run_id)
+            logger.warning(
+                "%s; to continue: mlflow run . --env-manager local -e resume -P run_id=%s",
+                how,
+                self._tracked.run_id,
+            )

@@ -279,7 +279,8 @@ class ProcessGroup:
             "a process of the training was lost",
             where=", ".join(lost),
             got="it has ended without a message: killed, out of memory, or its machine is gone",
-            remedy="continue the run with any number of processes: mlflow run . -e resume -P run_id=RUN_ID "
+            remedy="continue the run with any number of processes: "
+            "mlflow run . --env-manager local -e resume -P run_id=RUN_ID "
             "-P processes=N",
         )
 

@@ -306,7 +306,7 @@ def test_a_run_that_ended_before_its_first_checkpoint(place: Place, status: str)
     told = refused(place, run_id)
     assert told.startswith("the run has no finished checkpoint\n")
     assert f"run {run_id} (by-hand, {status})" in told
-    assert f"mlflow run . -e resume -P run_id={run_id}" in told
+    assert f"mlflow run . --env-manager local -e resume -P run_id={run_id}" in told
 
 
 @ON_RUNS

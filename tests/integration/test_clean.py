@@ -295,8 +295,9 @@ def test_what_a_killed_removal_has_left_is_freed() -> None:
 
 
 @pytest.mark.slow
-def test_the_items_of_a_training_are_all_recognised() -> None:
-    execute_pipeline("train_only", {"epochs": 1})
+def test_the_items_of_the_modes_are_all_recognised() -> None:
+    run_id = execute_pipeline("train_only", {"epochs": 1, "processes": 2}).run_id
+    execute_pipeline("eval_only", {"run_id": run_id})
     found = [*items_of_data(Path("data")), *items_of_runs(Path("runs"))]
-    assert {item.kind for item in found} == {"prepared", "embeddings", "runs"}
+    assert {item.kind for item in found} == {"prepared", "embeddings", "runs", "similarity"}
     assert [item.keep for item in found] == [""] * len(found)

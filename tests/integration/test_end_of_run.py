@@ -41,8 +41,9 @@ def test_a_training_points_to_its_page_and_to_what_may_come_next(
     assert this_run == f"this run: {page}/{result.run_id}?workflowType=machine_learning"
     assert all_runs == f"all runs: {page}?workflowType=machine_learning&viewStateShareKey=ppi_train"
     assert Path(report.removeprefix("its report: ")).read_text().startswith("<!DOCTYPE html>")
-    assert [line.split()[:6] for line in following] == [
-        ["next:", "mlflow", "run", ".", "-e", mode] for mode in ("eval_only", "predict", "promote")
+    assert [line.split()[:8] for line in following] == [
+        ["next:", "mlflow", "run", ".", "--env-manager", "local", "-e", mode]
+        for mode in ("eval_only", "predict", "promote")
     ]
     assert all(f"-P run_id={result.run_id}" in line for line in following)
 
@@ -162,7 +163,7 @@ def test_without_a_server_the_command_that_starts_a_ui_is_said(
     command = f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'mine.db'}"
     assert f"to see it in a browser: {command}" in caplog.text
     assert f"this run: http://127.0.0.1:5000/#/experiments/0/runs/{result.run_id}?" in caplog.text
-    assert "next: mlflow run . -e train_only -P dataset=example" in caplog.text
+    assert "next: mlflow run . --env-manager local -e train_only -P dataset=example" in caplog.text
     assert result.url == command
 
 

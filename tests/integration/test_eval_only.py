@@ -17,7 +17,7 @@ from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, sequence_digest
 from ppi_train.embeddings.cache import CacheSpec
 from ppi_train.embeddings.cache.file import CacheWriter
-from ppi_train.errors import CacheError, CheckpointError, TrackingError
+from ppi_train.errors import CacheError, CheckpointError, ConfigError, TrackingError
 from ppi_train.evaluation.pair_metrics import BOUNDS, pair_metrics, sigmoid
 from ppi_train.evaluation.uncertainty import fitted_temperature
 from ppi_train.modes import PipelineResult, execute_pipeline
@@ -158,6 +158,22 @@ def test_own_test_pairs_need_no_more_than_a_fasta(
     named = execute_pipeline("eval_only", folders | {"run_id": trained.run_id})
     mine = execute_pipeline("eval_only", folders | {"run_id": trained.run_id} | own)
     assert mine.metrics == named.metrics
+
+
+@pytest.mark.parametrize("mode", ["eval_only", "promote", "compare"])
+def test_own_test_pairs_of_a_run_on_a_data_set_need_a_fasta(
+    folders: dict[str, Any], trained: PipelineResult, example: Dataset, mode: str
+) -> None:
+    run_id = trained.run_id
+    of_mode: dict[str, Any] = {
+        "eval_only": {"run_id": run_id},
+        "promote": {"run_id": run_id, "registered_model": "mine"},
+        "compare": {"run_ids": f"{run_id},{execute_pipeline('train_only', folders | {'epochs': 1}).run_id}"},
+    }
+    with pytest.raises(ConfigError, match="neither sequences nor embeddings") as caught:
+        execute_pipeline(mode, folders | of_mode[mode] | {"test_pairs": str(example.splits["test"].pairs)})
+    assert str(example.splits["test"].pairs) in str(caught.value)
+    assert "give fasta=FILE" in str(caught.value)
 
 
 def embedded(example: Dataset, path: Path, *, dimension: int) -> Path:

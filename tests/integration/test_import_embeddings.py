@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ppi_train.cli import run_mode
+from ppi_train.config.loading import load_config
 from ppi_train.data.benchmarks.prepare import Dataset
 from ppi_train.data.fasta import read_fasta, write_fasta
 from ppi_train.data.pairs import read_pairs
@@ -18,6 +20,7 @@ from ppi_train.embeddings.embedders import make_embedder
 from ppi_train.embeddings.embedders.base import EmbedderRequest
 from ppi_train.errors import CacheError, ConfigError, DataError
 from ppi_train.modes import PipelineResult, execute_pipeline
+from ppi_train.runs.configs import MODES
 
 
 class Lab:
@@ -89,6 +92,8 @@ def test_imported_embeddings_train_and_score_like_those_made_here(
     assert len(run.data.tags["ppi.embedding_cache_digest"]) == 64
     assert run.data.metrics["embedding/proteins"] == len(lab.proteins("train", "validation"))
     assert run.data.params["embedding.source"].endswith("mine.h5")
+    mode, *given = shlex.split(result.then[0])
+    load_config(MODES[mode], dict(word.split("=", 1) for word in given if word != "-P"))  # runs as printed
     theirs = lab.trained(result.outputs["embeddings"])
     ours = execute_pipeline(
         "train_only", {"epochs": 2, "data_dir": str(data_dir), "output_dir": str(lab.folder / "ours")}

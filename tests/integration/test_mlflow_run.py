@@ -77,7 +77,7 @@ def test_mlflow_run_that_is_stopped_leaves_the_run_killed(
         run_id = wait_for_epoch(store, process)
         stop(process)
         _, shown = process.communicate(timeout=60)
-    assert f"mlflow run . -e resume -P run_id={run_id}" in shown
+    assert f"mlflow run . --env-manager local -e resume -P run_id={run_id}" in shown
     assert "Traceback" not in shown
     # MLflow has marked it FAILED by now, for its exit code; that is put right within seconds.
     for _ in range(200):

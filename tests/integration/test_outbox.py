@@ -316,7 +316,7 @@ def test_what_is_unsent_at_the_end_is_told_and_sync_sends_it_once(
     proxy: FaultyProxy, direct: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id, journal = left_unsent(proxy, tmp_path)
-    assert f"mlflow run . -e sync -P journal={journal}" in caplog.text
+    assert f"mlflow run . --env-manager local -e sync -P journal={journal}" in caplog.text
     assert direct.get_run(run_id).info.status == "RUNNING"
     # Cut in the middle, it goes on where it stood.
     proxy.set(lambda number: PASS if number < 12 else REFUSE)
@@ -498,7 +498,10 @@ def test_a_journal_of_version_0_2_does_not_stop_the_others(
     with pytest.raises(TrackingError, match="1 of what 2 outboxes have") as caught:
         execute_pipeline("sync", {"journal": str(tmp_path / "runs")})
     assert f"{journal}: this is a journal of version 0.2" in str(caught.value)
-    assert f"version 0.2.0 (git checkout 4e26ede): mlflow run . -e sync -P journal={journal}" in caplog.text
+    assert (
+        f"version 0.2.0 (git checkout 4e26ede): mlflow run . --env-manager local -e sync -P journal={journal}"
+        in caplog.text
+    )
     assert journal.is_file()
     assert not outbox.exists(), offline_id
 
@@ -510,7 +513,7 @@ def test_resume_names_a_journal_of_version_0_2(store: mlflow.MlflowClient, tmp_p
     shutil.copy(Path(__file__).parents[1] / "data" / "version_0_2" / LEGACY_NAME, journal)
     with pytest.raises(JournalError, match=r"a journal of version 0\.2") as caught:
         send_what_it_left(find_run(run_id), str(tmp_path / "runs"))
-    assert f"mlflow run . -e sync -P journal={journal}" in str(caught.value)
+    assert f"mlflow run . --env-manager local -e sync -P journal={journal}" in str(caught.value)
 
 
 def test_an_outbox_moved_to_another_folder_is_sent_with_its_files(

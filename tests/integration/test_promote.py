@@ -199,7 +199,7 @@ def test_a_run_that_failed(client: mlflow.MlflowClient, places: dict[str, Any], 
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
-        ("KILLED", "to do: continue it: mlflow run . -e resume"),
+        ("KILLED", "to do: continue it: mlflow run . --env-manager local -e resume"),
         ("RUNNING", "to do: wait until it ends; or, if its process is gone, continue it: mlflow run"),
     ],
 )

@@ -351,7 +351,7 @@ def test_a_signal_writes_a_checkpoint_and_prints_the_command_that_goes_on_elsewh
     )
     assert returned == code, shown
     assert at_server.get_run(run_id).info.status == "KILLED"
-    assert f"interrupted; to continue: mlflow run . -e resume -P run_id={run_id}" in shown
+    assert f"interrupted; to continue: mlflow run . --env-manager local -e resume -P run_id={run_id}" in shown
     assert "stopped by" in shown
     assert "Traceback" not in shown
     last = read_checkpoint(tmp_path / "here" / run_id / "checkpoints/last", with_training_state=True)
@@ -408,7 +408,10 @@ def test_interrupted_after_its_last_step_a_run_tells_how_to_go_on(
     (killed,) = store.search_runs(["1"])
     assert killed.info.status == "KILLED"
     run_id = killed.info.run_id
-    assert f"interrupted; to continue: mlflow run . -e resume -P run_id={run_id}" in caplog.text
+    assert (
+        f"interrupted; to continue: mlflow run . --env-manager local -e resume -P run_id={run_id}"
+        in caplog.text
+    )
     execute_pipeline("resume", {"run_id": run_id})
     finished = store.get_run(run_id)
     assert finished.info.status == "FINISHED"

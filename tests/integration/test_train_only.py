@@ -239,7 +239,7 @@ def test_missing_proteins_are_refused_by_name_before_training(
     with pytest.raises(CacheError, match="no embedding for 2 proteins") as caught:
         trained(folders, **tables)
     assert "GHOST1, GHOST2" in str(caught.value)
-    assert f"mlflow run . -e embed -P fasta={tables['fasta']}" in str(caught.value)
+    assert f"mlflow run . --env-manager local -e embed -P fasta={tables['fasta']}" in str(caught.value)
 
 
 def test_missing_proteins_can_be_dropped_and_are_counted(

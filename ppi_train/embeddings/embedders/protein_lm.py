@@ -171,7 +171,8 @@ class ProteinLm:
                 "embedder=protein_lm needs the weights of a trained language model",
                 where="embedder_run_id",
                 expected="the ID of a finished run of train_embedder",
-                remedy="train one: mlflow run . -e train_embedder -P fasta=sequences.fasta; "
+                remedy="train one: mlflow run . --env-manager local -e "
+                "train_embedder -P fasta=sequences.fasta; "
                 "the full pipeline does so automatically",
             )
         device = request.device or torch.device("cpu")

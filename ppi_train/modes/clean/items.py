@@ -52,15 +52,16 @@ _OF_RUN = frozenset(
             "report.md",
             "promotion.md",
             "audit.json",
+            "strata.tsv",
         ),
         *("audit.md", "network.json", "pairs", "dropped", "checkpoints", "figures", "predictions"),
-        *("explanation", "text"),
+        *("explanation", "text", "logs", "shared"),
     }
 )
 _SUFFIXES = frozenset(
     {
         *(".parquet", ".json", ".safetensors", ".pt", ".png", ".svg"),
-        *(".tsv", ".fasta", ".html", ".yaml", ".md"),
+        *(".tsv", ".fasta", ".html", ".yaml", ".md", ".log", ".npy"),
     }
 )
 
@@ -174,7 +175,7 @@ def why_kept(folder: Path) -> str:
     """Why the folder of a run may not be removed; empty where it may."""
     unsent = [path for path in _entries(folder) if _is_outbox(path.name)]
     if unsent:
-        return f"not all of it was sent: mlflow run . -e sync -P journal={unsent[0]}"
+        return f"not all of it was sent: mlflow run . --env-manager local -e sync -P journal={unsent[0]}"
     for path in _walk(folder):
         top = path.relative_to(folder).parts[0]
         named = top in _OF_RUN and (path.suffix in _SUFFIXES or path.name in ("lock", "outbox.lock"))

@@ -26,7 +26,10 @@ MOST_EXPLAINED = 5_000
 FIELDS = ("a", "b")
 _BOTH = "the two fields"
 _BLANK_LINE = re.compile(r"\n\s*\n")
-_ROOM = "score more with `predict`: mlflow run . -e predict -P fasta=FILE -P all_pairs=true -P output=FILE"
+_ROOM = (
+    "score more with `predict`: mlflow run . --env-manager local -e predict -P fasta=FILE -P all_pairs=true "
+    "-P output=FILE"
+)
 
 
 class TooMuchError(DataError):

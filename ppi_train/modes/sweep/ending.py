@@ -161,7 +161,7 @@ def _write_page(
             labels=inputs.tables["validation"].required_labels,
             link=lambda run_id: run_id,
             facts=(("data set", inputs.name), ("study", study.place.name), ("sampler", space.sampler)),
-            commands=tuple(f"mlflow run . -e {command}" for command in then),
+            commands=tuple(f"mlflow run . --env-manager local -e {command}" for command in then),
             retrained=tuple(retrained.items()),
         ),
         made_by=made_by(tracked),

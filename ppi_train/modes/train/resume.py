@@ -141,7 +141,7 @@ def _refuse_unless_interrupted(run: RunInfo, *, ran_here: bool) -> None:
         raise CheckpointError(
             "the run has finished: there is nothing to continue",
             where=run,
-            remedy="to train on from its weights: mlflow run . -e finetune_from_pretrain "
+            remedy="to train on from its weights: mlflow run . --env-manager local -e finetune_from_pretrain "
             f"-P pretrain_run_id={run.run_id}",
         )
     # On the machine where it ran, its lock shows whether it is alive; elsewhere only its silence does.

@@ -174,7 +174,7 @@ def refuse_other_files(path: Path) -> None:
             "this is a journal of version 0.2, which this version does not read",
             where=path,
             remedy="in a checkout of version 0.2.0 (git checkout 4e26ede): "
-            f"mlflow run . -e sync -P journal={path}",
+            f"mlflow run . --env-manager local -e sync -P journal={path}",
         )
     if path.with_name(f"{path.name}-journal").exists():
         return  # a commit was broken off: SQLite repairs the file, perhaps its first page, when it opens it

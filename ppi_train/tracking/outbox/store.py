@@ -90,7 +90,7 @@ class Store:
             raise TrackingError(
                 "the run has an outbox that was never sent",
                 where=path,
-                remedy=f"send it: mlflow run . -e sync -P journal={path}",
+                remedy=f"send it: mlflow run . --env-manager local -e sync -P journal={path}",
             )
         store = cls(path, lock, Database(path, header))
         store.flush()

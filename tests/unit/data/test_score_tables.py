@@ -73,6 +73,15 @@ def test_scores_that_may_be_labels_are_pointed_out(tmp_path: Path, caplog: pytes
     assert "every score is 0 or 1" in caplog.text
 
 
+def test_the_column_that_is_read_is_not_said_to_be_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        read_scores(_write(tmp_path, "protein_a,protein_b,score,note\nA,B,0.5,x\n"))
+    ignored = [message for message in caplog.messages if "ignored columns" in message]
+    assert [message.partition("ignored columns: ")[2] for message in ignored] == ["note"]
+
+
 def test_labels_are_read_as_in_pair_tables(tmp_path: Path) -> None:
     text = "protein_a,protein_b,score,label\nA,B,0.5,1.0\nA,C,0.5,false\nB,C,0.5,\n"
     scores = read_scores(_write(tmp_path, text))

@@ -267,6 +267,14 @@ def test_a_side_without_edges_is_refused() -> None:
     with pytest.raises(DataError, match="the split leaves no edge for") as caught:
         draw_split(few, replace(PLAN, method="c3"))
     assert "3 edges of 4 proteins, split by c3" in str(caught.value)
+    assert "or the method random" in str(caught.value)
+
+
+def test_random_is_not_the_remedy_for_random() -> None:
+    few = pairs_from_ids(list("AB"), list("BC"), None, "few")
+    with pytest.raises(DataError, match="the split leaves no edge for") as caught:
+        draw_split(few, replace(PLAN, method="random"))
+    assert str(caught.value).endswith("give more edges or a larger fraction")
 
 
 def test_by_time_the_last_years_are_test_and_those_before_validation() -> None:

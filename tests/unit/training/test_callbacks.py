@@ -176,7 +176,10 @@ def test_checkpoints_are_uploaded_after_an_error(tmp_path: Path, caplog: pytest.
     with pytest.raises(StoppedError), uploader:
         run(tmp_path, [uploader, At(fail, step=13)])
     assert uploads.calls == [(8, False), (10, True)]
-    assert "stopped by an error; to continue: mlflow run . -e resume -P run_id=1f" in caplog.text
+    assert (
+        "stopped by an error; to continue: mlflow run . --env-manager local -e resume -P run_id=1f"
+        in caplog.text
+    )
 
 
 def test_progress_says_a_line_for_each_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -85,7 +85,7 @@ def result_of(study: optuna.Study, **changes: Any) -> SweepResult:
         labels=LABELS,
         link=lambda run: f"run {run[-6:]}",
         facts=(("data set", "bernett"),),
-        commands=("mlflow run . -e eval_only -P run_id=1",),
+        commands=("mlflow run . --env-manager local -e eval_only -P run_id=1",),
     )
     return replace(result, **changes)
 

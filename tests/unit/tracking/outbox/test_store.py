@@ -211,7 +211,7 @@ def test_a_journal_of_version_0_2_is_named_with_what_sends_it(tmp_path: Path) ->
     shutil.copy(LEGACY, path)
     with pytest.raises(JournalError, match=r"a journal of version 0\.2") as caught:
         Store.open(path)
-    assert f"mlflow run . -e sync -P journal={path}" in str(caught.value)
+    assert f"mlflow run . --env-manager local -e sync -P journal={path}" in str(caught.value)
 
 
 def test_a_huge_record_is_not_read(tmp_path: Path) -> None:
