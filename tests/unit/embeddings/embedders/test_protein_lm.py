@@ -115,7 +115,9 @@ def test_bf16_is_another_embedder_and_float32_has_the_digest_from_before_there_w
 
 
 def test_without_weights_it_says_how_to_train_them() -> None:
-    with pytest.raises(ConfigError, match=r"embedder_run_id(.|\n)*mlflow run \. -e train_embedder"):
+    with pytest.raises(
+        ConfigError, match=r"embedder_run_id(.|\n)*mlflow run \. --env-manager local -e train_embedder"
+    ):
         make_embedder(EmbedderRequest(name="protein_lm"))
 
 
