@@ -40,6 +40,18 @@ def ending_signals() -> list[signal.Signals]:
 
 
 @contextmanager
+def signals_kept() -> Iterator[None]:
+    """Gives the signals that end a run back to their handlers after a block, such as an import."""
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+@contextmanager
 def signals_deferred() -> Iterator[None]:
     """Has the signals that end a run take effect at the end of a block, which they would leave half done.
 

@@ -24,6 +24,7 @@ from distributed.security import Security
 
 from ppi_train.errors import ClusterError, ConfigError, first_line
 from ppi_train.io.files import read_file
+from ppi_train.io.terminal import signals_kept
 from ppi_train.parallel.dask_pool import DaskPool
 from ppi_train.parallel.options import ParallelOptions
 
@@ -204,7 +205,8 @@ def _at_address(options: ParallelOptions) -> Iterator[Client]:
 def _by_slurm(options: ParallelOptions) -> Iterator[Client]:
     file, settings = _cluster_file(options)
     try:
-        from dask_jobqueue import SLURMCluster
+        with signals_kept():  # else a SIGINT would end the process with exit code 0
+            from dask_jobqueue import SLURMCluster
     except ImportError:
         raise _missing_package_error("dask-jobqueue", options) from None
     if shutil.which("sbatch") is None:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import psutil
 import pytest
 
@@ -162,6 +163,24 @@ def test_workers_by_slurm(slurm: Path) -> None:
         assert (folder / "key.pem").exists()
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_command_that_waits_for_slurm(
+    slurm: Path, fasta: Path, store: mlflow.MlflowClient, data_dir: Path
+) -> None:
+    """The import of dask-jobqueue takes SIGINT for itself, and then ends a program with exit code 0."""
+    command = [sys.executable, "-m", "entry_points.embed", "--fasta", str(fasta), "--output", "cache.parquet"]
+    given = ["--cluster", f"slurm:{slurm}", "--workers", "1", "--data_dir", str(data_dir)]
+    with subprocess.Popen([*command, *given], stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stderr
+        while "waiting for the first of 1 workers" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate(timeout=120)
+    assert process.returncode == 130, log
+    (run,) = store.search_runs([os.environ["MLFLOW_EXPERIMENT_ID"]])
+    assert run.info.status == "KILLED"
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dask_jobqueue.slurm import SLURMJob
 
 from ppi_train.config.loading import load_config
+from ppi_train.io.terminal import signals_kept
 from ppi_train.modes import find_mode
 from tests.support import ROOT
 from tests.support.slurm_stand_in import JOB, Slurm
+
+with signals_kept():
+    from dask_jobqueue.slurm import SLURMJob
 
 FILES = ROOT / "deploy/slurm"
 SCRIPTS = sorted(FILES.glob("*.sbatch"))
